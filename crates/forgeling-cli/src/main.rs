@@ -1,0 +1,23 @@
+//! The forgeling command: it parses, calls the library and prints.
+
+mod args;
+mod commands;
+mod data;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.common.json);
+    let command = cli.command.unwrap_or_else(Command::tour);
+    match pollster::block_on(commands::run(command, &cli.common, &output)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output.error(&error),
+    }
+}

@@ -1,0 +1,134 @@
+//! Printing: text for people, one JSON object for programs, progress for both on standard error.
+
+use std::process::ExitCode;
+
+use forgeling::device::{Device, DeviceInfo};
+use forgeling::train::StepEvent;
+use forgeling::{Error, ErrorKind};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Exit status of wrong usage, which clap uses too.
+const BAD_INPUT: u8 = 3;
+const DEVICE: u8 = 4;
+const OTHER: u8 = 1;
+
+pub struct Output {
+    json: bool,
+}
+
+/// The keys every object has; a command's own are beside them.
+#[derive(Serialize)]
+struct Object<'a, T> {
+    command: &'a str,
+    version: &'a str,
+    device: &'a DeviceInfo,
+    seed: u64,
+    #[serde(flatten)]
+    own: T,
+}
+
+impl Output {
+    pub fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// A line for people; nothing under `--json`.
+    pub fn line(&self, text: impl std::fmt::Display) {
+        if !self.json {
+            println!("{text}");
+        }
+    }
+
+    /// The command's object under `--json`.
+    pub fn object(&self, command: &str, device: &Device, seed: u64, own: impl Serialize) {
+        if self.json {
+            let version = env!("CARGO_PKG_VERSION");
+            let object = Object {
+                command,
+                version,
+                device: device.info(),
+                seed,
+                own,
+            };
+            println!("{}", json!(object));
+        }
+    }
+
+    /// Prints what went wrong and gives the exit status of `contract.md`.
+    pub fn error(&self, error: &Error) -> ExitCode {
+        if self.json {
+            println!("{}", json!({ "error": describe(error) }));
+        } else {
+            eprintln!("error: {error}");
+        }
+        ExitCode::from(match error.kind() {
+            _ if error.is_bad_input() => BAD_INPUT,
+            ErrorKind::Device | ErrorKind::OutOfMemory => DEVICE,
+            _ => OTHER,
+        })
+    }
+}
+
+fn describe(error: &Error) -> Value {
+    let mut value = json!({
+        "code": error.kind().code(),
+        "message": error.message(),
+        "operation": error.operation(),
+    });
+    let optional = [
+        ("expected", error.expectation().map(str::to_string)),
+        ("got", error.found().map(str::to_string)),
+        ("path", error.file().map(|path| path.display().to_string())),
+    ];
+    for (key, entry) in optional {
+        if let Some(entry) = entry {
+            value[key] = entry.into();
+        }
+    }
+    value
+}
+
+/// A bar over episodes or seconds, on standard error when that is a terminal.
+pub struct Progress {
+    bar: ProgressBar,
+    by_time: bool,
+}
+
+impl Progress {
+    /// Over `episodes`, or over `seconds` where only these limit the run.
+    pub fn new(episodes: Option<usize>, seconds: Option<f64>) -> Self {
+        let (length, by_time) = match (episodes, seconds) {
+            (Some(episodes), _) => (episodes as u64, false),
+            (None, seconds) => (seconds.unwrap_or(0.0).ceil() as u64, true),
+        };
+        let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+        let unit = if by_time { "s" } else { "episodes" };
+        let template = format!("{{wide_bar:.cyan/black.dim}} {{pos}}/{{len}} {unit}  {{msg}}");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            bar.set_style(style.progress_chars("━━╌"));
+        }
+        Self { bar, by_time }
+    }
+
+    pub fn update(&self, event: &StepEvent) {
+        let position = if self.by_time {
+            event.seconds as u64
+        } else {
+            event.episode as u64
+        };
+        self.bar
+            .set_position(position.min(self.bar.length().unwrap_or(u64::MAX)));
+        self.bar.set_message(format!(
+            "loss {:.3}  accuracy {:>5.1} %  {:.1} episodes/s",
+            event.loss,
+            100.0 * event.accuracy,
+            event.episodes_per_second
+        ));
+    }
+
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

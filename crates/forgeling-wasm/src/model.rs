@@ -1,0 +1,235 @@
+//! Training, evaluating and using a prototypical network.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use forgeling::data::{self, Queries, Shots, Ways};
+use forgeling::meta::{self, EpisodeTrainer, EvaluateConfig, FitConfig};
+use forgeling::nn::Conv4Config;
+use forgeling::train::HalvingSchedule;
+use forgeling::{Error, Result};
+use serde::Deserialize;
+use wasm_bindgen::prelude::*;
+
+use crate::convert::{JsResult, failure, object, options};
+use crate::{Dataset, Device};
+
+/// A model that a trainer and the page share. It is taken out while a step or an evaluation runs, so that
+/// a second call in the meantime is an error instead of a torn model.
+type Shared = Rc<RefCell<Option<meta::ProtoNet>>>;
+
+fn take(shared: &Shared, operation: &'static str) -> JsResult<meta::ProtoNet> {
+    shared.borrow_mut().take().ok_or_else(|| {
+        failure(
+            Error::invalid(operation, "the model is busy with another call")
+                .expected("one call at a time"),
+        )
+    })
+}
+
+/// A network that classifies from a handful of examples.
+#[wasm_bindgen]
+pub struct ProtoNet(Shared);
+
+impl ProtoNet {
+    fn wrap(model: meta::ProtoNet) -> Self {
+        Self(Rc::new(RefCell::new(Some(model))))
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&meta::ProtoNet) -> T) -> JsResult<T> {
+        let model = take(&self.0, "read_model")?;
+        let value = read(&model);
+        *self.0.borrow_mut() = Some(model);
+        Ok(value)
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct EvaluateOptions {
+    ways: Option<Ways>,
+    shots: Option<Shots>,
+    queries: Option<Queries>,
+    episodes: Option<usize>,
+    seed: Option<u64>,
+    transductive: Option<bool>,
+}
+
+#[wasm_bindgen]
+impl ProtoNet {
+    /// An untrained network; `config` may have `channels`, `filters`, `blocks`, `size` and `seed`.
+    pub fn create(device: &Device, config: JsValue) -> JsResult<ProtoNet> {
+        let config: Conv4Config = options(&config)?;
+        meta::ProtoNet::new(&config, &device.0)
+            .map(Self::wrap)
+            .map_err(failure)
+    }
+
+    /// A network from the bytes of a model file.
+    pub async fn load(device: Device, bytes: Vec<u8>) -> JsResult<ProtoNet> {
+        meta::ProtoNet::from_bytes(&bytes, &device.0)
+            .map(Self::wrap)
+            .map_err(failure)
+    }
+
+    /// The bytes of a model file.
+    pub async fn save(&self) -> JsResult<Vec<u8>> {
+        let model = self.with(Clone::clone)?;
+        model.to_bytes().await.map_err(failure)
+    }
+
+    /// The configuration of the network.
+    #[wasm_bindgen(getter)]
+    pub fn config(&self) -> JsResult<JsValue> {
+        self.with(|model| object(model.config()))?
+    }
+
+    /// Number of trained values.
+    #[wasm_bindgen(getter, js_name = parameterCount)]
+    pub fn parameter_count(&self) -> JsResult<usize> {
+        self.with(meta::ProtoNet::parameter_count)
+    }
+
+    /// Accuracy on episodes of `data`; `settings` may have `ways`, `shots`, `queries`, `episodes`, `seed` and
+    /// `transductive`.
+    pub async fn evaluate(&self, data: &Dataset, settings: JsValue) -> JsResult<JsValue> {
+        let given: EvaluateOptions = options(&settings)?;
+        let default = EvaluateConfig::default();
+        let config = EvaluateConfig {
+            ways: given.ways.unwrap_or(default.ways),
+            shots: given.shots.unwrap_or(default.shots),
+            queries: given.queries.unwrap_or(default.queries),
+            episodes: given.episodes.unwrap_or(default.episodes),
+            seed: given.seed.unwrap_or(default.seed),
+            transductive: given.transductive.unwrap_or(default.transductive),
+        };
+        let data = data.0.clone();
+        let model = self.with(Clone::clone)?;
+        object(&model.evaluate(&*data, config).await.map_err(failure)?)
+    }
+
+    /// A classifier for a user's own examples on the network as it is now.
+    pub fn classifier(&self) -> JsResult<Classifier> {
+        let classifier = self.with(meta::ProtoNet::classifier)?;
+        Ok(Classifier(Rc::new(RefCell::new(Some(classifier)))))
+    }
+}
+
+/// One training run, advanced step by step.
+#[wasm_bindgen]
+pub struct Trainer {
+    model: Shared,
+    data: Arc<dyn data::Dataset>,
+    trainer: Rc<RefCell<Option<EpisodeTrainer>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct TrainOptions {
+    ways: Option<Ways>,
+    shots: Option<Shots>,
+    queries: Option<Queries>,
+    batch_episodes: Option<usize>,
+    learning_rate: Option<f64>,
+    halve_every: Option<usize>,
+    seed: Option<u64>,
+}
+
+impl TrainOptions {
+    fn config(self) -> FitConfig {
+        let default = FitConfig::default();
+        FitConfig {
+            ways: self.ways.unwrap_or(default.ways),
+            shots: self.shots.unwrap_or(default.shots),
+            queries: self.queries.unwrap_or(default.queries),
+            batch_episodes: self.batch_episodes.unwrap_or(default.batch_episodes),
+            schedule: HalvingSchedule {
+                initial: self.learning_rate.unwrap_or(default.schedule.initial),
+                every: self.halve_every.unwrap_or(default.schedule.every),
+            },
+            seed: self.seed.unwrap_or(default.seed),
+            ..default
+        }
+    }
+}
+
+#[wasm_bindgen]
+impl Trainer {
+    /// A run on `data`; `settings` may have `ways`, `shots`, `queries`, `batchEpisodes`, `learningRate`,
+    /// `halveEvery` and `seed`.
+    #[wasm_bindgen(constructor)]
+    pub fn new(model: &ProtoNet, data: &Dataset, settings: JsValue) -> JsResult<Trainer> {
+        let given: TrainOptions = options(&settings)?;
+        let trainer = EpisodeTrainer::new(given.config()).map_err(failure)?;
+        Ok(Self {
+            model: model.0.clone(),
+            data: data.0.clone(),
+            trainer: Rc::new(RefCell::new(Some(trainer))),
+        })
+    }
+
+    /// One optimizer step.
+    pub async fn step(&self) -> JsResult<JsValue> {
+        let mut model = take(&self.model, "step")?;
+        let Some(mut trainer) = self.trainer.borrow_mut().take() else {
+            *self.model.borrow_mut() = Some(model);
+            return Err(failure(Error::invalid("step", "a step is already running")));
+        };
+        let result = trainer.step(&mut model, &*self.data).await;
+        *self.model.borrow_mut() = Some(model);
+        *self.trainer.borrow_mut() = Some(trainer);
+        object(&result.map_err(failure)?)
+    }
+}
+
+/// Classifies by the page's own examples.
+#[wasm_bindgen]
+pub struct Classifier(Rc<RefCell<Option<meta::Classifier>>>);
+
+impl Classifier {
+    fn take(&self, operation: &'static str) -> JsResult<meta::Classifier> {
+        self.0.borrow_mut().take().ok_or_else(|| {
+            failure(Error::invalid(
+                operation,
+                "the classifier is busy with another call",
+            ))
+        })
+    }
+
+    fn give_back<T>(&self, classifier: meta::Classifier, result: Result<T>) -> JsResult<T> {
+        *self.0.borrow_mut() = Some(classifier);
+        result.map_err(failure)
+    }
+}
+
+#[wasm_bindgen]
+impl Classifier {
+    /// Adds an example: channels × size × size values, ink = 1.
+    pub async fn add(&self, label: String, pixels: Vec<f32>) -> JsResult<()> {
+        let mut classifier = self.take("add_example")?;
+        let result = classifier.add(&label, &pixels).await;
+        self.give_back(classifier, result)
+    }
+
+    /// Forgets all examples of a label.
+    pub fn remove(&self, label: &str) -> JsResult<()> {
+        let mut classifier = self.take("remove")?;
+        classifier.remove(label);
+        self.give_back(classifier, Ok(()))
+    }
+
+    /// The labels in the order in which they first came.
+    pub fn labels(&self) -> JsResult<Vec<String>> {
+        let classifier = self.take("labels")?;
+        let labels = classifier.labels().map(str::to_string).collect();
+        self.give_back(classifier, Ok(labels))
+    }
+
+    /// All labels with their probabilities, the most probable first.
+    pub async fn classify(&self, pixels: Vec<f32>) -> JsResult<JsValue> {
+        let classifier = self.take("classify")?;
+        let result = classifier.classify(&pixels).await;
+        object(&self.give_back(classifier, result)?)
+    }
+}

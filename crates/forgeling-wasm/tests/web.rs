@@ -1,0 +1,187 @@
+//! In a browser: the same episodes, losses, glyphs and gradients as natively, on the CPU and on WebGPU.
+#![cfg(target_arch = "wasm32")]
+#![recursion_limit = "256"]
+
+#[path = "../../../tests/src/parity.rs"]
+mod parity;
+
+use burn::tensor::{Device as Tensors, Tensor, TensorData};
+use forgeling::data::{Glyphs, Split};
+use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
+use forgeling::nn::Conv4Config;
+use forgeling::ops::{prototype_logits, reference};
+use forgeling::{Device, DeviceChoice, Readback};
+use js_sys::Reflect;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use wasm_bindgen::JsValue;
+use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_browser);
+
+async fn cpu() -> Device {
+    Device::open(DeviceChoice::Cpu).await.unwrap()
+}
+
+/// The browser's adapter; the tests' browser is started with SwiftShader, so there must be one.
+async fn webgpu() -> Device {
+    Device::open(DeviceChoice::GpuIndex(0)).await.unwrap()
+}
+
+#[wasm_bindgen_test]
+fn glyphs_have_the_bytes_of_every_platform() {
+    let digest: String = Sha256::digest(Glyphs::golden_bytes().unwrap())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(
+        digest,
+        include_str!("../../../tests/golden/glyphs.sha256").trim()
+    );
+}
+
+#[wasm_bindgen_test]
+async fn episodes_and_losses_are_those_of_every_platform() {
+    let golden: Value =
+        serde_json::from_str(include_str!("../../../tests/golden/native_web.json")).unwrap();
+    let order: Vec<usize> = serde_json::from_value(golden["order"].clone()).unwrap();
+    assert_eq!(parity::episode_order().unwrap(), order);
+    let expected: Vec<f64> = serde_json::from_value(golden["losses"].clone()).unwrap();
+    parity::assert_follows(&parity::losses().await.unwrap(), &expected);
+}
+
+#[wasm_bindgen_test]
+async fn the_device_says_why_it_is_what_it_is() {
+    let automatic = Device::open(DeviceChoice::Auto).await.unwrap();
+    console_log!("{}", automatic.reason());
+    assert!(
+        automatic.is_cpu(),
+        "a software adapter is not taken by itself"
+    );
+    assert!(
+        automatic.reason().contains("ignored"),
+        "{}",
+        automatic.reason()
+    );
+    let (adapters, absence) = Device::adapters().await;
+    assert_eq!((adapters.len(), absence), (1, None));
+    assert!(
+        Device::open(DeviceChoice::GpuIndex(77))
+            .await
+            .unwrap_err()
+            .is_device()
+    );
+    let gpu = webgpu().await;
+    assert_eq!(gpu.info().backend, "webgpu");
+}
+
+fn waves(count: usize, phase: f32) -> Vec<f32> {
+    (0..count)
+        .map(|i| libm::sinf(i as f32 * 1.37 + phase) * 0.8)
+        .collect()
+}
+
+type Operation = fn(Tensor<3>, Tensor<3>) -> Tensor<3>;
+
+async fn logits_and_gradients(
+    operation: Operation,
+    sizes: [usize; 4],
+    device: &Tensors,
+) -> Vec<Vec<f32>> {
+    let [episodes, queries, ways, features] = sizes;
+    let tensor = |phase, shape: [usize; 3]| {
+        let values = waves(shape.iter().product(), phase);
+        Tensor::<3>::from_data(TensorData::new(values, shape), device).require_grad()
+    };
+    let query = tensor(1.0, [episodes, queries, features]);
+    let prototypes = tensor(2.0, [episodes, ways, features]);
+    let weights = tensor(3.0, [episodes, queries, ways]).detach();
+    let logits = operation(query.clone(), prototypes.clone());
+    let gradients = (logits.clone() * weights).sum().backward();
+    let trip = Readback::new()
+        .add(logits)
+        .add(query.grad(&gradients).unwrap())
+        .add(prototypes.grad(&gradients).unwrap());
+    trip.run_all().await.unwrap()
+}
+
+#[wasm_bindgen_test]
+async fn the_kernel_equals_its_reference_on_cpu_and_webgpu() {
+    for sizes in [[1, 1, 1, 1], [3, 7, 5, 11], [2, 75, 5, 64]] {
+        let flex = Tensors::flex().autodiff();
+        let expected = logits_and_gradients(reference::prototype_logits, sizes, &flex).await;
+        for device in [cpu().await, webgpu().await] {
+            let own: Operation = |query, prototypes| prototype_logits(query, prototypes).unwrap();
+            let got = logits_and_gradients(own, sizes, &device.autodiff()).await;
+            for (got, expected) in got.iter().zip(&expected) {
+                let scale = expected.iter().fold(0f32, |max, v| max.max(v.abs()));
+                let close = got
+                    .iter()
+                    .zip(expected)
+                    .all(|(a, b)| (a - b).abs() <= 1e-4 * scale);
+                assert!(
+                    close && got.len() == expected.len(),
+                    "{sizes:?} on {}",
+                    device.info().name
+                );
+            }
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn webgpu_trains_as_the_cpu_does_and_saves() {
+    let glyphs = Glyphs::new(0, Split::Train, 50)
+        .unwrap()
+        .with_size(16)
+        .unwrap();
+    let config = Conv4Config {
+        filters: 4,
+        blocks: 3,
+        size: 16,
+        ..Default::default()
+    };
+    let mut losses = Vec::new();
+    for device in [cpu().await, webgpu().await] {
+        let mut model = ProtoNet::new(&config, &device).unwrap();
+        let mut trainer = EpisodeTrainer::new(FitConfig::default()).unwrap();
+        for _ in 0..3 {
+            losses.push(trainer.step(&mut model, &glyphs).await.unwrap().loss);
+        }
+        let bytes = model.to_bytes().await.unwrap();
+        assert_eq!(
+            ProtoNet::from_bytes(&bytes, &device)
+                .unwrap()
+                .summary()
+                .episodes,
+            3
+        );
+    }
+    for (cpu, gpu) in losses[..3].iter().zip(&losses[3..]) {
+        assert!((cpu - gpu).abs() < 1e-3 * cpu, "{losses:?}");
+    }
+}
+
+#[wasm_bindgen_test]
+async fn errors_reach_javascript_with_their_code() {
+    let device = forgeling_wasm::open_device("cpu".into())
+        .await
+        .unwrap_or_else(|_| panic!("the CPU opens"));
+    let text = |value: &JsValue, key: &str| Reflect::get(value, &key.into()).unwrap().as_string();
+    let unknown = forgeling_wasm::open_device("cuda".into())
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(text(&unknown, "code").as_deref(), Some("invalid_argument"));
+    assert_eq!(text(&unknown, "operation").as_deref(), Some("parse_device"));
+    let options = js_sys::JSON::parse("{\"filterz\": 3}").unwrap();
+    let misspelt = forgeling_wasm::ProtoNet::create(&device, options)
+        .err()
+        .unwrap();
+    assert!(text(&misspelt, "message").unwrap().contains("filterz"));
+    let garbage = forgeling_wasm::ProtoNet::load(device, vec![1, 2, 3])
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(text(&garbage, "code").as_deref(), Some("bad_data"));
+}

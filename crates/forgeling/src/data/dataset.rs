@@ -1,0 +1,129 @@
+//! What a set of labelled images offers its readers.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Channels, rows and columns of an image, stored in that order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ImageShape {
+    /// 1 for grey, 3 for red, green and blue.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl ImageShape {
+    /// An image of `channels` × `height` × `width`.
+    pub const fn new(channels: usize, height: usize, width: usize) -> Self {
+        Self {
+            channels,
+            height,
+            width,
+        }
+    }
+
+    /// Values per image, `channels * height * width`. A product beyond `usize` saturates.
+    pub const fn len(self) -> usize {
+        self.channels
+            .saturating_mul(self.height)
+            .saturating_mul(self.width)
+    }
+
+    /// Whether an image of this shape has no value at all.
+    pub const fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl std::fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{}, {}, {}]", self.channels, self.height, self.width)
+    }
+}
+
+/// Images sorted into classes.
+///
+/// Values lie in `0..=1`; ink (or light) is 1. Reading is deterministic: the same class and example are the
+/// same bytes, at any time and from any thread.
+pub trait Dataset: Send + Sync {
+    /// How many classes there are.
+    fn class_count(&self) -> usize;
+
+    /// A name for people; an index out of range has a name, too, but means nothing.
+    fn class_name(&self, class: usize) -> String;
+
+    /// How many examples `class` has; 0 where there is no such class.
+    fn class_len(&self, class: usize) -> usize;
+
+    /// The shape that every image has.
+    fn image_shape(&self) -> ImageShape;
+
+    /// Writes one image as `[channels, height, width]` to `out`.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such class or example, or `out` is not `image_shape().len()` long.
+    fn read(&self, class: usize, example: usize, out: &mut [f32]) -> Result<()>;
+}
+
+/// The checks that every [`Dataset::read`] begins with.
+pub(crate) fn check_read(
+    dataset: &(impl Dataset + ?Sized),
+    class: usize,
+    example: usize,
+    out: &[f32],
+) -> Result<()> {
+    let classes = dataset.class_count();
+    if class >= classes {
+        return Err(Error::invalid("read_image", "there is no such class")
+            .expected(format!("a class below {classes}"))
+            .got(class));
+    }
+    let examples = dataset.class_len(class);
+    if example >= examples {
+        let name = dataset.class_name(class);
+        return Err(
+            Error::invalid("read_image", format!("class {name} has no such example"))
+                .expected(format!("an example below {examples}"))
+                .got(example),
+        );
+    }
+    let shape = dataset.image_shape();
+    if out.len() != shape.len() {
+        return Err(
+            Error::invalid("read_image", "the room for the image has the wrong length")
+                .expected(format!("{} values for {shape}", shape.len()))
+                .got(out.len()),
+        );
+    }
+    Ok(())
+}
+
+macro_rules! forward_dataset {
+    ($($pointer:ty),+) => {$(
+        impl<D: Dataset + ?Sized> Dataset for $pointer {
+            fn class_count(&self) -> usize {
+                (**self).class_count()
+            }
+            fn class_name(&self, class: usize) -> String {
+                (**self).class_name(class)
+            }
+            fn class_len(&self, class: usize) -> usize {
+                (**self).class_len(class)
+            }
+            fn image_shape(&self) -> ImageShape {
+                (**self).image_shape()
+            }
+            fn read(&self, class: usize, example: usize, out: &mut [f32]) -> Result<()> {
+                (**self).read(class, example, out)
+            }
+        }
+    )+};
+}
+
+forward_dataset!(&D, Box<D>, Arc<D>);

@@ -1,0 +1,50 @@
+//! Labelled images, where they come from, and the episodes drawn from them. Plain arrays, no tensors.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`dataset`] | [`Dataset`], the one thing everything else reads, and [`ImageShape`] |
+//! | [`image_set`] | [`ImageSet`]: images in memory, grouped into classes |
+//! | [`rotate`] | [`Rotated`]: each class four times, turned by quarters |
+//! | [`glyphs`] | [`Glyphs`]: an endless invented alphabet in varying handwriting |
+//! | [`episode`] | [`EpisodeSampler`]: N-way K-shot episodes, seeded and resumable |
+//! | [`rng`] | [`Rng`]: random numbers that are the same on every platform |
+//! | `omniglot`, `idx`, `folder` | loaders for files (cargo feature `files`) |
+//! | `limits` | `Limits`: how much a loader may read (cargo feature `files`) |
+
+pub mod dataset;
+pub mod episode;
+pub mod glyphs;
+pub mod image_set;
+pub mod rng;
+pub mod rotate;
+
+#[cfg(feature = "files")]
+mod archive;
+#[cfg(feature = "files")]
+pub mod folder;
+#[cfg(feature = "files")]
+pub mod idx;
+#[cfg(feature = "files")]
+pub mod limits;
+#[cfg(feature = "files")]
+pub mod omniglot;
+#[cfg(feature = "files")]
+mod picture;
+#[cfg(feature = "files")]
+mod walk;
+
+pub use dataset::{Dataset, ImageShape};
+pub use episode::{EpisodeBatch, EpisodePlan, EpisodeSampler, Queries, SamplerState, Shots, Ways};
+pub use glyphs::{Glyphs, Split};
+pub use image_set::ImageSet;
+pub use rng::{Rng, RngState};
+pub use rotate::{Rotated, Turn};
+
+#[cfg(feature = "files")]
+pub use folder::FolderOptions;
+#[cfg(feature = "files")]
+pub use idx::{IdxImages, IdxSplit};
+#[cfg(feature = "files")]
+pub use limits::Limits;
+#[cfg(feature = "files")]
+pub use picture::{Colour, Ink};

@@ -1,0 +1,205 @@
+//! Opening a device, saying why, and reading results back.
+//!
+//! [`Device::open`] takes the best hardware GPU, and the CPU where there is none or where it computes
+//! wrongly; [`Device::reason`] says which and why. Software GPUs (lavapipe, SwiftShader, WARP) are many
+//! times slower than the CPU back end, so they are opened only when named: by index, or by the
+//! environment variable `FORGELING_DEVICE`.
+//!
+//! - `adapter`: what an adapter is and can do; `platform` finds adapters natively and in a browser.
+//! - `choose`: the policy, a pure function of choice and adapters.
+//! - `self_test`: gradients on the GPU against the CPU before it is trusted.
+//! - `readback`: the one road by which values leave a device.
+
+mod adapter;
+mod choose;
+mod platform;
+mod readback;
+mod self_test;
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use serde::Serialize;
+
+pub use adapter::{Adapter, DeviceKind};
+pub use choose::DeviceChoice;
+pub use readback::Readback;
+
+use crate::error::{Error, ErrorKind, Result};
+use choose::{Selection, choose};
+use platform::FoundAdapter;
+
+/// An opened device. Cloning is cheap; clones share the device.
+#[derive(Clone)]
+pub struct Device {
+    tensors: burn::tensor::Device,
+    info: Arc<DeviceInfo>,
+}
+
+/// What `--json` prints under `device`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeviceInfo {
+    /// CPU, or which kind of GPU.
+    pub kind: DeviceKind,
+    /// The adapter's name; `"cpu"` for the CPU.
+    pub name: String,
+    /// `"flex"` on the CPU, otherwise the graphics API: `"vulkan"`, `"metal"`, `"dx12"`, `"webgpu"`.
+    pub backend: String,
+    /// Why this device and no other, for people.
+    pub reason: String,
+}
+
+/// GPUs opened so far: a device is tested once and shared, whoever asks for it again.
+static OPENED: Mutex<Vec<(usize, Opened)>> = Mutex::new(Vec::new());
+
+/// A device, or what is wrong with its adapter.
+type Opened = std::result::Result<burn::tensor::Device, String>;
+
+impl Device {
+    /// Opens the device that `choice` and this machine give.
+    ///
+    /// A GPU is compared with the CPU on small gradients before it is used; if they disagree,
+    /// [`DeviceChoice::Auto`] takes the CPU and the reason names what disagreed. With `Auto`, the
+    /// environment variable `FORGELING_DEVICE` (`cpu`, `gpu`, `gpu:N`) chooses instead, and its `gpu`
+    /// also accepts a software adapter.
+    ///
+    /// # Errors
+    /// `Auto` and `Cpu` do not fail, unless `FORGELING_DEVICE` cannot be read or served. A GPU that was
+    /// asked for and is missing, cannot be opened or computes wrongly is an error for which
+    /// [`Error::is_device`] holds.
+    pub async fn open(choice: DeviceChoice) -> Result<Self> {
+        const OPERATION: &str = "open_device";
+        if choice == DeviceChoice::Cpu {
+            return Ok(Self::cpu("asked for"));
+        }
+        let (choice, by_environment) = match (choice, platform::environment_choice()) {
+            (DeviceChoice::Auto, Some(text)) => (text.parse()?, true),
+            _ => (choice, false),
+        };
+        let found = platform::find().await;
+        let adapters = found.as_ref().map_or(&[][..], |found| &found[..]);
+        let described: Vec<Adapter> = adapters.iter().map(|found| found.adapter.clone()).collect();
+        let absence = found.as_ref().err().map(String::as_str);
+
+        match choose(choice, by_environment, &described, absence) {
+            Selection::Cpu(reason) => Ok(Self::cpu(reason)),
+            Selection::None(reason) => Err(Error::new(ErrorKind::Device, OPERATION, reason)),
+            Selection::Gpu(index, reason) => {
+                match open_tested(&adapters[index]).await {
+                    Ok(tensors) => Ok(Self::gpu(tensors, &described[index], reason)),
+                    Err(problem) if choice == DeviceChoice::Auto => Ok(Self::cpu(format!(
+                        "{} refused: {problem}",
+                        described[index].name
+                    ))),
+                    Err(problem) => Err(Error::new(ErrorKind::Device, OPERATION, problem)
+                        .got(&described[index].name)),
+                }
+            }
+        }
+    }
+
+    /// Every adapter of this machine in the order of their indices, and the reason why there is none.
+    /// The adapter that [`DeviceChoice::Auto`] takes is marked as chosen.
+    pub async fn adapters() -> (Vec<Adapter>, Option<String>) {
+        match platform::find().await {
+            Ok(found) => {
+                let mut adapters: Vec<Adapter> = found.into_iter().map(|f| f.adapter).collect();
+                if let Selection::Gpu(index, _) = choose(DeviceChoice::Auto, false, &adapters, None)
+                {
+                    adapters[index].chosen = true;
+                }
+                (adapters, None)
+            }
+            Err(reason) => (Vec::new(), Some(reason)),
+        }
+    }
+
+    fn cpu(reason: impl fmt::Display) -> Self {
+        Self {
+            tensors: burn::tensor::Device::flex(),
+            info: Arc::new(DeviceInfo {
+                kind: DeviceKind::Cpu,
+                name: "cpu".into(),
+                backend: "flex".into(),
+                reason: format!("CPU: {reason}"),
+            }),
+        }
+    }
+
+    fn gpu(tensors: burn::tensor::Device, adapter: &Adapter, reason: String) -> Self {
+        Self {
+            tensors,
+            info: Arc::new(DeviceInfo {
+                kind: adapter.kind,
+                name: adapter.name.clone(),
+                backend: adapter.backend.clone(),
+                reason,
+            }),
+        }
+    }
+
+    /// The burn device without gradient tracking, for tensors of your own.
+    pub fn tensors(&self) -> &burn::tensor::Device {
+        &self.tensors
+    }
+
+    /// The burn device on which operations are recorded for a backward pass.
+    pub fn autodiff(&self) -> burn::tensor::Device {
+        self.tensors.clone().autodiff()
+    }
+
+    /// Kind, name, back end and reason together.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    /// Why this device was chosen, for example
+    /// `CPU: no hardware adapter; software adapter llvmpipe ignored`.
+    pub fn reason(&self) -> &str {
+        &self.info.reason
+    }
+
+    /// Whether this is the CPU back end.
+    pub fn is_cpu(&self) -> bool {
+        self.info.kind == DeviceKind::Cpu
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Device").field(&self.info).finish()
+    }
+}
+
+/// Opens an adapter and tests it, or returns what the first attempt gave.
+async fn open_tested(found: &FoundAdapter) -> Opened {
+    let index = found.adapter.index;
+    let known = || {
+        let opened = OPENED
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        opened
+            .iter()
+            .find(|entry| entry.0 == index)
+            .map(|entry| entry.1.clone())
+    };
+    if let Some(result) = known() {
+        return result;
+    }
+    let result = match found.open().await {
+        Ok(tensors) => match self_test::disagreement(&tensors).await {
+            None => Ok(tensors),
+            Some(problem) => Err(format!("its self-test failed: {problem}")),
+        },
+        Err(problem) => Err(problem),
+    };
+    // Two tasks may have opened it at once; all later ones share what the first has left.
+    if let Some(earlier) = known() {
+        return earlier;
+    }
+    let mut opened = OPENED
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    opened.push((index, result.clone()));
+    result
+}

@@ -1,0 +1,172 @@
+//! Finding adapters: one body for native machines, one for browsers, with equal signatures.
+
+use burn::tensor::Device;
+use burn::tensor::wgpu::{WgpuSetup, wgpu};
+
+use super::{Adapter, DeviceKind};
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) use native::{environment_choice, find};
+#[cfg(target_arch = "wasm32")]
+pub(super) use web::{environment_choice, find};
+
+/// An adapter and what is needed to open it.
+pub(super) struct FoundAdapter {
+    pub adapter: Adapter,
+    instance: wgpu::Instance,
+    handle: wgpu::Adapter,
+}
+
+impl FoundAdapter {
+    fn new(index: usize, instance: &wgpu::Instance, handle: wgpu::Adapter) -> Self {
+        let info = handle.get_info();
+        let features = handle.features();
+        let limits = handle.limits();
+        let language = instance.wgsl_language_features();
+        let adapter = Adapter {
+            index,
+            name: if info.name.is_empty() {
+                "unnamed adapter".into()
+            } else {
+                info.name
+            },
+            kind: match info.device_type {
+                wgpu::DeviceType::DiscreteGpu => DeviceKind::DiscreteGpu,
+                wgpu::DeviceType::IntegratedGpu => DeviceKind::IntegratedGpu,
+                wgpu::DeviceType::VirtualGpu => DeviceKind::VirtualGpu,
+                wgpu::DeviceType::Cpu => DeviceKind::SoftwareGpu,
+                wgpu::DeviceType::Other => DeviceKind::OtherGpu,
+            },
+            backend: match info.backend {
+                wgpu::Backend::BrowserWebGpu => "webgpu".into(),
+                backend => backend.to_str().to_lowercase(),
+            },
+            driver: format!("{} {}", info.driver, info.driver_info)
+                .trim()
+                .to_string(),
+            f16: features.contains(wgpu::Features::SHADER_F16),
+            int8_dot: language.contains(wgpu::WgslLanguageFeatures::Packed4x8IntegerDotProduct),
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            max_buffer: limits
+                .max_storage_buffer_binding_size
+                .min(limits.max_buffer_size),
+            max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            chosen: false,
+        };
+        Self {
+            adapter,
+            instance: instance.clone(),
+            handle,
+        }
+    }
+
+    /// Makes a device of the adapter for tensors.
+    pub async fn open(&self) -> Result<Device, String> {
+        let (device, queue) = self
+            .handle
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("forgeling"),
+                // All of them, because CubeCL reads what the adapter offers, not what was requested.
+                required_features: self
+                    .handle
+                    .features()
+                    .difference(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS),
+                required_limits: self.handle.limits(),
+                memory_hints: wgpu::MemoryHints::MemoryUsage,
+                trace: wgpu::Trace::Off,
+                // SAFETY: the features so enabled are CubeCL's to use; forgeling's kernels are plain WGSL.
+                experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
+            })
+            .await
+            .map_err(|error| format!("the adapter gave no device: {error}"))?;
+        let setup = WgpuSetup {
+            instance: self.instance.clone(),
+            adapter: self.handle.clone(),
+            device,
+            queue,
+            backend: self.handle.get_info().backend,
+        };
+        Device::wgpu_options()
+            .setup(setup)
+            .init()
+            .map_err(|error| format!("the adapter could not be set up: {error}"))
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod native {
+    use std::sync::OnceLock;
+
+    use super::{FoundAdapter, wgpu};
+
+    /// What the environment asks for, unless it leaves the choice open.
+    pub(in super::super) fn environment_choice() -> Option<String> {
+        std::env::var("FORGELING_DEVICE")
+            .ok()
+            .filter(|text| !text.is_empty() && text != "auto")
+    }
+
+    /// The adapters of Vulkan, Metal or DX12. OpenGL would list the same cards again, with less.
+    pub(in super::super) async fn find() -> Result<Vec<FoundAdapter>, String> {
+        // One for the process: Vulkan loaders crash when instances come and go on several threads.
+        static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
+        let instance = INSTANCE.get_or_init(|| {
+            wgpu::Instance::new(wgpu::InstanceDescriptor {
+                backends: wgpu::Backends::PRIMARY,
+                ..wgpu::InstanceDescriptor::new_without_display_handle()
+            })
+        });
+        let handles = instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
+        let found = handles.into_iter().enumerate();
+        Ok(found
+            .map(|(index, handle)| FoundAdapter::new(index, instance, handle))
+            .collect())
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+mod web {
+    use super::{FoundAdapter, wgpu};
+
+    /// A page has no environment.
+    pub(in super::super) fn environment_choice() -> Option<String> {
+        None
+    }
+
+    /// A property of the global scope: a window or a worker.
+    fn global(name: &str) -> Option<wasm_bindgen::JsValue> {
+        let value = js_sys::Reflect::get(&js_sys::global(), &name.into()).ok()?;
+        (!value.is_undefined() && !value.is_null()).then_some(value)
+    }
+
+    /// The one adapter a browser gives out, or why there is none.
+    pub(in super::super) async fn find() -> Result<Vec<FoundAdapter>, String> {
+        if global("isSecureContext").is_some_and(|secure| secure.is_falsy()) {
+            return Err("WebGPU needs a secure context (https or localhost)".into());
+        }
+        let gpu = global("navigator")
+            .and_then(|navigator| js_sys::Reflect::get(&navigator, &"gpu".into()).ok())
+            .filter(|gpu| !gpu.is_undefined());
+        if gpu.is_none() {
+            return Err("this browser has no WebGPU (no navigator.gpu)".into());
+        }
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: wgpu::Backends::BROWSER_WEBGPU,
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        });
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        let handle = instance
+            .request_adapter(&options)
+            .await
+            .map_err(|_| "the browser gave no WebGPU adapter".to_string())?;
+        // CubeCL makes a query set when it starts and panics where it cannot.
+        if !handle.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Err("the WebGPU adapter has no timestamp-query".into());
+        }
+        Ok(vec![FoundAdapter::new(0, &instance, handle)])
+    }
+}

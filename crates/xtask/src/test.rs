@@ -1,0 +1,215 @@
+//! Every test, natively, in the browser and of the published package.
+
+use std::fmt;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+
+use crate::error::{Failure, Result};
+use crate::npm::Npm;
+use crate::step::Step;
+use crate::toolchain::system::{Browser, ensure_vulkan};
+use crate::toolchain::{tools, wasm_std};
+use crate::web;
+use crate::workspace::Workspace;
+
+/// Seconds a whole test file may take in the browser, on a GPU that is two CPU cores.
+const BROWSER_SECONDS: &str = "900";
+
+/// Which tests to run.
+#[derive(Args)]
+pub struct Options {
+    /// Run only this part. May be given more than once.
+    #[arg(long, value_enum, value_name = "PART")]
+    only: Vec<Part>,
+}
+
+/// A part that can be run on its own.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// cargo test on the CPU and, on Linux, on Vulkan in software.
+    Native,
+    /// wasm-pack test in headless Chromium.
+    Wasm,
+    /// The web build, the npm package's tests and the demo in a browser.
+    Browser,
+}
+
+/// Runs the parts asked for, goes on after failures, and sums up.
+pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let wants = |part| options.only.is_empty() || options.only.contains(&part);
+    let mut summary = Summary::default();
+    if wants(Part::Native) {
+        native(workspace, &mut summary);
+    } else {
+        summary.skip("native tests", "not asked for");
+    }
+    if wants(Part::Wasm) {
+        summary.run("wasm tests in Chromium", || wasm(workspace));
+    } else {
+        summary.skip("wasm tests in Chromium", "not asked for");
+    }
+    if wants(Part::Browser) {
+        browser(workspace, &mut summary);
+    } else {
+        summary.skip("npm package and demo", "not asked for");
+    }
+    eprintln!("\n{summary}");
+    summary.judge()
+}
+
+fn native(workspace: &Workspace, summary: &mut Summary) {
+    let cargo = || {
+        Step::cargo()
+            .dir(workspace.root())
+            .args(["test", "--release"])
+    };
+    // On its own and first: Windows cannot replace the program that is running here.
+    summary.run("tests of xtask", || {
+        cargo().args(["--package", "xtask"]).run()
+    });
+    let everything = || {
+        cargo()
+            .args(["--workspace", "--exclude", "xtask"])
+            .arg("--no-fail-fast")
+    };
+    if cfg!(target_os = "linux") {
+        summary.run("native tests, CPU and Vulkan", || {
+            ensure_vulkan()?;
+            everything().env("FORGELING_TEST_VULKAN", "1").run()
+        });
+    } else {
+        summary.run("native tests", || everything().run());
+        summary.skip("Vulkan in software", "only Linux has lavapipe");
+    }
+}
+
+fn wasm(workspace: &Workspace) -> Result<()> {
+    let rust = wasm_std::ensure(workspace)?;
+    let tools = tools::ensure(workspace)?;
+    let browser = Browser::ensure()?;
+    let capabilities = workspace.target().join("webdriver.json");
+    fs::create_dir_all(workspace.target())
+        .and_then(|()| fs::write(&capabilities, browser.capabilities().to_string()))
+        .map_err(|cause| Failure::file("write", &capabilities, &cause))?;
+    rust.apply(Step::new(&tools.wasm_pack))
+        .path_first(&tools.folder)?
+        .args(["test", "--mode", "no-install", "--headless", "--chrome"])
+        .arg("--chromedriver")
+        .arg(browser.driver())
+        .arg("--release")
+        .arg(workspace.wasm_crate())
+        .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", &capabilities)
+        .env("WASM_BINDGEN_TEST_TIMEOUT", BROWSER_SECONDS)
+        .env("WASM_BINDGEN_TEST_DRIVER_TIMEOUT", "60")
+        .run()
+}
+
+fn browser(workspace: &Workspace, summary: &mut Summary) {
+    if !summary.run("web build", || web::run(workspace, &web::Options::RELEASE)) {
+        summary.skip("npm package and demo", "the web build failed");
+        return;
+    }
+    summary.run("npm unit tests", || {
+        Npm::ensure(workspace)?.step().arg("test").run()
+    });
+    for (name, script) in [
+        ("packaging tests", "test:packaging"),
+        ("demo in Chromium", "test:browser"),
+    ] {
+        summary.run(name, || {
+            let browser = Browser::ensure()?;
+            Npm::ensure(workspace)?
+                .script_step(script)
+                .env("CHROMIUM", browser.binary())
+                .run()
+        });
+    }
+}
+
+enum Outcome {
+    Passed(Duration),
+    Failed(Duration, Failure),
+    Skipped(&'static str),
+}
+
+#[derive(Default)]
+struct Summary(Vec<(&'static str, Outcome)>);
+
+impl Summary {
+    /// Runs one entry and returns whether it passed.
+    fn run(&mut self, name: &'static str, body: impl FnOnce() -> Result<()>) -> bool {
+        eprintln!("\n== {name}");
+        let started = Instant::now();
+        let result = body();
+        let elapsed = started.elapsed();
+        let passed = result.is_ok();
+        let outcome = match result {
+            Ok(()) => Outcome::Passed(elapsed),
+            Err(failure) => {
+                eprintln!("error: {failure}");
+                Outcome::Failed(elapsed, failure)
+            }
+        };
+        self.0.push((name, outcome));
+        passed
+    }
+
+    fn skip(&mut self, name: &'static str, reason: &'static str) {
+        self.0.push((name, Outcome::Skipped(reason)));
+    }
+
+    fn judge(&self) -> Result<()> {
+        let failed: Vec<_> = self
+            .0
+            .iter()
+            .filter(|(_, outcome)| matches!(outcome, Outcome::Failed(..)))
+            .map(|(name, _)| *name)
+            .collect();
+        if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::new(format!("failed: {}", failed.join(", "))))
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, outcome) in &self.0 {
+            let (word, elapsed) = match outcome {
+                Outcome::Passed(elapsed) => ("passed", elapsed),
+                Outcome::Failed(elapsed, _) => ("FAILED", elapsed),
+                Outcome::Skipped(reason) => {
+                    writeln!(f, "skipped {:>8}  {name}: {reason}", "")?;
+                    continue;
+                }
+            };
+            let seconds = format!("{:.1} s", elapsed.as_secs_f64());
+            writeln!(f, "{word:<7} {seconds:>8}  {name}")?;
+            if let Outcome::Failed(_, failure) = outcome {
+                writeln!(f, "{:>18}{failure}", "")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summary_tells_failures_and_skips() {
+        let mut summary = Summary::default();
+        assert!(summary.run("good", || Ok(())));
+        assert!(summary.judge().is_ok());
+        assert!(!summary.run("bad", || Err(Failure::new("it broke"))));
+        summary.skip("absent", "no driver");
+        let text = summary.to_string();
+        assert!(text.contains("passed") && text.contains("it broke"));
+        assert!(text.contains("absent: no driver"));
+        assert_eq!(summary.judge().unwrap_err().to_string(), "failed: bad");
+    }
+}

@@ -1,0 +1,20 @@
+//! Installs what the other commands need, after looking whether it is there.
+
+pub mod system;
+pub mod tools;
+pub mod wasm_std;
+
+use crate::error::Result;
+use crate::npm::Npm;
+use crate::workspace::Workspace;
+
+/// Installs everything that `test` needs.
+pub fn setup(workspace: &Workspace) -> Result<()> {
+    system::ensure_vulkan()?;
+    wasm_std::ensure(workspace)?;
+    tools::ensure(workspace)?;
+    system::Browser::ensure()?;
+    Npm::ensure(workspace)?.install()?;
+    eprintln!("everything is installed");
+    Ok(())
+}

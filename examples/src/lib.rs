@@ -1,0 +1,1 @@
+//! One binary for each idea, in `src/bin`; each imports only `forgeling`.

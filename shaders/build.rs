@@ -1,0 +1,142 @@
+//! Composes every kernel variant from `wgsl/`, validates it with naga and writes its metadata as Rust.
+//!
+//! A kernel that does not compile, breaks a limit of phones or binds a buffer in another order than
+//! declared stops the build here instead of failing silently in a browser.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{env, fs};
+
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::{AddressSpace, StorageAccess};
+
+/// What every WebGPU device gives, phones included.
+const MAX_INVOCATIONS: u32 = 256;
+const MAX_STORAGE_BUFFERS: usize = 8;
+
+/// One kernel: a file in `wgsl/`, the shared pieces it needs, and its workgroup size.
+struct Declared {
+    name: &'static str,
+    shared: &'static [&'static str],
+    workgroup_size: u32,
+}
+
+const KERNELS: &[Declared] = &[
+    Declared {
+        name: "prototype_logits",
+        shared: &["index"],
+        workgroup_size: 64,
+    },
+    Declared {
+        name: "prototype_logits_grad_query",
+        shared: &["index"],
+        workgroup_size: 64,
+    },
+    Declared {
+        name: "prototype_logits_grad_prototypes",
+        shared: &["index"],
+        workgroup_size: 64,
+    },
+];
+
+fn main() {
+    println!("cargo::rerun-if-changed=wgsl");
+    println!("cargo::rerun-if-changed=build.rs");
+    let mut generated = String::new();
+    for kernel in KERNELS {
+        let source = compose(kernel);
+        emit(&mut generated, kernel, &source, &validate(kernel, &source));
+    }
+    let names: Vec<_> = KERNELS
+        .iter()
+        .map(|k| format!("&{}", k.name.to_uppercase()))
+        .collect();
+    let _ = writeln!(
+        generated,
+        "/// Every kernel of this package.\npub static ALL: &[&Kernel] = &[{}];",
+        names.join(", ")
+    );
+    let out = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
+    fs::write(Path::new(&out).join("kernels.rs"), generated).expect("OUT_DIR is writable");
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("shaders/{path}: {error}"))
+}
+
+fn compose(kernel: &Declared) -> String {
+    let mut source = String::new();
+    for piece in kernel.shared {
+        source += &read(&format!("wgsl/shared/{piece}.wgsl"));
+    }
+    source += &read(&format!("wgsl/{}.wgsl", kernel.name));
+    source.replace("WORKGROUP_SIZE", &format!("{}u", kernel.workgroup_size))
+}
+
+/// The names of the bindings in order, after naga has accepted the module.
+fn validate(kernel: &Declared, source: &str) -> Vec<String> {
+    let name = kernel.name;
+    let module = naga::front::wgsl::parse_str(source)
+        .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
+    Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
+
+    let entry = &module.entry_points[0];
+    assert_eq!(module.entry_points.len(), 1, "{name}: one entry point");
+    assert_eq!(entry.name, "main", "{name}: the entry point is `main`");
+    assert_eq!(
+        entry.workgroup_size,
+        [kernel.workgroup_size, 1, 1],
+        "{name}: workgroup size"
+    );
+    assert!(
+        kernel.workgroup_size <= MAX_INVOCATIONS,
+        "{name}: too many invocations"
+    );
+
+    let mut bindings: Vec<(u32, String)> = module
+        .global_variables
+        .iter()
+        .filter_map(|(_, variable)| {
+            let binding = variable.binding.as_ref()?;
+            // The runtime binds everything so; another access would fail at launch.
+            let expected = AddressSpace::Storage {
+                access: StorageAccess::LOAD | StorageAccess::STORE,
+            };
+            assert_eq!(
+                variable.space, expected,
+                "{name}: bindings are var<storage, read_write>"
+            );
+            assert_eq!(binding.group, 0, "{name}: bindings are in group 0");
+            Some((binding.binding, variable.name.clone().unwrap_or_default()))
+        })
+        .collect();
+    bindings.sort_unstable();
+    assert!(
+        bindings.len() <= MAX_STORAGE_BUFFERS,
+        "{name}: too many storage buffers"
+    );
+    assert!(
+        bindings.iter().enumerate().all(|(i, b)| b.0 as usize == i),
+        "{name}: bindings have gaps"
+    );
+    assert_eq!(
+        bindings.last().map(|b| b.1.as_str()),
+        Some("shape"),
+        "{name}: `shape` is bound last"
+    );
+    bindings.into_iter().map(|binding| binding.1).collect()
+}
+
+fn emit(generated: &mut String, kernel: &Declared, source: &str, bindings: &[String]) {
+    let _ = writeln!(
+        generated,
+        "/// `wgsl/{name}.wgsl`, workgroups of {size}.\n\
+         pub static {constant}: Kernel = Kernel {{\n    name: {name:?},\n    source: {source:?},\n    \
+         bindings: &{bindings:?},\n    workgroup_size: {size},\n}};",
+        name = kernel.name,
+        constant = kernel.name.to_uppercase(),
+        size = kernel.workgroup_size,
+    );
+}

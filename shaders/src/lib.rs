@@ -1,0 +1,71 @@
+//! The WGSL kernels of forgeling and their CPU twins.
+//!
+//! Each kernel is one file in `wgsl/`; `build.rs` composes it with its shared pieces, validates it with
+//! naga against the limits every WebGPU device has (256 invocations, 8 storage buffers), and generates
+//! a [`Kernel`] with its bindings. A CPU twin in [`cpu`] has the same name and argument order; tests
+//! compare the two, and the CPU back end runs the twin.
+
+#![deny(missing_docs)]
+
+pub mod cpu;
+
+/// A validated compute kernel with its metadata.
+#[derive(Debug)]
+pub struct Kernel {
+    /// The file's name without its ending.
+    pub name: &'static str,
+    /// The composed WGSL text; its entry point is `main`.
+    pub source: &'static str,
+    /// The names of the storage buffers in the order of their bindings; the last is `shape`.
+    pub bindings: &'static [&'static str],
+    /// Invocations in one workgroup, all along x.
+    pub workgroup_size: u32,
+}
+
+/// WebGPU's limit on workgroups along one dimension.
+const MAX_WORKGROUPS: u32 = 65_535;
+
+impl Kernel {
+    /// The grid of workgroups `(x, y, 1)` that gives at least `invocations` invocations.
+    ///
+    /// Kernels spread over x and y find their place with `flat_index` of `wgsl/shared/index.wgsl`.
+    /// `None` when even a full grid does not suffice, or when the index would not fit in 32 bits.
+    pub fn grid(&self, invocations: usize) -> Option<[u32; 3]> {
+        let groups = u32::try_from(invocations)
+            .ok()?
+            .div_ceil(self.workgroup_size);
+        let x = groups.clamp(1, MAX_WORKGROUPS);
+        let y = groups.div_ceil(x).max(1);
+        let invocations_in_grid = u64::from(x) * u64::from(y) * u64::from(self.workgroup_size);
+        (y <= MAX_WORKGROUPS && invocations_in_grid <= u64::from(u32::MAX)).then_some([x, y, 1])
+    }
+}
+
+include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grid_covers_every_invocation_and_respects_limits() {
+        for invocations in [0, 1, 63, 64, 65, 4_194_240, 4_194_241, 100_000_007] {
+            let [x, y, z] = PROTOTYPE_LOGITS.grid(invocations).unwrap();
+            assert!(x <= MAX_WORKGROUPS && y <= MAX_WORKGROUPS && z == 1);
+            assert!(
+                x as usize * y as usize * 64 >= invocations,
+                "{invocations}: {x} x {y}"
+            );
+        }
+        assert_eq!(PROTOTYPE_LOGITS.grid(usize::MAX), None);
+    }
+
+    #[test]
+    fn metadata_names_the_bindings_in_order() {
+        assert_eq!(
+            PROTOTYPE_LOGITS.bindings,
+            ["query", "prototypes", "logits", "shape"]
+        );
+        assert_eq!(ALL.len(), 3);
+    }
+}

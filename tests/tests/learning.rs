@@ -1,0 +1,317 @@
+//! Training learns, is the same from run to run, and says so when it cannot.
+
+use std::ops::ControlFlow;
+
+use forgeling::data::{Dataset, Glyphs, ImageSet, ImageShape, Shots, Split, Ways};
+use forgeling::meta::{EvaluateConfig, Evaluation, FitConfig, ProtoNet};
+use forgeling::nn::Conv4Config;
+use forgeling::train::HalvingSchedule;
+use forgeling::train::weights::collect;
+use forgeling::{Device, DeviceChoice, ErrorKind};
+use forgeling_tests::{devices, fast_devices};
+
+fn cpu() -> Device {
+    pollster::block_on(Device::open(DeviceChoice::Cpu)).unwrap()
+}
+
+fn small(seed: u64) -> Conv4Config {
+    Conv4Config {
+        filters: 16,
+        seed,
+        ..Default::default()
+    }
+}
+
+fn fit(model: &mut ProtoNet, data: &dyn Dataset, config: FitConfig) -> Vec<f64> {
+    let mut losses = Vec::new();
+    pollster::block_on(model.fit(data, config, |event| {
+        losses.push(event.loss);
+        ControlFlow::Continue(())
+    }))
+    .unwrap();
+    losses
+}
+
+fn evaluate(model: &ProtoNet, config: EvaluateConfig) -> Evaluation {
+    let test = Glyphs::new(0, Split::Test, 300).unwrap();
+    pollster::block_on(model.evaluate(&test, config)).unwrap()
+}
+
+#[test]
+fn unseen_characters_are_told_apart_after_training() {
+    let train = Glyphs::new(0, Split::Train, 300).unwrap();
+    for device in fast_devices() {
+        let mut model = ProtoNet::new(&small(1), &device).unwrap();
+        let config = EvaluateConfig {
+            episodes: 100,
+            shots: Shots::new(1).unwrap(),
+            ..Default::default()
+        };
+        let before = evaluate(&model, config);
+        fit(
+            &mut model,
+            &train,
+            FitConfig {
+                episodes: Some(100),
+                ..Default::default()
+            },
+        );
+        let after = evaluate(&model, config);
+        let transductive = evaluate(
+            &model,
+            EvaluateConfig {
+                transductive: true,
+                ..config
+            },
+        );
+        eprintln!("before {before:?}\nafter {after:?}\ntransductive {transductive:?}");
+        // Without gradients, running statistics or prototypes it stays where it was.
+        assert!(
+            after.accuracy > before.accuracy + 0.2,
+            "{before:?} {after:?}"
+        );
+        assert!(
+            transductive.accuracy > before.accuracy + 0.2,
+            "{transductive:?}"
+        );
+        assert!(!after.transductive && transductive.transductive);
+        assert!(after.ci95 > 0.0 && after.ci95 < 0.05);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_on_the_cpu_and_another_seed_others() {
+    let train = Glyphs::new(0, Split::Train, 50).unwrap();
+    let run = |weights, episodes| {
+        let mut model = ProtoNet::new(&small(weights), &cpu()).unwrap();
+        let config = FitConfig {
+            episodes: Some(4),
+            batch_episodes: 2,
+            seed: episodes,
+            ..Default::default()
+        };
+        (
+            fit(&mut model, &train, config),
+            pollster::block_on(collect(model.encoder())).unwrap(),
+        )
+    };
+    let first = run(1, 1);
+    assert_eq!(first.0.len(), 2, "four episodes are two steps of two");
+    assert_eq!(first, run(1, 1));
+    assert_ne!(first.0, run(2, 1).0);
+    assert_ne!(first.0, run(1, 2).0);
+}
+
+#[test]
+fn every_device_begins_alike() {
+    let train = Glyphs::new(0, Split::Train, 50).unwrap();
+    let config = FitConfig {
+        episodes: Some(3),
+        ..Default::default()
+    };
+    let config_small = Conv4Config {
+        filters: 4,
+        ..small(1)
+    };
+    let mut expected: Option<Vec<f64>> = None;
+    for device in devices() {
+        let mut model = ProtoNet::new(&config_small, &device).unwrap();
+        let losses = fit(&mut model, &train, config);
+        for (loss, expected) in losses.iter().zip(expected.get_or_insert(losses.clone())) {
+            assert!(
+                (loss - *expected).abs() < 1e-3 * *expected,
+                "{losses:?} on {}",
+                device.info().name
+            );
+        }
+    }
+}
+
+#[test]
+fn a_diverging_run_stops_with_its_step_and_leaves_the_network_whole() {
+    let train = Glyphs::new(0, Split::Train, 50).unwrap();
+    let mut model = ProtoNet::new(&small(1), &cpu()).unwrap();
+    let schedule = HalvingSchedule {
+        initial: 1e30,
+        every: 1000,
+    };
+    let config = FitConfig {
+        episodes: Some(50),
+        schedule,
+        ..Default::default()
+    };
+    let result = pollster::block_on(model.fit(&train, config, |_| ControlFlow::Continue(())));
+    let error = result.unwrap_err();
+    assert!(
+        error.is_diverged() && error.to_string().contains("at step"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_callback_stops_training_between_steps() {
+    let train = Glyphs::new(0, Split::Train, 50).unwrap();
+    let mut model = ProtoNet::new(
+        &Conv4Config {
+            filters: 4,
+            ..small(1)
+        },
+        &cpu(),
+    )
+    .unwrap();
+    let summary = pollster::block_on(model.fit(&train, FitConfig::default(), |event| {
+        if event.step == 3 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }))
+    .unwrap();
+    assert!(summary.stopped);
+    assert_eq!((summary.steps, summary.episodes), (3, 3));
+    assert_eq!(model.summary().episodes, 3);
+}
+
+#[test]
+fn bad_input_is_an_error_before_anything_is_computed() {
+    let mut model = ProtoNet::new(
+        &Conv4Config {
+            filters: 2,
+            ..small(1)
+        },
+        &cpu(),
+    )
+    .unwrap();
+    let mut refuse = |data: &dyn Dataset, config: FitConfig, word: &str| {
+        let result = pollster::block_on(model.fit(data, config, |_| ControlFlow::Continue(())));
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+    };
+    let train = Glyphs::new(0, Split::Train, 50).unwrap();
+    let few = Glyphs::new(0, Split::Train, 3).unwrap();
+    let large = train.with_size(32).unwrap();
+    let endless = FitConfig {
+        episodes: None,
+        ..Default::default()
+    };
+    let nothing = FitConfig {
+        batch_episodes: 0,
+        ..Default::default()
+    };
+    let never = FitConfig {
+        schedule: HalvingSchedule {
+            initial: -1.0,
+            every: 1,
+        },
+        ..Default::default()
+    };
+    refuse(&few, FitConfig::default(), "class");
+    refuse(&large, FitConfig::default(), "fit the network");
+    refuse(&train, endless, "no end");
+    refuse(&train, nothing, "batch_episodes");
+    refuse(&train, never, "learning rate");
+    for config in [
+        Conv4Config {
+            filters: 0,
+            ..small(1)
+        },
+        Conv4Config {
+            size: 15,
+            ..small(1)
+        },
+        Conv4Config {
+            channels: usize::MAX,
+            ..small(1)
+        },
+        Conv4Config {
+            blocks: 0,
+            ..small(1)
+        },
+    ] {
+        assert!(ProtoNet::new(&config, &cpu()).unwrap_err().is_bad_input());
+    }
+}
+
+#[test]
+fn a_classifier_learns_a_users_classes_from_one_drawing_each() {
+    let train = Glyphs::new(0, Split::Train, 300).unwrap();
+    let test = Glyphs::new(0, Split::Test, 4).unwrap();
+    let mut model = ProtoNet::new(&small(1), &cpu()).unwrap();
+    fit(
+        &mut model,
+        &train,
+        FitConfig {
+            episodes: Some(80),
+            ..Default::default()
+        },
+    );
+    let drawing = |class, example| {
+        let mut image = vec![0.0; test.image_shape().len()];
+        test.read(class, example, &mut image).unwrap();
+        image
+    };
+    let mut classifier = model.classifier();
+    assert!(
+        pollster::block_on(classifier.classify(&drawing(0, 0)))
+            .unwrap_err()
+            .is_bad_input()
+    );
+    for class in 0..4 {
+        pollster::block_on(classifier.add(&format!("c{class}"), &drawing(class, 0))).unwrap();
+    }
+    let mut right = 0;
+    for class in 0..4 {
+        for example in 1..11 {
+            let ranked = pollster::block_on(classifier.classify(&drawing(class, example))).unwrap();
+            let sum: f64 = ranked.iter().map(|p| p.probability).sum();
+            assert!(
+                (sum - 1.0).abs() < 1e-9
+                    && ranked.is_sorted_by(|a, b| a.probability >= b.probability)
+            );
+            right += usize::from(ranked[0].label == format!("c{class}"));
+        }
+    }
+    assert!(right >= 30, "{right} of 40 with a chance of 10");
+    assert!(classifier.remove("c2") && !classifier.remove("c2"));
+    assert_eq!(classifier.labels().collect::<Vec<_>>(), ["c0", "c1", "c3"]);
+    for wrong in [vec![], vec![0.0; 3], vec![f32::NAN; 784]] {
+        assert!(
+            pollster::block_on(classifier.classify(&wrong))
+                .unwrap_err()
+                .is_bad_input()
+        );
+    }
+}
+
+#[test]
+fn images_of_a_page_are_a_data_set_too() {
+    let names: Vec<String> = (0..12).map(|i| format!("class {}", i / 4)).collect();
+    let pixels = vec![0.5; 12 * 256];
+    let set = ImageSet::from_f32(ImageShape::new(1, 16, 16), &names, &pixels).unwrap();
+    let config = Conv4Config {
+        filters: 2,
+        blocks: 2,
+        size: 16,
+        ..small(1)
+    };
+    let mut model = ProtoNet::new(&config, &cpu()).unwrap();
+    let fit = FitConfig {
+        ways: Ways::new(3).unwrap(),
+        shots: Shots::new(1).unwrap(),
+        queries: forgeling::data::Queries::new(3).unwrap(),
+        episodes: Some(2),
+        ..Default::default()
+    };
+    // Equal images teach nothing: the loss is that of guessing among three.
+    let mut losses = Vec::new();
+    pollster::block_on(model.fit(&set, fit, |event| {
+        losses.push(event.loss);
+        ControlFlow::Continue(())
+    }))
+    .unwrap();
+    assert!(
+        losses.iter().all(|loss| (loss - 3f64.ln()).abs() < 1e-3),
+        "{losses:?}"
+    );
+}

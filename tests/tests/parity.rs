@@ -1,0 +1,162 @@
+//! Our kernels on every device against the composite reference on the CPU: one body, odd and distinct sizes.
+
+use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
+use forgeling::Readback;
+use forgeling::ops::{prototype_logits, reference};
+use forgeling_tests::{F32_TOLERANCE, assert_close, devices, waves};
+
+fn tensor(values: Vec<f32>, shape: [usize; 3], device: &Tensors) -> Tensor<3> {
+    Tensor::from_data(TensorData::new(values, shape), device).require_grad()
+}
+
+type Operation = fn(Tensor<3>, Tensor<3>) -> Tensor<3>;
+
+/// Logits and both gradients of `sum(weights * logits)`.
+fn run(operation: Operation, sizes: [usize; 4], device: &Tensors) -> [Vec<f32>; 3] {
+    let [episodes, queries, ways, features] = sizes;
+    let query = tensor(
+        waves(episodes * queries * features, 1.0),
+        [episodes, queries, features],
+        device,
+    );
+    let prototypes = tensor(
+        waves(episodes * ways * features, 2.0),
+        [episodes, ways, features],
+        device,
+    );
+    let weights = tensor(
+        waves(episodes * queries * ways, 3.0),
+        [episodes, queries, ways],
+        device,
+    );
+    let logits = operation(query.clone(), prototypes.clone());
+    let gradients = (logits.clone() * weights.detach()).sum().backward();
+    let trip = Readback::new()
+        .add(logits)
+        .add(query.grad(&gradients).expect("a gradient of the queries"))
+        .add(
+            prototypes
+                .grad(&gradients)
+                .expect("a gradient of the prototypes"),
+        );
+    pollster::block_on(trip.run()).unwrap()
+}
+
+fn own(query: Tensor<3>, prototypes: Tensor<3>) -> Tensor<3> {
+    prototype_logits(query, prototypes).unwrap()
+}
+
+#[test]
+fn prototype_logits_and_gradients_equal_the_reference() {
+    // The last one needs more workgroups than fit in one dimension of a launch.
+    let all_sizes = [
+        [1, 1, 1, 1],
+        [3, 7, 5, 11],
+        [2, 75, 5, 64],
+        [1, 13, 20, 257],
+        [2, 1601, 1327, 1],
+    ];
+    for sizes in all_sizes {
+        let expected = run(
+            reference::prototype_logits,
+            sizes,
+            &Tensors::flex().autodiff(),
+        );
+        for device in devices() {
+            let got = run(own, sizes, &device.autodiff());
+            for ((name, got), expected) in ["logits", "grad query", "grad prototypes"]
+                .iter()
+                .zip(got)
+                .zip(&expected)
+            {
+                let name = format!("{name} {sizes:?} on {}", device.info().name);
+                assert_close(&name, &got, expected, F32_TOLERANCE);
+            }
+        }
+    }
+}
+
+#[test]
+fn views_that_are_not_contiguous_are_read_right() {
+    let (query, prototypes) = (waves(4 * 7 * 3, 1.0), waves(4 * 5 * 3, 2.0));
+    // [features, queries, episodes] turned into [episodes, queries, features].
+    let turned = |values: &[f32], middle: usize, device: &Tensors| {
+        Tensor::<3>::from_data(TensorData::new(values.to_vec(), [3, middle, 4]), device)
+            .swap_dims(0, 2)
+    };
+    let flex = Tensors::flex();
+    let expected =
+        reference::prototype_logits(turned(&query, 7, &flex), turned(&prototypes, 5, &flex));
+    let [expected] = pollster::block_on(Readback::new().add(expected).run()).unwrap();
+    for device in devices() {
+        let tensors = device.tensors();
+        // A window into a longer tensor, as the training step uses it.
+        let longer = Tensor::cat(
+            vec![turned(&query, 7, tensors), turned(&query, 7, tensors)],
+            0,
+        );
+        let logits = own(longer.narrow(0, 4, 4), turned(&prototypes, 5, tensors));
+        let [got] = pollster::block_on(Readback::new().add(logits).run()).unwrap();
+        assert_close(&device.info().name, &got, &expected, F32_TOLERANCE);
+    }
+}
+
+#[test]
+fn nan_and_infinity_reach_the_logits_they_belong_to() {
+    for device in devices() {
+        let mut values = waves(2 * 3 * 4, 1.0);
+        values[5] = f32::NAN; // episode 0, query 1
+        values[13] = f32::INFINITY; // episode 1, query 0
+        let query = tensor(values, [2, 3, 4], device.tensors());
+        let prototypes = tensor(waves(2 * 2 * 4, 2.0), [2, 2, 4], device.tensors());
+        let [logits] =
+            pollster::block_on(Readback::new().add(own(query, prototypes)).run()).unwrap();
+        for (row, logits) in logits.chunks(2).enumerate() {
+            let finite = logits.iter().all(|value| value.is_finite());
+            assert_eq!(
+                finite,
+                row != 1 && row != 3,
+                "row {row} on {}: {logits:?}",
+                device.info().name
+            );
+        }
+    }
+}
+
+#[test]
+fn other_dtypes_use_the_reference_and_stay_what_they_are() {
+    let device = Tensors::flex();
+    let double = |count: usize, shape: [usize; 3], phase| {
+        let values: Vec<f64> = waves(count, phase)
+            .iter()
+            .map(|value| f64::from(*value))
+            .collect();
+        Tensor::<3>::from_data(TensorData::new(values, shape), (&device, DType::F64))
+    };
+    let logits = own(
+        double(2 * 3 * 4, [2, 3, 4], 1.0),
+        double(2 * 2 * 4, [2, 2, 4], 2.0),
+    );
+    assert_eq!(logits.dtype(), DType::F64);
+}
+
+#[test]
+fn inputs_that_do_not_fit_are_errors_with_both_shapes() {
+    let zeros = |shape: [usize; 3]| Tensor::<3>::zeros(shape, &Tensors::flex());
+    for (query, prototypes) in [
+        ([2, 3, 4], [1, 5, 4]),
+        ([2, 3, 4], [2, 5, 3]),
+        ([2, 0, 4], [2, 5, 4]),
+        ([0, 3, 4], [0, 5, 4]),
+    ] {
+        let error = prototype_logits(zeros(query), zeros(prototypes)).unwrap_err();
+        assert!(error.is_bad_input() && error.found().is_some(), "{error}");
+    }
+    let double = Tensor::<3>::zeros([1, 2, 3], (&Tensors::flex(), DType::F64));
+    assert!(
+        prototype_logits(double, zeros([1, 2, 3]))
+            .unwrap_err()
+            .to_string()
+            .contains("F64")
+    );
+}

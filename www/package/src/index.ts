@@ -1,0 +1,34 @@
+/**
+ * Train small neural networks in the page. Importing this module does nothing: `await init()` loads the
+ * wasm. To keep a page responsive, use `forgeling/worker`, which runs the same things in a Web Worker.
+ *
+ * @module
+ */
+import { binding } from "./binding.js";
+
+export { init, type InitInput } from "./binding.js";
+export { Classifier, type Prediction } from "./classifier.js";
+export { Dataset, type GlyphOptions, type ImageOptions } from "./dataset.js";
+export {
+  Device,
+  openDevice,
+  type Adapter,
+  type DeviceChoice,
+  type DeviceInfo,
+  type DeviceKind,
+} from "./device.js";
+export { ForgelingError, type ErrorCode, type ErrorDetails, type ErrorJson } from "./errors.js";
+export { imageToInk, type InkOptions, type PixelSource } from "./ink.js";
+export {
+  ProtoNet,
+  type EvaluateOptions,
+  type Evaluation,
+  type FitEvent,
+  type FitOptions,
+  type ProtoNetConfig,
+} from "./protonet.js";
+
+/** The version of the wasm, for example `0.1.0`. */
+export function version(): string {
+  return binding("version").version();
+}

@@ -1,0 +1,77 @@
+// What a page and its worker say to each other. The same interface types both ends, so a call that one
+// end does not know is a compile error.
+import type { Prediction } from "./classifier.js";
+import type { GlyphOptions, ImageOptions } from "./dataset.js";
+import type { DeviceChoice, DeviceInfo } from "./device.js";
+import type { ErrorJson } from "./errors.js";
+import type {
+  EvaluateOptions,
+  Evaluation,
+  FitEvent,
+  FitOptions,
+  ProtoNetConfig,
+} from "./protonet.js";
+
+/** Where images come from: a dataset itself cannot cross to the worker, its description can. */
+export type DataSource = { glyphs: GlyphOptions } | { images: ImageOptions };
+
+/** A model that lives in the worker. */
+export interface ModelInfo {
+  config: Required<ProtoNetConfig>;
+  /** How many numbers training adjusts. */
+  parameterCount: number;
+}
+
+/** {@link FitOptions} without the signal, which `stop()` replaces. */
+export type TrainOptions = Omit<FitOptions, "signal">;
+
+/** How a training run ended. */
+export interface TrainSummary {
+  /** Whether `stop()` ended it early. */
+  stopped: boolean;
+  /** Wall time, in seconds. */
+  seconds: number;
+  /** The last event; absent where `stop()` came before the first step. */
+  last?: FitEvent;
+}
+
+/** A few images of a few classes, to look at. */
+export interface Sample {
+  height: number;
+  width: number;
+  /** `classes[c].images[e]` is example `e` of class `c`. */
+  classes: { name: string; images: Float32Array[] }[];
+}
+
+export interface Operations {
+  init(wasm?: string): void;
+  openDevice(choice?: DeviceChoice): DeviceInfo;
+  createModel(config?: ProtoNetConfig): ModelInfo;
+  loadModel(bytes: Uint8Array): ModelInfo;
+  saveModel(): Uint8Array;
+  sample(data: DataSource, classes: number, examples: number): Sample;
+  train(data: DataSource, options?: TrainOptions): TrainSummary;
+  evaluate(data: DataSource, options?: EvaluateOptions): Evaluation;
+  addExample(label: string, image: Float32Array): void;
+  removeLabel(label: string): void;
+  resetClassifier(): void;
+  labels(): string[];
+  classify(image: Float32Array): Prediction[];
+}
+
+export type Operation = keyof Operations;
+
+export type Request =
+  | { [K in Operation]: { id: number; operation: K; args: Parameters<Operations[K]> } }[Operation]
+  | { stop: true };
+
+export type Reply =
+  | { id: number; event: FitEvent }
+  | { id: number; value: unknown }
+  | { id: number; error: ErrorJson };
+
+/** The part of a `Worker`, a worker's global scope and a `MessagePort` that is used here. */
+export interface Port {
+  postMessage(message: unknown, transfer: Transferable[]): void;
+  onmessage: ((event: MessageEvent) => unknown) | null;
+}

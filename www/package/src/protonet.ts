@@ -1,0 +1,205 @@
+import { binding, type Binding, type RawProtoNet, type RawTrainer } from "./binding.js";
+import { Classifier } from "./classifier.js";
+import type { Dataset } from "./dataset.js";
+import type { Device } from "./device.js";
+import { ForgelingError, guarded } from "./errors.js";
+import { camelKeys, Handle } from "./handle.js";
+
+/** The shape of the network: `blocks` × (3×3 convolution, batch norm, ReLU, 2×2 max pooling). */
+export interface ProtoNetConfig {
+  /** Input channels. Default 1. */
+  channels?: number;
+  /** Filters of every convolution. Default 64; 32 is twice to three times as fast. */
+  filters?: number;
+  /** Default 4. */
+  blocks?: number;
+  /** Width and height of the input, in pixels. Default 28. */
+  size?: number;
+  /** Seed of the first weights. Default 0. */
+  seed?: number;
+}
+
+/** How to train: every episode is a small task with `ways` classes. */
+export interface FitOptions {
+  /** Classes per episode. Default 5. */
+  ways?: number;
+  /** Examples per class to learn from. Default 5. */
+  shots?: number;
+  /** Examples per class to be asked about. Default 15. */
+  queries?: number;
+  /** Episodes per optimizer step. Default 1. */
+  batchEpisodes?: number;
+  /** Adam's learning rate at the start. Default 0.001. */
+  learningRate?: number;
+  /** Halve the learning rate after this many episodes, again and again. Default: never. */
+  halveEvery?: number;
+  /** Seed of the choice of episodes. Default 0. */
+  seed?: number;
+  /** Stop after this many episodes. Default 600 where `minutes` is absent, no limit otherwise. */
+  episodes?: number;
+  /** Stop after this many minutes of training. Default: no limit. */
+  minutes?: number;
+  /** Stops training between two steps; the generator then throws a `cancelled` error. */
+  signal?: AbortSignal;
+}
+
+/** The state after one optimizer step. */
+export interface FitEvent {
+  /** Optimizer steps so far. */
+  step: number;
+  /** Episodes so far. */
+  episode: number;
+  /** Cross-entropy of this step's queries, in nats. */
+  loss: number;
+  /** Share of this step's queries that were right, 0..1. */
+  accuracy: number;
+  learningRate: number;
+  episodesPerSecond: number;
+}
+
+/** How to measure. */
+export interface EvaluateOptions {
+  /** Classes per episode. Default 5. */
+  ways?: number;
+  /** Examples per class to learn from. Default 5. */
+  shots?: number;
+  /** Default 600, the number usual in papers. */
+  episodes?: number;
+  /** Default 0. */
+  seed?: number;
+  /** Let batch norm see all queries of an episode at once. Default false; the figures are higher with it. */
+  transductive?: boolean;
+}
+
+/** The result of {@link ProtoNet.evaluate}. */
+export interface Evaluation {
+  /** Mean over the episodes, 0..1. */
+  accuracy: number;
+  /** Half the width of the 95 % confidence interval of `accuracy`. */
+  ci95: number;
+  episodes: number;
+  transductive: boolean;
+  episodesPerSecond: number;
+}
+
+/**
+ * A prototypical network: it learns to tell apart things it has never seen from a few examples of each
+ * (Snell et al. 2017, arXiv:1703.05175).
+ */
+export class ProtoNet extends Handle<RawProtoNet> {
+  readonly #module: Binding;
+
+  private constructor(module: Binding, raw: RawProtoNet) {
+    super(raw);
+    this.#module = module;
+  }
+
+  /** A new network with random weights. */
+  static create(device: Device, config: ProtoNetConfig = {}): ProtoNet {
+    const module = binding("create_model");
+    const place = device.raw("create_model");
+    return guarded("create_model", () => new ProtoNet(module, module.ProtoNet.create(place, config)));
+  }
+
+  /** A network from the bytes that {@link ProtoNet.save} made. */
+  static async load(device: Device, bytes: Uint8Array): Promise<ProtoNet> {
+    const module = binding("load_model");
+    const raw = await device.run("load_model", (place) => module.ProtoNet.load(place, bytes));
+    return new ProtoNet(module, raw);
+  }
+
+  /** The network as a safetensors file, its configuration included. */
+  save(): Promise<Uint8Array> {
+    return this.run("save_model", (raw) => raw.save());
+  }
+
+  /** The configuration, defaults filled in. */
+  get config(): Required<ProtoNetConfig> {
+    return this.call("config", (raw) => camelKeys(raw.config));
+  }
+
+  /** How many numbers training adjusts. */
+  get parameterCount(): number {
+    return this.call("parameter_count", (raw) => raw.parameterCount);
+  }
+
+  /**
+   * Trains, and reports after every step. Between two steps it lets the event loop run, so messages and
+   * timers are served; leaving the loop with `break` stops training and keeps what was learned.
+   */
+  async *fit(data: Dataset, options: FitOptions = {}): AsyncGenerator<FitEvent, void, void> {
+    const { episodes, minutes, signal, ...rest } = options;
+    const limit = limits(episodes, minutes);
+    const images = data.raw("fit");
+    throwIfAborted(signal);
+    const trainer = this.call("fit", (raw) => {
+      return new TrainerHandle(new this.#module.Trainer(raw, images, rest));
+    });
+    try {
+      const end = performance.now() + limit.minutes * 60_000;
+      for (let episode = 0; episode < limit.episodes && performance.now() < end; ) {
+        throwIfAborted(signal);
+        const event = await this.run("fit", () => data.run("fit", () => trainer.step()));
+        episode = event.episode;
+        yield event;
+        await nextTask();
+      }
+    } finally {
+      trainer.free();
+    }
+  }
+
+  /** Measures the network on episodes from `data`, whose classes it should not have seen in training. */
+  async evaluate(data: Dataset, options: EvaluateOptions = {}): Promise<Evaluation> {
+    const row = await this.run("evaluate", (raw) => {
+      return data.run("evaluate", (images) => raw.evaluate(images, options));
+    });
+    return camelKeys<Evaluation>(row);
+  }
+
+  /** An empty classifier on this network's features; make a new one after training further. */
+  classifier(): Classifier {
+    return this.call("classifier", (raw) => new Classifier(raw.classifier()));
+  }
+}
+
+class TrainerHandle extends Handle<RawTrainer> {
+  async step(): Promise<FitEvent> {
+    return camelKeys<FitEvent>(await this.run("fit", (raw) => raw.step()));
+  }
+}
+
+function limits(episodes?: number, minutes?: number): { episodes: number; minutes: number } {
+  for (const [name, value] of Object.entries({ episodes, minutes })) {
+    if (value === undefined || value > 0) continue;
+    throw new ForgelingError("invalid_argument", `${name} must be above 0`, {
+      operation: "fit",
+      expected: "a number above 0",
+      got: String(value),
+    });
+  }
+  return {
+    episodes: episodes ?? (minutes === undefined ? 600 : Infinity),
+    minutes: minutes ?? Infinity,
+  };
+}
+
+function throwIfAborted(signal?: AbortSignal): void {
+  if (!signal?.aborted) return;
+  throw new ForgelingError("cancelled", "training was stopped", {
+    operation: "fit",
+    cause: signal.reason,
+  });
+}
+
+/** Waits for a new task, not only a microtask: unlike `setTimeout(0)` it is not held up for 4 ms. */
+function nextTask(): Promise<void> {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
+}

@@ -1,0 +1,181 @@
+// A stand-in for the generated wasm module: same surface, with the nearest mean of raw pixels in the place of
+// a network. It lets the wrapper be tested without a wasm build, and says nothing about learning.
+const fail = (code, message, more = {}) => Object.assign(new Error(message), { code, ...more });
+
+let live = 0;
+/** How many raw objects were made and not freed. */
+export const liveObjects = () => live;
+
+class Raw {
+  constructor() {
+    live += 1;
+    this.alive = true;
+  }
+  free() {
+    if (!this.alive) throw new Error("freed twice");
+    this.alive = false;
+    live -= 1;
+  }
+}
+if (Symbol.dispose) Raw.prototype[Symbol.dispose] = Raw.prototype.free;
+
+class Device extends Raw {
+  kind = "cpu";
+  name = "2 cores";
+  backend = "flex";
+  reason = "the page asked for the CPU";
+  async adapters() {
+    return [{ index: 0, name: "none", kind: "cpu", int8_dot: false, max_buffer: 1024, chosen: true }];
+  }
+}
+
+class Dataset extends Raw {
+  constructor(classCount, size, draw) {
+    super();
+    Object.assign(this, { classCount, channels: 1, height: size, width: size, draw });
+  }
+  static glyphs(seed, split, classes, size) {
+    if (typeof seed !== "bigint") throw new TypeError("seed must be a bigint");
+    if (classes < 1) throw fail("invalid_argument", "glyphs: no classes", { operation: "glyphs", expected: "1 or more", got: "0" });
+    const turn = Number(seed) + (split === "test" ? 0.5 : 0);
+    return new Dataset(classes, size, (c, e) => (x, y) => {
+      const r = Math.hypot(x - 0.5, y - 0.5);
+      const a = Math.atan2(y - 0.5, x - 0.5) + turn + e * 0.05;
+      const target = 0.28 + 0.12 * Math.sin((2 + (c % 5)) * a + c);
+      return Math.max(0, 1 - Math.abs(r - target) * 22);
+    });
+  }
+  static fromImages(names, channels, height, width) {
+    const data = new Dataset(new Set(names).size, height, () => () => 0);
+    return Object.assign(data, { channels, width });
+  }
+  className(index) {
+    return `glyph ${index}`;
+  }
+  image(classIndex, example) {
+    if (classIndex >= this.classCount) throw fail("invalid_argument", "image: no such class");
+    const pixel = this.draw(classIndex, example);
+    return Float32Array.from({ length: this.height * this.width }, (_, i) =>
+      pixel((i % this.width) / this.width, Math.floor(i / this.width) / this.height),
+    );
+  }
+}
+
+class ProtoNet extends Raw {
+  constructor(config) {
+    super();
+    this.config = { channels: 1, filters: 64, blocks: 4, size: 28, seed: 0, ...config };
+    this.parameterCount = this.config.filters * 100;
+  }
+  static create(device, config) {
+    if (!device.alive) throw new Error("null pointer passed to rust");
+    return new ProtoNet(config);
+  }
+  static async load(_device, bytes) {
+    let config;
+    try {
+      config = JSON.parse(new TextDecoder().decode(bytes));
+    } catch {
+      throw fail("bad_data", "load_model: this is not a safetensors file", { operation: "load_model" });
+    }
+    return new ProtoNet(config);
+  }
+  async save() {
+    return new TextEncoder().encode(JSON.stringify(this.config));
+  }
+  async evaluate(_data, { episodes = 600, transductive = false }) {
+    return { accuracy: 0.9, ci95: 0.02, episodes, transductive, episodes_per_second: 20 };
+  }
+  classifier() {
+    return new Classifier();
+  }
+}
+
+/** What one step costs, in milliseconds of a busy processor. */
+export const cost = { step: 0 };
+
+class Trainer extends Raw {
+  constructor(_model, _data, options) {
+    super();
+    this.options = options;
+    this.steps = 0;
+  }
+  async step() {
+    const end = performance.now() + cost.step;
+    while (performance.now() < end);
+    this.steps += 1;
+    const { batchEpisodes = 1, learningRate = 1e-3 } = this.options;
+    const left = Math.exp(-this.steps / 40) * (1 + 0.2 * Math.sin(this.steps * 1.7));
+    return {
+      step: this.steps,
+      episode: this.steps * batchEpisodes,
+      loss: 1.6 * left,
+      accuracy: 1 - 0.8 * left,
+      learning_rate: learningRate,
+      episodes_per_second: 1000 / Math.max(1, cost.step),
+    };
+  }
+}
+
+class Classifier extends Raw {
+  #examples = new Map();
+  #busy = false;
+  async add(label, pixels) {
+    // What wasm-bindgen does when a second call borrows what the first still holds.
+    if (this.#busy) throw new Error("recursive use of an object detected");
+    this.#busy = true;
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    this.#busy = false;
+    const rows = this.#examples.get(label) ?? [];
+    if (pixels.length === 0) throw fail("bad_data", "classifier_add: empty image");
+    this.#examples.set(label, [...rows, blur(pixels)]);
+  }
+  remove(label) {
+    if (!this.#examples.delete(label)) throw fail("invalid_argument", `classifier_remove: no class ${label}`);
+  }
+  labels() {
+    return [...this.#examples.keys()];
+  }
+  async classify(pixels) {
+    const seen = blur(pixels);
+    const scores = [...this.#examples].map(([label, rows]) => {
+      const mean = seen.map((_, i) => rows.reduce((sum, row) => sum + row[i], 0) / rows.length);
+      return { label, score: -mean.reduce((sum, m, i) => sum + (m - seen[i]) ** 2, 0) };
+    });
+    const top = Math.max(...scores.map((s) => s.score));
+    const total = scores.reduce((sum, s) => sum + Math.exp(s.score - top), 0);
+    return scores
+      .map(({ label, score }) => ({ label, probability: Math.exp(score - top) / total }))
+      .sort((a, b) => b.probability - a.probability);
+  }
+}
+
+function blur(pixels) {
+  const side = Math.round(Math.sqrt(pixels.length));
+  const at = (x, y) => (x >= 0 && y >= 0 && x < side && y < side ? pixels[y * side + x] : 0);
+  return Array.from(pixels, (_, i) => {
+    let sum = 0;
+    for (let y = -3; y <= 3; y += 1) for (let x = -3; x <= 3; x += 1) sum += at((i % side) + x, Math.floor(i / side) + y);
+    return sum / 12;
+  });
+}
+
+/** How often the module was started. */
+export const starts = { count: 0, failures: 0 };
+
+async function start() {
+  starts.count += 1;
+  if (starts.failures > 0) {
+    starts.failures -= 1;
+    throw new TypeError("Failed to fetch");
+  }
+}
+
+async function openDevice(choice) {
+  if (choice.startsWith("gpu")) throw fail("device", "open_device: this browser has no WebGPU", { operation: "open_device" });
+  return new Device();
+}
+
+export const version = () => "0.1.0";
+export { openDevice, Device, Dataset, ProtoNet, Trainer, Classifier };
+export default start;

@@ -1,0 +1,201 @@
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+import { replaceBinding } from "../dist/binding.js";
+import { Dataset, ForgelingError, ProtoNet, init, openDevice, version } from "../dist/index.js";
+import * as fake from "./fake-binding.mjs";
+
+beforeEach(() => replaceBinding(async () => fake));
+
+const rejected = (code, more = {}) => (error) => {
+  assert.ok(error instanceof ForgelingError, `${error} is a ForgelingError`);
+  assert.equal(error.code, code);
+  for (const [key, value] of Object.entries(more)) assert.deepEqual(error[key], value);
+  return true;
+};
+
+async function model(config) {
+  await init();
+  const device = await openDevice("cpu");
+  return { device, model: ProtoNet.create(device, config), data: Dataset.glyphs() };
+}
+
+test("nothing works before init, and the error says what to do", async () => {
+  await assert.rejects(openDevice(), rejected("not_ready", { operation: "open_device" }));
+  assert.throws(() => Dataset.glyphs(), rejected("not_ready", { message: "call `await init()` first" }));
+  assert.throws(version, rejected("not_ready"));
+});
+
+test("concurrent and repeated init start the wasm once", async () => {
+  fake.starts.count = 0;
+  await Promise.all([init(), init(), init()]);
+  await init();
+  assert.equal(fake.starts.count, 1);
+  assert.equal(version(), "0.1.0");
+});
+
+test("init can be tried again after a failure", async () => {
+  fake.starts.failures = 1;
+  await assert.rejects(init(), rejected("io", { operation: "init" }));
+  await init();
+  assert.equal(version(), "0.1.0");
+});
+
+test("errors of the wasm keep code, operation, expectation and cause", async () => {
+  await init();
+  await assert.rejects(openDevice("gpu"), rejected("device", { operation: "open_device" }));
+  const thrown = rejected("invalid_argument", { operation: "glyphs", expected: "1 or more", got: "0" });
+  assert.throws(() => Dataset.glyphs({ classes: 0 }), thrown);
+  const device = await openDevice();
+  await assert.rejects(ProtoNet.load(device, new Uint8Array([1, 2])), rejected("bad_data"));
+});
+
+test("what is not an error of ours becomes `internal`, with its cause", () => {
+  const panic = new WebAssembly.RuntimeError("unreachable");
+  const error = ForgelingError.from(panic, "fit");
+  assert.equal(error.code, "internal");
+  assert.equal(error.operation, "fit");
+  assert.equal(error.cause, panic);
+  assert.equal(ForgelingError.from(error), error);
+  assert.equal(ForgelingError.from("text").message, "text");
+  assert.equal(ForgelingError.from(Object.assign(new Error("x"), { code: "ENOENT" })).code, "internal");
+});
+
+test("an error survives JSON", () => {
+  const error = new ForgelingError("bad_data", "m", { operation: "o", expected: "e", got: "g" });
+  const copy = ForgelingError.fromJSON(JSON.parse(JSON.stringify(error)));
+  assert.deepEqual(copy.toJSON(), { code: "bad_data", message: "m", operation: "o", expected: "e", got: "g" });
+  assert.equal(copy.name, "ForgelingError");
+});
+
+test("seeds and image sizes are checked before they reach the wasm", async () => {
+  await init();
+  for (const seed of [-1, 0.5, Number.NaN, -1n]) {
+    assert.throws(() => Dataset.glyphs({ seed }), rejected("invalid_argument", { got: String(seed) }));
+  }
+  Dataset.glyphs({ seed: 2n ** 60n }).free();
+  const options = { names: ["a", "b"], height: 3, width: 2, pixels: new Float32Array(11) };
+  assert.throws(() => Dataset.fromImages(options), rejected("invalid_argument", { got: "11 values" }));
+  const data = Dataset.fromImages({ ...options, pixels: new Float32Array(12) });
+  assert.deepEqual([data.classCount, data.channels, data.height, data.width], [2, 1, 3, 2]);
+});
+
+test("adapters come in camel case", async () => {
+  await init();
+  const [adapter] = await (await openDevice()).adapters();
+  assert.equal(adapter.maxBuffer, 1024);
+  assert.equal(adapter.int8Dot, false);
+  assert.ok(!("max_buffer" in adapter));
+});
+
+test("fit reports typed events and ends at the limit, whole batches counted", async () => {
+  const { model: net, data } = await model({ filters: 8 });
+  const events = [];
+  for await (const event of net.fit(data, { episodes: 7, batchEpisodes: 3, learningRate: 0.01 })) events.push(event);
+  assert.deepEqual(events.map((e) => e.episode), [3, 6, 9]);
+  assert.equal(events[0].learningRate, 0.01);
+  assert.ok(events[0].episodesPerSecond > 0);
+  assert.ok(!("learning_rate" in events[0]));
+});
+
+test("fit lets timers and messages run between two steps", async () => {
+  const { model: net, data } = await model();
+  const order = [];
+  setTimeout(() => order.push("timer"), 0);
+  fake.cost.step = 3;
+  for await (const { step } of net.fit(data, { episodes: 5 })) order.push(step);
+  fake.cost.step = 0;
+  const at = order.indexOf("timer");
+  assert.ok(at >= 0 && at < order.length - 1, `the timer ran among the steps: ${order}`);
+});
+
+test("fit ends when its time is up", async () => {
+  const { model: net, data } = await model();
+  fake.cost.step = 10;
+  let steps = 0;
+  for await (const _ of net.fit(data, { minutes: 0.001 })) steps += 1;
+  fake.cost.step = 0;
+  assert.ok(steps >= 1 && steps <= 7, `${steps} steps of 10 ms in 60 ms`);
+});
+
+test("a signal stops fit with `cancelled`; break stops it quietly; both free the trainer", async () => {
+  const { model: net, data } = await model();
+  const before = fake.liveObjects();
+  const abort = new AbortController();
+  let steps = 0;
+  const loop = async () => {
+    for await (const _ of net.fit(data, { signal: abort.signal })) if ((steps += 1) === 3) abort.abort("enough");
+  };
+  await assert.rejects(loop(), rejected("cancelled", { cause: "enough" }));
+  assert.equal(steps, 3);
+  for await (const _ of net.fit(data)) break;
+  assert.equal(fake.liveObjects(), before);
+});
+
+test("fit refuses limits that make no sense", async () => {
+  const { model: net, data } = await model();
+  for (const options of [{ episodes: 0 }, { episodes: -3 }, { minutes: Number.NaN }]) {
+    await assert.rejects(net.fit(data, options).next(), rejected("invalid_argument", { operation: "fit" }));
+  }
+});
+
+test("save and load keep the configuration", async () => {
+  const { device, model: net } = await model({ filters: 16, seed: 3 });
+  const copy = await ProtoNet.load(device, await net.save());
+  assert.deepEqual(copy.config, { channels: 1, filters: 16, blocks: 4, size: 28, seed: 3 });
+  assert.equal(copy.parameterCount, 1600);
+});
+
+test("evaluate answers in camel case", async () => {
+  const { model: net, data } = await model();
+  const result = await net.evaluate(data, { episodes: 12 });
+  assert.deepEqual(result, { accuracy: 0.9, ci95: 0.02, episodes: 12, transductive: false, episodesPerSecond: 20 });
+});
+
+test("a classifier tells its classes apart and forgets one", async () => {
+  const { model: net, data } = await model();
+  const classifier = net.classifier();
+  for (const label of [0, 1, 2]) await classifier.add(`g${label}`, data.image(label, 0));
+  assert.deepEqual(classifier.labels, ["g0", "g1", "g2"]);
+  const [first, ...rest] = await classifier.classify(data.image(1, 1));
+  assert.equal(first.label, "g1");
+  assert.ok(rest.every((p) => p.probability <= first.probability));
+  classifier.remove("g1");
+  assert.deepEqual(classifier.labels, ["g0", "g2"]);
+  assert.throws(() => classifier.remove("g1"), rejected("invalid_argument"));
+});
+
+test("calls that overlap take turns, and one that fails does not stop the next", async () => {
+  const { model: net, data } = await model();
+  const classifier = net.classifier();
+  const empty = assert.rejects(classifier.add("b", new Float32Array(0)), rejected("bad_data"));
+  await Promise.all([classifier.add("a", data.image(0, 0)), empty, classifier.add("c", data.image(2, 0))]);
+  assert.deepEqual(classifier.labels, ["a", "c"]);
+});
+
+test("use after free is an error, and freeing twice is not", async () => {
+  const { device, model: net, data } = await model();
+  const classifier = net.classifier();
+  for (const object of [classifier, net, data, device]) {
+    object.free();
+    object.free();
+    assert.ok(object.freed);
+  }
+  assert.throws(() => device.name, rejected("freed", { message: "this Device was freed" }));
+  assert.throws(() => ProtoNet.create(device), rejected("freed"));
+  await assert.rejects(net.save(), rejected("freed", { operation: "save_model" }));
+  await assert.rejects(net.fit(data).next(), rejected("freed"));
+  await assert.rejects(classifier.classify(new Float32Array(1)), rejected("freed"));
+});
+
+test("free waits for work in flight, and Symbol.dispose frees", async () => {
+  const { model: net } = await model();
+  const before = fake.liveObjects();
+  const saved = net.save();
+  net.free();
+  assert.equal(fake.liveObjects(), before, "not freed under a running call");
+  assert.ok((await saved).length > 0);
+  assert.equal(fake.liveObjects(), before - 1);
+  const data = Dataset.glyphs();
+  data[Symbol.dispose]();
+  assert.ok(data.freed);
+});
