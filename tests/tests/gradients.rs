@@ -102,13 +102,17 @@ fn only_one_input_needs_a_gradient() {
     }
 }
 
-/// Casts every value of a module to f64.
+/// Turns every value of a module into f64.
 struct Widen;
 
 impl ModuleMapper for Widen {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let trained = param.val().is_require_grad();
-        param.map(|value| value.detach().cast(DType::F64).set_require_grad(trained))
+        param.map(|value| {
+            let device = value.device();
+            let data = value.into_data().convert::<f64>();
+            Tensor::from_data(data, (&device, DType::F64)).set_require_grad(trained)
+        })
     }
 }
 
@@ -128,7 +132,7 @@ impl ModuleMapper for Nudge {
         }
         param.map(|value| {
             let (shape, device) = (value.shape(), value.device());
-            let mut values = value.into_data().to_vec::<f64>().unwrap();
+            let mut values = value.into_data().try_into_vec::<f64>().unwrap();
             values[self.index] += self.offset;
             Tensor::from_data(TensorData::new(values, shape), (&device, DType::F64)).require_grad()
         })
@@ -141,7 +145,7 @@ struct Gradients<'a>(&'a burn::tensor::Gradients, Vec<Vec<f64>>);
 impl ModuleVisitor for Gradients<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = param.val().grad(self.0) {
-            self.1.push(gradient.into_data().to_vec().unwrap());
+            self.1.push(gradient.into_data().try_into_vec().unwrap());
         }
     }
 }

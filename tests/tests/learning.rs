@@ -117,12 +117,12 @@ fn every_device_begins_alike() {
     for device in devices() {
         let mut model = ProtoNet::new(&config_small, &device).unwrap();
         let losses = fit(&mut model, &train, config);
-        for (loss, expected) in losses.iter().zip(expected.get_or_insert(losses.clone())) {
-            assert!(
-                (loss - *expected).abs() < 1e-3 * *expected,
-                "{losses:?} on {}",
-                device.info().name
-            );
+        let expected = expected.get_or_insert(losses.clone());
+        // The first loss is a forward pass. Adam then turns rounding errors of gradients that are zero (the
+        // convolutions' bias under batch norm) into full steps.
+        for ((loss, expected), tolerance) in losses.iter().zip(expected).zip([1e-4, 1e-2, 3e-2]) {
+            let close = (loss - *expected).abs() < tolerance * *expected;
+            assert!(close, "{losses:?} on {}", device.info().name);
         }
     }
 }

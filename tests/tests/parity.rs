@@ -107,8 +107,8 @@ fn nan_and_infinity_reach_the_logits_they_belong_to() {
         let mut values = waves(2 * 3 * 4, 1.0);
         values[5] = f32::NAN; // episode 0, query 1
         values[13] = f32::INFINITY; // episode 1, query 0
-        let query = tensor(values, [2, 3, 4], device.tensors());
-        let prototypes = tensor(waves(2 * 2 * 4, 2.0), [2, 2, 4], device.tensors());
+        let query = tensor(values, [2, 3, 4], &device.autodiff());
+        let prototypes = tensor(waves(2 * 2 * 4, 2.0), [2, 2, 4], &device.autodiff());
         let [logits] =
             pollster::block_on(Readback::new().add(own(query, prototypes)).run()).unwrap();
         for (row, logits) in logits.chunks(2).enumerate() {

@@ -30,9 +30,10 @@ impl Readback {
         Self::default()
     }
 
-    /// Adds a float tensor of any rank.
+    /// Adds a float tensor of any rank, tracked for gradients or not.
     pub fn add<const D: usize>(mut self, tensor: Tensor<D>) -> Self {
-        self.transaction = self.transaction.register(tensor);
+        // burn panics where one trip mixes tracked tensors with others.
+        self.transaction = self.transaction.register(tensor.without_autodiff());
         self
     }
 

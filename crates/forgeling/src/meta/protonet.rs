@@ -266,6 +266,6 @@ mod tests {
         let one = [
             1.0f32, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0,
         ];
-        assert_eq!(values.to_vec::<f32>().unwrap(), [one, one].concat());
+        assert_eq!(values.try_into_vec::<f32>().unwrap(), [one, one].concat());
     }
 }
