@@ -40,8 +40,8 @@ async function measure({ choice, rounds, filters }) {
 const round = (value) => Math.round(value * 100) / 100;
 const server = await serve();
 try {
-  for (const choice of values.webgpu ? ["cpu", "gpu"] : ["cpu"]) {
-    const browser = await launch({ webgpu: choice === "gpu" });
+  for (const choice of values.webgpu ? ["cpu", "gpu:0"] : ["cpu"]) {
+    const browser = await launch({ webgpu: choice !== "cpu" });
     try {
       const page = await browser.newPage();
       await page.goto(`${server.origin}/blank.html`);

@@ -13,7 +13,14 @@ use args::{Cli, Command};
 use output::Output;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are no errors; clap prints them, and wrong usage for people, by itself.
+        Err(error) if error.use_stderr() && std::env::args().any(|word| word == "--json") => {
+            return output::usage(&error);
+        }
+        Err(error) => error.exit(),
+    };
     let output = Output::new(cli.common.json);
     let command = cli.command.unwrap_or_else(Command::tour);
     match pollster::block_on(commands::run(command, &cli.common, &output)) {

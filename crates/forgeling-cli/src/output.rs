@@ -9,7 +9,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Exit status of wrong usage, which clap uses too.
+/// Exit statuses, as scripts rely on them; wrong usage has clap's own.
+const USAGE: u8 = 2;
 const BAD_INPUT: u8 = 3;
 const DEVICE: u8 = 4;
 const OTHER: u8 = 1;
@@ -69,6 +70,18 @@ impl Output {
             _ => OTHER,
         })
     }
+}
+
+/// Wrong usage under `--json`: one object, like every other error.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    let text = error.to_string();
+    let message = text.lines().next().unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    println!(
+        "{}",
+        json!({ "error": { "code": "usage", "message": message } })
+    );
+    ExitCode::from(USAGE)
 }
 
 fn describe(error: &Error) -> Value {

@@ -93,7 +93,9 @@ fn devices_are_listed_and_forced_choices_are_served_or_refused() {
     );
     let error = json(forgeling().args(["devices", "--device", "gpu:99"]), 4);
     assert_eq!(error["error"]["code"], "device");
-    // Wrong usage is clap's status.
+    let usage = json(forgeling().args(["devices", "--device", "cuda"]), 2);
+    assert_eq!(usage["error"]["code"], "usage");
+    // Without --json, wrong usage is told by clap.
     forgeling()
         .args(["devices", "--device", "cuda"])
         .assert()

@@ -67,7 +67,7 @@ impl ProtoNet {
     }
 
     /// A network from the bytes of a model file.
-    pub async fn load(device: Device, bytes: Vec<u8>) -> JsResult<ProtoNet> {
+    pub async fn load(device: &Device, bytes: Vec<u8>) -> JsResult<ProtoNet> {
         meta::ProtoNet::from_bytes(&bytes, &device.0)
             .map(Self::wrap)
             .map_err(failure)

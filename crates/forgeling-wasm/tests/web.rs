@@ -179,7 +179,7 @@ async fn errors_reach_javascript_with_their_code() {
         .err()
         .unwrap();
     assert!(text(&misspelt, "message").unwrap().contains("filterz"));
-    let garbage = forgeling_wasm::ProtoNet::load(device, vec![1, 2, 3])
+    let garbage = forgeling_wasm::ProtoNet::load(&device, vec![1, 2, 3])
         .await
         .err()
         .unwrap();

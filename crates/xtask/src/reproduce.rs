@@ -86,7 +86,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
                 "--filters",
                 "64",
             ])
-            .args(["--halve-every", "1000"])
+            .args(["--halve-every", "500"])
             .args(["--minutes", &options.minutes.to_string(), "--out"])
             .arg(&model)
     })?;

@@ -1,9 +1,9 @@
 //! Launching a kernel of `forgeling-shaders` through CubeCL's wgpu runtime.
 
-use burn::backend::TensorMetadata;
 use burn::backend::wgpu::{
     CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate, into_contiguous,
 };
+use burn::backend::{DispatchDevice, TensorMetadata};
 use burn::tensor::{DType, Device, Shape};
 use cubecl::prelude::{CubeCount, KernelId};
 use cubecl::server::KernelArguments;
@@ -29,12 +29,15 @@ impl KernelSource for Source {
     }
 }
 
-/// Whether `device` runs WGSL text. Where burn's `vulkan` or `metal` features choose another compiler
-/// it does not, and the composite reference is used.
-pub(super) fn runs_wgsl(device: &Device) -> bool {
-    use burn::backend::DispatchDevice;
+/// Whether our kernels run on `device`: the CPU back end, and GPUs that take WGSL text. They do not where
+/// burn's `vulkan` or `metal` features choose another compiler, nor under its `fusion`, for which the
+/// operations have no form yet; the composite reference is used there.
+pub(super) fn has_kernels(device: &Device) -> bool {
     match device.clone().inner().as_dispatch() {
-        DispatchDevice::Cube(device) => device.client().name().ends_with("<wgsl>"),
+        DispatchDevice::Flex(_) => true,
+        DispatchDevice::Cube(device) => {
+            !cfg!(feature = "fusion") && device.client().name().ends_with("<wgsl>")
+        }
         _ => false,
     }
 }

@@ -15,7 +15,7 @@ use forgeling_shaders::{
     PROTOTYPE_LOGITS, PROTOTYPE_LOGITS_GRAD_PROTOTYPES, PROTOTYPE_LOGITS_GRAD_QUERY,
 };
 
-use super::launch::{launch, runs_wgsl};
+use super::launch::{has_kernels, launch};
 use super::reference;
 use crate::error::{Error, Result};
 
@@ -62,10 +62,9 @@ pub fn prototype_logits(query: Tensor<3>, prototypes: Tensor<3>) -> Result<Tenso
     let largest = (episodes * queries * features)
         .max(episodes * ways * features)
         .max(episodes * queries * ways);
-    let device = query.device();
     let own_kernel = query.dtype() == DType::F32
         && PROTOTYPE_LOGITS.grid(largest).is_some()
-        && (device.is_cpu_backend() || runs_wgsl(&device));
+        && has_kernels(&query.device());
     if !own_kernel {
         return Ok(reference::prototype_logits(query, prototypes));
     }
@@ -74,20 +73,6 @@ pub fn prototype_logits(query: Tensor<3>, prototypes: Tensor<3>) -> Result<Tenso
         prototypes.into_dispatch(),
     );
     Ok(Tensor::from_dispatch(logits))
-}
-
-/// Whether a device is burn's CPU back end.
-trait IsCpu {
-    fn is_cpu_backend(&self) -> bool;
-}
-
-impl IsCpu for burn::tensor::Device {
-    fn is_cpu_backend(&self) -> bool {
-        matches!(
-            self.clone().inner().as_dispatch(),
-            burn::backend::DispatchDevice::Flex(_)
-        )
-    }
 }
 
 #[backend_extension(Autodiff, Cube, Flex)]
