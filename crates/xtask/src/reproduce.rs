@@ -52,19 +52,24 @@ const FIGURES: [(usize, usize, f64); 3] = [(5, 1, 0.93), (5, 5, 0.98), (20, 1, 0
 /// Trains, evaluates and records.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let name = options.name.name();
-    let work = workspace.target().join("reproduce").join(name);
+    let data = std::path::absolute(&options.data)
+        .map_err(|cause| Failure::file("resolve", &options.data, &cause))?;
+    // A run of another length is another experiment: nothing of it is kept for this one.
+    let folder = format!("{name}-{}-minutes", options.minutes);
+    let work = workspace.target().join("reproduce").join(folder);
     if options.restart && work.exists() {
         fs::remove_dir_all(&work).map_err(|cause| Failure::file("remove", &work, &cause))?;
     }
     fs::create_dir_all(&work).map_err(|cause| Failure::file("create", &work, &cause))?;
-    let source = |file: &str| format!("omniglot:{}", options.data.join(file).display());
+    let source = |file: &str| format!("omniglot:{}", data.join(file).display());
     let (small1, small2) = (
         source("images_background_small1.zip"),
         source("images_background_small2.zip"),
     );
     let model = work.join("model.safetensors");
 
-    let trained = kept(&work.join("train.json"), || {
+    let commit = commit(workspace)?;
+    let trained = kept(&work.join("train.json"), &commit, || {
         forgeling(workspace)
             .args([
                 "fewshot",
@@ -94,7 +99,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     for (ways, shots, promised) in FIGURES {
         let figure = format!("{ways}-way {shots}-shot");
         let file = work.join(format!("eval-{ways}-{shots}.json"));
-        let result = kept(&file, || {
+        let result = kept(&file, &commit, || {
             forgeling(workspace)
                 .args([
                     "fewshot", "eval", "--json", "--device", "cpu", "--data", &small2,
@@ -126,9 +131,9 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     let record = json!({
         "rows": rows,
-        "command": format!("cargo xtask reproduce {name} --minutes {}", options.minutes),
+        "command": format!("cargo xtask reproduce {name} --minutes {} --data DIR", options.minutes),
         "date": date::today(),
-        "commit": commit(workspace)?,
+        "commit": trained["commit"],
         "version": trained["version"],
         "device": trained["device"],
         "seconds": trained["seconds"],
@@ -155,8 +160,9 @@ fn forgeling(workspace: &Workspace) -> Step {
     ])
 }
 
-/// The object kept in `file` by an earlier run, or else the one that the step prints, which is then kept.
-fn kept(file: &Path, step: impl FnOnce() -> Step) -> Result<Value> {
+/// The object kept in `file` by an earlier run, or else the one that the step prints, which is then kept with
+/// the commit that made it.
+fn kept(file: &Path, commit: &str, step: impl FnOnce() -> Step) -> Result<Value> {
     if let Ok(text) = fs::read_to_string(file)
         && let Ok(value) = serde_json::from_str(&text)
     {
@@ -165,7 +171,7 @@ fn kept(file: &Path, step: impl FnOnce() -> Step) -> Result<Value> {
     }
     let mut printed = String::new();
     step().lines(|line| printed.push_str(line))?;
-    let value: Value = serde_json::from_str(&printed)
+    let mut value: Value = serde_json::from_str(&printed)
         .map_err(|cause| Failure::new(format!("the command printed no JSON object: {cause}")))?;
     // A stopped run saved what it had; it is not the experiment.
     if value["stopped"] == true {
@@ -173,7 +179,8 @@ fn kept(file: &Path, step: impl FnOnce() -> Step) -> Result<Value> {
             "training was stopped before its time; run the command again",
         ));
     }
-    write(file, &printed)?;
+    value["commit"] = commit.into();
+    write(file, &value.to_string())?;
     Ok(value)
 }
 

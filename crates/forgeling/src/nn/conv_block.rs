@@ -43,7 +43,7 @@ pub struct BatchStatistics {
 pub struct ConvBlock {
     /// `[out, in, 3, 3]`
     pub weight: Param<Tensor<4>>,
-    /// `[out]`
+    /// `[out]`; has no gradient under [`Normalization::Batch`], which cancels it.
     pub bias: Param<Tensor<1>>,
     /// Scale of the normalised activation, `[out]`.
     pub gamma: Param<Tensor<1>>,
@@ -76,25 +76,27 @@ impl ConvBlock {
         normalization: Normalization,
     ) -> (Tensor<4>, Option<BatchStatistics>) {
         let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
-        let convolved = conv2d(input, self.weight.val(), Some(self.bias.val()), options);
+        let (weight, bias) = (self.weight.val(), self.bias.val());
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
         let (normalised, statistics) = match normalization {
             Normalization::Batch => {
+                // The batch's own mean takes the bias away again, so it only moves the statistics. Left in, its
+                // gradient would be rounding errors around zero, which Adam turns into full steps.
+                let convolved = conv2d(input, weight, None, options);
                 let [batch, _, height, width] = convolved.dims();
                 let count = (batch * height * width) as f64;
                 let result = batch_norm_train(convolved, gamma, beta, EPSILON);
                 let statistics = BatchStatistics {
-                    mean: result.mean.detach(),
+                    mean: (result.mean + bias).detach(),
                     variance: result.variance.detach() * (count / (count - 1.0).max(1.0)),
                 };
                 (result.output, Some(statistics))
             }
             Normalization::Running => {
+                let convolved = conv2d(input, weight, Some(bias), options);
                 let (mean, variance) = (self.running_mean.val(), self.running_var.val());
-                (
-                    batch_norm(convolved, gamma, beta, mean, variance, EPSILON),
-                    None,
-                )
+                let output = batch_norm(convolved, gamma, beta, mean, variance, EPSILON);
+                (output, None)
             }
         };
         let pooling = MaxPoolOptions::new([2, 2]);
