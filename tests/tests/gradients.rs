@@ -71,8 +71,8 @@ fn prototype_logits_gradients_are_those_of_the_definition() {
         let logits = prototype_logits(query.clone(), prototypes.clone()).unwrap();
         let gradients = (logits * weights).sum().backward();
         let trip = Readback::new()
-            .add(query.grad(&gradients).unwrap())
-            .add(prototypes.grad(&gradients).unwrap());
+            .with(query.grad(&gradients).unwrap())
+            .with(prototypes.grad(&gradients).unwrap());
         let [got_query, got_prototypes] = pollster::block_on(trip.run()).unwrap();
         assert_close("grad query", &got_query, &expected_query, 1e-5);
         assert_close(
@@ -96,7 +96,8 @@ fn only_one_input_needs_a_gradient() {
             .backward();
         // Each of the 4 distances contributes -2 (1 - 0).
         let [values] =
-            pollster::block_on(Readback::new().add(query.grad(&gradients).unwrap()).run()).unwrap();
+            pollster::block_on(Readback::new().with(query.grad(&gradients).unwrap()).run())
+                .unwrap();
         assert_eq!(values, vec![-8.0; 6]);
         assert!(prototypes.grad(&gradients).is_none());
     }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use forgeling::data::{Dataset, Glyphs, ImageSet, ImageShape, Shots, Split, Ways};
-use forgeling::meta::{EvaluateConfig, Evaluation, FitConfig, ProtoNet};
+use forgeling::meta::{EpisodeTrainer, EvaluateConfig, Evaluation, FitConfig, ProtoNet};
 use forgeling::nn::Conv4Config;
 use forgeling::train::HalvingSchedule;
 use forgeling::train::weights::collect;
@@ -128,24 +128,40 @@ fn every_device_begins_alike() {
 }
 
 #[test]
-fn a_diverging_run_stops_with_its_step_and_leaves_the_network_whole() {
+fn a_diverging_step_says_which_and_leaves_the_network_as_it_was() {
     let train = Glyphs::new(0, Split::Train, 50).unwrap();
     let mut model = ProtoNet::new(&small(1), &cpu()).unwrap();
     let schedule = HalvingSchedule {
         initial: 1e30,
         every: 1000,
     };
-    let config = FitConfig {
-        episodes: Some(50),
+    let mut trainer = EpisodeTrainer::new(FitConfig {
         schedule,
         ..Default::default()
-    };
-    let result = pollster::block_on(model.fit(&train, config, |_| ControlFlow::Continue(())));
-    let error = result.unwrap_err();
-    assert!(
-        error.is_diverged() && error.to_string().contains("at step"),
-        "{error}"
-    );
+    })
+    .unwrap();
+    for step in 1.. {
+        assert!(step < 50, "a rate of 1e30 must diverge");
+        let before = format!(
+            "{:?}",
+            pollster::block_on(collect(model.encoder())).unwrap()
+        );
+        let Err(error) = pollster::block_on(trainer.step(&mut model, &train)) else {
+            continue;
+        };
+        assert!(error.is_diverged(), "{error}");
+        assert!(
+            error.to_string().contains(&format!("at step {step}")),
+            "{error}"
+        );
+        // As text, in which NaN equals itself: finite losses may have left some.
+        let after = format!(
+            "{:?}",
+            pollster::block_on(collect(model.encoder())).unwrap()
+        );
+        assert_eq!(before, after);
+        break;
+    }
 }
 
 #[test]
@@ -191,6 +207,17 @@ fn bad_input_is_an_error_before_anything_is_computed() {
     let train = Glyphs::new(0, Split::Train, 50).unwrap();
     let few = Glyphs::new(0, Split::Train, 3).unwrap();
     let large = train.with_size(32).unwrap();
+    let zero = FitConfig {
+        episodes: Some(0),
+        ..Default::default()
+    };
+    let timeless = FitConfig {
+        episodes: None,
+        seconds: Some(f64::NAN),
+        ..Default::default()
+    };
+    refuse(&train, zero, "limit");
+    refuse(&train, timeless, "limit");
     let endless = FitConfig {
         episodes: None,
         ..Default::default()

@@ -32,9 +32,9 @@ fn run(operation: Operation, sizes: [usize; 4], device: &Tensors) -> [Vec<f32>; 
     let logits = operation(query.clone(), prototypes.clone());
     let gradients = (logits.clone() * weights.detach()).sum().backward();
     let trip = Readback::new()
-        .add(logits)
-        .add(query.grad(&gradients).expect("a gradient of the queries"))
-        .add(
+        .with(logits)
+        .with(query.grad(&gradients).expect("a gradient of the queries"))
+        .with(
             prototypes
                 .grad(&gradients)
                 .expect("a gradient of the prototypes"),
@@ -87,7 +87,7 @@ fn views_that_are_not_contiguous_are_read_right() {
     let flex = Tensors::flex();
     let expected =
         reference::prototype_logits(turned(&query, 7, &flex), turned(&prototypes, 5, &flex));
-    let [expected] = pollster::block_on(Readback::new().add(expected).run()).unwrap();
+    let [expected] = pollster::block_on(Readback::new().with(expected).run()).unwrap();
     for device in devices() {
         let tensors = device.tensors();
         // A window into a longer tensor, as the training step uses it.
@@ -96,7 +96,7 @@ fn views_that_are_not_contiguous_are_read_right() {
             0,
         );
         let logits = own(longer.narrow(0, 4, 4), turned(&prototypes, 5, tensors));
-        let [got] = pollster::block_on(Readback::new().add(logits).run()).unwrap();
+        let [got] = pollster::block_on(Readback::new().with(logits).run()).unwrap();
         assert_close(&device.info().name, &got, &expected, F32_TOLERANCE);
     }
 }
@@ -110,7 +110,7 @@ fn nan_and_infinity_reach_the_logits_they_belong_to() {
         let query = tensor(values, [2, 3, 4], &device.autodiff());
         let prototypes = tensor(waves(2 * 2 * 4, 2.0), [2, 2, 4], &device.autodiff());
         let [logits] =
-            pollster::block_on(Readback::new().add(own(query, prototypes)).run()).unwrap();
+            pollster::block_on(Readback::new().with(own(query, prototypes)).run()).unwrap();
         for (row, logits) in logits.chunks(2).enumerate() {
             let finite = logits.iter().all(|value| value.is_finite());
             assert_eq!(

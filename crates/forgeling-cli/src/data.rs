@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use forgeling::data::{
-    Colour, Dataset, FolderOptions, Glyphs, IdxSplit, ImageSet, Rotated, Split, folder, idx,
+    Colour, Dataset, FolderOptions, Glyphs, IdxSplit, ImageSet, Ink, Rotated, Split, folder, idx,
     omniglot,
 };
 use forgeling::nn::Conv4Config;
@@ -94,6 +94,8 @@ impl DataSource {
                 let options = FolderOptions {
                     size: config.size,
                     colour,
+                    // As `classify` reads a user's images.
+                    ink: Ink::Auto,
                     ..Default::default()
                 };
                 Ok(Images::Files(folder::load(dir, &options)?))

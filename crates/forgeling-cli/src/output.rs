@@ -1,5 +1,6 @@
 //! Printing: text for people, one JSON object for programs, progress for both on standard error.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use forgeling::device::{Device, DeviceInfo};
@@ -38,7 +39,7 @@ impl Output {
     /// A line for people; nothing under `--json`.
     pub fn line(&self, text: impl std::fmt::Display) {
         if !self.json {
-            println!("{text}");
+            print(&text);
         }
     }
 
@@ -53,14 +54,14 @@ impl Output {
                 seed,
                 own,
             };
-            println!("{}", json!(object));
+            print(&json!(object));
         }
     }
 
     /// Prints what went wrong and gives the exit status of `contract.md`.
     pub fn error(&self, error: &Error) -> ExitCode {
         if self.json {
-            println!("{}", json!({ "error": describe(error) }));
+            print(&json!({ "error": describe(error) }));
         } else {
             eprintln!("error: {error}");
         }
@@ -72,15 +73,19 @@ impl Output {
     }
 }
 
+/// A line on standard output. A reader that has closed it, such as `head`, is no error.
+fn print(line: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 /// Wrong usage under `--json`: one object, like every other error.
 pub fn usage(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
-    let message = text.lines().next().unwrap_or_default();
-    let message = message.strip_prefix("error: ").unwrap_or(message);
-    println!(
-        "{}",
-        json!({ "error": { "code": "usage", "message": message } })
-    );
+    // What is wrong stands before the first empty line; after it come usage and hints.
+    let head = text.split("\n\n").next().unwrap_or_default();
+    let message = head.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    print(&json!({ "error": { "code": "usage", "message": message } }));
     ExitCode::from(USAGE)
 }
 

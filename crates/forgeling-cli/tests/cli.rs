@@ -258,7 +258,7 @@ fn train_evaluate_and_classify_from_files() {
 
 fn write_glyph(class: usize, example: usize, path: &Path) {
     use forgeling::data::{Dataset, Glyphs, Split};
-    let glyphs = Glyphs::new(5, Split::Test, 3)
+    let glyphs = Glyphs::new(5, Split::Test, 12)
         .unwrap()
         .with_size(56)
         .unwrap();
@@ -266,6 +266,110 @@ fn write_glyph(class: usize, example: usize, path: &Path) {
     glyphs.read(class, example, &mut pixels).unwrap();
     let bytes: Vec<u8> = pixels.iter().map(|ink| 255 - (ink * 255.0) as u8).collect();
     image::save_buffer(path, &bytes, 56, 56, image::ExtendedColorType::L8).unwrap();
+}
+
+/// A miniature of `cargo xtask reproduce omniglot-minimal`: the same commands on small trees of our own.
+#[test]
+fn omniglot_trees_train_with_rotations_and_test_on_other_alphabets() {
+    let folder = tempfile::tempdir().unwrap();
+    let (small1, small2) = (folder.path().join("small1"), folder.path().join("small2"));
+    for (tree, alphabet, first) in [
+        (&small1, "Alpha", 0),
+        (&small2, "Alpha", 0),
+        (&small2, "Beta", 6),
+    ] {
+        for character in 0..6 {
+            let characters = tree
+                .join(alphabet)
+                .join(format!("character{:02}", character + 1));
+            std::fs::create_dir_all(&characters).unwrap();
+            for drawing in 0..8 {
+                write_glyph(
+                    first + character,
+                    drawing,
+                    &characters.join(format!("{drawing:02}.png")),
+                );
+            }
+        }
+    }
+    let source = |tree: &Path| format!("omniglot:{}", tree.display());
+    let model = folder.path().join("m.safetensors");
+    let mut train = forgeling();
+    train
+        .args([
+            "fewshot",
+            "train",
+            "--device",
+            "cpu",
+            "--rotations",
+            "--data",
+            &source(&small1),
+        ])
+        .args([
+            "--test-data",
+            &source(&small2),
+            "--ways",
+            "6",
+            "--shots",
+            "1",
+            "--queries",
+            "5",
+        ])
+        .args(["--filters", "8", "--episodes", "40", "--out"])
+        .arg(&model);
+    let object = json(&mut train, 0);
+    assert_eq!(object["test"]["episodes"], 600);
+    let mut eval = forgeling();
+    eval.args([
+        "fewshot",
+        "eval",
+        "--device",
+        "cpu",
+        "--data",
+        &source(&small2),
+        "--exclude",
+        &source(&small1),
+    ])
+    .args([
+        "--ways",
+        "6",
+        "--shots",
+        "1",
+        "--queries",
+        "5",
+        "--episodes",
+        "40",
+        "--model",
+    ])
+    .arg(&model);
+    let accuracy = json(&mut eval, 0)["accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.3, "{accuracy} with a chance of 0.17");
+    // The other alphabet has six characters, not seven.
+    let mut seven = forgeling();
+    seven
+        .args([
+            "fewshot",
+            "eval",
+            "--device",
+            "cpu",
+            "--data",
+            &source(&small2),
+            "--exclude",
+            &source(&small1),
+        ])
+        .args([
+            "--ways",
+            "7",
+            "--shots",
+            "1",
+            "--queries",
+            "5",
+            "--episodes",
+            "2",
+            "--model",
+        ])
+        .arg(&model);
+    assert_eq!(json(&mut seven, 3)["error"]["code"], "invalid_argument");
 }
 
 #[test]

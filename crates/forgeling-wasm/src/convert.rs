@@ -33,6 +33,14 @@ pub fn options<T: DeserializeOwned + Default>(value: &JsValue) -> JsResult<T> {
         return Ok(T::default());
     }
     let wrong = |message: String| failure(Error::invalid("options", message));
+    // JSON would turn NaN and infinity into null, which reads as "not given".
+    if let Some(object) = value.dyn_ref::<js_sys::Object>() {
+        for entry in js_sys::Object::values(object) {
+            if entry.as_f64().is_some_and(|number| !number.is_finite()) {
+                return Err(wrong("a number is not finite".into()));
+            }
+        }
+    }
     let text = js_sys::JSON::stringify(value)
         .ok()
         .and_then(|text| text.as_string())

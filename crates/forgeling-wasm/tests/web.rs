@@ -99,9 +99,9 @@ async fn logits_and_gradients(
     let logits = operation(query.clone(), prototypes.clone());
     let gradients = (logits.clone() * weights).sum().backward();
     let trip = Readback::new()
-        .add(logits)
-        .add(query.grad(&gradients).unwrap())
-        .add(prototypes.grad(&gradients).unwrap());
+        .with(logits)
+        .with(query.grad(&gradients).unwrap())
+        .with(prototypes.grad(&gradients).unwrap());
     trip.run_all().await.unwrap()
 }
 
@@ -157,8 +157,8 @@ async fn webgpu_trains_as_the_cpu_does_and_saves() {
             3
         );
     }
-    for (cpu, gpu) in losses[..3].iter().zip(&losses[3..]) {
-        assert!((cpu - gpu).abs() < 1e-3 * cpu, "{losses:?}");
+    for ((cpu, gpu), tolerance) in losses[..3].iter().zip(&losses[3..]).zip([1e-4, 1e-2, 3e-2]) {
+        assert!((cpu - gpu).abs() < tolerance * cpu, "{losses:?}");
     }
 }
 

@@ -31,7 +31,7 @@ async fn run() -> Result<()> {
     };
     model
         .fit(&train, config, |event| {
-            if event.episode % 50 == 0 {
+            if event.episode.is_multiple_of(50) {
                 println!("episode {}: loss {:.3}", event.episode, event.loss);
             }
             ControlFlow::Continue(())

@@ -9,7 +9,7 @@ use forgeling::data::{Glyphs, Split};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (width, height, pixels) = Glyphs::new(0, Split::Train, 1000)?.sheet(20, 8)?;
     let mut out = std::io::stdout().lock();
-    write!(out, "P5 {width} {height} 255\n")?;
+    writeln!(out, "P5 {width} {height} 255")?;
     out.write_all(&pixels)?;
     Ok(())
 }

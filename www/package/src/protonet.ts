@@ -31,7 +31,7 @@ export interface FitOptions {
   batchEpisodes?: number;
   /** Adam's learning rate at the start. Default 0.001. */
   learningRate?: number;
-  /** Halve the learning rate after this many episodes, again and again. Default: never. */
+  /** Halve the learning rate after this many episodes, again and again. Default 2000. */
   halveEvery?: number;
   /** Seed of the choice of episodes. Default 0. */
   seed?: number;

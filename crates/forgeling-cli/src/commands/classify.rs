@@ -33,7 +33,7 @@ pub async fn run(args: &Classify, common: &Common, output: &Output) -> Result<()
             best.label,
             path.display()
         ));
-        rows.push(json!({ "path": path, "class": best.label, "probability": best.probability }));
+        rows.push(json!({ "path": path.display().to_string(), "class": best.label, "probability": best.probability }));
     }
     output.object(
         "fewshot classify",

@@ -108,8 +108,8 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
             "episodes": story.summary.episodes,
             "episodes_per_second": story.summary.episodes_per_second,
             "seconds": begun.elapsed().as_secs_f64(),
-            "report": report,
-            "model": model_path,
+            "report": report.display().to_string(),
+            "model": model_path.display().to_string(),
         }),
     );
     Ok(())

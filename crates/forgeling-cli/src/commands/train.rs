@@ -1,6 +1,6 @@
 //! `forgeling fewshot train`
 
-use forgeling::data::{Dataset, Split};
+use forgeling::data::{Dataset, EpisodeSampler, Split};
 use forgeling::meta::{EvaluateConfig, Evaluation, FitConfig, FitSummary, ProtoNet};
 use forgeling::nn::Conv4Config;
 use forgeling::train::HalvingSchedule;
@@ -24,6 +24,13 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     config.validate()?;
     let fit = fit_config(args, common.seed)?;
     let (data, test) = load(args, &config, output)?;
+
+    // Before an hour of training rather than after it.
+    let sampler = EpisodeSampler::new(fit.ways, fit.shots, fit.queries, 0);
+    sampler.check(&*data)?;
+    if let Some(test) = &test {
+        sampler.check(&**test)?;
+    }
 
     let device = open(common, output).await?;
     let mut model = ProtoNet::new(&config, &device)?;
@@ -67,7 +74,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
         };
         let evaluation = model.evaluate(&*test, config).await?;
         output.line(format_args!(
-            "Unseen classes ({}): {}",
+            "Test classes ({}): {}",
             test.class_count(),
             describe(&evaluation)
         ));
@@ -143,7 +150,7 @@ fn object(args: &Train, summary: &FitSummary, test: Option<&Evaluation>) -> serd
         "episodes_per_second": summary.episodes_per_second,
         "seconds": summary.seconds,
         "stopped": summary.stopped,
-        "model": args.out,
+        "model": args.out.display().to_string(),
     });
     if let Some(test) = test {
         object["test"] = json!(test);

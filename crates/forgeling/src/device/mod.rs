@@ -72,8 +72,8 @@ impl Device {
         if choice == DeviceChoice::Cpu {
             return Ok(Self::cpu("asked for"));
         }
-        let (choice, by_environment) = match (choice, platform::environment_choice()) {
-            (DeviceChoice::Auto, Some(text)) => (text.parse()?, true),
+        let (choice, by_environment) = match choice {
+            DeviceChoice::Auto => environment()?,
             _ => (choice, false),
         };
         let found = platform::find().await;
@@ -104,8 +104,9 @@ impl Device {
         match platform::find().await {
             Ok(found) => {
                 let mut adapters: Vec<Adapter> = found.into_iter().map(|f| f.adapter).collect();
-                if let Selection::Gpu(index, _) = choose(DeviceChoice::Auto, false, &adapters, None)
-                {
+                let (choice, by_environment) = environment().unwrap_or_default();
+                let selection = choose(choice, by_environment, &adapters, None);
+                if let Selection::Gpu(index, _) = selection {
                     adapters[index].chosen = true;
                 }
                 (adapters, None)
@@ -168,6 +169,14 @@ impl Device {
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Device").field(&self.info).finish()
+    }
+}
+
+/// What [`DeviceChoice::Auto`] means here, and whether the environment says so.
+fn environment() -> Result<(DeviceChoice, bool)> {
+    match platform::environment_choice() {
+        Some(text) => Ok((text.parse()?, true)),
+        None => Ok((DeviceChoice::Auto, false)),
     }
 }
 

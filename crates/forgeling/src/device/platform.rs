@@ -147,7 +147,7 @@ mod web {
         }
         let gpu = global("navigator")
             .and_then(|navigator| js_sys::Reflect::get(&navigator, &"gpu".into()).ok())
-            .filter(|gpu| !gpu.is_undefined());
+            .filter(|gpu| !gpu.is_undefined() && !gpu.is_null());
         if gpu.is_none() {
             return Err("this browser has no WebGPU (no navigator.gpu)".into());
         }

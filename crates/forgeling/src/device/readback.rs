@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// # pollster::block_on(async {
 /// let device = Device::open(DeviceChoice::Cpu).await?;
 /// let ones = Tensor::<2>::ones([1, 3], device.tensors());
-/// let [twos, ones] = Readback::new().add(ones.clone() * 2.0).add(ones).run().await?;
+/// let [twos, ones] = Readback::new().with(ones.clone() * 2.0).with(ones).run().await?;
 /// assert_eq!((twos, ones), (vec![2.0; 3], vec![1.0; 3]));
 /// # Ok::<(), forgeling::Error>(()) }).unwrap();
 /// ```
@@ -31,7 +31,7 @@ impl Readback {
     }
 
     /// Adds a float tensor of any rank, tracked for gradients or not.
-    pub fn add<const D: usize>(mut self, tensor: Tensor<D>) -> Self {
+    pub fn with<const D: usize>(mut self, tensor: Tensor<D>) -> Self {
         // burn panics where one trip mixes tracked tensors with others.
         self.transaction = self.transaction.register(tensor.without_autodiff());
         self

@@ -47,7 +47,7 @@ pub(super) async fn disagreement(device: &Device) -> Option<String> {
 async fn read(tensors: Vec<Tensor<1>>) -> Result<Vec<f32>> {
     let trip = tensors
         .into_iter()
-        .fold(Readback::new(), |trip, t| trip.add(t));
+        .fold(Readback::new(), |trip, t| trip.with(t));
     Ok(trip.run_all().await?.concat())
 }
 
@@ -62,13 +62,23 @@ fn compare(values: &[f32], reference: &[f32]) -> Option<String> {
     let scale = reference
         .iter()
         .fold(0.0f32, |max, value| max.max(value.abs()));
+    // A NaN is worse than anything, wherever it stands.
     let worst = values
         .iter()
         .zip(reference)
         .map(|(value, reference)| (value - reference).abs())
-        // Written so that NaN counts as the worst of all.
-        .fold(0.0f32, |max, error| if error <= max { max } else { error });
-    (!(worst <= TOLERANCE * scale)).then(|| format!("differ from the CPU by {:.1e}", worst / scale))
+        .fold(0.0f32, |max, error| {
+            if max.is_nan() || error <= max {
+                max
+            } else {
+                error
+            }
+        });
+    if worst <= TOLERANCE * scale {
+        None
+    } else {
+        Some(format!("differ from the CPU by {:.1e}", worst / scale))
+    }
 }
 
 /// The same values on every device.
@@ -167,7 +177,11 @@ mod tests {
         let reference = [1.0, -2.0, 0.5];
         assert_eq!(compare(&[1.0, -2.0005, 0.5], &reference), None);
         assert!(compare(&[1.0, -2.01, 0.5], &reference).is_some());
-        assert!(compare(&[1.0, f32::NAN, 0.5], &reference).is_some());
+        for place in 0..3 {
+            let mut values = reference;
+            values[place] = f32::NAN;
+            assert!(compare(&values, &reference).is_some(), "NaN at {place}");
+        }
         assert!(compare(&[1.0, -2.0], &reference).is_some());
     }
 }

@@ -119,6 +119,12 @@ impl Classifier {
         let mut logits = vec![0.0; features.len() * self.classes.len()];
         // So few numbers that a trip to the device would cost more.
         cpu::prototype_logits(&features.concat(), &prototypes, &mut logits, sizes);
+        if logits.iter().any(|logit| !logit.is_finite()) {
+            return Err(
+                Error::bad_data(OPERATION, "an image's features are not finite")
+                    .expected("values between 0 and 1"),
+            );
+        }
         Ok(logits
             .chunks_exact(self.classes.len())
             .map(|row| self.ranked(row))
@@ -170,7 +176,7 @@ impl Classifier {
                 .images(chunk.concat(), self.model.device.tensors());
             let (output, _) = self.encoder.forward(pixels, Normalization::Running);
             let width = output.dims()[1];
-            let [values] = Readback::new().add(output).run().await?;
+            let [values] = Readback::new().with(output).run().await?;
             features.extend(values.chunks_exact(width).map(<[f32]>::to_vec));
         }
         Ok(features)

@@ -80,7 +80,8 @@ impl ProtoNet {
         let begun = Instant::now();
         let encoder = self.frozen_encoder();
         let (ways, shots, queries) = (config.ways, config.shots, config.queries);
-        let images = ways.get() * (shots.get() + queries.get());
+        let per_class = shots.get().saturating_add(queries.get());
+        let images = ways.get().saturating_mul(per_class).max(1);
         // Statistics of several episodes together would not be those of an episode.
         let (normalization, per_pass) = if config.transductive {
             (Normalization::Batch, 1)
@@ -88,12 +89,12 @@ impl ProtoNet {
             (Normalization::Running, (IMAGES_PER_PASS / images).max(1))
         };
         let mut sampler = EpisodeSampler::new(ways, shots, queries, config.seed);
-        let mut results = Vec::with_capacity(config.episodes);
+        let mut results = Vec::new();
         while results.len() < config.episodes {
             let count = per_pass.min(config.episodes - results.len());
             let batch = sampler.sample_batch(data, count)?;
             let pass = self.forward(&encoder, batch, normalization, self.device.tensors())?;
-            let [logits] = Readback::new().add(pass.logits).run().await?;
+            let [logits] = Readback::new().with(pass.logits).run().await?;
             results.extend(accuracies(&logits, count, ways.get(), queries.get()));
         }
         let (accuracy, ci95) = mean_and_interval(&results);

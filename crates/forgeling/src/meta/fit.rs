@@ -82,7 +82,6 @@ pub struct EpisodeTrainer {
     sampler: EpisodeSampler,
     optimizer: ModuleOptimizer,
     begun: Instant,
-    last_end: Instant,
     steps: usize,
     episodes: usize,
     /// When each of the last steps ended, with its loss and accuracy.
@@ -105,7 +104,6 @@ impl EpisodeTrainer {
             sampler: EpisodeSampler::new(config.ways, config.shots, config.queries, config.seed),
             optimizer: AdamConfig::new().with_epsilon(1e-8).init(),
             begun: Instant::now(),
-            last_end: Instant::now(),
             steps: 0,
             episodes: 0,
             recent: VecDeque::new(),
@@ -120,10 +118,11 @@ impl EpisodeTrainer {
     /// [`step_on`](Self::step_on).
     pub async fn step(&mut self, model: &mut ProtoNet, data: &dyn Dataset) -> Result<StepEvent> {
         model.check(data.image_shape(), OPERATION)?;
+        let started = Instant::now();
         let batch = self
             .sampler
             .sample_batch(data, self.config.batch_episodes)?;
-        self.step_on(model, batch).await
+        self.advance(model, batch, started).await
     }
 
     /// Takes one optimizer step on episodes drawn elsewhere.
@@ -136,6 +135,15 @@ impl EpisodeTrainer {
         model: &mut ProtoNet,
         batch: EpisodeBatch,
     ) -> Result<StepEvent> {
+        self.advance(model, batch, Instant::now()).await
+    }
+
+    async fn advance(
+        &mut self,
+        model: &mut ProtoNet,
+        batch: EpisodeBatch,
+        started: Instant,
+    ) -> Result<StepEvent> {
         model.check(batch.shape, OPERATION)?;
         let (episodes, ways, queries) = (batch.episodes, batch.ways.get(), batch.queries.get());
         let rate = self.config.schedule.rate(self.episodes);
@@ -143,8 +151,8 @@ impl EpisodeTrainer {
         let pass = model.forward(&model.encoder, batch, Normalization::Batch, &device)?;
         let gradients = GradientsParams::from_grads(pass.loss.backward(), &model.encoder);
         let [loss, logits] = Readback::new()
-            .add(pass.loss)
-            .add(pass.logits)
+            .with(pass.loss)
+            .with(pass.logits)
             .run()
             .await?;
         let loss = f64::from(loss[0]);
@@ -163,7 +171,7 @@ impl EpisodeTrainer {
 
         let accuracies = accuracies(&logits, episodes, ways, queries);
         let accuracy = accuracies.iter().sum::<f64>() / episodes as f64;
-        Ok(self.record(model, episodes, rate, loss, accuracy))
+        Ok(self.record(model, episodes, rate, loss, accuracy, started))
     }
 
     fn record(
@@ -173,6 +181,7 @@ impl EpisodeTrainer {
         rate: f64,
         loss: f64,
         accuracy: f64,
+        started: Instant,
     ) -> StepEvent {
         let now = Instant::now();
         self.steps += 1;
@@ -200,8 +209,7 @@ impl EpisodeTrainer {
         summary.seed = self.config.seed;
         summary.loss = mean_loss;
         summary.accuracy = mean_accuracy;
-        summary.seconds += now.duration_since(self.last_end).as_secs_f64();
-        self.last_end = now;
+        summary.seconds += now.duration_since(started).as_secs_f64();
         StepEvent {
             step: self.steps,
             episode: self.episodes,
@@ -265,6 +273,12 @@ impl ProtoNet {
         if config.episodes.is_none() && config.seconds.is_none() {
             return Err(Error::invalid("fit", "training has no end")
                 .expected("a limit of episodes or seconds"));
+        }
+        let ends_at_once = |seconds: f64| seconds.is_nan() || seconds <= 0.0;
+        if config.episodes == Some(0) || config.seconds.is_some_and(ends_at_once) {
+            return Err(
+                Error::invalid(OPERATION, "a limit is out of range").expected("limits above 0")
+            );
         }
         let mut trainer = EpisodeTrainer::new(config)?;
         while !trainer.finished() {

@@ -43,7 +43,7 @@ pub fn prototype_logits(query: Tensor<3>, prototypes: Tensor<3>) -> Result<Tenso
         .expected(format!("prototypes [{episodes}, ways, {features}]"))
         .got(format!("{:?}", prototypes.dims())));
     }
-    if episodes * queries * ways * features == 0 {
+    if [episodes, queries, ways, features].contains(&0) {
         return Err(Error::invalid(OPERATION, "empty input")
             .expected("every size at least 1")
             .got(format!(

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
@@ -166,9 +167,12 @@ where
 /// When it cannot be read or is larger than 1 GiB.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     const OPERATION: &str = "load_model";
-    let length = fs::metadata(path)
-        .map_err(|error| Error::io(OPERATION, path, &error))?
-        .len();
+    let metadata = fs::metadata(path).map_err(|error| Error::io(OPERATION, path, &error))?;
+    // A device or a pipe has no end.
+    if !metadata.is_file() {
+        return Err(Error::bad_data(OPERATION, "not a regular file").path(path));
+    }
+    let length = metadata.len();
     if length > MAX_FILE_BYTES {
         return Err(
             Error::bad_data(OPERATION, "the file is too large for a model")
@@ -197,8 +201,10 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     };
     fs::create_dir_all(folder).map_err(failed)?;
     let mut temporary = name.to_os_string();
-    // Two processes may save to one path at once; each needs a temporary file of its own.
-    temporary.push(format!(".{}.partial", std::process::id()));
+    // Two threads or processes may save to one path at once; each needs a temporary file of its own.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    temporary.push(format!(".{}-{number}.partial", std::process::id()));
     let temporary = folder.join(temporary);
     let written = File::create(&temporary)
         .and_then(|mut file| {

@@ -82,7 +82,7 @@ impl ModuleVisitor for Collect {
         let tensor = param.val();
         self.found
             .push((self.path.join("."), tensor.dims().to_vec()));
-        self.trip = std::mem::take(&mut self.trip).add(tensor);
+        self.trip = std::mem::take(&mut self.trip).with(tensor);
     }
 }
 

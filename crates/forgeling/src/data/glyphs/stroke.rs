@@ -316,7 +316,11 @@ fn zigzag(rng: &mut Rng, along: f32, lines: usize, join: impl Fn(Vec<Point>) -> 
     let flip = sign(rng);
     let points = (0..=lines).map(|index| {
         let x = (index as f32 - lines as f32 / 2.0) * pitch;
-        let y = if index % 2 == 0 { height } else { -height };
+        let y = if index.is_multiple_of(2) {
+            height
+        } else {
+            -height
+        };
         rotate(Point::new(x, y * flip), along)
     });
     join(points.collect())
