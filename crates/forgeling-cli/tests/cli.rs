@@ -311,11 +311,11 @@ fn omniglot_trees_train_with_rotations_and_test_on_other_alphabets() {
             "--ways",
             "6",
             "--shots",
-            "1",
+            "3",
             "--queries",
             "5",
         ])
-        .args(["--filters", "8", "--episodes", "40", "--out"])
+        .args(["--filters", "16", "--episodes", "80", "--out"])
         .arg(&model);
     let object = json(&mut train, 0);
     assert_eq!(object["test"]["episodes"], 600);
@@ -361,7 +361,7 @@ fn omniglot_trees_train_with_rotations_and_test_on_other_alphabets() {
             "--ways",
             "7",
             "--shots",
-            "1",
+            "3",
             "--queries",
             "5",
             "--episodes",
@@ -405,7 +405,7 @@ fn bad_input_is_one_clear_line_and_a_status() {
         "class",
     );
     train(&["--data", "glyphs", "--size", "7"], 3, "size");
-    train(&["--data", "glyphs", "--minutes", "-1"], 3, "--minutes");
+    train(&["--data", "glyphs", "--minutes=-1"], 3, "--minutes");
     train(
         &["--data", "glyphs", "--learning-rate", "nan"],
         3,

@@ -6,7 +6,7 @@
 use burn::tensor::activation::softmax;
 use burn::tensor::module::{batch_norm_train, conv2d};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
 use super::Readback;
 use crate::data::Rng;
@@ -15,6 +15,9 @@ use crate::error::Result;
 /// Allowed difference, relative to the largest reference value: f32 sums of fewer than 100 terms in
 /// another order stay far below it.
 const TOLERANCE: f32 = 1e-3;
+
+/// An input's gradient, flattened.
+type Gradient<'a> = dyn Fn(&Gradients) -> Option<Tensor<1>> + 'a;
 
 type Check = (&'static str, fn(&Device) -> Vec<Tensor<1>>);
 
@@ -93,7 +96,7 @@ fn values<const D: usize>(seed: u64, shape: [usize; D], device: &Device) -> Tens
 /// Gradients of `sum(output²)` with respect to `inputs`.
 fn gradients_of<const D: usize, const N: usize>(
     output: Tensor<D>,
-    inputs: [&dyn Fn(&burn::tensor::Gradients) -> Option<Tensor<1>>; N],
+    inputs: [&Gradient; N],
 ) -> Vec<Tensor<1>> {
     let gradients = output.powi_scalar(2).sum().backward();
     inputs
