@@ -1,7 +1,7 @@
 //! Our own differentiable operations.
 //!
 //! Each operation has a WGSL kernel for wgpu devices, a CPU body, a backward pass of its own, and a
-//! composite [`reference`] made of stock tensor operations. The reference is what tests compare with,
+//! composite [`mod@reference`] made of stock tensor operations. The reference is what tests compare with,
 //! and what runs where the kernel cannot: a dtype other than f32, or a device whose compiler does not
 //! take WGSL.
 

@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 /// and on one device. Differentiable in both. Snell et al., *Prototypical Networks for Few-shot
 /// Learning*, 2017 (arXiv 1703.05175).
 ///
-/// On f32 this is one kernel forward and one per gradient; other dtypes use [`reference`].
+/// On f32 this is one kernel forward and one per gradient; other dtypes use [`mod@reference`].
 ///
 /// # Errors
 /// When the episodes or features differ, when a size is zero, or when dtypes differ.
