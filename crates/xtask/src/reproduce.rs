@@ -89,9 +89,9 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
                 "--queries",
                 "5",
                 "--filters",
-                "64",
+                "32",
             ])
-            .args(["--halve-every", "500"])
+            .args(["--halve-every", "1500"])
             .args(["--minutes", &options.minutes.to_string(), "--out"])
             .arg(&model)
     })?;
