@@ -10,6 +10,7 @@ mod error;
 mod npm;
 mod package;
 mod reproduce;
+mod size;
 mod step;
 mod test;
 mod toolchain;
@@ -47,6 +48,8 @@ enum Task {
     Bench(bench::Options),
     /// Runs a published experiment and records its figures in tests/results.
     Reproduce(reproduce::Options),
+    /// Says which crates the WebAssembly module's code comes from.
+    Size,
     /// Builds for the web and packs the npm package into a .tgz file.
     Package(package::Options),
 }
@@ -71,6 +74,7 @@ fn run(workspace: &Workspace, task: Task) -> Result<()> {
         Task::Demo(options) => demo::run(workspace, &options),
         Task::Bench(options) => bench::run(workspace, &options),
         Task::Reproduce(options) => reproduce::run(workspace, &options),
+        Task::Size => size::run(workspace),
         Task::Package(options) => package::run(workspace, &options),
     }
 }

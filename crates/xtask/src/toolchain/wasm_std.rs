@@ -44,6 +44,14 @@ impl WasmRust {
                 .env("RUSTUP_TOOLCHAIN", DEBIAN),
         }
     }
+
+    /// The target directory its builds end in.
+    pub fn target<'a>(&'a self, workspace: &'a Workspace) -> &'a Path {
+        match self {
+            Self::Current => workspace.target(),
+            Self::Debian { target } => target,
+        }
+    }
 }
 
 /// Finds or installs the toolchain.
