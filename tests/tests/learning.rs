@@ -118,11 +118,11 @@ fn every_device_begins_alike() {
         let mut model = ProtoNet::new(&config_small, &device).unwrap();
         let losses = fit(&mut model, &train, config);
         let expected = expected.get_or_insert(losses.clone());
-        // The first loss is a forward pass. Adam then turns rounding errors of gradients that are zero (the
-        // convolutions' bias under batch norm) into full steps.
+        // The first loss is a forward pass. The later ones follow Adam's steps, which do not shrink with the
+        // gradient: lavapipe's second loss is 1.05e-3 from the CPU's.
         for ((loss, expected), tolerance) in losses.iter().zip(expected).zip([1e-4, 1e-2, 3e-2]) {
             let close = (loss - *expected).abs() < tolerance * *expected;
-            assert!(close, "{losses:?} on {}", device.info().name);
+            assert!(close, "{loss} instead of {expected} on {}", device.info().name);
         }
     }
 }

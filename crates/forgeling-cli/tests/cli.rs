@@ -319,57 +319,20 @@ fn omniglot_trees_train_with_rotations_and_test_on_other_alphabets() {
         .arg(&model);
     let object = json(&mut train, 0);
     assert_eq!(object["test"]["episodes"], 600);
-    let mut eval = forgeling();
-    eval.args([
-        "fewshot",
-        "eval",
-        "--device",
-        "cpu",
-        "--data",
-        &source(&small2),
-        "--exclude",
-        &source(&small1),
-    ])
-    .args([
-        "--ways",
-        "6",
-        "--shots",
-        "1",
-        "--queries",
-        "5",
-        "--episodes",
-        "40",
-        "--model",
-    ])
-    .arg(&model);
-    let accuracy = json(&mut eval, 0)["accuracy"].as_f64().unwrap();
+    let eval = |ways: &str, shots: &str, episodes: &str, code: i32| {
+        let mut eval = forgeling();
+        eval.args(["fewshot", "eval", "--device", "cpu", "--queries", "5"])
+            .args(["--data", &source(&small2), "--exclude", &source(&small1)])
+            .args(["--ways", ways, "--shots", shots, "--episodes", episodes])
+            .arg("--model")
+            .arg(&model);
+        json(&mut eval, code)
+    };
+    let accuracy = eval("6", "1", "40", 0)["accuracy"].as_f64().unwrap();
     assert!(accuracy > 0.3, "{accuracy} with a chance of 0.17");
     // The other alphabet has six characters, not seven.
-    let mut seven = forgeling();
-    seven
-        .args([
-            "fewshot",
-            "eval",
-            "--device",
-            "cpu",
-            "--data",
-            &source(&small2),
-            "--exclude",
-            &source(&small1),
-        ])
-        .args([
-            "--ways",
-            "7",
-            "--shots",
-            "3",
-            "--queries",
-            "5",
-            "--episodes",
-            "2",
-            "--model",
-        ])
-        .arg(&model);
-    assert_eq!(json(&mut seven, 3)["error"]["code"], "invalid_argument");
+    let seven = eval("7", "3", "2", 3);
+    assert_eq!(seven["error"]["code"], "invalid_argument");
 }
 
 #[test]
