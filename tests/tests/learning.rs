@@ -122,7 +122,11 @@ fn every_device_begins_alike() {
         // gradient: lavapipe's second loss is 1.05e-3 from the CPU's.
         for ((loss, expected), tolerance) in losses.iter().zip(expected).zip([1e-4, 1e-2, 3e-2]) {
             let close = (loss - *expected).abs() < tolerance * *expected;
-            assert!(close, "{loss} instead of {expected} on {}", device.info().name);
+            assert!(
+                close,
+                "{loss} instead of {expected} on {}",
+                device.info().name
+            );
         }
     }
 }
