@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use forgeling::data::{EpisodeSampler, Glyphs, Queries, Shots, Split, Ways};
+use forgeling::data::{EpisodeSampler, Glyphs, Queries, RandomAffine, Shots, Split, Ways};
 use forgeling::meta::{FitConfig, ProtoNet};
 use forgeling::nn::Conv4Config;
 use forgeling::train::HalvingSchedule;
@@ -47,6 +47,7 @@ pub async fn losses() -> Result<Vec<f64>> {
             initial: 2e-4,
             ..Default::default()
         },
+        augment: Some(RandomAffine::default()),
         seed: 7,
         ..Default::default()
     };

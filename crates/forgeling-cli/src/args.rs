@@ -92,7 +92,7 @@ pub enum Fewshot {
     #[command(after_help = "\
 Examples:
   forgeling fewshot train --data glyphs --episodes 1000 --out model.safetensors
-  forgeling fewshot train --data omniglot:images_background_small1.zip --rotations \\
+  forgeling fewshot train --data omniglot:images_background_small1.zip --rotations --augment \\
       --test-data omniglot:images_background_small2.zip --minutes 10 --out omniglot.safetensors
   forgeling fewshot train --data folder:photos --channels 3 --size 32 --out photos.safetensors")]
     Train(Train),
@@ -165,6 +165,9 @@ pub struct Train {
     /// Train on each class turned by 90, 180 and 270 degrees as further classes
     #[arg(long)]
     pub rotations: bool,
+    /// Turn, slant, stretch and move each training image a little at random
+    #[arg(long)]
+    pub augment: bool,
     /// Model file to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,

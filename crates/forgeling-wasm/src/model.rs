@@ -133,6 +133,7 @@ struct TrainOptions {
     batch_episodes: Option<usize>,
     learning_rate: Option<f64>,
     halve_every: Option<usize>,
+    augment: bool,
     seed: Option<u64>,
 }
 
@@ -148,6 +149,7 @@ impl TrainOptions {
                 initial: self.learning_rate.unwrap_or(default.schedule.initial),
                 every: self.halve_every.unwrap_or(default.schedule.every),
             },
+            augment: self.augment.then(data::RandomAffine::default),
             seed: self.seed.unwrap_or(default.seed),
             ..default
         }
@@ -157,7 +159,7 @@ impl TrainOptions {
 #[wasm_bindgen]
 impl Trainer {
     /// A run on `data`; `settings` may have `ways`, `shots`, `queries`, `batchEpisodes`, `learningRate`,
-    /// `halveEvery` and `seed`.
+    /// `halveEvery`, `augment` and `seed`.
     #[wasm_bindgen(constructor)]
     pub fn new(model: &ProtoNet, data: &Dataset, settings: JsValue) -> JsResult<Trainer> {
         let given: TrainOptions = options(&settings)?;

@@ -80,6 +80,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
                 "--data",
                 &small1,
                 "--rotations",
+                "--augment",
             ])
             .args([
                 "--ways",
@@ -89,9 +90,9 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
                 "--queries",
                 "5",
                 "--filters",
-                "32",
+                "64",
             ])
-            .args(["--halve-every", "1500"])
+            .args(["--halve-every", "500"])
             .args(["--minutes", &options.minutes.to_string(), "--out"])
             .arg(&model)
     })?;

@@ -33,6 +33,8 @@ export interface FitOptions {
   learningRate?: number;
   /** Halve the learning rate after this many episodes, again and again. Default 2000. */
   halveEvery?: number;
+  /** Turn, slant, stretch and move each training image a little at random. Default false. */
+  augment?: boolean;
   /** Seed of the choice of episodes. Default 0. */
   seed?: number;
   /** Stop after this many episodes. Default 600 where `minutes` is absent, no limit otherwise. */

@@ -1,6 +1,6 @@
 //! `forgeling fewshot train`
 
-use forgeling::data::{Dataset, EpisodeSampler, Split};
+use forgeling::data::{Dataset, EpisodeSampler, RandomAffine, Split};
 use forgeling::meta::{EvaluateConfig, Evaluation, FitConfig, FitSummary, ProtoNet};
 use forgeling::nn::Conv4Config;
 use forgeling::train::HalvingSchedule;
@@ -114,6 +114,7 @@ fn fit_config(args: &Train, seed: u64) -> Result<FitConfig> {
             initial: args.learning_rate,
             every: args.halve_every,
         },
+        augment: args.augment.then(RandomAffine::default),
         seed,
     })
 }

@@ -5,12 +5,14 @@
 //! | [`dataset`] | [`Dataset`], the one thing everything else reads, and [`ImageShape`] |
 //! | [`image_set`] | [`ImageSet`]: images in memory, grouped into classes |
 //! | [`rotate`] | [`Rotated`]: each class four times, turned by quarters |
+//! | [`augment`] | [`RandomAffine`]: training images turned, slanted, stretched and moved at random |
 //! | [`glyphs`] | [`Glyphs`]: an endless invented alphabet in varying handwriting |
 //! | [`episode`] | [`EpisodeSampler`]: N-way K-shot episodes, seeded and resumable |
 //! | [`rng`] | [`Rng`]: random numbers that are the same on every platform |
 //! | `omniglot`, `idx`, `folder` | loaders for files (cargo feature `files`) |
 //! | `limits` | `Limits`: how much a loader may read (cargo feature `files`) |
 
+pub mod augment;
 pub mod dataset;
 pub mod episode;
 pub mod glyphs;
@@ -33,6 +35,7 @@ mod picture;
 #[cfg(feature = "files")]
 mod walk;
 
+pub use augment::RandomAffine;
 pub use dataset::{Dataset, ImageShape};
 pub use episode::{EpisodeBatch, EpisodePlan, EpisodeSampler, Queries, SamplerState, Shots, Ways};
 pub use glyphs::{Glyphs, Split};

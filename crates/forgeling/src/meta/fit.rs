@@ -9,7 +9,7 @@ use web_time::Instant;
 
 use super::ProtoNet;
 use super::protonet::accuracies;
-use crate::data::{Dataset, EpisodeBatch, EpisodeSampler, Queries, Shots, Ways};
+use crate::data::{Dataset, EpisodeBatch, EpisodeSampler, Queries, RandomAffine, Rng, Shots, Ways};
 use crate::device::Readback;
 use crate::error::{Error, ErrorKind, Result};
 use crate::nn::Normalization;
@@ -18,6 +18,7 @@ use crate::train::{HalvingSchedule, StepEvent};
 /// Steps over which episodes per second and the summary's loss and accuracy are averaged.
 const WINDOW: usize = 50;
 const OPERATION: &str = "fit";
+const AUGMENT_STREAM: u64 = 1;
 
 /// What to train on and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ pub struct FitConfig {
     pub seconds: Option<f64>,
     /// The learning rate of Adam (beta 0.9 and 0.999, epsilon 1e-8) over the episodes.
     pub schedule: HalvingSchedule,
+    /// How the images of an episode are changed before each step; `None` leaves them. Default `None`.
+    pub augment: Option<RandomAffine>,
     /// Seed of the episodes. Default 0.
     pub seed: u64,
 }
@@ -50,6 +53,7 @@ impl Default for FitConfig {
             episodes: Some(300),
             seconds: None,
             schedule: HalvingSchedule::default(),
+            augment: None,
             seed: 0,
         }
     }
@@ -80,6 +84,8 @@ pub struct FitSummary {
 pub struct EpisodeTrainer {
     config: FitConfig,
     sampler: EpisodeSampler,
+    /// Apart from the sampler's, so that the same episodes are drawn with and without augmentation.
+    augment_rng: Rng,
     optimizer: ModuleOptimizer,
     begun: Instant,
     steps: usize,
@@ -96,12 +102,16 @@ impl EpisodeTrainer {
     /// When the configuration is out of range.
     pub fn new(config: FitConfig) -> Result<Self> {
         config.schedule.validate()?;
+        if let Some(augment) = &config.augment {
+            augment.validate()?;
+        }
         if config.batch_episodes == 0 {
             return Err(Error::invalid("fit", "no episode in a step")
                 .expected("batch_episodes of at least 1"));
         }
         Ok(Self {
             sampler: EpisodeSampler::new(config.ways, config.shots, config.queries, config.seed),
+            augment_rng: Rng::new(config.seed).fork(AUGMENT_STREAM),
             optimizer: AdamConfig::new().with_epsilon(1e-8).init(),
             begun: Instant::now(),
             steps: 0,
@@ -111,7 +121,7 @@ impl EpisodeTrainer {
         })
     }
 
-    /// Draws episodes, and takes one optimizer step on them.
+    /// Draws episodes, augments them if so configured, and takes one optimizer step on them.
     ///
     /// # Errors
     /// When `data` does not fit the network or has too few classes or examples, and as
@@ -119,13 +129,18 @@ impl EpisodeTrainer {
     pub async fn step(&mut self, model: &mut ProtoNet, data: &dyn Dataset) -> Result<StepEvent> {
         model.check(data.image_shape(), OPERATION)?;
         let started = Instant::now();
-        let batch = self
+        let mut batch = self
             .sampler
             .sample_batch(data, self.config.batch_episodes)?;
+        if let Some(augment) = self.config.augment {
+            for images in [&mut batch.support, &mut batch.query] {
+                augment.apply(batch.shape, images, &mut self.augment_rng);
+            }
+        }
         self.advance(model, batch, started).await
     }
 
-    /// Takes one optimizer step on episodes drawn elsewhere.
+    /// Takes one optimizer step on episodes drawn elsewhere, as they are.
     ///
     /// # Errors
     /// When the images do not fit the network, when the device fails, and when the loss is not finite; the
