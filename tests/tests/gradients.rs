@@ -159,7 +159,7 @@ fn conv_block_gradients_equal_finite_differences() {
     let loss = |block: &ConvBlock, normalization| {
         let input = TensorData::new(images.clone(), [3, 2, 6, 5]);
         let input = Tensor::<4>::from_data(input, (&tensors, DType::F64));
-        let (output, _) = block.forward(input, normalization);
+        let (output, _) = block.forward(input, normalization).unwrap();
         let weights: Vec<f64> = (0..output.shape().num_elements())
             .map(|i| wave(i, 6.0))
             .collect();

@@ -174,7 +174,7 @@ impl Classifier {
             let pixels = self
                 .model
                 .images(chunk.concat(), self.model.device.tensors());
-            let (output, _) = self.encoder.forward(pixels, Normalization::Running);
+            let (output, _) = self.encoder.forward(pixels, Normalization::Running)?;
             let width = output.dims()[1];
             let [values] = Readback::new().with(output).run().await?;
             features.extend(values.chunks_exact(width).map(<[f32]>::to_vec));

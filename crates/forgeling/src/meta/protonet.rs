@@ -193,7 +193,7 @@ impl ProtoNet {
 
         let mut pixels = batch.support;
         pixels.extend_from_slice(&batch.query);
-        let (features, statistics) = encoder.forward(self.images(pixels, device), normalization);
+        let (features, statistics) = encoder.forward(self.images(pixels, device), normalization)?;
         let [_, width] = features.dims();
         let support = features.clone().narrow(0, 0, support_count);
         let query = features.narrow(0, support_count, query_count);

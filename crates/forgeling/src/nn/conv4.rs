@@ -132,19 +132,22 @@ impl Conv4 {
     }
 
     /// The features, and with [`Normalization::Batch`] each block's batch statistics.
+    ///
+    /// # Errors
+    /// When the images do not have the configured channels, or become too small on the way.
     pub fn forward(
         &self,
         images: Tensor<4>,
         normalization: Normalization,
-    ) -> (Tensor<2>, Vec<BatchStatistics>) {
+    ) -> Result<(Tensor<2>, Vec<BatchStatistics>)> {
         let mut statistics = Vec::with_capacity(self.blocks.len());
         let mut hidden = images;
         for block in &self.blocks {
-            let (output, batch) = block.forward(hidden, normalization);
+            let (output, batch) = block.forward(hidden, normalization)?;
             hidden = output;
             statistics.extend(batch);
         }
-        (hidden.flatten(1, 3), statistics)
+        Ok((hidden.flatten(1, 3), statistics))
     }
 
     /// Takes the statistics of a batch into the running ones.

@@ -1,16 +1,13 @@
 //! Convolution, batch norm, ReLU and max pooling as one block.
 
 use burn::module::{Module, Param};
-use burn::tensor::activation::relu;
-use burn::tensor::module::{batch_norm, batch_norm_train, conv2d, max_pool2d};
-use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor};
 
 use super::init::{buffer, constant, uniform};
 use crate::data::Rng;
+use crate::error::Result;
+use crate::ops::{RunningNorm, conv_block, conv_block_running};
 
-/// Added to variances; PyTorch's default.
-const EPSILON: f64 = 1e-5;
 /// Weight of a new batch in the running statistics; PyTorch's default.
 const MOMENTUM: f64 = 0.1;
 
@@ -70,37 +67,40 @@ impl ConvBlock {
     }
 
     /// The block's output, and with [`Normalization::Batch`] the statistics of this batch.
+    ///
+    /// # Errors
+    /// When the input does not fit the weights, or is smaller than 2×2.
     pub fn forward(
         &self,
         input: Tensor<4>,
         normalization: Normalization,
-    ) -> (Tensor<4>, Option<BatchStatistics>) {
-        let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+    ) -> Result<(Tensor<4>, Option<BatchStatistics>)> {
         let (weight, bias) = (self.weight.val(), self.bias.val());
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
-        let (normalised, statistics) = match normalization {
+        match normalization {
             Normalization::Batch => {
                 // The batch's own mean takes the bias away again, so it only moves the statistics. Left in, its
                 // gradient would be rounding errors around zero, which Adam turns into full steps.
-                let convolved = conv2d(input, weight, None, options);
-                let [batch, _, height, width] = convolved.dims();
+                let [batch, _, height, width] = input.dims();
                 let count = (batch * height * width) as f64;
-                let result = batch_norm_train(convolved, gamma, beta, EPSILON);
+                let block = conv_block(input, weight, gamma, beta)?;
                 let statistics = BatchStatistics {
-                    mean: (result.mean + bias).detach(),
-                    variance: result.variance.detach() * (count / (count - 1.0).max(1.0)),
+                    mean: (block.mean + bias).detach(),
+                    variance: block.variance * (count / (count - 1.0).max(1.0)),
                 };
-                (result.output, Some(statistics))
+                Ok((block.output, Some(statistics)))
             }
             Normalization::Running => {
-                let convolved = conv2d(input, weight, Some(bias), options);
-                let (mean, variance) = (self.running_mean.val(), self.running_var.val());
-                let output = batch_norm(convolved, gamma, beta, mean, variance, EPSILON);
-                (output, None)
+                let norm = RunningNorm {
+                    bias,
+                    gamma,
+                    beta,
+                    mean: self.running_mean.val(),
+                    variance: self.running_var.val(),
+                };
+                Ok((conv_block_running(input, weight, norm)?, None))
             }
-        };
-        let pooling = MaxPoolOptions::new([2, 2]);
-        (max_pool2d(relu(normalised), pooling), statistics)
+        }
     }
 
     /// Moves the running statistics a tenth of the way to those of a batch.

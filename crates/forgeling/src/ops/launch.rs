@@ -9,6 +9,8 @@ use cubecl::prelude::{CubeCount, KernelId};
 use cubecl::server::KernelArguments;
 use forgeling_shaders::Kernel;
 
+use super::bodies::{Bodies, bodies};
+
 /// The language of our kernels, as CubeCL names it.
 const LANGUAGE: &str = "wgsl";
 
@@ -33,6 +35,9 @@ impl KernelSource for Source {
 /// burn's `vulkan` or `metal` features choose another compiler, nor under its `fusion`, for which the
 /// operations have no form yet; the composite reference is used there.
 pub(super) fn has_kernels(device: &Device) -> bool {
+    if bodies() == Bodies::Composite {
+        return false;
+    }
     match device.clone().inner().as_dispatch() {
         DispatchDevice::Flex(_) => true,
         DispatchDevice::Cube(device) => {
@@ -40,6 +45,12 @@ pub(super) fn has_kernels(device: &Device) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether `device` is the CPU back end, and its own bodies are wanted.
+pub(super) fn has_cpu_bodies(device: &Device) -> bool {
+    let device = device.clone().inner();
+    bodies() == Bodies::Own && matches!(device.as_dispatch(), DispatchDevice::Flex(_))
 }
 
 /// Runs `kernel` with `inputs`, one output of `shape`, and the sizes in `sizes` as its last binding.

@@ -5,8 +5,14 @@
 //! and what runs where the kernel cannot: a dtype other than f32, or a device whose compiler does not
 //! take WGSL.
 
+mod bodies;
+mod conv_block;
+mod cpu;
+mod flex;
 mod launch;
 mod prototype_logits;
 pub mod reference;
 
+pub use bodies::{Bodies, bodies, set_bodies};
+pub use conv_block::{ConvBlockOutput, RunningNorm, conv_block, conv_block_running};
 pub use prototype_logits::prototype_logits;

@@ -9,12 +9,13 @@ use burn::backend::wgpu::CubeBackend;
 use burn::backend::{
     Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata, backend_extension,
 };
-use burn::tensor::{DType, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Shape, Tensor};
 use forgeling_shaders::cpu::{self, PrototypeShape};
 use forgeling_shaders::{
     PROTOTYPE_LOGITS, PROTOTYPE_LOGITS_GRAD_PROTOTYPES, PROTOTYPE_LOGITS_GRAD_QUERY,
 };
 
+use super::flex::{tensor, with_values};
 use super::launch::{has_kernels, launch};
 use super::reference;
 use crate::error::{Error, Result};
@@ -142,24 +143,15 @@ impl PrototypeOps for CubeBackend {
     }
 }
 
-/// Runs a CPU body over the contiguous values of `inputs` into a new tensor of `shape`.
+/// Runs a CPU body over the values of `inputs` into a new tensor of `shape`.
 fn on_cpu<const N: usize>(
     inputs: [&FlexTensor; N],
     shape: Shape,
     body: impl FnOnce([&[f32]; N], &mut [f32]),
 ) -> FlexTensor {
-    let inputs = inputs.map(FlexTensor::to_contiguous);
-    let length = shape.num_elements();
-    let mut output = vec![0.0; length];
-    // A contiguous view may start inside a longer buffer, and may end before it does.
-    body(
-        inputs.each_ref().map(|input| {
-            let start = input.layout().start_offset();
-            &input.storage::<f32>()[start..start + input.shape().num_elements()]
-        }),
-        &mut output,
-    );
-    FlexTensor::from_data(TensorData::new(output, shape))
+    let mut output = vec![0.0; shape.num_elements()];
+    with_values(inputs, |values| body(values, &mut output));
+    tensor(output, shape)
 }
 
 impl PrototypeOps for Flex {

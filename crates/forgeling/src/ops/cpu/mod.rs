@@ -1,0 +1,12 @@
+//! Bodies for the CPU back end: plain slices in, plain vectors out.
+//!
+//! SIMD comes from `macerator`, which the back end itself uses: the widest instructions of the machine, chosen
+//! when it runs (AVX-512, AVX2, SSE4, NEON), and simd128 in WebAssembly. Sums are taken in an order that
+//! does not depend on the number of threads, so that results are the same bit for bit from run to run.
+
+mod block_shape;
+mod bordered;
+pub(super) mod conv_block;
+mod moments;
+mod parallel;
+mod planes;

@@ -1,0 +1,23 @@
+//! Values of the CPU back end's tensors as slices, and tensors from values.
+
+use burn::backend::TensorMetadata;
+use burn::backend::flex::FlexTensor;
+use burn::tensor::{Shape, TensorData};
+
+/// Runs `body` over the contiguous f32 values of `inputs`.
+pub(super) fn with_values<const N: usize, R>(
+    inputs: [&FlexTensor; N],
+    body: impl FnOnce([&[f32]; N]) -> R,
+) -> R {
+    let inputs = inputs.map(FlexTensor::to_contiguous);
+    // A contiguous view may start inside a longer buffer, and may end before it does.
+    body(inputs.each_ref().map(|input| {
+        let start = input.layout().start_offset();
+        &input.storage::<f32>()[start..start + input.shape().num_elements()]
+    }))
+}
+
+/// A tensor of `values`.
+pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape.into()))
+}

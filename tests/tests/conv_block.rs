@@ -1,0 +1,215 @@
+//! The convolution block against its composite reference, on every device.
+
+use burn::tensor::{Device as Tensors, Tensor, TensorData};
+use forgeling::nn::{Conv4, Conv4Config, Normalization};
+use forgeling::ops::{RunningNorm, conv_block, conv_block_running, reference};
+use forgeling_tests::{F32_TOLERANCE, assert_close, devices, fast_devices, waves};
+
+/// Batch, input channels, output channels, height, width: odd and distinct, single and larger than a task.
+const SIZES: [[usize; 5]; 7] = [
+    [1, 1, 1, 2, 2],
+    [2, 3, 5, 5, 7],
+    [3, 6, 10, 9, 4],
+    [4, 33, 17, 7, 7],
+    [70, 2, 3, 3, 3],
+    [3, 1, 32, 28, 28],
+    [5, 32, 32, 14, 14],
+];
+
+fn tensor<const D: usize>(shape: [usize; D], phase: f64, device: &Tensors) -> Tensor<D> {
+    let values = waves(shape.iter().product(), phase);
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().unwrap()
+}
+
+/// Output, mean, variance, and the gradients of x, weight, gamma and beta.
+fn run(own: bool, sizes: [usize; 5], device: &Tensors) -> Vec<(&'static str, Vec<f32>)> {
+    let [batch, input, output, height, width] = sizes;
+    let x = tensor([batch, input, height, width], 1.0, device).require_grad();
+    let weight = tensor([output, input, 3, 3], 2.0, device).require_grad();
+    let gamma = tensor([output], 3.0, device).require_grad();
+    let beta = tensor([output], 4.0, device).require_grad();
+    let inputs = (x.clone(), weight.clone(), gamma.clone(), beta.clone());
+    let block = if own {
+        conv_block(inputs.0, inputs.1, inputs.2, inputs.3).unwrap()
+    } else {
+        reference::conv_block(inputs.0, inputs.1, inputs.2, inputs.3)
+    };
+    let direction = tensor(block.output.dims(), 5.0, device);
+    let gradients = (block.output.clone() * direction).sum().backward();
+    vec![
+        ("output", values(block.output)),
+        ("mean", values(block.mean)),
+        ("variance", values(block.variance)),
+        ("grad x", values(x.grad(&gradients).unwrap())),
+        ("grad weight", values(weight.grad(&gradients).unwrap())),
+        ("grad gamma", values(gamma.grad(&gradients).unwrap())),
+        ("grad beta", values(beta.grad(&gradients).unwrap())),
+    ]
+}
+
+#[test]
+fn the_block_and_its_gradients_equal_the_reference() {
+    for sizes in SIZES {
+        let expected = run(false, sizes, &Tensors::flex().autodiff());
+        for device in devices() {
+            let got = run(true, sizes, &device.autodiff());
+            for ((name, got), (_, expected)) in got.iter().zip(&expected) {
+                let name = format!("{name} {sizes:?} on {}", device.info().name);
+                assert_close(&name, got, expected, F32_TOLERANCE);
+            }
+        }
+    }
+}
+
+#[test]
+fn running_statistics_equal_the_reference() {
+    for [batch, input, output, height, width] in SIZES {
+        let compute = |own: bool, device: &Tensors| {
+            let x = tensor([batch, input, height, width], 1.0, device);
+            let weight = tensor([output, input, 3, 3], 2.0, device);
+            let norm = RunningNorm {
+                bias: tensor([output], 3.0, device),
+                gamma: tensor([output], 4.0, device),
+                beta: tensor([output], 5.0, device),
+                mean: tensor([output], 6.0, device),
+                variance: tensor([output], 7.0, device).abs() + 0.1,
+            };
+            values(if own {
+                conv_block_running(x, weight, norm).unwrap()
+            } else {
+                reference::conv_block_running(x, weight, norm)
+            })
+        };
+        let expected = compute(false, &Tensors::flex());
+        for device in devices() {
+            // With a tape and without: where gradients are wanted, another body computes it.
+            for tensors in [device.tensors().clone(), device.autodiff()] {
+                let got = compute(true, &tensors);
+                assert_close("running", &got, &expected, F32_TOLERANCE);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_cpu_gives_the_same_bits_every_time() {
+    let device = Tensors::flex().autodiff();
+    for sizes in SIZES {
+        assert_eq!(run(true, sizes, &device), run(true, sizes, &device));
+    }
+}
+
+#[test]
+fn views_that_are_not_contiguous_are_read_right() {
+    for device in devices() {
+        let device = device.autodiff();
+        let block = |x: Tensor<4>, weight: Tensor<4>| {
+            let gamma = tensor([4], 3.0, &device);
+            let beta = tensor([4], 4.0, &device);
+            values(conv_block(x, weight, gamma, beta).unwrap().output)
+        };
+        let x = tensor([3, 6, 5, 7], 1.0, &device)
+            .swap_dims(0, 2)
+            .narrow(1, 2, 3);
+        let weight = tensor([3, 4, 3, 3], 2.0, &device).swap_dims(0, 1);
+        let copied = |t: Tensor<4>| {
+            let data = t.into_data();
+            Tensor::<4>::from_data(data, &device)
+        };
+        let expected = block(copied(x.clone()), copied(weight.clone()));
+        assert_close("view", &block(x, weight), &expected, 1e-6);
+    }
+}
+
+#[test]
+fn nan_and_infinity_reach_every_value_of_their_channel() {
+    // burn's own pooling, which GPUs still use here, turns NaN into the lowest number.
+    for device in fast_devices() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            // One value of one image spoils the batch's statistics of every channel.
+            let mut pixels = waves(2 * 3 * 4 * 4, 1.0);
+            pixels[17] = bad;
+            let x = Tensor::<4>::from_data(TensorData::new(pixels, [2, 3, 4, 4]), device.tensors());
+            let tensors = device.tensors();
+            let block = conv_block(
+                x,
+                tensor([5, 3, 3, 3], 2.0, tensors),
+                tensor([5], 3.0, tensors),
+                tensor([5], 4.0, tensors),
+            )
+            .unwrap();
+            let output = values(block.output);
+            assert!(
+                output.iter().all(|value| value.is_nan()),
+                "{bad} on {}: {output:?}",
+                device.info().name
+            );
+        }
+    }
+}
+
+#[test]
+fn inputs_that_do_not_fit_are_errors_with_both_shapes() {
+    let device = &Tensors::flex();
+    let refuse = |x: [usize; 4], weight: [usize; 4], gamma: usize, word: &str| {
+        let error = conv_block(
+            Tensor::zeros(x, device),
+            Tensor::zeros(weight, device),
+            Tensor::zeros([gamma], device),
+            Tensor::zeros([weight[0]], device),
+        )
+        .unwrap_err();
+        assert!(error.is_bad_input(), "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+    };
+    refuse([2, 3, 4, 4], [5, 2, 3, 3], 5, "[out, 3, 3, 3]");
+    refuse([2, 3, 4, 4], [5, 3, 5, 5], 5, "[5, 3, 5, 5]");
+    refuse([2, 3, 1, 4], [5, 3, 3, 3], 5, "at least 2");
+    refuse([0, 3, 4, 4], [5, 3, 3, 3], 5, "empty");
+    refuse([2, 3, 4, 4], [5, 3, 3, 3], 4, "gamma");
+    let mixed = conv_block(
+        Tensor::zeros([1, 1, 2, 2], device),
+        Tensor::<4>::zeros([1, 1, 3, 3], device).cast(burn::tensor::DType::F64),
+        Tensor::zeros([1], device),
+        Tensor::zeros([1], device),
+    );
+    assert!(mixed.unwrap_err().to_string().contains("F64"));
+}
+
+/// Where the losses of two devices drift apart, it is Adam's division by the gradient's size that does it, as
+/// the gradients themselves agree.
+#[test]
+fn a_whole_networks_gradients_agree_on_every_device() {
+    let config = Conv4Config {
+        filters: 4,
+        seed: 1,
+        ..Default::default()
+    };
+    let gradients = |device: &Tensors| {
+        let network = Conv4::new(&config, device).unwrap();
+        let images = tensor([10, 1, 28, 28], 1.0, device);
+        let (features, _) = network.forward(images, Normalization::Batch).unwrap();
+        let direction = tensor(features.dims(), 2.0, device);
+        let gradients = (features * direction).sum().backward();
+        let of = |block: &forgeling::nn::ConvBlock| {
+            [
+                values(block.weight.val().grad(&gradients).unwrap()),
+                values(block.gamma.val().grad(&gradients).unwrap()),
+                values(block.beta.val().grad(&gradients).unwrap()),
+            ]
+        };
+        network.blocks.iter().flat_map(of).collect::<Vec<_>>()
+    };
+    let expected = gradients(&Tensors::flex().autodiff());
+    for device in devices() {
+        let got = gradients(&device.autodiff());
+        for (index, (got, expected)) in got.iter().zip(&expected).enumerate() {
+            let name = format!("parameter {index} on {}", device.info().name);
+            assert_close(&name, got, expected, F32_TOLERANCE);
+        }
+    }
+}
