@@ -31,18 +31,15 @@ impl KernelSource for Source {
     }
 }
 
-/// Whether our kernels run on `device`: the CPU back end, and GPUs that take WGSL text. They do not where
-/// burn's `vulkan` or `metal` features choose another compiler, nor under its `fusion`, for which the
-/// operations have no form yet; the composite reference is used there.
+/// Whether our kernels run on `device`: the CPU back end, and GPUs that take WGSL text. Where burn's `vulkan` or
+/// `metal` features choose another compiler, the composite reference is used.
 pub(super) fn has_kernels(device: &Device) -> bool {
     if bodies() == Bodies::Composite {
         return false;
     }
     match device.clone().inner().as_dispatch() {
         DispatchDevice::Flex(_) => true,
-        DispatchDevice::Cube(device) => {
-            !cfg!(feature = "fusion") && device.client().name().ends_with("<wgsl>")
-        }
+        DispatchDevice::Cube(device) => device.client().name().ends_with("<wgsl>"),
         _ => false,
     }
 }

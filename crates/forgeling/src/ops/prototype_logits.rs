@@ -76,19 +76,22 @@ pub fn prototype_logits(query: Tensor<3>, prototypes: Tensor<3>) -> Result<Tenso
     Ok(Tensor::from_dispatch(logits))
 }
 
-#[backend_extension(Autodiff, Cube, Flex)]
+#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
 pub(crate) trait PrototypeOps: Backend {
+    #[fusion(dtype = query, shape = Shape::new([query[0], query[1], prototypes[1]]))]
     fn prototype_logits(
         query: FloatTensor<Self>,
         prototypes: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
+    #[fusion(dtype = query, shape = query)]
     fn prototype_logits_grad_query(
         query: FloatTensor<Self>,
         prototypes: FloatTensor<Self>,
         grad: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
+    #[fusion(dtype = prototypes, shape = prototypes)]
     fn prototype_logits_grad_prototypes(
         query: FloatTensor<Self>,
         prototypes: FloatTensor<Self>,
