@@ -13,6 +13,7 @@ use naga::{AddressSpace, StorageAccess};
 /// What every WebGPU device gives, phones included.
 const MAX_INVOCATIONS: u32 = 256;
 const MAX_STORAGE_BUFFERS: usize = 8;
+const MAX_WORKGROUP_BYTES: u32 = 16_384;
 
 /// One kernel: a file in `wgsl/`, the shared pieces it needs, and its workgroup size.
 struct Declared {
@@ -21,22 +22,44 @@ struct Declared {
     workgroup_size: u32,
 }
 
+const fn kernel(
+    name: &'static str,
+    shared: &'static [&'static str],
+    workgroup_size: u32,
+) -> Declared {
+    Declared {
+        name,
+        shared,
+        workgroup_size,
+    }
+}
+
 const KERNELS: &[Declared] = &[
-    Declared {
-        name: "prototype_logits",
-        shared: &["index"],
-        workgroup_size: 64,
-    },
-    Declared {
-        name: "prototype_logits_grad_query",
-        shared: &["index"],
-        workgroup_size: 64,
-    },
-    Declared {
-        name: "prototype_logits_grad_prototypes",
-        shared: &["index"],
-        workgroup_size: 64,
-    },
+    kernel("conv_block_pack", &["index", "channels"], 64),
+    kernel("conv_block_forward", &["place", "moments", "row"], 64),
+    kernel("conv_block_forward_vec4", &["place", "moments", "row"], 64),
+    kernel(
+        "conv_block_normalize",
+        &["place", "moments", "window", "channels"],
+        64,
+    ),
+    kernel(
+        "conv_block_normalize_running",
+        &["index", "window", "channels"],
+        64,
+    ),
+    kernel("conv_block_backward_reduce", &["window", "channels"], 128),
+    kernel(
+        "conv_block_backward_activation",
+        &["index", "window", "channels"],
+        64,
+    ),
+    kernel("conv_block_grad_input", &["index", "row", "channels"], 64),
+    kernel("conv_block_grad_weight", &["row"], 64),
+    kernel("conv_block_grad_weight_vec4", &["row"], 64),
+    kernel("prototype_logits", &["index"], 64),
+    kernel("prototype_logits_grad_query", &["index"], 64),
+    kernel("prototype_logits_grad_prototypes", &["index"], 64),
 ];
 
 fn main() {
@@ -93,6 +116,17 @@ fn validate(kernel: &Declared, source: &str) -> Vec<String> {
     assert!(
         kernel.workgroup_size <= MAX_INVOCATIONS,
         "{name}: too many invocations"
+    );
+
+    let workgroup_bytes: u32 = module
+        .global_variables
+        .iter()
+        .filter(|(_, variable)| variable.space == AddressSpace::WorkGroup)
+        .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()))
+        .sum();
+    assert!(
+        workgroup_bytes <= MAX_WORKGROUP_BYTES,
+        "{name}: {workgroup_bytes} bytes of workgroup memory"
     );
 
     let mut bindings: Vec<(u32, String)> = module

@@ -31,9 +31,12 @@ impl Kernel {
     /// Kernels spread over x and y find their place with `flat_index` of `wgsl/shared/index.wgsl`.
     /// `None` when even a full grid does not suffice, or when the index would not fit in 32 bits.
     pub fn grid(&self, invocations: usize) -> Option<[u32; 3]> {
-        let groups = u32::try_from(invocations)
-            .ok()?
-            .div_ceil(self.workgroup_size);
+        self.spread(invocations.div_ceil(self.workgroup_size as usize))
+    }
+
+    /// The grid `(x, y, 1)` of at least `groups` workgroups, with the limits of [`Self::grid`].
+    pub fn spread(&self, groups: usize) -> Option<[u32; 3]> {
+        let groups = u32::try_from(groups).ok()?;
         let x = groups.clamp(1, MAX_WORKGROUPS);
         let y = groups.div_ceil(x).max(1);
         let invocations_in_grid = u64::from(x) * u64::from(y) * u64::from(self.workgroup_size);
@@ -66,6 +69,6 @@ mod tests {
             PROTOTYPE_LOGITS.bindings,
             ["query", "prototypes", "logits", "shape"]
         );
-        assert_eq!(ALL.len(), 3);
+        assert_eq!(ALL.len(), 13);
     }
 }

@@ -17,7 +17,7 @@ mod readback;
 mod self_test;
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Serialize;
 
@@ -51,6 +51,9 @@ pub struct DeviceInfo {
 
 /// GPUs opened so far: a device is tested once and shared, whoever asks for it again.
 static OPENED: Mutex<Vec<(usize, Opened)>> = Mutex::new(Vec::new());
+
+/// The opened ones among them that are emulated on the CPU.
+static SOFTWARE: Mutex<Vec<burn::tensor::Device>> = Mutex::new(Vec::new());
 
 /// A device, or what is wrong with its adapter.
 type Opened = std::result::Result<burn::tensor::Device, String>;
@@ -184,10 +187,7 @@ fn environment() -> Result<(DeviceChoice, bool)> {
 async fn open_tested(found: &FoundAdapter) -> Opened {
     let index = found.adapter.index;
     let known = || {
-        let opened = OPENED
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        opened
+        lock(&OPENED)
             .iter()
             .find(|entry| entry.0 == index)
             .map(|entry| entry.1.clone())
@@ -196,19 +196,32 @@ async fn open_tested(found: &FoundAdapter) -> Opened {
         return result;
     }
     let result = match found.open().await {
-        Ok(tensors) => match self_test::disagreement(&tensors).await {
-            None => Ok(tensors),
-            Some(problem) => Err(format!("its self-test failed: {problem}")),
-        },
+        Ok(tensors) => {
+            if found.adapter.kind == DeviceKind::SoftwareGpu {
+                lock(&SOFTWARE).push(tensors.clone());
+            }
+            match self_test::disagreement(&tensors).await {
+                None => Ok(tensors),
+                Some(problem) => Err(format!("its self-test failed: {problem}")),
+            }
+        }
         Err(problem) => Err(problem),
     };
     // Two tasks may have opened it at once; all later ones share what the first has left.
     if let Some(earlier) = known() {
         return earlier;
     }
-    let mut opened = OPENED
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    opened.push((index, result.clone()));
+    lock(&OPENED).push((index, result.clone()));
     result
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Whether `device` was opened here and is a GPU emulated on the CPU, which other launches suit.
+pub(crate) fn is_software(device: &burn::tensor::Device) -> bool {
+    lock(&SOFTWARE).contains(&device.clone().inner())
 }

@@ -44,51 +44,75 @@ pub(super) fn has_kernels(device: &Device) -> bool {
     }
 }
 
-/// Whether `device` is the CPU back end, and its own bodies are wanted.
-pub(super) fn has_cpu_bodies(device: &Device) -> bool {
-    let device = device.clone().inner();
-    bodies() == Bodies::Own && matches!(device.as_dispatch(), DispatchDevice::Flex(_))
+/// A kernel with what it reads and makes.
+pub(super) struct Launch<const N: usize> {
+    pub kernel: &'static Kernel,
+    /// The first bindings.
+    pub inputs: Vec<CubeTensor>,
+    /// Shapes of the new tensors that follow them.
+    pub outputs: [Shape; N],
+    /// The values of the last binding, `shape`.
+    pub sizes: Vec<usize>,
+    /// Workgroups along each dimension.
+    pub grid: [u32; 3],
 }
 
-/// Runs `kernel` with `inputs`, one output of `shape`, and the sizes in `sizes` as its last binding.
-pub(super) fn launch(
-    kernel: &'static Kernel,
-    inputs: Vec<CubeTensor>,
-    shape: Shape,
-    sizes: [usize; 4],
-) -> CubeTensor {
-    let inputs: Vec<CubeTensor> = inputs.into_iter().map(into_contiguous).collect();
-    debug_assert_eq!(inputs.len() + 2, kernel.bindings.len(), "{}", kernel.name);
-    let client = inputs[0].client.clone();
-    let elements = shape.num_elements();
-    let output = CubeTensor::new_contiguous(
-        client.clone(),
-        inputs[0].device(),
-        shape,
-        client.empty(elements * size_of::<f32>()),
-        DType::F32,
-    );
-    let [x, y, z] = kernel
-        .grid(elements)
-        .expect("the caller checked that the launch fits");
+impl<const N: usize> Launch<N> {
+    /// Runs the kernel and gives its outputs, contiguous and of f32.
+    pub fn run(self) -> [CubeTensor; N] {
+        let inputs: Vec<CubeTensor> = self.inputs.into_iter().map(into_contiguous).collect();
+        debug_assert_eq!(
+            inputs.len() + N + 1,
+            self.kernel.bindings.len(),
+            "{}",
+            self.kernel.name
+        );
+        let client = inputs[0].client.clone();
+        let device = inputs[0].device();
+        let outputs = self.outputs.map(|shape| {
+            let bytes = shape.num_elements() * size_of::<f32>();
+            let handle = client.empty(bytes);
+            CubeTensor::new_contiguous(client.clone(), device.clone(), shape, handle, DType::F32)
+        });
+        let sizes: Vec<u8> = self
+            .sizes
+            .iter()
+            .flat_map(|&size| (size as u32).to_ne_bytes())
+            .collect();
+        let buffers = inputs
+            .into_iter()
+            .map(|tensor| tensor.handle)
+            .chain(outputs.iter().map(|output| output.handle.clone()))
+            .chain([client.create_from_slice(&sizes)])
+            .map(|handle| handle.binding())
+            .collect();
+        let [x, y, z] = self.grid;
+        client.launch(
+            Box::new(SourceKernel::new(
+                Source(self.kernel),
+                CubeDim::new_1d(self.kernel.workgroup_size),
+            )),
+            CubeCount::Static(x, y, z),
+            KernelArguments::new().with_buffers(buffers),
+        );
+        outputs
+    }
+}
 
-    let sizes: Vec<u8> = sizes
-        .iter()
-        .flat_map(|&size| (size as u32).to_ne_bytes())
-        .collect();
-    let buffers = inputs
-        .into_iter()
-        .map(|tensor| tensor.handle)
-        .chain([output.handle.clone(), client.create_from_slice(&sizes)])
-        .map(|handle| handle.binding())
-        .collect();
-    client.launch(
-        Box::new(SourceKernel::new(
-            Source(kernel),
-            CubeDim::new_1d(kernel.workgroup_size),
-        )),
-        CubeCount::Static(x, y, z),
-        KernelArguments::new().with_buffers(buffers),
-    );
-    output
+/// Numbers between the beginnings of two parts of one buffer: as far apart as bindings have to be.
+pub(super) const PART: usize = 64;
+
+/// `length` numbers of a contiguous f32 tensor from `start` on, a multiple of [`PART`], without a copy.
+pub(super) fn part(tensor: &CubeTensor, start: usize, length: usize) -> CubeTensor {
+    debug_assert!(start.is_multiple_of(PART));
+    CubeTensor::new_contiguous(
+        tensor.client.clone(),
+        tensor.device(),
+        Shape::new([length]),
+        tensor
+            .handle
+            .clone()
+            .offset_start((start * size_of::<f32>()) as u64),
+        DType::F32,
+    )
 }

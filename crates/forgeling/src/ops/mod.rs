@@ -9,6 +9,7 @@ mod bodies;
 mod conv_block;
 mod cpu;
 mod flex;
+mod heuristics;
 mod launch;
 mod prototype_logits;
 pub mod reference;

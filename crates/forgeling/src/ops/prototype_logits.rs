@@ -5,18 +5,18 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::wgpu::CubeBackend;
+use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::backend::{
     Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata, backend_extension,
 };
 use burn::tensor::{DType, Shape, Tensor};
 use forgeling_shaders::cpu::{self, PrototypeShape};
 use forgeling_shaders::{
-    PROTOTYPE_LOGITS, PROTOTYPE_LOGITS_GRAD_PROTOTYPES, PROTOTYPE_LOGITS_GRAD_QUERY,
+    Kernel, PROTOTYPE_LOGITS, PROTOTYPE_LOGITS_GRAD_PROTOTYPES, PROTOTYPE_LOGITS_GRAD_QUERY,
 };
 
 use super::flex::{tensor, with_values};
-use super::launch::{has_kernels, launch};
+use super::launch::{Launch, has_kernels};
 use super::reference;
 use crate::error::{Error, Result};
 
@@ -102,6 +102,27 @@ pub(crate) trait PrototypeOps: Backend {
 /// `[episodes, queries, ways, features]` of checked inputs.
 fn sizes(query: &Shape, prototypes: &Shape) -> PrototypeShape {
     [query[0], query[1], prototypes[1], query[2]]
+}
+
+/// One invocation per element of the output.
+fn launch(
+    kernel: &'static Kernel,
+    inputs: Vec<CubeTensor>,
+    shape: Shape,
+    sizes: PrototypeShape,
+) -> CubeTensor {
+    let grid = kernel
+        .grid(shape.num_elements())
+        .expect("the caller checked that the launch fits");
+    let [output] = Launch {
+        kernel,
+        inputs,
+        outputs: [shape],
+        sizes: sizes.to_vec(),
+        grid,
+    }
+    .run();
+    output
 }
 
 impl PrototypeOps for CubeBackend {

@@ -1,18 +1,23 @@
 //! 3×3 convolution, batch norm, ReLU and 2×2 max pooling as one operation.
 
+mod flex;
+mod gpu;
+#[cfg(feature = "fusion")]
+mod specs;
+
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
-    Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata, backend_extension,
+    Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, backend_extension,
 };
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{DType, Tensor};
 
 use super::cpu::conv_block as cpu;
-use super::flex::{tensor, with_values};
-use super::launch::has_cpu_bodies;
+use super::heuristics::Heuristics;
+use super::launch::has_kernels;
 use super::reference;
 use crate::error::{Error, Result};
 
@@ -58,22 +63,21 @@ pub fn conv_block(
         &weight,
         &[("gamma", &gamma), ("beta", &beta)],
     )?;
-    if x.dtype() != DType::F32 || !has_cpu_bodies(&x.device()) {
+    if !own_body(&x, &weight) {
         return Ok(reference::conv_block(x, weight, gamma, beta));
     }
-    let output = weight.dims()[0];
-    let (out, _, statistics) = <Dispatch as ConvBlockOps>::conv_block(
+    let heuristics = Heuristics::of(&x.device());
+    let block = <Dispatch as ConvBlockOps>::conv_block(
         x.into_dispatch(),
         weight.into_dispatch(),
         gamma.into_dispatch(),
         beta.into_dispatch(),
+        heuristics,
     );
-    let statistics = Tensor::<2>::from_dispatch(statistics);
-    let row = |index| statistics.clone().narrow(0, index, 1).reshape([output]);
     Ok(ConvBlockOutput {
-        output: Tensor::from_dispatch(out),
-        mean: row(0),
-        variance: row(1),
+        output: Tensor::from_dispatch(block.output),
+        mean: Tensor::from_dispatch(block.mean),
+        variance: Tensor::from_dispatch(block.variance),
     })
 }
 
@@ -110,9 +114,10 @@ pub fn conv_block_running(x: Tensor<4>, weight: Tensor<4>, norm: RunningNorm) ->
         ("variance", &norm.variance),
     ];
     check(OPERATION, &x, &weight, &vectors)?;
-    if x.dtype() != DType::F32 || !has_cpu_bodies(&x.device()) {
+    if !own_body(&x, &weight) {
         return Ok(reference::conv_block_running(x, weight, norm));
     }
+    let heuristics = Heuristics::of(&x.device());
     let out = <Dispatch as ConvBlockOps>::conv_block_running(
         x.into_dispatch(),
         weight.into_dispatch(),
@@ -121,8 +126,18 @@ pub fn conv_block_running(x: Tensor<4>, weight: Tensor<4>, norm: RunningNorm) ->
         norm.beta.into_dispatch(),
         norm.mean.into_dispatch(),
         norm.variance.into_dispatch(),
+        heuristics,
     );
     Ok(Tensor::from_dispatch(out))
+}
+
+fn own_body(x: &Tensor<4>, weight: &Tensor<4>) -> bool {
+    let [batch, _, height, width] = x.dims();
+    let convolved = batch * weight.dims()[0].next_multiple_of(4) * height * width;
+    let largest = convolved.max(x.shape().num_elements());
+    // Kernels count in 32 bits.
+    let countable = i32::try_from(largest).is_ok();
+    x.dtype() == DType::F32 && countable && has_kernels(&x.device())
 }
 
 fn check(
@@ -160,18 +175,44 @@ fn check(
     Ok(())
 }
 
-#[backend_extension(Autodiff, Flex)]
+/// What a forward pass gives and what its backward pass needs.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
+pub(crate) struct BlockForward<B: Backend> {
+    pub output: FloatTensor<B>,
+    /// The convolution without bias, laid out as the back end likes it.
+    pub convolved: FloatTensor<B>,
+    /// The statistics, laid out as the back end likes them.
+    pub statistics: FloatTensor<B>,
+    pub mean: FloatTensor<B>,
+    /// Biased.
+    pub variance: FloatTensor<B>,
+}
+
+/// Gradients of a block.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
+pub(crate) struct BlockGradients<B: Backend> {
+    /// Of no elements unless asked for.
+    pub x: FloatTensor<B>,
+    pub weight: FloatTensor<B>,
+    pub gamma: FloatTensor<B>,
+    pub beta: FloatTensor<B>,
+}
+
+#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
 pub(crate) trait ConvBlockOps: Backend {
-    /// Output, convolution without bias, and statistics `[2, out]`: means and biased variances.
+    #[fusion(meta = specs::forward)]
     fn conv_block(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+        heuristics: Heuristics,
+    ) -> BlockForward<Self>;
 
-    /// Gradients of `x` (of no elements unless asked for), weight, gamma and beta.
-    #[allow(clippy::too_many_arguments, clippy::type_complexity)]
+    #[allow(clippy::too_many_arguments)]
+    #[fusion(meta = specs::backward)]
     fn conv_block_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -181,14 +222,11 @@ pub(crate) trait ConvBlockOps: Backend {
         statistics: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         input_gradient: bool,
-    ) -> (
-        FloatTensor<Self>,
-        FloatTensor<Self>,
-        FloatTensor<Self>,
-        FloatTensor<Self>,
-    );
+        heuristics: Heuristics,
+    ) -> BlockGradients<Self>;
 
     /// With running statistics. This body serves where gradients are wanted as well.
+    #[fusion(default)]
     fn conv_block_running(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -197,6 +235,7 @@ pub(crate) trait ConvBlockOps: Backend {
         beta: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
+        _heuristics: Heuristics,
     ) -> FloatTensor<Self> {
         let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
         let convolved = Self::conv2d(x, weight, Some(bias), options);
@@ -212,113 +251,23 @@ pub(crate) trait ConvBlockOps: Backend {
     }
 }
 
-fn sizes(x: &Shape, weight: &Shape) -> cpu::BlockShape {
-    cpu::BlockShape {
-        images: x[0],
-        input: x[1],
-        output: weight[0],
-        height: x[2],
-        width: x[3],
-    }
-}
-
-fn pooled(shape: cpu::BlockShape) -> [usize; 4] {
-    let [height, width] = shape.pooled();
-    [shape.images, shape.output, height, width]
-}
-
-impl ConvBlockOps for Flex {
-    fn conv_block(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let shape = sizes(&x.shape(), &weight.shape());
-        let forward = with_values([&x, &weight, &gamma, &beta], |[x, weight, gamma, beta]| {
-            cpu::forward(x, weight, gamma, beta, shape)
-        });
-        let convolved = [shape.images, shape.output, shape.height, shape.width];
-        (
-            tensor(forward.output, pooled(shape)),
-            tensor(forward.convolved, convolved),
-            tensor(forward.statistics, [2, shape.output]),
-        )
-    }
-
-    fn conv_block_backward(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        convolved: FloatTensor<Self>,
-        statistics: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        input_gradient: bool,
-    ) -> (
-        FloatTensor<Self>,
-        FloatTensor<Self>,
-        FloatTensor<Self>,
-        FloatTensor<Self>,
-    ) {
-        let shape = sizes(&x.shape(), &weight.shape());
-        let inputs = [&x, &weight, &gamma, &beta, &convolved, &statistics, &grad];
-        let gradients = with_values(
-            inputs,
-            |[x, weight, gamma, beta, convolved, statistics, grad]| {
-                let block = cpu::Block {
-                    x,
-                    weight,
-                    gamma,
-                    beta,
-                    convolved,
-                    statistics,
-                    grad,
-                    shape,
-                };
-                cpu::backward(&block, input_gradient)
-            },
-        );
-        let of_input = if input_gradient {
-            x.shape()
-        } else {
-            Shape::new([0])
-        };
-        (
-            tensor(gradients.x, of_input),
-            tensor(gradients.weight, weight.shape()),
-            tensor(gradients.gamma, gamma.shape()),
-            tensor(gradients.beta, beta.shape()),
-        )
-    }
-
-    fn conv_block_running(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-    ) -> FloatTensor<Self> {
-        let shape = sizes(&x.shape(), &weight.shape());
-        let inputs = [&x, &weight, &bias, &gamma, &beta, &mean, &variance];
-        let out = with_values(inputs, |[x, weight, bias, gamma, beta, mean, variance]| {
-            // What the bias adds, the mean may as well lack.
-            let means = mean.iter().zip(bias).map(|(mean, bias)| mean - bias);
-            let statistics: Vec<f32> = means.chain(variance.iter().copied()).collect();
-            cpu::forward_with(x, weight, &cpu::affine(gamma, beta, &statistics), shape)
-        });
-        tensor(out, pooled(shape))
-    }
-}
-
 #[derive(Debug)]
 struct ConvBlock;
 
+/// What a backward pass reads.
+#[derive(Debug, Clone)]
+struct Kept<T> {
+    x: T,
+    weight: T,
+    gamma: T,
+    beta: T,
+    convolved: T,
+    statistics: T,
+    heuristics: Heuristics,
+}
+
 impl<B: ConvBlockOps> Backward<B, 4> for ConvBlock {
-    /// x, weight, gamma, beta, convolved, statistics
-    type State = [FloatTensor<B>; 6];
+    type State = Kept<FloatTensor<B>>;
 
     fn backward(
         self,
@@ -326,19 +275,21 @@ impl<B: ConvBlockOps> Backward<B, 4> for ConvBlock {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let [x, weight, gamma, beta, convolved, statistics] = ops.state;
+        let kept = ops.state;
         let grad = grads.consume::<B>(&ops.node);
-        let (dx, dweight, dgamma, dbeta) = B::conv_block_backward(
-            x,
-            weight,
-            gamma,
-            beta,
-            convolved,
-            statistics,
+        let block = B::conv_block_backward(
+            kept.x,
+            kept.weight,
+            kept.gamma,
+            kept.beta,
+            kept.convolved,
+            kept.statistics,
             grad,
             ops.parents[0].is_some(),
+            kept.heuristics,
         );
-        for (parent, gradient) in ops.parents.into_iter().zip([dx, dweight, dgamma, dbeta]) {
+        let gradients = [block.x, block.weight, block.gamma, block.beta];
+        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
             if let Some(node) = parent {
                 grads.register::<B>(node.id, gradient);
             }
@@ -352,29 +303,45 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        heuristics: Heuristics,
+    ) -> BlockForward<Self> {
         let (x, x_node) = x.into_parts();
         let (weight, weight_node) = weight.into_parts();
         let (gamma, gamma_node) = gamma.into_parts();
         let (beta, beta_node) = beta.into_parts();
-        let (out, convolved, statistics) =
-            B::conv_block(x.clone(), weight.clone(), gamma.clone(), beta.clone());
+        let block = B::conv_block(
+            x.clone(),
+            weight.clone(),
+            gamma.clone(),
+            beta.clone(),
+            heuristics,
+        );
         let prepared = ConvBlock
             .prepare::<C>([x_node, weight_node, gamma_node, beta_node])
             .compute_bound()
             .stateful();
-        let out = match prepared {
+        let output = match prepared {
             OpsKind::Tracked(prep) => {
-                let kept = (convolved.clone(), statistics.clone());
-                prep.finish([x, weight, gamma, beta, kept.0, kept.1], out)
+                let kept = Kept {
+                    x,
+                    weight,
+                    gamma,
+                    beta,
+                    convolved: block.convolved.clone(),
+                    statistics: block.statistics.clone(),
+                    heuristics,
+                };
+                prep.finish(kept, block.output)
             }
-            OpsKind::UnTracked(prep) => prep.finish(out),
+            OpsKind::UnTracked(prep) => prep.finish(block.output),
         };
-        (
-            out,
-            Self::from_inner(convolved),
-            Self::from_inner(statistics),
-        )
+        BlockForward {
+            output,
+            convolved: Self::from_inner(block.convolved),
+            statistics: Self::from_inner(block.statistics),
+            mean: Self::from_inner(block.mean),
+            variance: Self::from_inner(block.variance),
+        }
     }
 
     // The tape is first order, as everywhere in burn: the gradients themselves are not recorded.
@@ -387,13 +354,9 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
         statistics: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         input_gradient: bool,
-    ) -> (
-        FloatTensor<Self>,
-        FloatTensor<Self>,
-        FloatTensor<Self>,
-        FloatTensor<Self>,
-    ) {
-        let (dx, dweight, dgamma, dbeta) = B::conv_block_backward(
+        heuristics: Heuristics,
+    ) -> BlockGradients<Self> {
+        let block = B::conv_block_backward(
             x.into_primitive(),
             weight.into_primitive(),
             gamma.into_primitive(),
@@ -402,12 +365,13 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
             statistics.into_primitive(),
             grad.into_primitive(),
             input_gradient,
+            heuristics,
         );
-        (
-            Self::from_inner(dx),
-            Self::from_inner(dweight),
-            Self::from_inner(dgamma),
-            Self::from_inner(dbeta),
-        )
+        BlockGradients {
+            x: Self::from_inner(block.x),
+            weight: Self::from_inner(block.weight),
+            gamma: Self::from_inner(block.gamma),
+            beta: Self::from_inner(block.beta),
+        }
     }
 }

@@ -1,0 +1,140 @@
+// dweight[o, i, k, l] = sum_{n, h, w} x[n, h + k - 1, w + l - 1, i] dy[n, h, w, o], zero outside the image
+// For inputs % 4 == 0. One invocation per 4 inputs, 4 channels and one k, so 3 taps, and one of the lanes into which
+// the tiles of 7 pixels are dealt; a workgroup covers `block` quads of channels and all pixels.
+// shape = [images, height, width, inputs, channels, slots, block].
+
+@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> dweight: array<f32>;
+@group(0) @binding(3) var<storage, read_write> shape: array<u32>;
+
+const PARTS = 3u;
+var<workgroup> parts: array<vec4<f32>, WORKGROUP_SIZE * PARTS>;
+
+// Sums a, b and c, which belong to three taps from `tap` on, over the lanes, and writes the sums.
+fn reduce(local: u32, first_quad: u32, input: u32, tap: u32, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>) {
+    let inputs = shape[3];
+    let channels = shape[4];
+    let block = shape[6];
+    let lanes = WORKGROUP_SIZE / block;
+    parts[local * PARTS] = a;
+    parts[local * PARTS + 1u] = b;
+    parts[local * PARTS + 2u] = c;
+    workgroupBarrier();
+    for (var i = local; i < 12u * block; i += WORKGROUP_SIZE) {
+        let part = i / 4u;
+        var sum = 0.0;
+        for (var lane = 0u; lane < lanes; lane++) {
+            sum += parts[lane * block * PARTS + part][i % 4u];
+        }
+        let channel = (first_quad + part / PARTS) * 4u + i % 4u;
+        if channel < channels && input < inputs {
+            dweight[(channel * inputs + input) * 9u + tap + part % PARTS] = sum;
+        }
+    }
+    workgroupBarrier();
+}
+
+// The pixels from one left of a tile's row to one right of it.
+struct Inputs {
+    x0: vec4<f32>,
+    x1: vec4<f32>,
+    x2: vec4<f32>,
+    x3: vec4<f32>,
+    x4: vec4<f32>,
+    x5: vec4<f32>,
+    x6: vec4<f32>,
+    x7: vec4<f32>,
+    x8: vec4<f32>,
+}
+
+// Zero outside the image; u32 wraps, so that a column left of it is outside too.
+fn load(start: u32, stride: u32, column: u32, width: u32, row_inside: bool) -> vec4<f32> {
+    let value = x[start + min(column, width - 1u) * stride];
+    return select(vec4<f32>(), value, row_inside & (column < width));
+}
+
+fn load_row(start: u32, stride: u32, column: u32, width: u32, inside: bool) -> Inputs {
+    return Inputs(
+        load(start, stride, column - 1u, width, inside),
+        load(start, stride, column, width, inside),
+        load(start, stride, column + 1u, width, inside),
+        load(start, stride, column + 2u, width, inside),
+        load(start, stride, column + 3u, width, inside),
+        load(start, stride, column + 4u, width, inside),
+        load(start, stride, column + 5u, width, inside),
+        load(start, stride, column + 6u, width, inside),
+        load(start, stride, column + 7u, width, inside),
+    );
+}
+
+fn load_gradient(start: u32, stride: u32, column: u32, width: u32, inside: bool) -> vec4<f32> {
+    let value = dy[start + min(column, width - 1u) * stride];
+    return select(vec4<f32>(), value, inside & (column < width));
+}
+
+fn load_gradients(start: u32, stride: u32, column: u32, width: u32, inside: bool) -> Row {
+    return Row(
+        load_gradient(start, stride, column, width, inside),
+        load_gradient(start, stride, column + 1u, width, inside),
+        load_gradient(start, stride, column + 2u, width, inside),
+        load_gradient(start, stride, column + 3u, width, inside),
+        load_gradient(start, stride, column + 4u, width, inside),
+        load_gradient(start, stride, column + 5u, width, inside),
+        load_gradient(start, stride, column + 6u, width, inside),
+    );
+}
+
+fn outer(channels: vec4<f32>, inputs: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(channels * inputs.x, channels * inputs.y, channels * inputs.z, channels * inputs.w);
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let images = shape[0];
+    let height = shape[1];
+    let width = shape[2];
+    let inputs = shape[3];
+    let quads = (shape[4] + 3u) / 4u;
+    let block = shape[6];
+    let blocks = (quads + block - 1u) / block;
+    let group = workgroup.y * workgroups.x + workgroup.x;
+    let first_quad = group % blocks * block;
+    let quad = first_quad + local % block;
+    let lane = local / block;
+    let lanes = WORKGROUP_SIZE / block;
+    let input_quads = inputs / 4u;
+    let k = group / blocks % 3u;
+    let input = group / (blocks * 3u);
+    let busy = quad < quads && lane < lanes && input < input_quads;
+
+    var s0 = mat4x4<f32>();
+    var s1 = mat4x4<f32>();
+    var s2 = mat4x4<f32>();
+    let tiles_x = (width + TILE_WIDTH - 1u) / TILE_WIDTH;
+    let tiles = select(0u, images * height * tiles_x, busy);
+    for (var tile = lane; tile < tiles; tile += lanes) {
+        let column = tile % tiles_x * TILE_WIDTH;
+        let row = tile / tiles_x;
+        let x_row = row % height + k - 1u;
+        let inside = x_row < height;
+        let x_start = select(row, row + k - 1u, inside) * width * input_quads + input;
+        let i = load_row(x_start, input_quads, column, width, inside);
+        let d = load_gradients(row * width * quads + quad, quads, column, width, true);
+        s0 += outer(d.p0, i.x0) + outer(d.p1, i.x1) + outer(d.p2, i.x2) + outer(d.p3, i.x3);
+        s0 += outer(d.p4, i.x4) + outer(d.p5, i.x5) + outer(d.p6, i.x6);
+        s1 += outer(d.p0, i.x1) + outer(d.p1, i.x2) + outer(d.p2, i.x3) + outer(d.p3, i.x4);
+        s1 += outer(d.p4, i.x5) + outer(d.p5, i.x6) + outer(d.p6, i.x7);
+        s2 += outer(d.p0, i.x2) + outer(d.p1, i.x3) + outer(d.p2, i.x4) + outer(d.p3, i.x5);
+        s2 += outer(d.p4, i.x6) + outer(d.p5, i.x7) + outer(d.p6, i.x8);
+    }
+
+    reduce(local, first_quad, input * 4u, 3u * k, s0[0], s1[0], s2[0]);
+    reduce(local, first_quad, input * 4u + 1u, 3u * k, s0[1], s1[1], s2[1]);
+    reduce(local, first_quad, input * 4u + 2u, 3u * k, s0[2], s1[2], s2[2]);
+    reduce(local, first_quad, input * 4u + 3u, 3u * k, s0[3], s1[3], s2[3]);
+}
