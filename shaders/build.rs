@@ -37,7 +37,6 @@ const fn kernel(
 const KERNELS: &[Declared] = &[
     kernel("conv_block_pack", &["index", "channels"], 64),
     kernel("conv_block_forward", &["place", "moments", "row"], 64),
-    kernel("conv_block_forward_vec4", &["place", "moments", "row"], 64),
     kernel(
         "conv_block_normalize",
         &["place", "moments", "window", "channels"],

@@ -1,4 +1,4 @@
-// sums = [dgamma, dbeta] in rows of row_of(channels): dgamma[o] = sum dz[., o] xhat[., o] and dbeta[o] = sum dz[., o], where
+// sums = [dgamma, dbeta] in rows of row_of(channels): dgamma[o] = sum dz[., o] xhat[., o], dbeta[o] = sum dz[., o], where
 // xhat = (y - mean) / sqrt(variance + 1e-5), z = gamma xhat + beta, and dz is dout at the first largest z of its
 // window if that is above 0, else 0. One workgroup per 4 channels, whose invocations take rows of windows in turn.
 // shape = [images, height, width, inputs, channels, ...].

@@ -118,8 +118,8 @@ fn main(
     let busy = at.busy && at.slot < slots;
 
     var moments = Moments();
-    let first = select(images * tiles_y * tiles_x, at.slot * at.lanes + at.lane, busy);
-    for (var tile = first; tile < images * tiles_y * tiles_x; tile += slots * at.lanes) {
+    let tiles = select(0u, images * tiles_y * tiles_x, busy);
+    for (var tile = at.slot * at.lanes + at.lane; tile < tiles; tile += slots * at.lanes) {
         let column = tile % tiles_x * TILE_WIDTH;
         let row = tile / tiles_x % tiles_y * TILE_HEIGHT;
         let image_row = tile / (tiles_x * tiles_y) * height;
@@ -127,7 +127,9 @@ fn main(
         var top = Row();
         var bottom = Row();
         let tap = inputs * quads;
-        let starts = (vec4<u32>(image_row) + min(vec4<u32>(row) + vec4<u32>(0u, 1u, 2u, 3u) - 1u, vec4<u32>(height - 1u))) * (width * inputs);
+        // The four rows of x around the tile; those outside the image read one inside, and count as zero.
+        let rows = min(vec4<u32>(row) + vec4<u32>(0u, 1u, 2u, 3u) - 1u, vec4<u32>(height - 1u));
+        let starts = (vec4<u32>(image_row) + rows) * (width * inputs);
         for (var i = 0u; i < inputs; i++) {
             let w = i * quads + at.quad;
             let w0 = packed[w];

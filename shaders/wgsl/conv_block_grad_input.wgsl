@@ -135,10 +135,10 @@ fn main(
             let w0 = load_weights(taps + 2u * tap + o, offsets);
             let w1 = load_weights(taps + tap + o, offsets);
             let w2 = load_weights(taps + o, offsets);
-            let u = load_row(upper_start + o, quads, column, width, upper < height);
-            top = add_taps(top, u, w0, w1, w2);
-            let l = load_row(lower_start + o, quads, column, width, lower < height);
-            bottom = add_taps(bottom, l, w0, w1, w2);
+            let a = load_row(upper_start + o, quads, column, width, upper < height);
+            top = add_taps(top, a, w0, w1, w2);
+            let b = load_row(lower_start + o, quads, column, width, lower < height);
+            bottom = add_taps(bottom, b, w0, w1, w2);
         }
     }
 

@@ -1,6 +1,6 @@
 // dweight[o, i, k, l] = sum_{n, h, w} x[n, h + k - 1, w + l - 1, i] dy[n, h, w, o], zero outside the image
 // For inputs % 4 == 0. One invocation per 4 inputs, 4 channels and one k, so 3 taps, and one of the lanes into which
-// the tiles of 7 pixels are dealt; a workgroup covers `block` quads of channels and all pixels.
+// the rows of pixels are dealt; a workgroup covers `block` quads of channels and all pixels.
 // shape = [images, height, width, inputs, channels, slots, block].
 
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
@@ -35,56 +35,6 @@ fn reduce(local: u32, first_quad: u32, input: u32, tap: u32, a: vec4<f32>, b: ve
     workgroupBarrier();
 }
 
-// The pixels from one left of a tile's row to one right of it.
-struct Inputs {
-    x0: vec4<f32>,
-    x1: vec4<f32>,
-    x2: vec4<f32>,
-    x3: vec4<f32>,
-    x4: vec4<f32>,
-    x5: vec4<f32>,
-    x6: vec4<f32>,
-    x7: vec4<f32>,
-    x8: vec4<f32>,
-}
-
-// Zero outside the image; u32 wraps, so that a column left of it is outside too.
-fn load(start: u32, stride: u32, column: u32, width: u32, row_inside: bool) -> vec4<f32> {
-    let value = x[start + min(column, width - 1u) * stride];
-    return select(vec4<f32>(), value, row_inside & (column < width));
-}
-
-fn load_row(start: u32, stride: u32, column: u32, width: u32, inside: bool) -> Inputs {
-    return Inputs(
-        load(start, stride, column - 1u, width, inside),
-        load(start, stride, column, width, inside),
-        load(start, stride, column + 1u, width, inside),
-        load(start, stride, column + 2u, width, inside),
-        load(start, stride, column + 3u, width, inside),
-        load(start, stride, column + 4u, width, inside),
-        load(start, stride, column + 5u, width, inside),
-        load(start, stride, column + 6u, width, inside),
-        load(start, stride, column + 7u, width, inside),
-    );
-}
-
-fn load_gradient(start: u32, stride: u32, column: u32, width: u32, inside: bool) -> vec4<f32> {
-    let value = dy[start + min(column, width - 1u) * stride];
-    return select(vec4<f32>(), value, inside & (column < width));
-}
-
-fn load_gradients(start: u32, stride: u32, column: u32, width: u32, inside: bool) -> Row {
-    return Row(
-        load_gradient(start, stride, column, width, inside),
-        load_gradient(start, stride, column + 1u, width, inside),
-        load_gradient(start, stride, column + 2u, width, inside),
-        load_gradient(start, stride, column + 3u, width, inside),
-        load_gradient(start, stride, column + 4u, width, inside),
-        load_gradient(start, stride, column + 5u, width, inside),
-        load_gradient(start, stride, column + 6u, width, inside),
-    );
-}
-
 fn outer(channels: vec4<f32>, inputs: vec4<f32>) -> mat4x4<f32> {
     return mat4x4<f32>(channels * inputs.x, channels * inputs.y, channels * inputs.z, channels * inputs.w);
 }
@@ -115,22 +65,28 @@ fn main(
     var s0 = mat4x4<f32>();
     var s1 = mat4x4<f32>();
     var s2 = mat4x4<f32>();
-    let tiles_x = (width + TILE_WIDTH - 1u) / TILE_WIDTH;
-    let tiles = select(0u, images * height * tiles_x, busy);
-    for (var tile = lane; tile < tiles; tile += lanes) {
-        let column = tile % tiles_x * TILE_WIDTH;
-        let row = tile / tiles_x;
+    let rows = select(0u, images * height, busy);
+    for (var row = lane; row < rows; row += lanes) {
         let x_row = row % height + k - 1u;
-        let inside = x_row < height;
-        let x_start = select(row, row + k - 1u, inside) * width * input_quads + input;
-        let i = load_row(x_start, input_quads, column, width, inside);
-        let d = load_gradients(row * width * quads + quad, quads, column, width, true);
-        s0 += outer(d.p0, i.x0) + outer(d.p1, i.x1) + outer(d.p2, i.x2) + outer(d.p3, i.x3);
-        s0 += outer(d.p4, i.x4) + outer(d.p5, i.x5) + outer(d.p6, i.x6);
-        s1 += outer(d.p0, i.x1) + outer(d.p1, i.x2) + outer(d.p2, i.x3) + outer(d.p3, i.x4);
-        s1 += outer(d.p4, i.x5) + outer(d.p5, i.x6) + outer(d.p6, i.x7);
-        s2 += outer(d.p0, i.x2) + outer(d.p1, i.x3) + outer(d.p2, i.x4) + outer(d.p3, i.x5);
-        s2 += outer(d.p4, i.x6) + outer(d.p5, i.x7) + outer(d.p6, i.x8);
+        if x_row >= height {
+            continue;
+        }
+        let x_start = (row + k - 1u) * width * input_quads + input;
+        let dy_start = row * width * quads + quad;
+        var left = vec4<f32>();
+        var middle = x[x_start];
+        for (var column = 0u; column < width - 1u; column++) {
+            let right = x[x_start + (column + 1u) * input_quads];
+            let d = dy[dy_start + column * quads];
+            s0 += outer(d, left);
+            s1 += outer(d, middle);
+            s2 += outer(d, right);
+            left = middle;
+            middle = right;
+        }
+        let d = dy[dy_start + (width - 1u) * quads];
+        s0 += outer(d, left);
+        s1 += outer(d, middle);
     }
 
     reduce(local, first_quad, input * 4u, 3u * k, s0[0], s1[0], s2[0]);

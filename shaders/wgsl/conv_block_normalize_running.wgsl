@@ -34,16 +34,16 @@ fn pool_row(row: u32, quad: u32, scale: vec4<f32>, shift: vec4<f32>) {
         let best = select(ab, cd, larger(cd, ab));
         // Not max(), which may drop NaN.
         let value = select(best, vec4<f32>(), best < vec4<f32>());
-        let target_start = (row * out_width + column) * channels + quad * 4u;
-        out[target_start] = value.x;
+        let first = (row * out_width + column) * channels + quad * 4u;
+        out[first] = value.x;
         if count > 1u {
-            out[target_start + 1u] = value.y;
+            out[first + 1u] = value.y;
         }
         if count > 2u {
-            out[target_start + 2u] = value.z;
+            out[first + 2u] = value.z;
         }
         if count > 3u {
-            out[target_start + 3u] = value.w;
+            out[first + 3u] = value.w;
         }
     }
 }

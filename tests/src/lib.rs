@@ -1,12 +1,13 @@
 //! What the integration tests share: the devices they run on and the tolerances they allow.
 
+pub mod ops_parity;
 pub mod parity;
+pub mod values;
 
 use forgeling::device::DeviceKind;
 use forgeling::{Device, DeviceChoice};
 
-/// f32 on another device: sums in another order.
-pub const F32_TOLERANCE: f32 = 1e-4;
+pub use values::{F32_TOLERANCE, assert_close, wave, waves};
 
 /// The devices that every operation is tested on: the CPU, and every GPU adapter where
 /// `FORGELING_TEST_VULKAN=1` (set by `cargo xtask test` on Linux) promises that there is one.
@@ -49,34 +50,4 @@ pub fn fast_devices() -> Vec<Device> {
         !software
     });
     devices
-}
-
-/// `|a - b| <= tolerance * max|b|` for every element.
-///
-/// # Panics
-/// When the lengths differ, an element is too far off, or is not a number.
-pub fn assert_close(name: &str, a: &[f32], b: &[f32], tolerance: f32) {
-    assert_eq!(a.len(), b.len(), "{name}: lengths differ");
-    let scale = b
-        .iter()
-        .fold(f32::MIN_POSITIVE, |max, value| max.max(value.abs()));
-    for (index, (a, b)) in a.iter().zip(b).enumerate() {
-        let error = (a - b).abs() / scale;
-        assert!(
-            error <= tolerance,
-            "{name}[{index}]: {a} instead of {b}, {error:e} of the largest value"
-        );
-    }
-}
-
-/// `count` values between -1 and 1 that look random and are the same everywhere; the script
-/// `golden/protonet.py` makes the same ones.
-pub fn waves(count: usize, phase: f64) -> Vec<f32> {
-    (0..count).map(|i| wave(i, phase) as f32).collect()
-}
-
-/// One of [`waves`] in f64.
-pub fn wave(index: usize, phase: f64) -> f64 {
-    (index as f64 * 12.9898 + phase * 78.233).sin() * 0.6
-        + (index as f64 * 0.37 + phase).cos() * 0.4
 }

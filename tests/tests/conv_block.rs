@@ -3,71 +3,32 @@
 use burn::tensor::{Device as Tensors, Tensor, TensorData};
 use forgeling::nn::{Conv4, Conv4Config, Normalization};
 use forgeling::ops::{RunningNorm, conv_block, conv_block_running, reference};
+use forgeling_tests::ops_parity::{BLOCK_SIZES, Body, Results, assert_same, block, tensor};
 use forgeling_tests::{F32_TOLERANCE, assert_close, devices, waves};
-
-/// Batch, input channels, output channels, height, width: odd and distinct, single and larger than a task.
-const SIZES: [[usize; 5]; 7] = [
-    [1, 1, 1, 2, 2],
-    [2, 3, 5, 5, 7],
-    [3, 6, 10, 9, 4],
-    [4, 33, 17, 7, 7],
-    [70, 2, 3, 3, 3],
-    [3, 1, 32, 28, 28],
-    [5, 32, 32, 14, 14],
-];
-
-fn tensor<const D: usize>(shape: [usize; D], phase: f64, device: &Tensors) -> Tensor<D> {
-    let values = waves(shape.iter().product(), phase);
-    Tensor::from_data(TensorData::new(values, shape), device)
-}
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap()
 }
 
-/// Output, mean, variance, and the gradients of x, weight, gamma and beta.
-fn run(own: bool, sizes: [usize; 5], device: &Tensors) -> Vec<(&'static str, Vec<f32>)> {
-    let [batch, input, output, height, width] = sizes;
-    let x = tensor([batch, input, height, width], 1.0, device).require_grad();
-    let weight = tensor([output, input, 3, 3], 2.0, device).require_grad();
-    let gamma = tensor([output], 3.0, device).require_grad();
-    let beta = tensor([output], 4.0, device).require_grad();
-    let inputs = (x.clone(), weight.clone(), gamma.clone(), beta.clone());
-    let block = if own {
-        conv_block(inputs.0, inputs.1, inputs.2, inputs.3).unwrap()
-    } else {
-        reference::conv_block(inputs.0, inputs.1, inputs.2, inputs.3)
-    };
-    let direction = tensor(block.output.dims(), 5.0, device);
-    let gradients = (block.output.clone() * direction).sum().backward();
-    vec![
-        ("output", values(block.output)),
-        ("mean", values(block.mean)),
-        ("variance", values(block.variance)),
-        ("grad x", values(x.grad(&gradients).unwrap())),
-        ("grad weight", values(weight.grad(&gradients).unwrap())),
-        ("grad gamma", values(gamma.grad(&gradients).unwrap())),
-        ("grad beta", values(beta.grad(&gradients).unwrap())),
-    ]
+fn run(body: Body, sizes: [usize; 5], device: &Tensors) -> Results {
+    pollster::block_on(block(body, sizes, device))
 }
 
 #[test]
 fn the_block_and_its_gradients_equal_the_reference() {
-    for sizes in SIZES {
-        let expected = run(false, sizes, &Tensors::flex().autodiff());
+    for sizes in BLOCK_SIZES {
+        let expected = run(Body::Reference, sizes, &Tensors::flex().autodiff());
         for device in devices() {
-            let got = run(true, sizes, &device.autodiff());
-            for ((name, got), (_, expected)) in got.iter().zip(&expected) {
-                let name = format!("{name} {sizes:?} on {}", device.info().name);
-                assert_close(&name, got, expected, F32_TOLERANCE);
-            }
+            let got = run(Body::Own, sizes, &device.autodiff());
+            let name = format!("{sizes:?} on {}", device.info().name);
+            assert_same(&got, &expected, &name);
         }
     }
 }
 
 #[test]
 fn running_statistics_equal_the_reference() {
-    for [batch, input, output, height, width] in SIZES {
+    for [batch, input, output, height, width] in BLOCK_SIZES {
         let compute = |own: bool, device: &Tensors| {
             let x = tensor([batch, input, height, width], 1.0, device);
             let weight = tensor([output, input, 3, 3], 2.0, device);
@@ -98,8 +59,11 @@ fn running_statistics_equal_the_reference() {
 #[test]
 fn the_cpu_gives_the_same_bits_every_time() {
     let device = Tensors::flex().autodiff();
-    for sizes in SIZES {
-        assert_eq!(run(true, sizes, &device), run(true, sizes, &device));
+    for sizes in BLOCK_SIZES {
+        assert_eq!(
+            run(Body::Own, sizes, &device),
+            run(Body::Own, sizes, &device)
+        );
     }
 }
 
@@ -107,7 +71,7 @@ fn the_cpu_gives_the_same_bits_every_time() {
 fn views_that_are_not_contiguous_are_read_right() {
     for device in devices() {
         let device = device.autodiff();
-        let block = |x: Tensor<4>, weight: Tensor<4>| {
+        let output = |x: Tensor<4>, weight: Tensor<4>| {
             let gamma = tensor([4], 3.0, &device);
             let beta = tensor([4], 4.0, &device);
             values(conv_block(x, weight, gamma, beta).unwrap().output)
@@ -120,8 +84,8 @@ fn views_that_are_not_contiguous_are_read_right() {
             let data = t.into_data();
             Tensor::<4>::from_data(data, &device)
         };
-        let expected = block(copied(x.clone()), copied(weight.clone()));
-        assert_close("view", &block(x, weight), &expected, 1e-6);
+        let expected = output(copied(x.clone()), copied(weight.clone()));
+        assert_close("view", &output(x, weight), &expected, 1e-6);
     }
 }
 

@@ -3,43 +3,11 @@
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
 use forgeling::Readback;
 use forgeling::ops::{prototype_logits, reference};
+use forgeling_tests::ops_parity::{Body, assert_same, logits};
 use forgeling_tests::{F32_TOLERANCE, assert_close, devices, waves};
 
 fn tensor(values: Vec<f32>, shape: [usize; 3], device: &Tensors) -> Tensor<3> {
     Tensor::from_data(TensorData::new(values, shape), device).require_grad()
-}
-
-type Operation = fn(Tensor<3>, Tensor<3>) -> Tensor<3>;
-
-/// Logits and both gradients of `sum(weights * logits)`.
-fn run(operation: Operation, sizes: [usize; 4], device: &Tensors) -> [Vec<f32>; 3] {
-    let [episodes, queries, ways, features] = sizes;
-    let query = tensor(
-        waves(episodes * queries * features, 1.0),
-        [episodes, queries, features],
-        device,
-    );
-    let prototypes = tensor(
-        waves(episodes * ways * features, 2.0),
-        [episodes, ways, features],
-        device,
-    );
-    let weights = tensor(
-        waves(episodes * queries * ways, 3.0),
-        [episodes, queries, ways],
-        device,
-    );
-    let logits = operation(query.clone(), prototypes.clone());
-    let gradients = (logits.clone() * weights.detach()).sum().backward();
-    let trip = Readback::new()
-        .with(logits)
-        .with(query.grad(&gradients).expect("a gradient of the queries"))
-        .with(
-            prototypes
-                .grad(&gradients)
-                .expect("a gradient of the prototypes"),
-        );
-    pollster::block_on(trip.run()).unwrap()
 }
 
 fn own(query: Tensor<3>, prototypes: Tensor<3>) -> Tensor<3> {
@@ -57,21 +25,12 @@ fn prototype_logits_and_gradients_equal_the_reference() {
         [2, 1601, 1327, 1],
     ];
     for sizes in all_sizes {
-        let expected = run(
-            reference::prototype_logits,
-            sizes,
-            &Tensors::flex().autodiff(),
-        );
+        let flex = Tensors::flex().autodiff();
+        let expected = pollster::block_on(logits(Body::Reference, sizes, &flex));
         for device in devices() {
-            let got = run(own, sizes, &device.autodiff());
-            for ((name, got), expected) in ["logits", "grad query", "grad prototypes"]
-                .iter()
-                .zip(got)
-                .zip(&expected)
-            {
-                let name = format!("{name} {sizes:?} on {}", device.info().name);
-                assert_close(&name, &got, expected, F32_TOLERANCE);
-            }
+            let got = pollster::block_on(logits(Body::Own, sizes, &device.autodiff()));
+            let name = format!("{sizes:?} on {}", device.info().name);
+            assert_same(&got, &expected, &name);
         }
     }
 }

@@ -2,16 +2,20 @@
 #![cfg(target_arch = "wasm32")]
 #![recursion_limit = "256"]
 
+#[path = "../../../tests/src/ops_parity.rs"]
+mod ops_parity;
 #[path = "../../../tests/src/parity.rs"]
 mod parity;
+#[path = "../../../tests/src/values.rs"]
+mod values;
 
-use burn::tensor::{Device as Tensors, Tensor, TensorData};
+use burn::tensor::Device as Tensors;
 use forgeling::data::{Glyphs, Split};
 use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
 use forgeling::nn::Conv4Config;
-use forgeling::ops::{prototype_logits, reference};
-use forgeling::{Device, DeviceChoice, Readback};
+use forgeling::{Device, DeviceChoice};
 use js_sys::Reflect;
+use ops_parity::{BLOCK_SIZES, Body, assert_same, block, logits};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wasm_bindgen::JsValue;
@@ -75,56 +79,28 @@ async fn the_device_says_why_it_is_what_it_is() {
     assert_eq!(gpu.info().backend, "webgpu");
 }
 
-fn waves(count: usize, phase: f32) -> Vec<f32> {
-    (0..count)
-        .map(|i| libm::sinf(i as f32 * 1.37 + phase) * 0.8)
-        .collect()
-}
-
-type Operation = fn(Tensor<3>, Tensor<3>) -> Tensor<3>;
-
-async fn logits_and_gradients(
-    operation: Operation,
-    sizes: [usize; 4],
-    device: &Tensors,
-) -> Vec<Vec<f32>> {
-    let [episodes, queries, ways, features] = sizes;
-    let tensor = |phase, shape: [usize; 3]| {
-        let values = waves(shape.iter().product(), phase);
-        Tensor::<3>::from_data(TensorData::new(values, shape), device).require_grad()
-    };
-    let query = tensor(1.0, [episodes, queries, features]);
-    let prototypes = tensor(2.0, [episodes, ways, features]);
-    let weights = tensor(3.0, [episodes, queries, ways]).detach();
-    let logits = operation(query.clone(), prototypes.clone());
-    let gradients = (logits.clone() * weights).sum().backward();
-    let trip = Readback::new()
-        .with(logits)
-        .with(query.grad(&gradients).unwrap())
-        .with(prototypes.grad(&gradients).unwrap());
-    trip.run_all().await.unwrap()
+#[wasm_bindgen_test]
+async fn the_logits_equal_their_reference_on_cpu_and_webgpu() {
+    for sizes in [[1, 1, 1, 1], [3, 7, 5, 11], [2, 75, 5, 64]] {
+        let flex = Tensors::flex().autodiff();
+        let expected = logits(Body::Reference, sizes, &flex).await;
+        for device in [cpu().await, webgpu().await] {
+            let got = logits(Body::Own, sizes, &device.autodiff()).await;
+            let name = format!("{sizes:?} on {}", device.info().name);
+            assert_same(&got, &expected, &name);
+        }
+    }
 }
 
 #[wasm_bindgen_test]
-async fn the_kernel_equals_its_reference_on_cpu_and_webgpu() {
-    for sizes in [[1, 1, 1, 1], [3, 7, 5, 11], [2, 75, 5, 64]] {
+async fn the_block_equals_its_reference_on_cpu_and_webgpu() {
+    for sizes in BLOCK_SIZES {
         let flex = Tensors::flex().autodiff();
-        let expected = logits_and_gradients(reference::prototype_logits, sizes, &flex).await;
+        let expected = block(Body::Reference, sizes, &flex).await;
         for device in [cpu().await, webgpu().await] {
-            let own: Operation = |query, prototypes| prototype_logits(query, prototypes).unwrap();
-            let got = logits_and_gradients(own, sizes, &device.autodiff()).await;
-            for (got, expected) in got.iter().zip(&expected) {
-                let scale = expected.iter().fold(0f32, |max, v| max.max(v.abs()));
-                let close = got
-                    .iter()
-                    .zip(expected)
-                    .all(|(a, b)| (a - b).abs() <= 1e-4 * scale);
-                assert!(
-                    close && got.len() == expected.len(),
-                    "{sizes:?} on {}",
-                    device.info().name
-                );
-            }
+            let got = block(Body::Own, sizes, &device.autodiff()).await;
+            let name = format!("{sizes:?} on {}", device.info().name);
+            assert_same(&got, &expected, &name);
         }
     }
 }

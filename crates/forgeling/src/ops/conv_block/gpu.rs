@@ -8,9 +8,8 @@ use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::Shape;
 use forgeling_shaders::{
     CONV_BLOCK_BACKWARD_ACTIVATION, CONV_BLOCK_BACKWARD_REDUCE, CONV_BLOCK_FORWARD,
-    CONV_BLOCK_FORWARD_VEC4, CONV_BLOCK_GRAD_INPUT, CONV_BLOCK_GRAD_WEIGHT,
-    CONV_BLOCK_GRAD_WEIGHT_VEC4, CONV_BLOCK_NORMALIZE, CONV_BLOCK_NORMALIZE_RUNNING,
-    CONV_BLOCK_PACK, Kernel,
+    CONV_BLOCK_GRAD_INPUT, CONV_BLOCK_GRAD_WEIGHT, CONV_BLOCK_GRAD_WEIGHT_VEC4,
+    CONV_BLOCK_NORMALIZE, CONV_BLOCK_NORMALIZE_RUNNING, CONV_BLOCK_PACK, Kernel,
 };
 
 use super::{BlockForward, BlockGradients, ConvBlockOps};
@@ -51,7 +50,7 @@ impl Plan {
             slots: 1,
             block: 1,
         };
-        let items = plan.tiles().div_ceil(plan.lanes(plan.forward()));
+        let items = plan.tiles().div_ceil(plan.lanes(&CONV_BLOCK_FORWARD));
         plan.slots = items.div_ceil(items.div_ceil(heuristics.statistics_slots));
         // Wide enough to read neighbours together, but not so wide that too few workgroups are left.
         while plan.block < 8
@@ -63,17 +62,9 @@ impl Plan {
         plan
     }
 
-    /// Whether inputs are read four channels at a time.
+    /// Whether the weight gradient reads inputs four channels at a time.
     fn vec4(&self) -> bool {
         self.inputs.is_multiple_of(4)
-    }
-
-    fn forward(&self) -> &'static Kernel {
-        if self.vec4() {
-            &CONV_BLOCK_FORWARD_VEC4
-        } else {
-            &CONV_BLOCK_FORWARD
-        }
     }
 
     fn grad_weight(&self) -> &'static Kernel {
@@ -157,7 +148,7 @@ impl Plan {
         let convolved = [self.images, self.height, self.width, self.quads * 4];
         let partials = [self.slots, 3, self.quads * 4];
         self.launch(
-            self.forward(),
+            &CONV_BLOCK_FORWARD,
             vec![x, packed],
             [Shape::new(convolved), Shape::new(partials)],
             self.slots * self.blocks(),
