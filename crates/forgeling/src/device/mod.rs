@@ -8,10 +8,12 @@
 //! - `adapter`: what an adapter is and can do; `platform` finds adapters natively and in a browser.
 //! - `choose`: the policy, a pure function of choice and adapters.
 //! - `self_test`: gradients on the GPU against the CPU before it is trusted.
+//! - `launches`: counts what a GPU is asked to do.
 //! - `readback`: the one road by which values leave a device.
 
 mod adapter;
 mod choose;
+mod launches;
 mod platform;
 mod readback;
 mod self_test;
@@ -23,6 +25,7 @@ use serde::Serialize;
 
 pub use adapter::{Adapter, DeviceKind};
 pub use choose::DeviceChoice;
+pub use launches::LaunchCounter;
 pub use readback::Readback;
 
 use crate::error::{Error, ErrorKind, Result};
