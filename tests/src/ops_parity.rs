@@ -3,7 +3,9 @@
 
 use burn::tensor::{Device as Tensors, Tensor, TensorData};
 use forgeling::Readback;
-use forgeling::ops::{conv_block, prototype_logits, reference};
+use forgeling::ops::{
+    EpisodeCounts, conv_block, episode_logits, prototype_logits, reference, softmax_cross_entropy,
+};
 
 use super::values::{F32_TOLERANCE, assert_close, waves};
 
@@ -44,6 +46,51 @@ pub async fn logits(body: Body, sizes: [usize; 4], device: &Tensors) -> Results 
         .with(query.grad(&gradients).unwrap())
         .with(prototypes.grad(&gradients).unwrap());
     named(&["logits", "grad query", "grad prototypes"], trip).await
+}
+
+/// Episodes, ways, shots, queries and features of [`episode_loss`]: odd and distinct, and those of a training step.
+pub const EPISODE_SIZES: [[usize; 5]; 4] = [
+    [1, 1, 1, 1, 1],
+    [3, 5, 2, 7, 11],
+    [1, 5, 5, 15, 32],
+    [2, 20, 1, 3, 65],
+];
+
+/// Logits of episodes, their mean cross entropy, and the gradient of three times that loss.
+///
+/// # Panics
+/// When anything fails.
+pub async fn episode_loss(body: Body, sizes: [usize; 5], device: &Tensors) -> Results {
+    let [episodes, ways, shots, queries, width] = sizes;
+    let counts = EpisodeCounts {
+        episodes,
+        ways,
+        shots,
+        queries,
+    };
+    let labels: Vec<usize> = (0..episodes * ways * queries)
+        .map(|row| row * 7 % ways)
+        .collect();
+    let features = tensor([counts.rows(), width], 1.0, device).require_grad();
+    let rows = [labels.len(), ways];
+    let (logits, loss) = match body {
+        Body::Own => {
+            let logits = episode_logits(features.clone(), counts).unwrap();
+            let loss = softmax_cross_entropy(logits.clone().reshape(rows), &labels).unwrap();
+            (logits, loss)
+        }
+        Body::Reference => {
+            let logits = reference::episode_logits(features.clone(), counts);
+            let loss = reference::softmax_cross_entropy(logits.clone().reshape(rows), &labels);
+            (logits, loss)
+        }
+    };
+    let gradients = (loss.clone() * 3.0).backward();
+    let trip = Readback::new()
+        .with(logits)
+        .with(loss)
+        .with(features.grad(&gradients).unwrap());
+    named(&["logits", "loss", "grad features"], trip).await
 }
 
 /// Sizes of [`block`]: odd and distinct, single, larger than a task, and those of Conv4.

@@ -2,8 +2,10 @@
 
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
 use forgeling::Readback;
-use forgeling::ops::{prototype_logits, reference};
-use forgeling_tests::ops_parity::{Body, assert_same, logits};
+use forgeling::ops::{
+    EpisodeCounts, episode_logits, prototype_logits, reference, softmax_cross_entropy,
+};
+use forgeling_tests::ops_parity::{Body, EPISODE_SIZES, assert_same, episode_loss, logits};
 use forgeling_tests::{F32_TOLERANCE, assert_close, devices, waves};
 
 fn tensor(values: Vec<f32>, shape: [usize; 3], device: &Tensors) -> Tensor<3> {
@@ -33,6 +35,62 @@ fn prototype_logits_and_gradients_equal_the_reference() {
             assert_same(&got, &expected, &name);
         }
     }
+}
+
+#[test]
+fn episodes_their_loss_and_its_gradient_equal_the_reference() {
+    for sizes in EPISODE_SIZES {
+        let flex = Tensors::flex().autodiff();
+        let expected = pollster::block_on(episode_loss(Body::Reference, sizes, &flex));
+        for device in devices() {
+            let got = pollster::block_on(episode_loss(Body::Own, sizes, &device.autodiff()));
+            let name = format!("{sizes:?} on {}", device.info().name);
+            assert_same(&got, &expected, &name);
+        }
+    }
+}
+
+/// `log(3)` for equal logits, exactly 0 and 1 in the limit, and no overflow far out.
+#[test]
+fn cross_entropy_has_its_closed_forms() {
+    for device in devices() {
+        let loss = |logits: Vec<f32>, label: usize| {
+            let classes = logits.len();
+            let logits =
+                Tensor::<2>::from_data(TensorData::new(logits, [1, classes]), device.tensors());
+            let loss = softmax_cross_entropy(logits, &[label]).unwrap();
+            let [loss] = pollster::block_on(Readback::new().with(loss).run()).unwrap();
+            loss[0]
+        };
+        assert!((loss(vec![2.0; 3], 1) - 3f32.ln()).abs() < 1e-6);
+        assert!((loss(vec![1e4, 0.0], 0)).abs() < 1e-6);
+        assert!((loss(vec![1e4, 0.0], 1) - 1e4).abs() < 1e-1);
+        assert!(loss(vec![f32::NAN, 0.0], 1).is_nan());
+    }
+}
+
+#[test]
+fn labels_and_episodes_that_do_not_fit_are_errors() {
+    let device = Tensors::flex();
+    let logits = || Tensor::<2>::zeros([2, 3], &device);
+    for (labels, word) in [(&[0, 1, 2][..], "2 labels"), (&[0, 3], "below 3")] {
+        let error = softmax_cross_entropy(logits(), labels).unwrap_err();
+        assert!(
+            error.is_bad_input() && error.to_string().contains(word),
+            "{error}"
+        );
+    }
+    assert!(softmax_cross_entropy(Tensor::zeros([0, 3], &device), &[]).is_err());
+    let counts = EpisodeCounts {
+        episodes: 1,
+        ways: 2,
+        shots: 1,
+        queries: 3,
+    };
+    let error = episode_logits(Tensor::zeros([9, 4], &device), counts).unwrap_err();
+    assert!(error.to_string().contains("[8, features]"), "{error}");
+    let empty = EpisodeCounts { shots: 0, ..counts };
+    assert!(episode_logits(Tensor::zeros([6, 4], &device), empty).is_err());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
 use forgeling::nn::Conv4Config;
 use forgeling::{Device, DeviceChoice};
 use js_sys::Reflect;
-use ops_parity::{BLOCK_SIZES, Body, assert_same, block, logits};
+use ops_parity::{BLOCK_SIZES, Body, EPISODE_SIZES, assert_same, block, episode_loss, logits};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wasm_bindgen::JsValue;
@@ -86,6 +86,19 @@ async fn the_logits_equal_their_reference_on_cpu_and_webgpu() {
         let expected = logits(Body::Reference, sizes, &flex).await;
         for device in [cpu().await, webgpu().await] {
             let got = logits(Body::Own, sizes, &device.autodiff()).await;
+            let name = format!("{sizes:?} on {}", device.info().name);
+            assert_same(&got, &expected, &name);
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn the_episodes_loss_equals_its_reference_on_cpu_and_webgpu() {
+    for sizes in EPISODE_SIZES {
+        let flex = Tensors::flex().autodiff();
+        let expected = episode_loss(Body::Reference, sizes, &flex).await;
+        for device in [cpu().await, webgpu().await] {
+            let got = episode_loss(Body::Own, sizes, &device.autodiff()).await;
             let name = format!("{sizes:?} on {}", device.info().name);
             assert_same(&got, &expected, &name);
         }

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use burn::module::Module;
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +10,7 @@ use crate::data::{EpisodeBatch, ImageShape};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::{BatchStatistics, Conv4, Conv4Config, Normalization};
-use crate::ops::prototype_logits;
+use crate::ops::{EpisodeCounts, episode_logits, softmax_cross_entropy};
 use crate::train::{model_file, weights};
 
 const ARCHITECTURE: &str = "protonet-conv4";
@@ -188,48 +187,26 @@ impl ProtoNet {
     ) -> Result<EpisodeForward> {
         let episodes = batch.episodes;
         let (ways, shots, queries) = (batch.ways.get(), batch.shots.get(), batch.queries.get());
-        let support_count = episodes * ways * shots;
-        let query_count = episodes * ways * queries;
+        let labels = batch.query_labels();
 
         let mut pixels = batch.support;
         pixels.extend_from_slice(&batch.query);
         let (features, statistics) = encoder.forward(self.images(pixels, device), normalization)?;
-        let [_, width] = features.dims();
-        let support = features.clone().narrow(0, 0, support_count);
-        let query = features.narrow(0, support_count, query_count);
-        let prototypes = support
-            .reshape([episodes, ways, shots, width])
-            .mean_dim(2)
-            .reshape([episodes, ways, width]);
-        let logits =
-            prototype_logits(query.reshape([episodes, ways * queries, width]), prototypes)?;
-
-        let log_probabilities = log_softmax(logits.clone(), 2);
-        let loss = (log_probabilities * targets(episodes, ways, queries, device)).sum()
-            / -(query_count as f64);
+        let counts = EpisodeCounts {
+            episodes,
+            ways,
+            shots,
+            queries,
+        };
+        let logits = episode_logits(features, counts)?;
+        let rows = logits.clone().reshape([episodes * ways * queries, ways]);
+        let loss = softmax_cross_entropy(rows, &labels)?;
         Ok(EpisodeForward {
             loss,
             logits,
             statistics,
         })
     }
-}
-
-/// One-hot `[episodes, ways * queries, ways]`: the queries lie class after class.
-fn targets(
-    episodes: usize,
-    ways: usize,
-    queries: usize,
-    device: &burn::tensor::Device,
-) -> Tensor<3> {
-    let mut values = vec![0.0f32; episodes * ways * queries * ways];
-    for (row, values) in values.chunks_exact_mut(ways).enumerate() {
-        values[row / queries % ways] = 1.0;
-    }
-    Tensor::from_data(
-        TensorData::new(values, [episodes, ways * queries, ways]),
-        device,
-    )
 }
 
 /// The fraction of queries of each episode whose largest logit is their class's.
@@ -258,14 +235,5 @@ mod tests {
         // Two episodes, 2 ways, 1 query: the first right on both, the second on one.
         let logits = [2.0, 1.0, -3.0, -1.0, 0.0, 5.0, 0.0, 5.0];
         assert_eq!(accuracies(&logits, 2, 2, 1), [1.0, 0.5]);
-    }
-
-    #[test]
-    fn targets_follow_the_order_of_the_queries() {
-        let values = targets(2, 2, 3, &burn::tensor::Device::flex()).into_data();
-        let one = [
-            1.0f32, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0,
-        ];
-        assert_eq!(values.try_into_vec::<f32>().unwrap(), [one, one].concat());
     }
 }

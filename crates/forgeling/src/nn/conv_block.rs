@@ -6,10 +6,12 @@ use burn::tensor::{Device, Tensor};
 use super::init::{buffer, constant, uniform};
 use crate::data::Rng;
 use crate::error::Result;
-use crate::ops::{RunningNorm, conv_block, conv_block_running};
+use crate::ops::{
+    Blend, RunningNorm, Statistics, conv_block, conv_block_running, running_statistics,
+};
 
 /// Weight of a new batch in the running statistics; PyTorch's default.
-const MOMENTUM: f64 = 0.1;
+const MOMENTUM: f32 = 0.1;
 
 /// Where batch norm takes mean and variance from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,11 +22,11 @@ pub enum Normalization {
     Running,
 }
 
-/// Mean and unbiased variance of each channel over one batch, both `[channels]`.
+/// Mean and biased variance of each channel over one batch, and over how many values they were taken.
 #[derive(Debug, Clone)]
 pub struct BatchStatistics {
-    mean: Tensor<1>,
-    variance: Tensor<1>,
+    statistics: Statistics,
+    count: usize,
 }
 
 /// 3×3 convolution (padding 1), batch norm, ReLU, 2×2 max pooling.
@@ -75,24 +77,26 @@ impl ConvBlock {
         input: Tensor<4>,
         normalization: Normalization,
     ) -> Result<(Tensor<4>, Option<BatchStatistics>)> {
-        let (weight, bias) = (self.weight.val(), self.bias.val());
+        let weight = self.weight.val();
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
         match normalization {
             Normalization::Batch => {
                 // The batch's own mean takes the bias away again, so it only moves the statistics. Left in, its
                 // gradient would be rounding errors around zero, which Adam turns into full steps.
                 let [batch, _, height, width] = input.dims();
-                let count = (batch * height * width) as f64;
                 let block = conv_block(input, weight, gamma, beta)?;
                 let statistics = BatchStatistics {
-                    mean: (block.mean + bias).detach(),
-                    variance: block.variance * (count / (count - 1.0).max(1.0)),
+                    statistics: Statistics {
+                        mean: block.mean,
+                        variance: block.variance,
+                    },
+                    count: batch * height * width,
                 };
                 Ok((block.output, Some(statistics)))
             }
             Normalization::Running => {
                 let norm = RunningNorm {
-                    bias,
+                    bias: self.bias.val(),
                     gamma,
                     beta,
                     mean: self.running_mean.val(),
@@ -106,13 +110,23 @@ impl ConvBlock {
     /// Moves the running statistics a tenth of the way to those of a batch.
     #[must_use]
     pub fn absorb(mut self, batch: BatchStatistics) -> Self {
-        let blend = |running: Param<Tensor<1>>, new: Tensor<1>| {
-            running.map(|old| {
-                (old.detach() * (1.0 - MOMENTUM) + new * MOMENTUM).set_require_grad(false)
-            })
+        let running = Statistics {
+            mean: self.running_mean.val(),
+            variance: self.running_var.val(),
         };
-        self.running_mean = blend(self.running_mean, batch.mean);
-        self.running_var = blend(self.running_var, batch.variance);
+        let count = batch.count as f32;
+        let blend = Blend {
+            momentum: MOMENTUM,
+            correction: count / (count - 1.0).max(1.0),
+        };
+        // The block's convolution leaves the bias out, the running mean has it.
+        let bias = self.bias.val().detach();
+        let moved = running_statistics(running, bias, batch.statistics, blend);
+        let set = |param: Param<Tensor<1>>, value: Tensor<1>| {
+            param.map(|_| value.detach().set_require_grad(false))
+        };
+        self.running_mean = set(self.running_mean, moved.mean);
+        self.running_var = set(self.running_var, moved.variance);
         self
     }
 }

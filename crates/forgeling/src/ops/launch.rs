@@ -99,12 +99,37 @@ impl<const N: usize> Launch<N> {
     }
 }
 
+impl Launch<1> {
+    /// Runs a kernel that has one invocation per element of its output, on sizes that fit.
+    pub fn per_element(
+        kernel: &'static Kernel,
+        inputs: Vec<CubeTensor>,
+        shape: Shape,
+        sizes: Vec<usize>,
+    ) -> [CubeTensor; 1] {
+        let grid = kernel
+            .grid(shape.num_elements())
+            .expect("the caller checked that the launch fits");
+        Self {
+            kernel,
+            inputs,
+            outputs: [shape],
+            sizes,
+            grid,
+        }
+        .run()
+    }
+}
+
 /// Numbers between the beginnings of two parts of one buffer: as far apart as bindings have to be.
 pub(super) const PART: usize = 64;
 
 /// `length` numbers of a contiguous f32 tensor from `start` on, a multiple of [`PART`], without a copy.
 pub(super) fn part(tensor: &CubeTensor, start: usize, length: usize) -> CubeTensor {
     debug_assert!(start.is_multiple_of(PART));
+    let bytes = |numbers: usize| (numbers * size_of::<f32>()) as u64;
+    let behind = tensor.shape().num_elements() - start - length;
+    // The end counts too: two parts may be bound by one launch, and must not overlap.
     CubeTensor::new_contiguous(
         tensor.client.clone(),
         tensor.device(),
@@ -112,7 +137,8 @@ pub(super) fn part(tensor: &CubeTensor, start: usize, length: usize) -> CubeTens
         tensor
             .handle
             .clone()
-            .offset_start((start * size_of::<f32>()) as u64),
+            .offset_start(bytes(start))
+            .offset_end(bytes(behind)),
         DType::F32,
     )
 }

@@ -8,12 +8,18 @@
 mod bodies;
 mod conv_block;
 mod cpu;
+mod episode_logits;
 mod flex;
 mod heuristics;
 mod launch;
 mod prototype_logits;
 pub mod reference;
+mod running_statistics;
+mod softmax_cross_entropy;
 
 pub use bodies::{Bodies, bodies, set_bodies};
 pub use conv_block::{ConvBlockOutput, RunningNorm, conv_block, conv_block_running};
+pub use episode_logits::{EpisodeCounts, episode_logits};
 pub use prototype_logits::prototype_logits;
+pub use running_statistics::{Blend, Statistics, running_statistics};
+pub use softmax_cross_entropy::softmax_cross_entropy;

@@ -104,24 +104,13 @@ fn sizes(query: &Shape, prototypes: &Shape) -> PrototypeShape {
     [query[0], query[1], prototypes[1], query[2]]
 }
 
-/// One invocation per element of the output.
 fn launch(
     kernel: &'static Kernel,
     inputs: Vec<CubeTensor>,
     shape: Shape,
     sizes: PrototypeShape,
 ) -> CubeTensor {
-    let grid = kernel
-        .grid(shape.num_elements())
-        .expect("the caller checked that the launch fits");
-    let [output] = Launch {
-        kernel,
-        inputs,
-        outputs: [shape],
-        sizes: sizes.to_vec(),
-        grid,
-    }
-    .run();
+    let [output] = Launch::per_element(kernel, inputs, shape, sizes.to_vec());
     output
 }
 

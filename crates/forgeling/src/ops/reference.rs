@@ -1,12 +1,12 @@
 //! The same operations composed of stock tensor operations: slower, and true on every device and dtype.
 
-use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
+use burn::tensor::activation::{log_softmax, relu};
 use burn::tensor::module::{batch_norm, batch_norm_train, conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
+use burn::tensor::{Tensor, TensorData};
 
 use super::conv_block::EPSILON;
-use super::{ConvBlockOutput, RunningNorm};
+use super::{Blend, ConvBlockOutput, EpisodeCounts, RunningNorm, Statistics};
 
 /// `logits[e, q, n] = -sum_d (query[e, q, d] - prototypes[e, n, d])^2`, by broadcasting.
 ///
@@ -20,6 +20,54 @@ pub fn prototype_logits(query: Tensor<3>, prototypes: Tensor<3>) -> Tensor<3> {
         .sum_dim(3)
         .squeeze_dim::<3>(3)
         .neg()
+}
+
+/// As [`super::episode_logits`], on features that fit.
+pub fn episode_logits(features: Tensor<2>, counts: EpisodeCounts) -> Tensor<3> {
+    let EpisodeCounts {
+        episodes,
+        ways,
+        shots,
+        queries,
+    } = counts;
+    let width = features.dims()[1];
+    let supports = counts.supports();
+    let support = features.clone().narrow(0, 0, supports);
+    let query = features.narrow(0, supports, episodes * ways * queries);
+    let prototypes = support
+        .reshape([episodes, ways, shots, width])
+        .mean_dim(2)
+        .reshape([episodes, ways, width]);
+    prototype_logits(query.reshape([episodes, ways * queries, width]), prototypes)
+}
+
+/// As [`super::softmax_cross_entropy`], on labels that fit.
+pub fn softmax_cross_entropy(logits: Tensor<2>, labels: &[usize]) -> Tensor<1> {
+    let [rows, classes] = logits.dims();
+    let mut onehot = vec![0f32; rows * classes];
+    for (row, label) in labels.iter().enumerate() {
+        onehot[row * classes + label] = 1.0;
+    }
+    let device = logits.device();
+    let onehot = Tensor::<2>::from_data(TensorData::new(onehot, [rows, classes]), &device)
+        .cast(logits.dtype());
+    (log_softmax(logits, 1) * onehot).sum() / -(rows as f64)
+}
+
+/// As [`super::running_statistics`].
+pub fn running_statistics(
+    running: Statistics,
+    bias: Tensor<1>,
+    batch: Statistics,
+    blend: Blend,
+) -> Statistics {
+    let momentum = f64::from(blend.momentum);
+    let keep = |old: Tensor<1>| old.detach() * (1.0 - momentum);
+    let variance = batch.variance.detach() * (momentum * f64::from(blend.correction));
+    Statistics {
+        mean: keep(running.mean) + (batch.mean + bias).detach() * momentum,
+        variance: keep(running.variance) + variance,
+    }
 }
 
 /// As [`super::conv_block`], whose shapes and formula it shares, on inputs that fit.

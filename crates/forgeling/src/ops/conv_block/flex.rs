@@ -42,6 +42,7 @@ impl ConvBlockOps for Flex {
         let (mean, variance) = (means.to_vec(), variances.to_vec());
         BlockForward {
             output: tensor(forward.output, pooled(shape)),
+            packed: weight,
             convolved: tensor(forward.convolved, convolved),
             statistics: tensor(forward.statistics, [2 * shape.output]),
             mean: tensor(mean, [shape.output]),
@@ -52,6 +53,7 @@ impl ConvBlockOps for Flex {
     fn conv_block_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        _packed: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         convolved: FloatTensor<Self>,

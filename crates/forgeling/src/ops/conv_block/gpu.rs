@@ -185,7 +185,7 @@ impl ConvBlockOps for CubeBackend {
     ) -> BlockForward<Self> {
         let plan = Plan::new(&x, &weight, heuristics);
         let packed = plan.pack(weight);
-        let [convolved, partials] = plan.convolve(channels_last(x), packed);
+        let [convolved, partials] = plan.convolve(channels_last(x), packed.clone());
         let lanes = plan.lanes(&CONV_BLOCK_NORMALIZE);
         let rows = (plan.images * plan.pooled()[0]).div_ceil(lanes);
         let [output, statistics] = plan.launch(
@@ -198,6 +198,7 @@ impl ConvBlockOps for CubeBackend {
         let variance = part(&statistics, plan.row(), plan.channels);
         BlockForward {
             output: channels_first(output),
+            packed,
             convolved,
             statistics,
             mean,
@@ -208,6 +209,7 @@ impl ConvBlockOps for CubeBackend {
     fn conv_block_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        packed: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         convolved: FloatTensor<Self>,
@@ -234,7 +236,6 @@ impl ConvBlockOps for CubeBackend {
             invocations.div_ceil(CONV_BLOCK_BACKWARD_ACTIVATION.workgroup_size as usize),
         );
         let dx = if input_gradient {
-            let packed = plan.pack(weight);
             let invocations = plan.tiles() * plan.inputs.div_ceil(4);
             let shape = [plan.images, plan.height, plan.width, plan.inputs];
             let [dx] = plan.launch(

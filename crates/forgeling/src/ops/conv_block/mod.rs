@@ -180,6 +180,8 @@ fn check(
 #[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct BlockForward<B: Backend> {
     pub output: FloatTensor<B>,
+    /// The weights, laid out as the back end likes them.
+    pub packed: FloatTensor<B>,
     /// The convolution without bias, laid out as the back end likes it.
     pub convolved: FloatTensor<B>,
     /// The statistics, laid out as the back end likes them.
@@ -216,6 +218,7 @@ pub(crate) trait ConvBlockOps: Backend {
     fn conv_block_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        packed: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         convolved: FloatTensor<Self>,
@@ -259,6 +262,7 @@ struct ConvBlock;
 struct Kept<T> {
     x: T,
     weight: T,
+    packed: T,
     gamma: T,
     beta: T,
     convolved: T,
@@ -280,6 +284,7 @@ impl<B: ConvBlockOps> Backward<B, 4> for ConvBlock {
         let block = B::conv_block_backward(
             kept.x,
             kept.weight,
+            kept.packed,
             kept.gamma,
             kept.beta,
             kept.convolved,
@@ -325,6 +330,7 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
                 let kept = Kept {
                     x,
                     weight,
+                    packed: block.packed.clone(),
                     gamma,
                     beta,
                     convolved: block.convolved.clone(),
@@ -337,6 +343,7 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
         };
         BlockForward {
             output,
+            packed: Self::from_inner(block.packed),
             convolved: Self::from_inner(block.convolved),
             statistics: Self::from_inner(block.statistics),
             mean: Self::from_inner(block.mean),
@@ -348,6 +355,7 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
     fn conv_block_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        packed: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         convolved: FloatTensor<Self>,
@@ -359,6 +367,7 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
         let block = B::conv_block_backward(
             x.into_primitive(),
             weight.into_primitive(),
+            packed.into_primitive(),
             gamma.into_primitive(),
             beta.into_primitive(),
             convolved.into_primitive(),

@@ -21,6 +21,7 @@ pub fn forward(
     let spec = |shape: Shape| TensorSpec::new(shape, x.dtype);
     BlockForwardMetadata {
         output: spec(Shape::new([batch, output, height / 2, width / 2])),
+        packed: spec(Shape::new([9 * x.shape[1] * output.next_multiple_of(4)])),
         convolved: spec(Shape::new([
             batch,
             height,
@@ -38,6 +39,7 @@ pub fn forward(
 pub fn backward(
     x: &TensorSpec,
     weight: &TensorSpec,
+    _packed: &TensorSpec,
     gamma: &TensorSpec,
     beta: &TensorSpec,
     _convolved: &TensorSpec,

@@ -1,6 +1,4 @@
-//! CPU twins: the specification the shaders are compared with, and what the CPU back end runs.
-//!
-//! Every function has the name and the argument order of its shader.
+//! Squared distances to prototypes.
 
 /// `[episodes, queries, ways, features]`, as the shaders' last binding.
 pub type PrototypeShape = [usize; 4];
@@ -27,7 +25,7 @@ pub fn prototype_logits(
 }
 
 /// Eight partial sums, so that the compiler may use SIMD without reordering a float sum by itself.
-fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0f32; 8];
     let (a_chunks, a_rest) = a.as_chunks::<8>();
     let (b_chunks, b_rest) = b.as_chunks::<8>();

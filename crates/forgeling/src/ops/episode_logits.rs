@@ -1,0 +1,274 @@
+//! Logits of whole episodes, straight from the features of their images.
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::wgpu::CubeBackend;
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, Flex, TensorMetadata,
+    backend_extension,
+};
+use burn::tensor::{DType, Shape, Tensor};
+use forgeling_shaders::cpu::{self, EpisodeShape};
+use forgeling_shaders::{EPISODE_LOGITS, EPISODE_LOGITS_GRAD, EPISODE_PROTOTYPES};
+
+use super::flex::{tensor, with_values};
+use super::launch::{Launch, has_kernels};
+use super::reference;
+use crate::error::{Error, Result};
+
+/// How many of each an episode batch has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpisodeCounts {
+    /// Episodes.
+    pub episodes: usize,
+    /// Classes of an episode.
+    pub ways: usize,
+    /// Support examples of a class.
+    pub shots: usize,
+    /// Query examples of a class.
+    pub queries: usize,
+}
+
+impl EpisodeCounts {
+    /// Support examples of all episodes, which come first among the features.
+    pub const fn supports(self) -> usize {
+        self.episodes * self.ways * self.shots
+    }
+
+    /// Support and query examples of all episodes.
+    pub const fn rows(self) -> usize {
+        self.supports() + self.episodes * self.ways * self.queries
+    }
+}
+
+/// Negative squared Euclidean distances of every query to the mean of each class's support:
+///
+/// `logits[e, q, n] = -sum_d (f[e, q, d] - c[e, n, d])^2`, `c[e, n, d] = mean_k f[e, n, k, d]`
+///
+/// Shapes: `features [episodes * ways * (shots + queries), width]`, all supports first (`[episode, way, shot]`), then
+/// all queries (`[episode, way, query]`); result `[episodes, ways * queries, ways]`. Differentiable. Snell et al.,
+/// *Prototypical Networks for Few-shot Learning*, 2017 (arXiv 1703.05175).
+///
+/// The same as [`super::prototype_logits`] of means of slices, in two kernels forward and one backward.
+///
+/// # Errors
+/// When the number of rows is not that of `counts`, or a size is zero.
+pub fn episode_logits(features: Tensor<2>, counts: EpisodeCounts) -> Result<Tensor<3>> {
+    const OPERATION: &str = "episode_logits";
+    let [rows, width] = features.dims();
+    let EpisodeCounts {
+        episodes,
+        ways,
+        shots,
+        queries,
+    } = counts;
+    if [episodes, ways, shots, queries, width].contains(&0) {
+        return Err(Error::invalid(OPERATION, "empty input")
+            .expected("every size at least 1")
+            .got(format!("{counts:?} with {width} features")));
+    }
+    if rows != counts.rows() {
+        return Err(
+            Error::invalid(OPERATION, "the features are not those of the episodes")
+                .expected(format!("[{}, features]", counts.rows()))
+                .got(format!("{:?}", features.dims())),
+        );
+    }
+    let countable = i32::try_from((rows * width).max(rows * ways)).is_ok();
+    if features.dtype() != DType::F32 || !countable || !has_kernels(&features.device()) {
+        return Ok(reference::episode_logits(features, counts));
+    }
+    let forward = <Dispatch as EpisodeOps>::episode_logits(features.into_dispatch(), counts);
+    Ok(Tensor::from_dispatch(forward.logits))
+}
+
+/// Logits, and the prototypes that the backward pass needs.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
+pub(crate) struct EpisodeForward<B: Backend> {
+    pub logits: FloatTensor<B>,
+    pub prototypes: FloatTensor<B>,
+}
+
+#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait EpisodeOps: Backend {
+    #[fusion(meta = specs::forward)]
+    fn episode_logits(features: FloatTensor<Self>, counts: EpisodeCounts) -> EpisodeForward<Self>;
+
+    #[fusion(dtype = features, shape = features)]
+    fn episode_logits_grad(
+        features: FloatTensor<Self>,
+        prototypes: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        counts: EpisodeCounts,
+    ) -> FloatTensor<Self>;
+}
+
+/// Shapes of the outputs, which burn's fusion asks for before it runs anything.
+#[cfg(feature = "fusion")]
+mod specs {
+    use burn::backend::fusion::custom::TensorSpec;
+    use burn::tensor::Shape;
+
+    use super::{EpisodeCounts, EpisodeForwardMetadata};
+
+    pub fn forward(features: &TensorSpec, counts: &EpisodeCounts) -> EpisodeForwardMetadata {
+        let (logits, prototypes) = (
+            super::logits_shape(*counts),
+            super::prototypes_shape(*counts, features.shape[1]),
+        );
+        let spec = |shape: Shape| TensorSpec::new(shape, features.dtype);
+        EpisodeForwardMetadata {
+            logits: spec(logits),
+            prototypes: spec(prototypes),
+        }
+    }
+}
+
+fn logits_shape(counts: EpisodeCounts) -> Shape {
+    Shape::new([counts.episodes, counts.ways * counts.queries, counts.ways])
+}
+
+fn prototypes_shape(counts: EpisodeCounts, width: usize) -> Shape {
+    Shape::new([counts.episodes, counts.ways, width])
+}
+
+fn sizes(counts: EpisodeCounts, width: usize) -> EpisodeShape {
+    [
+        counts.episodes,
+        counts.ways,
+        counts.shots,
+        counts.queries,
+        width,
+    ]
+}
+
+impl EpisodeOps for CubeBackend {
+    fn episode_logits(features: FloatTensor<Self>, counts: EpisodeCounts) -> EpisodeForward<Self> {
+        let width = features.shape()[1];
+        let sizes = sizes(counts, width).to_vec();
+        let [prototypes] = Launch::per_element(
+            &EPISODE_PROTOTYPES,
+            vec![features.clone()],
+            prototypes_shape(counts, width),
+            sizes.clone(),
+        );
+        let [logits] = Launch::per_element(
+            &EPISODE_LOGITS,
+            vec![features, prototypes.clone()],
+            logits_shape(counts),
+            sizes,
+        );
+        EpisodeForward { logits, prototypes }
+    }
+
+    fn episode_logits_grad(
+        features: FloatTensor<Self>,
+        prototypes: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        counts: EpisodeCounts,
+    ) -> FloatTensor<Self> {
+        let shape = features.shape();
+        let sizes = sizes(counts, shape[1]).to_vec();
+        let inputs = vec![features, prototypes, grad];
+        let [gradient] = Launch::per_element(&EPISODE_LOGITS_GRAD, inputs, shape, sizes);
+        gradient
+    }
+}
+
+impl EpisodeOps for Flex {
+    fn episode_logits(features: FloatTensor<Self>, counts: EpisodeCounts) -> EpisodeForward<Self> {
+        let width = features.shape()[1];
+        let sizes = sizes(counts, width);
+        let mut prototypes = vec![0.0; counts.episodes * counts.ways * width];
+        let mut logits = vec![0.0; logits_shape(counts).num_elements()];
+        with_values([&features], |[features]| {
+            cpu::episode_prototypes(features, &mut prototypes, sizes);
+            cpu::episode_logits(features, &prototypes, &mut logits, sizes);
+        });
+        EpisodeForward {
+            logits: tensor(logits, logits_shape(counts)),
+            prototypes: tensor(prototypes, prototypes_shape(counts, width)),
+        }
+    }
+
+    fn episode_logits_grad(
+        features: FloatTensor<Self>,
+        prototypes: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        counts: EpisodeCounts,
+    ) -> FloatTensor<Self> {
+        let shape = features.shape();
+        let mut gradient = vec![0.0; shape.num_elements()];
+        with_values(
+            [&features, &prototypes, &grad],
+            |[features, prototypes, grad]| {
+                let sizes = sizes(counts, shape[1]);
+                cpu::episode_logits_grad(features, prototypes, grad, &mut gradient, sizes);
+            },
+        );
+        tensor(gradient, shape)
+    }
+}
+
+#[derive(Debug)]
+struct EpisodeLogits;
+
+impl<B: EpisodeOps> Backward<B, 1> for EpisodeLogits {
+    /// Features, prototypes and counts.
+    type State = (FloatTensor<B>, FloatTensor<B>, EpisodeCounts);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let (features, prototypes, counts) = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let [parent] = ops.parents;
+        if let Some(node) = parent {
+            let value = B::episode_logits_grad(features, prototypes, grad, counts);
+            grads.register::<B>(node.id, value);
+        }
+    }
+}
+
+impl<B: EpisodeOps, C: CheckpointStrategy> EpisodeOps for Autodiff<B, C> {
+    fn episode_logits(features: FloatTensor<Self>, counts: EpisodeCounts) -> EpisodeForward<Self> {
+        let (features, node) = features.into_parts();
+        let forward = B::episode_logits(features.clone(), counts);
+        let prepared = EpisodeLogits
+            .prepare::<C>([node])
+            .compute_bound()
+            .stateful();
+        let logits = match prepared {
+            OpsKind::Tracked(prep) => {
+                let kept = (features, forward.prototypes.clone(), counts);
+                prep.finish(kept, forward.logits)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(forward.logits),
+        };
+        EpisodeForward {
+            logits,
+            prototypes: Self::from_inner(forward.prototypes),
+        }
+    }
+
+    // The tape is first order, as everywhere in burn: the gradients themselves are not recorded.
+    fn episode_logits_grad(
+        features: FloatTensor<Self>,
+        prototypes: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        counts: EpisodeCounts,
+    ) -> FloatTensor<Self> {
+        Self::from_inner(B::episode_logits_grad(
+            features.into_primitive(),
+            prototypes.into_primitive(),
+            grad.into_primitive(),
+            counts,
+        ))
+    }
+}

@@ -1,0 +1,164 @@
+//! Cross entropy of a softmax, with its gradient in the same pass.
+
+use std::sync::Arc;
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::wgpu::CubeBackend;
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, Flex, TensorMetadata,
+    backend_extension,
+};
+use burn::tensor::{DType, Shape, Tensor};
+use forgeling_shaders::{SOFTMAX_CROSS_ENTROPY, cpu};
+
+use super::flex::{tensor, with_values};
+use super::launch::{Launch, has_kernels};
+use super::reference;
+use crate::error::{Error, Result};
+
+/// Mean cross entropy in nats, `-1/R sum_r log softmax(logits[r])[labels[r]]`.
+///
+/// Shapes: `logits [rows, classes]`, `labels` one class of each row, result `[1]`. Differentiable; the gradient,
+/// `(softmax(logits[r]) - onehot(labels[r])) / R`, is computed in the same pass.
+///
+/// # Errors
+/// When there is no row or class, not one label for each row, or a label is no class.
+pub fn softmax_cross_entropy(logits: Tensor<2>, labels: &[usize]) -> Result<Tensor<1>> {
+    const OPERATION: &str = "softmax_cross_entropy";
+    let [rows, classes] = logits.dims();
+    if rows == 0 || classes == 0 {
+        return Err(Error::invalid(OPERATION, "empty input")
+            .expected("at least one row and one class")
+            .got(format!("logits {:?}", logits.dims())));
+    }
+    if labels.len() != rows {
+        return Err(Error::invalid(OPERATION, "not one label for each row")
+            .expected(format!("{rows} labels"))
+            .got(labels.len()));
+    }
+    if let Some(label) = labels.iter().find(|&&label| label >= classes) {
+        return Err(Error::invalid(OPERATION, "a label is no class")
+            .expected(format!("labels below {classes}"))
+            .got(label));
+    }
+    let countable = i32::try_from(rows * classes).is_ok();
+    if logits.dtype() != DType::F32 || !countable || !has_kernels(&logits.device()) {
+        return Ok(reference::softmax_cross_entropy(logits, labels));
+    }
+    let forward =
+        <Dispatch as LossOps>::softmax_cross_entropy(logits.into_dispatch(), labels.into());
+    Ok(Tensor::from_dispatch(forward.loss))
+}
+
+/// The loss, and its gradient with respect to the logits.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
+pub(crate) struct LossForward<B: Backend> {
+    pub loss: FloatTensor<B>,
+    pub gradient: FloatTensor<B>,
+}
+
+#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait LossOps: Backend {
+    #[fusion(meta = specs::forward)]
+    fn softmax_cross_entropy(logits: FloatTensor<Self>, labels: Arc<[usize]>) -> LossForward<Self>;
+}
+
+/// Shapes of the outputs, which burn's fusion asks for before it runs anything.
+#[cfg(feature = "fusion")]
+mod specs {
+    use std::sync::Arc;
+
+    use burn::backend::fusion::custom::TensorSpec;
+    use burn::tensor::Shape;
+
+    use super::LossForwardMetadata;
+
+    pub fn forward(logits: &TensorSpec, _labels: &Arc<[usize]>) -> LossForwardMetadata {
+        LossForwardMetadata {
+            loss: TensorSpec::new(Shape::new([1]), logits.dtype),
+            gradient: logits.clone(),
+        }
+    }
+}
+
+fn sizes(logits: &Shape, labels: &[usize]) -> Vec<usize> {
+    let mut sizes = vec![logits[0], logits[1]];
+    sizes.extend_from_slice(labels);
+    sizes
+}
+
+impl LossOps for CubeBackend {
+    fn softmax_cross_entropy(logits: FloatTensor<Self>, labels: Arc<[usize]>) -> LossForward<Self> {
+        let shape = logits.shape();
+        let [loss, gradient] = Launch {
+            kernel: &SOFTMAX_CROSS_ENTROPY,
+            sizes: sizes(&shape, &labels),
+            inputs: vec![logits],
+            outputs: [Shape::new([1]), shape],
+            grid: [1, 1, 1],
+        }
+        .run();
+        LossForward { loss, gradient }
+    }
+}
+
+impl LossOps for Flex {
+    fn softmax_cross_entropy(logits: FloatTensor<Self>, labels: Arc<[usize]>) -> LossForward<Self> {
+        let shape = logits.shape();
+        let mut loss = vec![0.0];
+        let mut gradient = vec![0.0; shape.num_elements()];
+        with_values([&logits], |[logits]| {
+            let sizes = sizes(&shape, &labels);
+            cpu::softmax_cross_entropy(logits, &mut loss, &mut gradient, &sizes);
+        });
+        LossForward {
+            loss: tensor(loss, [1]),
+            gradient: tensor(gradient, shape),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SoftmaxCrossEntropy;
+
+impl<B: LossOps> Backward<B, 1> for SoftmaxCrossEntropy {
+    /// The gradient of the loss.
+    type State = FloatTensor<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let grad = grads.consume::<B>(&ops.node);
+        let [parent] = ops.parents;
+        if let Some(node) = parent {
+            let factor = B::float_reshape(grad, Shape::new([1, 1]));
+            grads.register::<B>(node.id, B::float_mul(ops.state, factor));
+        }
+    }
+}
+
+impl<B: LossOps, C: CheckpointStrategy> LossOps for Autodiff<B, C> {
+    fn softmax_cross_entropy(logits: FloatTensor<Self>, labels: Arc<[usize]>) -> LossForward<Self> {
+        let (logits, node) = logits.into_parts();
+        let forward = B::softmax_cross_entropy(logits, labels);
+        let prepared = SoftmaxCrossEntropy
+            .prepare::<C>([node])
+            .compute_bound()
+            .stateful();
+        let loss = match prepared {
+            OpsKind::Tracked(prep) => prep.finish(forward.gradient.clone(), forward.loss),
+            OpsKind::UnTracked(prep) => prep.finish(forward.loss),
+        };
+        LossForward {
+            loss,
+            gradient: Self::from_inner(forward.gradient),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! CPU twins: the specification the shaders are compared with, and what the CPU back end runs.
+//!
+//! Every function has the name and the argument order of its shader.
+
+mod episode;
+mod loss;
+mod prototype;
+
+pub use episode::{EpisodeShape, episode_logits, episode_logits_grad, episode_prototypes};
+pub use loss::{running_statistics, softmax_cross_entropy};
+pub use prototype::{
+    PrototypeShape, prototype_logits, prototype_logits_grad_prototypes, prototype_logits_grad_query,
+};
