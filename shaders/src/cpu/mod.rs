@@ -2,6 +2,7 @@
 //!
 //! Every function has the name and the argument order of its shader.
 
+pub mod conv_block;
 mod episode;
 mod loss;
 mod prototype;

@@ -1,0 +1,126 @@
+//! The shaders' CPU twins, taken step by step, against the composite reference.
+
+use burn::tensor::{Device as Tensors, Tensor, TensorData};
+use forgeling::ops::RunningNorm;
+use forgeling::ops::reference;
+use forgeling_shaders::cpu::conv_block::{self as twin, BlockShape};
+use forgeling_tests::ops_parity::{BLOCK_SIZES, Body, assert_same, block};
+use forgeling_tests::{F32_TOLERANCE, assert_close, waves};
+
+/// `[n, c, h, w]` to `[n, h, w, c]` or back.
+fn turned(values: Vec<f32>, shape: [usize; 4], axes: [isize; 4]) -> Vec<f32> {
+    let tensor = Tensor::<4>::from_data(TensorData::new(values, shape), &Tensors::flex());
+    tensor.permute(axes).into_data().try_into_vec().unwrap()
+}
+
+const LAST: [isize; 4] = [0, 2, 3, 1];
+const FIRST: [isize; 4] = [0, 3, 1, 2];
+
+#[test]
+fn the_blocks_steps_make_up_the_block() {
+    for sizes in BLOCK_SIZES {
+        let [images, inputs, channels, height, width] = sizes;
+        let shape = BlockShape {
+            images,
+            height,
+            width,
+            inputs,
+            channels,
+        };
+        let (pooled, row) = ([height / 2, width / 2], twin::row_of(channels));
+        let pixels = images * height * width;
+        let x = turned(
+            waves(pixels * inputs, 1.0),
+            [images, inputs, height, width],
+            LAST,
+        );
+        let weight = waves(channels * inputs * 9, 2.0);
+        let (gamma, beta) = (waves(channels, 3.0), waves(channels, 4.0));
+        let outputs = images * channels * pooled[0] * pooled[1];
+        let dout = turned(
+            waves(outputs, 5.0),
+            [images, channels, pooled[0], pooled[1]],
+            LAST,
+        );
+
+        let mut packed = vec![f32::NAN; 9 * inputs * shape.padded()];
+        twin::conv_block_pack(&weight, &mut packed, shape);
+        let mut y = vec![f32::NAN; pixels * shape.padded()];
+        let mut partials = vec![f32::NAN; 3 * shape.padded()];
+        twin::conv_block_forward(&x, &packed, &mut y, &mut partials, shape);
+        let mut out = vec![f32::NAN; outputs];
+        let mut stats = vec![f32::NAN; 3 * row];
+        twin::conv_block_normalize(&y, &partials, &gamma, &beta, &mut out, &mut stats, shape);
+        let mut sums = vec![f32::NAN; 2 * row];
+        twin::conv_block_backward_reduce(&y, &stats, &gamma, &beta, &dout, &mut sums, shape);
+        let mut dy = vec![f32::NAN; y.len()];
+        twin::conv_block_backward_activation(
+            &y, &stats, &gamma, &beta, &dout, &sums, &mut dy, shape,
+        );
+        let mut dx = vec![f32::NAN; x.len()];
+        twin::conv_block_grad_input(&dy, &packed, &mut dx, shape);
+        let mut dweight = vec![f32::NAN; weight.len()];
+        twin::conv_block_grad_weight(&x, &dy, &mut dweight, shape);
+
+        let got = vec![
+            (
+                "output",
+                turned(out, [images, pooled[0], pooled[1], channels], FIRST),
+            ),
+            ("mean", stats[..channels].to_vec()),
+            ("variance", stats[row..row + channels].to_vec()),
+            ("grad x", turned(dx, [images, height, width, inputs], FIRST)),
+            ("grad weight", dweight),
+            ("grad gamma", sums[..channels].to_vec()),
+            ("grad beta", sums[row..row + channels].to_vec()),
+        ];
+        let flex = Tensors::flex().autodiff();
+        let expected = pollster::block_on(block(Body::Reference, sizes, &flex));
+        assert_same(&got, &expected, &format!("{sizes:?}"));
+    }
+}
+
+#[test]
+fn running_statistics_normalise_as_in_the_reference() {
+    let shape = BlockShape {
+        images: 2,
+        height: 5,
+        width: 7,
+        inputs: 3,
+        channels: 6,
+    };
+    let x = waves(2 * 3 * 5 * 7, 1.0);
+    let weight = waves(6 * 3 * 9, 2.0);
+    let vector = |phase| waves(6, phase);
+    let variance: Vec<f32> = vector(6.0).iter().map(|v| v.abs() + 0.1).collect();
+    let mut packed = vec![0.0; 9 * 3 * 8];
+    twin::conv_block_pack(&weight, &mut packed, shape);
+    let (mut y, mut partials) = (vec![0.0; 2 * 5 * 7 * 8], vec![0.0; 24]);
+    let last = turned(x.clone(), [2, 3, 5, 7], LAST);
+    twin::conv_block_forward(&last, &packed, &mut y, &mut partials, shape);
+    let mut out = vec![0.0; 2 * 2 * 3 * 6];
+    let (mean, gamma, beta) = (vector(3.0), vector(4.0), vector(5.0));
+    twin::conv_block_normalize_running(&y, &mean, &variance, &gamma, &beta, &mut out, shape);
+
+    let flex = Tensors::flex();
+    let vector = |values: Vec<f32>| Tensor::<1>::from_data(TensorData::new(values, [6]), &flex);
+    let norm = RunningNorm {
+        bias: Tensor::zeros([6], &flex),
+        gamma: vector(gamma),
+        beta: vector(beta),
+        mean: vector(mean),
+        variance: vector(variance),
+    };
+    let expected = reference::conv_block_running(
+        Tensor::from_data(TensorData::new(x, [2, 3, 5, 7]), &flex),
+        Tensor::from_data(TensorData::new(weight, [6, 3, 3, 3]), &flex),
+        norm,
+    );
+    let expected: Vec<f32> = expected.into_data().try_into_vec().unwrap();
+    assert_close(
+        "running",
+        &turned(out, [2, 2, 3, 6], FIRST),
+        &expected,
+        F32_TOLERANCE,
+    );
+}
