@@ -1,4 +1,6 @@
 //! Runs the benchmarks, prints a table and records it in BENCHMARKS.md.
+//!
+//! Each measures forgeling and its peers in turns, so that a machine that slows down does so for all of them.
 
 mod document;
 mod measurement;
@@ -9,7 +11,9 @@ use clap::{Args, ValueEnum};
 
 use crate::date;
 use crate::error::{Failure, Result};
+use crate::npm::Npm;
 use crate::step::Step;
+use crate::toolchain::python;
 use crate::toolchain::system::Browser;
 use crate::workspace::Workspace;
 use document::Section;
@@ -24,6 +28,9 @@ pub struct Options {
     /// Print one JSON object per measurement instead of a table.
     #[arg(long)]
     json: bool,
+    /// Leave out the peers that have to be installed: PyTorch, TensorFlow.js and jax-js.
+    #[arg(long)]
+    no_peers: bool,
 }
 
 /// A benchmark.
@@ -46,7 +53,24 @@ impl Bench {
         }
     }
 
-    fn step(self, workspace: &Workspace) -> Result<Step> {
+    /// What stands below the table's heading.
+    const fn note(self) -> &'static str {
+        match self {
+            Self::Cpu | Self::Gpu => {
+                "Times are of one training step with its loss read. In each round every implementation of a \
+                 workload takes `steps` steps, one after the other; `forgeling` and `burn` differ only in the \
+                 operations of forgeling's own."
+            }
+            Self::Web => {
+                "One headless Chromium. Times are of one training step with its loss read. In each round every \
+                 implementation of a workload takes `steps` steps, one after the other; those that need more \
+                 than 1.5 s for a step have three rounds. Ratios are to forgeling on the same kind of device, \
+                 wasm for `cpu` and `wasm`, WebGPU for `webgl` and `webgpu`."
+            }
+        }
+    }
+
+    fn step(self, workspace: &Workspace, peers: bool) -> Result<Step> {
         Ok(match self {
             Self::Cpu | Self::Gpu => {
                 // With the workspace's features: a package alone would build burn a second time.
@@ -62,13 +86,29 @@ impl Bench {
                     ])
                     .run()?;
                 let name = format!("forgeling-bench{}", std::env::consts::EXE_SUFFIX);
-                Step::new(workspace.target().join("release").join(name))
-                    .args([self.name(), "--json"])
+                let step = Step::new(workspace.target().join("release").join(name))
+                    .args([self.name(), "--json", "--burn-version"])
+                    .arg(workspace.locked_version("burn")?);
+                if peers && self == Self::Cpu {
+                    step.arg("--python").arg(python::ensure(workspace)?)
+                } else {
+                    step
+                }
             }
-            Self::Web => Step::new("node")
-                .dir(workspace.root())
-                .arg("www/packaging-tests/bench.mjs")
-                .env("CHROMIUM", Browser::ensure()?.binary()),
+            Self::Web => {
+                let npm = Npm::ensure(workspace)?;
+                npm.install()?;
+                let step = Step::new("node")
+                    .dir(workspace.root())
+                    .arg("www/packaging-tests/bench.mjs")
+                    .env("CHROMIUM", Browser::ensure()?.binary());
+                if peers {
+                    npm.within("packaging-tests").install()?;
+                    step
+                } else {
+                    step.args(["--only", "forgeling"])
+                }
+            }
         })
     }
 }
@@ -82,10 +122,11 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         &options.names
     };
     for bench in names {
-        let measurements = measure(*bench, workspace, options.json)?;
+        let measurements = measure(*bench, workspace, options)?;
         let section = Section {
             name: bench.name(),
-            command: format!("cargo xtask bench {}", bench.name()),
+            command: command(*bench, options),
+            note: bench.note(),
             date: date::today(),
             version: env!("CARGO_PKG_VERSION"),
             measurements: &measurements,
@@ -98,17 +139,23 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn measure(bench: Bench, workspace: &Workspace, json: bool) -> Result<Vec<Measurement>> {
+/// What to run for the same table.
+fn command(bench: Bench, options: &Options) -> String {
+    let peers = if options.no_peers { " --no-peers" } else { "" };
+    format!("cargo xtask bench {}{peers}", bench.name())
+}
+
+fn measure(bench: Bench, workspace: &Workspace, options: &Options) -> Result<Vec<Measurement>> {
     let mut measurements = Vec::new();
     let mut wrong = None;
-    bench.step(workspace)?.lines(|line| {
+    bench.step(workspace, !options.no_peers)?.lines(|line| {
         if !line.starts_with('{') {
             eprintln!("{line}");
             return;
         }
         match Measurement::parse(line) {
             Ok(measurement) => {
-                if json {
+                if options.json {
                     println!("{line}");
                 } else {
                     eprintln!("{}", measurement.progress());
