@@ -2,6 +2,7 @@
 //!
 //! Each measures forgeling and its peers in turns, so that a machine that slows down does so for all of them.
 
+mod company;
 mod document;
 mod measurement;
 
@@ -16,6 +17,7 @@ use crate::step::Step;
 use crate::toolchain::python;
 use crate::toolchain::system::Browser;
 use crate::workspace::Workspace;
+use company::Company;
 use document::Section;
 use measurement::Measurement;
 
@@ -122,11 +124,11 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         &options.names
     };
     for bench in names {
-        let measurements = measure(*bench, workspace, options)?;
+        let (measurements, company) = measure(*bench, workspace, options)?;
         let section = Section {
             name: bench.name(),
             command: command(*bench, options),
-            note: bench.note(),
+            note: &note(*bench, company),
             date: date::today(),
             version: env!("CARGO_PKG_VERSION"),
             measurements: &measurements,
@@ -139,16 +141,42 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Cores kept busy by others from which on the figures say so.
+const COMPANY: f64 = 0.05;
+
+/// How the figures were taken. What Chromium's processes use cannot be told from what others use.
+fn note(bench: Bench, company: Option<f64>) -> String {
+    let note = bench.note();
+    match company {
+        Some(cores) if bench != Bench::Web && cores >= COMPANY => {
+            eprintln!(
+                "warning: other programs kept {cores:.1} cores busy, which distorts the ratios"
+            );
+            format!(
+                "{note} Other programs kept {cores:.1} cores busy meanwhile, which distorts the ratios."
+            )
+        }
+        _ => note.to_owned(),
+    }
+}
+
 /// What to run for the same table.
 fn command(bench: Bench, options: &Options) -> String {
     let peers = if options.no_peers { " --no-peers" } else { "" };
     format!("cargo xtask bench {}{peers}", bench.name())
 }
 
-fn measure(bench: Bench, workspace: &Workspace, options: &Options) -> Result<Vec<Measurement>> {
+/// The measurements, and how many cores others kept busy while they were made.
+fn measure(
+    bench: Bench,
+    workspace: &Workspace,
+    options: &Options,
+) -> Result<(Vec<Measurement>, Option<f64>)> {
     let mut measurements = Vec::new();
     let mut wrong = None;
-    bench.step(workspace, !options.no_peers)?.lines(|line| {
+    let step = bench.step(workspace, !options.no_peers)?;
+    let company = Company::watch();
+    step.lines(|line| {
         if !line.starts_with('{') {
             eprintln!("{line}");
             return;
@@ -171,7 +199,7 @@ fn measure(bench: Bench, workspace: &Workspace, options: &Options) -> Result<Vec
             "the benchmark `{}` measured nothing",
             bench.name()
         ))),
-        None => Ok(measurements),
+        None => Ok((measurements, company.and_then(|company| company.cores()))),
     }
 }
 
@@ -186,4 +214,34 @@ fn record(workspace: &Workspace, section: &Section<'_>) -> Result<()> {
     fs::write(&path, new).map_err(|cause| Failure::file("write", &path, &cause))?;
     eprintln!("recorded in {}", path.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn company_is_told_where_it_is_known() {
+        assert!(note(Bench::Cpu, Some(1.26)).contains("kept 1.3 cores busy"));
+        for (bench, company) in [
+            (Bench::Cpu, None),
+            (Bench::Gpu, Some(0.01)),
+            (Bench::Web, Some(1.0)),
+        ] {
+            assert_eq!(note(bench, company), bench.note());
+        }
+    }
+
+    #[test]
+    fn the_command_is_the_one_to_repeat() {
+        let options = Options {
+            names: Vec::new(),
+            json: true,
+            no_peers: true,
+        };
+        assert_eq!(
+            command(Bench::Web, &options),
+            "cargo xtask bench web --no-peers"
+        );
+    }
 }
