@@ -1,5 +1,6 @@
 // jax-js: pure functions under `jit` and `valueAndGrad`, as in its README and its example on MNIST. Its
-// optimizers are in a package that is not published, so Adam is written out.
+// optimizers are in @jax-js/optax, which npm did not have in November 2026, so Adam is written out.
+// Running statistics are left out, which spares it a little.
 import {
   blockUntilReady,
   defaultDevice,
