@@ -1,15 +1,18 @@
-// Times ProtoNet training steps in Chromium and prints one JSON line per measurement.
-//   node packaging-tests/bench.mjs [--webgpu] [--rounds N] [--filters N]
-// --webgpu adds a measurement on WebGPU in software (SwiftShader), where a step takes seconds.
+// Times training steps of forgeling and of its peers in one Chromium, each in a page of its own, in turns, and
+// prints one JSON line for each.
+//   node packaging-tests/bench.mjs [--rounds N] [--filters N] [--only TEXT]...
+// --only measures the implementations whose label contains TEXT. WebGPU and WebGL run in software
+// (SwiftShader) where there is no other adapter.
 import { parseArgs } from "node:util";
 import { launch } from "../tools/browser.mjs";
 import { serve } from "../tools/serve.mjs";
+import { hasTurn, lines, pace } from "./rounds.mjs";
 
 const { values } = parseArgs({
   options: {
-    webgpu: { type: "boolean", default: false },
-    rounds: { type: "string", default: "20" },
+    rounds: { type: "string", default: "10" },
     filters: { type: "string", default: "32" },
+    only: { type: "string", multiple: true, default: [""] },
     json: { type: "boolean", default: false },
   },
 });
@@ -20,50 +23,109 @@ if (!Number.isInteger(rounds) || rounds < 1 || !Number.isInteger(filters) || fil
   process.exit(2);
 }
 
-/** Runs in the page: the times of `rounds` steps after two that warm up, in milliseconds. */
-async function measure({ choice, rounds, filters }) {
-  const { init, openDevice, Dataset, ProtoNet } = await import("/package/dist/index.js");
-  await init();
-  const device = await openDevice(choice);
-  const data = Dataset.glyphs({ classes: 50, size: 28 });
-  const model = ProtoNet.create(device, { filters, size: 28 });
-  const times = [];
-  let start = performance.now();
-  for await (const event of model.fit(data, { ways: 5, shots: 5, queries: 15, episodes: rounds + 2 })) {
-    if (!Number.isFinite(event.loss)) throw new Error(`the loss is ${event.loss}`);
-    times.push(performance.now() - start);
-    start = performance.now();
-  }
-  return { device: `${device.name} (${device.kind}, ${device.backend})`, times: times.slice(2) };
+const implementations = [
+  { label: "forgeling cpu", peer: "forgeling", backend: "cpu", kind: "cpu", ours: true },
+  { label: "forgeling gpu", peer: "forgeling", backend: "gpu:0", kind: "gpu", ours: true },
+  { label: "tfjs cpu", peer: "tfjs", backend: "cpu", kind: "cpu" },
+  { label: "tfjs webgl", peer: "tfjs", backend: "webgl", kind: "gpu" },
+  { label: "tfjs webgpu", peer: "tfjs", backend: "webgpu", kind: "gpu" },
+  { label: "jax wasm", peer: "jax", backend: "wasm", kind: "cpu" },
+  { label: "jax wasm threads", peer: "jax", backend: "wasm", kind: "cpu", isolated: true },
+  { label: "jax webgpu", peer: "jax", backend: "webgpu", kind: "gpu" },
+].filter(({ label }) => values.only.some((text) => label.includes(text)));
+
+const workloads = [
+  {
+    model: "protonet",
+    label: `ProtoNet training step, Conv4-${filters}, 5-way 5-shot 15-query, 28×28, 1 episode per step`,
+  },
+  { model: "mlp", label: "MLP training step, 784-400-400-10, batch 128" },
+];
+
+/** In the page: everything up to the first step. */
+async function prepare({ peer, backend, model, filters, pool }) {
+  const { open } = await import(`/packaging-tests/peers/${peer}.js`);
+  const library = await open(backend);
+  if (!library[model]) return null;
+  const bytes = Uint8Array.from(atob(pool), (c) => c.charCodeAt(0));
+  globalThis.subject = library[model](new Float32Array(bytes.buffer), filters);
+  return { name: library.name, device: library.device };
 }
 
-const round = (value) => Math.round(value * 100) / 100;
-const server = await serve();
-try {
-  for (const choice of values.webgpu ? ["cpu", "gpu:0"] : ["cpu"]) {
-    const browser = await launch({ webgpu: choice !== "cpu" });
+/** In the page: milliseconds of a step, each with its loss read, and the last loss. */
+async function turn(steps) {
+  const start = performance.now();
+  let loss;
+  for (let step = 0; step < steps; step++) loss = await globalThis.subject.step();
+  await globalThis.subject.finish();
+  const milliseconds = (performance.now() - start) / steps;
+  if (!Number.isFinite(loss)) throw new Error(`the loss is ${loss}`);
+  return { milliseconds, loss };
+}
+
+/** In the page: the images that all of them learn from, as text. */
+async function draw() {
+  const { draw } = await import("/packaging-tests/peers/forgeling.js");
+  const bytes = new Uint8Array((await draw()).buffer);
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return btoa(text);
+}
+
+async function open(browser, origin, isolated = false) {
+  const page = await browser.newPage();
+  await page.goto(`${origin}/${isolated ? "isolated" : "blank"}.html`);
+  return page;
+}
+
+async function measure(browser, origin, pool, { model, label }) {
+  const entries = [];
+  for (const implementation of implementations) {
+    const page = await open(browser, origin, implementation.isolated);
     try {
-      const page = await browser.newPage();
-      await page.goto(`${server.origin}/blank.html`);
-      const { device, times } = await page.evaluate(measure, { choice, rounds, filters });
-      times.sort((a, b) => a - b);
-      const middle = times.length / 2;
-      const median = (times[Math.ceil(middle) - 1] + times[Math.floor(middle)]) / 2;
-      console.log(
-        JSON.stringify({
-          workload: `protonet_step conv4 ${filters} filters 5-way 5-shot 15-query 28x28`,
-          implementation: "forgeling wasm",
-          device,
-          median_ms: round(median),
-          min_ms: round(times[0]),
-          max_ms: round(times.at(-1)),
-          rounds: times.length,
-        }),
-      );
-    } finally {
-      await browser.close();
+      const { peer, backend } = implementation;
+      const description = await page.evaluate(prepare, { peer, backend, model, filters, pool });
+      if (description === null) {
+        await page.close();
+        continue;
+      }
+      // The first steps compile kernels; the last one tells how long a step takes.
+      const first = await page.evaluate(turn, 1);
+      const { milliseconds } = await page.evaluate(turn, 1);
+      const entry = { ...implementation, ...description, page, times: [], first: first.loss };
+      entries.push({ ...entry, pace: pace(milliseconds, rounds) });
+      console.log(`${implementation.label}: ready, ${Math.round(milliseconds)} ms`);
+    } catch (error) {
+      // A peer that does not run here must not keep the others from being measured.
+      if (implementation.ours) throw error;
+      console.log(`${label}: ${implementation.label} left out: ${String(error.message).split("\n")[0]}`);
+      await page.close();
     }
   }
+  for (let round = 0; round < rounds; round++) {
+    for (const entry of entries) {
+      if (!hasTurn(round, entry.pace.rounds, rounds)) continue;
+      await entry.page.bringToFront();
+      const { milliseconds, loss } = await entry.page.evaluate(turn, entry.pace.steps);
+      entry.times.push(milliseconds);
+      entry.last = loss;
+    }
+  }
+  for (const line of lines(label, entries)) console.log(JSON.stringify(line));
+  for (const { name, first, last, page } of entries) {
+    console.log(`loss of ${name}: ${first.toFixed(3)} at first, ${last.toFixed(3)} at the end`);
+    await page.close();
+  }
+}
+
+const server = await serve();
+const browser = await launch({ webgpu: true });
+try {
+  const page = await open(browser, server.origin);
+  const pool = await page.evaluate(draw);
+  await page.close();
+  for (const workload of workloads) await measure(browser, server.origin, pool, workload);
 } finally {
+  await browser.close();
   await server.close();
 }

@@ -14,13 +14,23 @@ const types = {
   ".wasm": "application/wasm",
 };
 
+// Empty pages; in the second one threads may share memory.
+const blank = new Map([
+  ["/blank.html", {}],
+  [
+    "/isolated.html",
+    { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" },
+  ],
+]);
+
 /** Starts the server; `close()` ends it and every connection. */
 export async function serve() {
   const server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://localhost").pathname));
     const file = join(root, path.endsWith(sep) ? join(path, "index.html") : path);
-    if (path === "/blank.html") {
-      response.writeHead(200, { "content-type": types[".html"] }).end("<!doctype html><title>blank</title>");
+    if (blank.has(path)) {
+      const headers = { "content-type": types[".html"], ...blank.get(path) };
+      response.writeHead(200, headers).end("<!doctype html><title>blank</title>");
       return;
     }
     try {

@@ -34,6 +34,13 @@ impl Npm {
         })
     }
 
+    /// The same npm in a folder of `www/` with a lock file of its own.
+    pub fn within(&self, folder: &str) -> Self {
+        Self {
+            folder: self.folder.join(folder),
+        }
+    }
+
     /// Installs the locked packages, unless the ones there are newer than the lock file.
     pub fn install(&self) -> Result<()> {
         let lock = modified(&self.folder.join("package-lock.json"));

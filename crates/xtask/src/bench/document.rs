@@ -16,6 +16,8 @@ pub struct Section<'a> {
     pub command: String,
     pub date: String,
     pub version: &'a str,
+    /// How the figures were taken, one paragraph.
+    pub note: &'a str,
     pub measurements: &'a [Measurement],
 }
 
@@ -28,15 +30,31 @@ impl Section<'_> {
             }
         }
         format!(
-            "## {}\n\n`{}`, {}, forgeling {}, on {}\n\n{}",
+            "## {}\n\n`{}`, {}, forgeling {}, on {}\n\n{}\n\n{}",
             self.name,
             self.command,
             self.date,
             self.version,
             devices.join("; "),
+            wrapped(self.note),
             measurement::table(self.measurements)
         )
     }
+}
+
+/// Lines of at most 120 characters.
+fn wrapped(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.chars().count() < 120 => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 /// Replaces the section of the same name, or adds it at the end.
@@ -68,6 +86,7 @@ mod tests {
             min_ms: 1.0,
             max_ms: 3.0,
             rounds: 9,
+            steps: None,
             ratio: None,
             episodes_per_second: None,
         }]
@@ -79,6 +98,7 @@ mod tests {
             command: format!("cargo xtask bench {name}"),
             date: "2026-01-02".to_owned(),
             version: "0.1.0",
+            note: "Alone on the machine.",
             measurements,
         }
     }
@@ -98,6 +118,24 @@ mod tests {
         assert!(
             third.contains("`cargo xtask bench cpu`, 2026-01-02, forgeling 0.1.0, on lavapipe")
         );
+    }
+
+    #[test]
+    fn the_note_stands_before_the_table() {
+        let rows = measurement("x");
+        let text = replace(EMPTY, &section("cpu", &rows)).unwrap();
+        assert!(text.contains("Alone on the machine.\n\n|"), "{text}");
+    }
+
+    #[test]
+    fn long_notes_are_wrapped() {
+        let text = wrapped(&"word ".repeat(50));
+        assert_eq!(text.lines().count(), 3);
+        assert!(
+            text.lines()
+                .all(|line| line.len() <= 120 && !line.ends_with(' '))
+        );
+        assert_eq!(wrapped(""), "");
     }
 
     #[test]

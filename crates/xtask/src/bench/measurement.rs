@@ -14,6 +14,8 @@ pub struct Measurement {
     pub min_ms: f64,
     pub max_ms: f64,
     pub rounds: u64,
+    /// Steps of a round.
+    pub steps: Option<u64>,
     /// A peer's median over ours; above 1 is faster.
     pub ratio: Option<f64>,
     pub episodes_per_second: Option<f64>,
@@ -41,6 +43,7 @@ impl Measurement {
             rounds: value["rounds"]
                 .as_u64()
                 .ok_or_else(|| missing("rounds", line))?,
+            steps: value["steps"].as_u64(),
             ratio: value["ratio"].as_f64(),
             episodes_per_second: value["episodes_per_second"].as_f64(),
         })
@@ -86,6 +89,8 @@ pub fn table(measurements: &[Measurement]) -> String {
             m.rounds.to_string(),
         ]
     }));
+    let steps = measurements.iter().map(|m| m.steps.map(|s| s.to_string()));
+    optional(&mut rows, "steps", steps);
     let ratios = measurements
         .iter()
         .map(|m| m.ratio.map(|r| format!("{r:.2}")));
@@ -192,6 +197,7 @@ mod tests {
             Measurement::parse(LINE).unwrap(),
         ];
         assert!(!table(&two).contains("ratio"));
+        assert!(!table(&two).contains("steps"));
         two[1].ratio = Some(1.5);
         let text = table(&two);
         let lines: Vec<_> = text.lines().collect();

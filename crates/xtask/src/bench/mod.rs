@@ -1,5 +1,8 @@
 //! Runs the benchmarks, prints a table and records it in BENCHMARKS.md.
+//!
+//! Each measures forgeling and its peers in turns, so that a machine that slows down does so for all of them.
 
+mod company;
 mod document;
 mod measurement;
 
@@ -9,9 +12,12 @@ use clap::{Args, ValueEnum};
 
 use crate::date;
 use crate::error::{Failure, Result};
+use crate::npm::Npm;
 use crate::step::Step;
+use crate::toolchain::python;
 use crate::toolchain::system::Browser;
 use crate::workspace::Workspace;
+use company::Company;
 use document::Section;
 use measurement::Measurement;
 
@@ -24,6 +30,9 @@ pub struct Options {
     /// Print one JSON object per measurement instead of a table.
     #[arg(long)]
     json: bool,
+    /// Leave out the peers that have to be installed: PyTorch, TensorFlow.js and jax-js.
+    #[arg(long)]
+    no_peers: bool,
 }
 
 /// A benchmark.
@@ -46,7 +55,24 @@ impl Bench {
         }
     }
 
-    fn step(self, workspace: &Workspace) -> Result<Step> {
+    /// What stands below the table's heading.
+    const fn note(self) -> &'static str {
+        match self {
+            Self::Cpu | Self::Gpu => {
+                "Times are of one training step with its loss read. In each round every implementation of a \
+                 workload takes `steps` steps, one after the other; `forgeling` and `burn` differ only in the \
+                 operations of forgeling's own."
+            }
+            Self::Web => {
+                "One headless Chromium. Times are of one training step with its loss read. In each round every \
+                 implementation of a workload takes `steps` steps, one after the other; those that need more \
+                 than 1.5 s for a step have three rounds. Ratios are to forgeling on the same kind of device, \
+                 wasm for `cpu` and `wasm`, WebGPU for `webgl` and `webgpu`."
+            }
+        }
+    }
+
+    fn step(self, workspace: &Workspace, peers: bool) -> Result<Step> {
         Ok(match self {
             Self::Cpu | Self::Gpu => {
                 // With the workspace's features: a package alone would build burn a second time.
@@ -62,13 +88,29 @@ impl Bench {
                     ])
                     .run()?;
                 let name = format!("forgeling-bench{}", std::env::consts::EXE_SUFFIX);
-                Step::new(workspace.target().join("release").join(name))
-                    .args([self.name(), "--json"])
+                let step = Step::new(workspace.target().join("release").join(name))
+                    .args([self.name(), "--json", "--burn-version"])
+                    .arg(workspace.locked_version("burn")?);
+                if peers && self == Self::Cpu {
+                    step.arg("--python").arg(python::ensure(workspace)?)
+                } else {
+                    step
+                }
             }
-            Self::Web => Step::new("node")
-                .dir(workspace.root())
-                .arg("www/packaging-tests/bench.mjs")
-                .env("CHROMIUM", Browser::ensure()?.binary()),
+            Self::Web => {
+                let npm = Npm::ensure(workspace)?;
+                npm.install()?;
+                let step = Step::new("node")
+                    .dir(workspace.root())
+                    .arg("www/packaging-tests/bench.mjs")
+                    .env("CHROMIUM", Browser::ensure()?.binary());
+                if peers {
+                    npm.within("packaging-tests").install()?;
+                    step
+                } else {
+                    step.args(["--only", "forgeling"])
+                }
+            }
         })
     }
 }
@@ -82,10 +124,11 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         &options.names
     };
     for bench in names {
-        let measurements = measure(*bench, workspace, options.json)?;
+        let (measurements, company) = measure(*bench, workspace, options)?;
         let section = Section {
             name: bench.name(),
-            command: format!("cargo xtask bench {}", bench.name()),
+            command: command(*bench, options),
+            note: &note(*bench, company),
             date: date::today(),
             version: env!("CARGO_PKG_VERSION"),
             measurements: &measurements,
@@ -98,17 +141,49 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn measure(bench: Bench, workspace: &Workspace, json: bool) -> Result<Vec<Measurement>> {
+/// Cores kept busy by others from which on the figures say so.
+const COMPANY: f64 = 0.05;
+
+/// How the figures were taken. What Chromium's processes use cannot be told from what others use.
+fn note(bench: Bench, company: Option<f64>) -> String {
+    let note = bench.note();
+    match company {
+        Some(cores) if bench != Bench::Web && cores >= COMPANY => {
+            eprintln!(
+                "warning: other programs kept {cores:.1} cores busy, which distorts the ratios"
+            );
+            format!(
+                "{note} Other programs kept {cores:.1} cores busy meanwhile, which distorts the ratios."
+            )
+        }
+        _ => note.to_owned(),
+    }
+}
+
+/// What to run for the same table.
+fn command(bench: Bench, options: &Options) -> String {
+    let peers = if options.no_peers { " --no-peers" } else { "" };
+    format!("cargo xtask bench {}{peers}", bench.name())
+}
+
+/// The measurements, and how many cores others kept busy while they were made.
+fn measure(
+    bench: Bench,
+    workspace: &Workspace,
+    options: &Options,
+) -> Result<(Vec<Measurement>, Option<f64>)> {
     let mut measurements = Vec::new();
     let mut wrong = None;
-    bench.step(workspace)?.lines(|line| {
+    let step = bench.step(workspace, !options.no_peers)?;
+    let company = Company::watch();
+    step.lines(|line| {
         if !line.starts_with('{') {
             eprintln!("{line}");
             return;
         }
         match Measurement::parse(line) {
             Ok(measurement) => {
-                if json {
+                if options.json {
                     println!("{line}");
                 } else {
                     eprintln!("{}", measurement.progress());
@@ -124,7 +199,7 @@ fn measure(bench: Bench, workspace: &Workspace, json: bool) -> Result<Vec<Measur
             "the benchmark `{}` measured nothing",
             bench.name()
         ))),
-        None => Ok(measurements),
+        None => Ok((measurements, company.and_then(|company| company.cores()))),
     }
 }
 
@@ -139,4 +214,34 @@ fn record(workspace: &Workspace, section: &Section<'_>) -> Result<()> {
     fs::write(&path, new).map_err(|cause| Failure::file("write", &path, &cause))?;
     eprintln!("recorded in {}", path.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn company_is_told_where_it_is_known() {
+        assert!(note(Bench::Cpu, Some(1.26)).contains("kept 1.3 cores busy"));
+        for (bench, company) in [
+            (Bench::Cpu, None),
+            (Bench::Gpu, Some(0.01)),
+            (Bench::Web, Some(1.0)),
+        ] {
+            assert_eq!(note(bench, company), bench.note());
+        }
+    }
+
+    #[test]
+    fn the_command_is_the_one_to_repeat() {
+        let options = Options {
+            names: Vec::new(),
+            json: true,
+            no_peers: true,
+        };
+        assert_eq!(
+            command(Bench::Web, &options),
+            "cargo xtask bench web --no-peers"
+        );
+    }
 }

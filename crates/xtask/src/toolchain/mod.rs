@@ -1,5 +1,6 @@
 //! Installs what the other commands need, after looking whether it is there.
 
+pub mod python;
 pub mod system;
 pub mod tools;
 pub mod wasm_std;

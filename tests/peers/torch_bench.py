@@ -1,0 +1,118 @@
+"""The peer of forgeling-bench: training steps as a user of PyTorch writes them.
+
+    python torch_bench.py THREADS
+
+Greets with its name, a tab and its device. Requests are lines on standard input, answers on standard output:
+
+    protonet FILTERS EPISODES BATCHES   then the batches' images as little-endian f32; answers "ready"
+    mlp BATCHES                         then the batches' images and labels; answers "ready"
+    run STEPS                           answers the milliseconds of each step and the last loss
+"""
+
+import sys
+import time
+import warnings
+
+# Nothing here needs NumPy.
+warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+WAYS, SHOTS, QUERIES, SIZE = 5, 5, 15, 28
+BATCH, PIXELS, CLASSES, HIDDEN = 128, 784, 10, 400
+
+
+class ProtoNet(nn.Module):
+    def __init__(self, filters):
+        super().__init__()
+        self.encoder = nn.Sequential(*(self.block(1 if i == 0 else filters, filters) for i in range(4)))
+
+    @staticmethod
+    def block(inputs, outputs):
+        return nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+
+    def forward(self, images, episodes):
+        """Negative squared distances `[episodes, queries, ways]` of all queries to their episode's prototypes."""
+        features = self.encoder(images).flatten(1)
+        support, query = features.split([episodes * WAYS * SHOTS, episodes * WAYS * QUERIES])
+        prototypes = support.view(episodes, WAYS, SHOTS, -1).mean(2)
+        query = query.view(episodes, WAYS * QUERIES, -1)
+        return -((query[:, :, None] - prototypes[:, None]) ** 2).sum(-1)
+
+
+def read(*shape):
+    """Numbers that follow a request."""
+    count = 4 * torch.Size(shape).numel()
+    data = bytearray(sys.stdin.buffer.read(count))
+    if len(data) != count:
+        raise EOFError("the batches are cut off")
+    return torch.frombuffer(data, dtype=torch.float32).view(shape)
+
+
+def protonet(filters, episodes, batches):
+    model = ProtoNet(filters)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    images = [read(episodes * WAYS * (SHOTS + QUERIES), 1, SIZE, SIZE) for _ in range(batches)]
+    targets = torch.arange(WAYS).repeat_interleave(QUERIES).repeat(episodes)
+
+    def step(index):
+        optimizer.zero_grad()
+        logits = model(images[index % batches], episodes)
+        loss = F.cross_entropy(logits.flatten(0, 1), targets)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def mlp(batches):
+    model = nn.Sequential(
+        nn.Linear(PIXELS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, CLASSES)
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    data = [(read(BATCH, PIXELS), read(BATCH).long()) for _ in range(batches)]
+
+    def step(index):
+        images, labels = data[index % batches]
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def main():
+    threads = int(sys.argv[1])
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    print(f"PyTorch {torch.__version__}\tcpu (torch, {threads} threads)", flush=True)
+    step, done = None, 0
+    # Not an iterator, which would read ahead into the batches.
+    while line := sys.stdin.buffer.readline():
+        request, *numbers = line.decode().split()
+        numbers = [int(number) for number in numbers]
+        if request == "run":
+            times = []
+            for _ in range(numbers[0]):
+                begun = time.perf_counter()
+                loss = step(done)
+                times.append(1000 * (time.perf_counter() - begun))
+                done += 1
+            print(*times, loss, flush=True)
+        else:
+            step, done = {"protonet": protonet, "mlp": mlp}[request](*numbers), 0
+            print("ready", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+//! Measurements of `cargo xtask bench cpu|gpu`: one JSON line for each implementation of each workload.
+//!
+//! - `runner`: lets the implementations of a workload take turns.
+//! - `data`: the batches that all of them train on.
+//! - `protonet`: ours, and the same made of stock burn operations.
+//! - `mlp`: a perceptron of burn's layers.
+//! - `torch`: PyTorch in a process of its own.
+
+mod data;
+mod mlp;
+mod protonet;
+mod runner;
+mod torch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use forgeling::device::DeviceKind;
+use forgeling::{Device, DeviceChoice};
+
+use data::{Digits, Episodes};
+use runner::{Implementation, Pace, Result, compare};
+use torch::Torch;
+
+/// Filters and episodes per step.
+const PROTONETS: [(usize, usize); 4] = [(32, 1), (64, 1), (32, 8), (64, 8)];
+
+struct Options {
+    choice: DeviceChoice,
+    /// A Python that has PyTorch.
+    python: Option<PathBuf>,
+    burn_version: String,
+}
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(problem) => {
+            eprintln!("bench: {problem}");
+            return ExitCode::from(2);
+        }
+    };
+    match bench(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Options {
+    fn parse(arguments: impl Iterator<Item = String>) -> std::result::Result<Self, String> {
+        let mut arguments = arguments;
+        let (mut choice, mut python, mut burn_version) = (None, None, String::new());
+        while let Some(argument) = arguments.next() {
+            let mut value = || {
+                arguments
+                    .next()
+                    .ok_or_else(|| format!("{argument} needs a value"))
+            };
+            match argument.as_str() {
+                "cpu" => choice = Some(DeviceChoice::Cpu),
+                "gpu" => choice = Some(DeviceChoice::Gpu),
+                "--json" => {}
+                "--python" => python = Some(value()?.into()),
+                "--burn-version" => burn_version = format!(" {}", value()?),
+                other => return Err(format!("unknown argument '{other}'")),
+            }
+        }
+        Ok(Self {
+            choice: choice.ok_or("expected cpu or gpu")?,
+            python,
+            burn_version,
+        })
+    }
+}
+
+fn bench(options: &Options) -> Result<()> {
+    let device = open(options.choice)?;
+    let slow = device.info().kind == DeviceKind::SoftwareGpu;
+    let burn = format!(
+        "burn {}{}",
+        if device.is_cpu() { "flex" } else { "wgpu" },
+        options.burn_version
+    );
+    let mut torch = match &options.python {
+        Some(python) => Some(Torch::start(python)?),
+        None => None,
+    };
+    for (filters, episodes) in PROTONETS {
+        // A software adapter takes minutes for these.
+        if slow && episodes > 1 {
+            continue;
+        }
+        let batches = Episodes::draw(episodes)?;
+        let mut ours = protonet::Trained::ours(filters, &batches, &device)?;
+        let mut composite = protonet::Trained::composite(&burn, filters, &batches, &device)?;
+        let mut all: Vec<&mut dyn Implementation> = vec![&mut ours, &mut composite];
+        if let Some(torch) = &mut torch {
+            torch.protonet(filters, &batches)?;
+            all.push(torch);
+        }
+        compare(
+            &protonet::workload(filters, episodes),
+            Some(episodes),
+            Pace::of(slow, filters * episodes),
+            &mut all,
+        )?;
+    }
+    let digits = Digits::draw()?;
+    let mut burn = mlp::Trained::new(&burn, &digits, &device);
+    let mut all: Vec<&mut dyn Implementation> = vec![&mut burn];
+    if let Some(torch) = &mut torch {
+        torch.mlp(&digits)?;
+        all.push(torch);
+    }
+    compare(mlp::WORKLOAD, None, Pace::of(slow, 0), &mut all)
+}
+
+fn open(choice: DeviceChoice) -> forgeling::Result<Device> {
+    match pollster::block_on(Device::open(choice)) {
+        // A software adapter is worth a figure too, when it is all there is.
+        Err(error) if choice == DeviceChoice::Gpu => {
+            eprintln!("bench: {error}; taking gpu:0");
+            pollster::block_on(Device::open(DeviceChoice::GpuIndex(0)))
+        }
+        device => device,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> std::result::Result<Options, String> {
+        Options::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn arguments_are_read() {
+        let options = parse("cpu --json --python py --burn-version 1.2").unwrap();
+        assert_eq!(options.choice, DeviceChoice::Cpu);
+        assert_eq!(options.python, Some("py".into()));
+        assert_eq!(options.burn_version, " 1.2");
+    }
+
+    #[test]
+    fn wrong_arguments_are_named() {
+        for (line, problem) in [
+            ("", "expected cpu or gpu"),
+            ("gpu --python", "--python needs a value"),
+            ("tpu", "unknown argument 'tpu'"),
+        ] {
+            assert_eq!(parse(line).err().unwrap(), problem);
+        }
+    }
+}

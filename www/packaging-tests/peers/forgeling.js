@@ -1,0 +1,36 @@
+// forgeling, as its README has it.
+import { Dataset, ProtoNet, init, openDevice } from "../../package/dist/index.js";
+import { adapter } from "./adapter.js";
+import { classes, examples, queries, shots, ways } from "./data.js";
+
+/** All images as `[classes, examples, pixels]`. */
+export async function draw() {
+  await init();
+  const glyphs = Dataset.glyphs({ classes, size: 28 });
+  const images = [];
+  for (let label = 0; label < classes; label++) {
+    for (let example = 0; example < examples; example++) images.push(...glyphs.image(label, example));
+  }
+  return Float32Array.from(images);
+}
+
+export async function open(backend) {
+  await init();
+  const device = await openDevice(backend);
+  return {
+    name: backend === "cpu" ? "forgeling wasm" : "forgeling WebGPU",
+    device: backend === "cpu" ? "cpu (wasm)" : await adapter("webgpu"),
+
+    protonet(pool, filters) {
+      const names = Array.from({ length: classes * examples }, (_, i) => `class ${Math.floor(i / examples)}`);
+      const data = Dataset.fromImages({ names, height: 28, width: 28, pixels: pool });
+      const model = ProtoNet.create(device, { filters, size: 28 });
+      const steps = model.fit(data, { ways, shots, queries, episodes: 1e6 });
+      return {
+        step: async () => (await steps.next()).value.loss,
+        // Reading the weights waits for the optimizer's part of the last step.
+        finish: () => model.save(),
+      };
+    },
+  };
+}
