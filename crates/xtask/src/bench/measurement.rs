@@ -16,6 +16,8 @@ pub struct Measurement {
     pub rounds: u64,
     /// Steps of a round.
     pub steps: Option<u64>,
+    /// Kernels launched on a GPU in one step.
+    pub launches: Option<u64>,
     /// A peer's median over ours; above 1 is faster.
     pub ratio: Option<f64>,
     pub episodes_per_second: Option<f64>,
@@ -44,6 +46,7 @@ impl Measurement {
                 .as_u64()
                 .ok_or_else(|| missing("rounds", line))?,
             steps: value["steps"].as_u64(),
+            launches: value["launches"].as_u64(),
             ratio: value["ratio"].as_f64(),
             episodes_per_second: value["episodes_per_second"].as_f64(),
         })
@@ -91,6 +94,10 @@ pub fn table(measurements: &[Measurement]) -> String {
     }));
     let steps = measurements.iter().map(|m| m.steps.map(|s| s.to_string()));
     optional(&mut rows, "steps", steps);
+    let launches = measurements
+        .iter()
+        .map(|m| m.launches.map(|l| l.to_string()));
+    optional(&mut rows, "launches", launches);
     let ratios = measurements
         .iter()
         .map(|m| m.ratio.map(|r| format!("{r:.2}")));

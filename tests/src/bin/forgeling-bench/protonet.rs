@@ -5,6 +5,7 @@ use std::time::Instant;
 use forgeling::Device;
 use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
 use forgeling::nn::Conv4Config;
+use forgeling::ops::{Bodies, set_bodies};
 
 use crate::data::Episodes;
 use crate::runner::{Implementation, OURS, Result, Turn};
@@ -13,19 +14,16 @@ use crate::runner::{Implementation, OURS, Result, Turn};
 pub struct Trained<'a> {
     name: String,
     device: String,
-    composite: bool,
+    bodies: Bodies,
     model: ProtoNet,
     trainer: EpisodeTrainer,
     episodes: &'a Episodes,
     steps: usize,
 }
 
-/// Whether operations of ours are replaced by their references, which are made of stock operations.
-fn use_composite(_composite: bool) {}
-
 impl<'a> Trained<'a> {
     pub fn ours(filters: usize, episodes: &'a Episodes, device: &Device) -> Result<Self> {
-        Self::new(OURS, false, filters, episodes, device)
+        Self::new(OURS, Bodies::Own, filters, episodes, device)
     }
 
     pub fn composite(
@@ -34,12 +32,12 @@ impl<'a> Trained<'a> {
         episodes: &'a Episodes,
         device: &Device,
     ) -> Result<Self> {
-        Self::new(name, true, filters, episodes, device)
+        Self::new(name, Bodies::Composite, filters, episodes, device)
     }
 
     fn new(
         name: &str,
-        composite: bool,
+        bodies: Bodies,
         filters: usize,
         episodes: &'a Episodes,
         device: &Device,
@@ -55,7 +53,7 @@ impl<'a> Trained<'a> {
         Ok(Self {
             name: name.to_owned(),
             device: format!("{} ({})", device.info().name, device.info().backend),
-            composite,
+            bodies,
             model: ProtoNet::new(&config, device)?,
             trainer: EpisodeTrainer::new(fit)?,
             episodes,
@@ -92,9 +90,9 @@ impl Implementation for Trained<'_> {
     }
 
     fn turn(&mut self, steps: usize) -> Result<Turn> {
-        use_composite(self.composite);
+        set_bodies(self.bodies);
         let turn = self.steps(steps);
-        use_composite(false);
+        set_bodies(Bodies::Own);
         turn
     }
 }

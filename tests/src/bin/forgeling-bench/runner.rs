@@ -5,6 +5,7 @@ use std::error::Error;
 use std::thread::sleep;
 use std::time::Duration;
 
+use forgeling::device::LaunchCounter;
 use serde_json::{Value, json};
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -62,9 +63,13 @@ pub fn compare(
     implementations: &mut [&mut dyn Implementation],
 ) -> Result<()> {
     let mut turns = vec![Vec::new(); implementations.len()];
+    let mut launches = Vec::new();
     for implementation in implementations.iter_mut() {
         // The first steps allocate, and compile kernels.
         implementation.turn(2)?;
+        let counter = LaunchCounter::new();
+        implementation.turn(1)?;
+        launches.push(counter.total());
     }
     for _ in 0..pace.rounds {
         for (implementation, turns) in implementations.iter_mut().zip(&mut turns) {
@@ -81,11 +86,14 @@ pub fn compare(
         .iter()
         .position(|implementation| implementation.name() == OURS)
         .map(|index| Times::of(&turns[index], pace.steps).median);
-    for (implementation, turns) in implementations.iter().zip(&turns) {
+    for ((implementation, turns), launches) in implementations.iter().zip(&turns).zip(launches) {
         let times = Times::of(turns, pace.steps);
         let mut line = times.line(workload, pace, episodes);
         line["implementation"] = implementation.name().into();
         line["device"] = implementation.device().into();
+        if launches > 0 {
+            line["launches"] = launches.into();
+        }
         if let Some(ours) = ours.filter(|_| implementation.name() != OURS) {
             line["ratio"] = (times.median / ours).into();
         }
@@ -204,6 +212,6 @@ mod tests {
             steps: 3,
         };
         compare("w", None, pace, &mut [&mut one, &mut two]).unwrap();
-        assert_eq!((one.0, two.0), (vec![2, 3, 3], vec![2, 3, 3]));
+        assert_eq!((one.0, two.0), (vec![2, 1, 3, 3], vec![2, 1, 3, 3]));
     }
 }
