@@ -114,8 +114,11 @@ fn run_convolve<S: Simd>(
     unsafe {
         if weights.rows == 8 {
             convolve_tiles::<S, 8, 3>(planes, input, weights, output);
-        } else {
+        } else if f32::lanes::<S>() >= 8 {
             convolve_tiles::<S, 4, 3>(planes, input, weights, output);
+        } else {
+            // Four lanes come with sixteen registers and, mostly, without fused multiplication and addition.
+            convolve_tiles::<S, 4, 2>(planes, input, weights, output);
         }
     }
 }
