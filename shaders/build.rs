@@ -35,6 +35,8 @@ const fn kernel(
 }
 
 const KERNELS: &[Declared] = &[
+    kernel("adam_gather", &["finite"], 64),
+    kernel("adam", &["finite"], 64),
     kernel("conv_block_pack", &["index", "channels"], 64),
     kernel("conv_block_forward", &["place", "moments", "row"], 64),
     kernel(

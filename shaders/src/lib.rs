@@ -69,6 +69,6 @@ mod tests {
             PROTOTYPE_LOGITS.bindings,
             ["query", "prototypes", "logits", "shape"]
         );
-        assert_eq!(ALL.len(), 17);
+        assert_eq!(ALL.len(), 19);
     }
 }

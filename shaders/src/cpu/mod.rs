@@ -2,11 +2,13 @@
 //!
 //! Every function has the name and the argument order of its shader.
 
+mod adam;
 pub mod conv_block;
 mod episode;
 mod loss;
 mod prototype;
 
+pub use adam::{AdamFactors, AdamShape, GATHERED, GatherShape, adam, adam_gather, adam_update};
 pub use episode::{EpisodeShape, episode_logits, episode_logits_grad, episode_prototypes};
 pub use loss::{running_statistics, softmax_cross_entropy};
 pub use prototype::{

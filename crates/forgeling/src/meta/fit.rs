@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::optim::GradientsParams;
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
@@ -13,7 +13,7 @@ use crate::data::{Dataset, EpisodeBatch, EpisodeSampler, Queries, RandomAffine, 
 use crate::device::Readback;
 use crate::error::{Error, ErrorKind, Result};
 use crate::nn::Normalization;
-use crate::train::{HalvingSchedule, StepEvent};
+use crate::train::{Adam, AdamConfig, HalvingSchedule, StepEvent};
 
 /// Steps over which episodes per second and the summary's loss and accuracy are averaged.
 const WINDOW: usize = 50;
@@ -86,7 +86,7 @@ pub struct EpisodeTrainer {
     sampler: EpisodeSampler,
     /// Apart from the sampler's, so that the same episodes are drawn with and without augmentation.
     augment_rng: Rng,
-    optimizer: ModuleOptimizer,
+    optimizer: Adam,
     begun: Instant,
     steps: usize,
     episodes: usize,
@@ -112,7 +112,7 @@ impl EpisodeTrainer {
         Ok(Self {
             sampler: EpisodeSampler::new(config.ways, config.shots, config.queries, config.seed),
             augment_rng: Rng::new(config.seed).fork(AUGMENT_STREAM),
-            optimizer: AdamConfig::new().with_epsilon(1e-8).init(),
+            optimizer: Adam::new(AdamConfig::default())?,
             begun: Instant::now(),
             steps: 0,
             episodes: 0,
@@ -143,8 +143,8 @@ impl EpisodeTrainer {
     /// Takes one optimizer step on episodes drawn elsewhere, as they are.
     ///
     /// # Errors
-    /// When the images do not fit the network, when the device fails, and when the loss is not finite; the
-    /// network is then as it was before the step.
+    /// When the images do not fit the network, when the device fails, and when the loss or a gradient is not
+    /// finite; the network is then as it was before the step.
     pub async fn step_on(
         &mut self,
         model: &mut ProtoNet,
@@ -165,24 +165,29 @@ impl EpisodeTrainer {
         let device = model.device.autodiff();
         let pass = model.forward(&model.encoder, batch, Normalization::Batch, &device)?;
         let gradients = GradientsParams::from_grads(pass.loss.backward(), &model.encoder);
-        let [loss, logits] = Readback::new()
-            .with(pass.loss)
-            .with(pass.logits)
-            .run()
-            .await?;
-        let loss = f64::from(loss[0]);
-        if !loss.is_finite() {
-            return Err(
-                Error::new(ErrorKind::Diverged, OPERATION, "the loss is not finite")
-                    .expected("a smaller learning rate")
-                    .got(format!("{loss} at step {}", self.steps + 1)),
-            );
-        }
-        let encoder = model.encoder.clone();
-        model.encoder = self
+        // Before anything is read, so that there is one wait for all; the network is replaced once the step is good.
+        let encoder = self
             .optimizer
-            .step(rate, encoder, gradients)
+            .step(rate, model.encoder.clone(), gradients)
             .absorb(pass.statistics);
+        let trip = Readback::new().with(pass.loss).with(pass.logits);
+        let skipped = self.optimizer.skipped();
+        let skipped = skipped.expect("a network has parameters, so that a step was taken");
+        let [loss, logits, skipped] = trip.with(skipped).run().await?;
+        let loss = f64::from(loss[0]);
+        let diverged = |what: &str, got: String| {
+            Error::new(ErrorKind::Diverged, OPERATION, what)
+                .expected("a smaller learning rate")
+                .got(format!("{got} at step {}", self.steps + 1))
+        };
+        if !loss.is_finite() {
+            return Err(diverged("the loss is not finite", loss.to_string()));
+        }
+        if skipped[0] > 0.0 {
+            let got = format!("a loss of {loss}");
+            return Err(diverged("a gradient is not finite", got));
+        }
+        model.encoder = encoder;
 
         let accuracies = accuracies(&logits, episodes, ways, queries);
         let accuracy = accuracies.iter().sum::<f64>() / episodes as f64;

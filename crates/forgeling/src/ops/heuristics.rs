@@ -12,6 +12,13 @@ pub(crate) struct Heuristics {
     pub statistics_slots: usize,
     /// Workgroups of the weight gradient at least, if its channels are to lie side by side.
     pub weight_workgroups: usize,
+    /// Workgroups that gather gradients at most. Each gives a partial sum of squares, and every invocation of the
+    /// optimizer reads them all.
+    #[cfg_attr(feature = "fusion", allow(dead_code))]
+    pub gather_workgroups: usize,
+    /// Workgroups of the optimizer at most.
+    #[cfg_attr(feature = "fusion", allow(dead_code))]
+    pub update_workgroups: usize,
 }
 
 /// In software an invocation of a kernel with barriers costs microseconds: few of them, each doing much.
@@ -19,12 +26,16 @@ pub(crate) struct Heuristics {
 const SOFTWARE: Heuristics = Heuristics {
     statistics_slots: 16,
     weight_workgroups: 8,
+    gather_workgroups: 4,
+    update_workgroups: 4,
 };
 
 /// Enough to fill a graphics card; not yet measured on one.
 const HARDWARE: Heuristics = Heuristics {
     statistics_slots: 256,
     weight_workgroups: 128,
+    gather_workgroups: 64,
+    update_workgroups: 1024,
 };
 
 impl Heuristics {

@@ -5,6 +5,7 @@
 //! and what runs where the kernel cannot: a dtype other than f32, or a device whose compiler does not
 //! take WGSL.
 
+mod adam;
 mod bodies;
 mod conv_block;
 mod cpu;
@@ -17,6 +18,7 @@ pub mod reference;
 mod running_statistics;
 mod softmax_cross_entropy;
 
+pub(crate) use adam::{AdamNumbers, AdamState, adam};
 pub use bodies::{Bodies, bodies, set_bodies};
 pub use conv_block::{ConvBlockOutput, RunningNorm, conv_block, conv_block_running};
 pub use episode_logits::{EpisodeCounts, episode_logits};

@@ -1,13 +1,16 @@
 //! What every method trains with: events, schedules and model files.
 //!
+//! - [`Adam`]: the optimizer.
 //! - [`StepEvent`]: what a training loop reports after each step.
 //! - [`HalvingSchedule`]: the learning rate over time.
 //! - [`weights`]: a module's values by name, and back.
 //! - [`model_file`]: safetensors with a header of ours, written so that nothing is lost half-way.
 
+mod adam;
 pub mod model_file;
 pub mod weights;
 
+pub use adam::{Adam, AdamConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};

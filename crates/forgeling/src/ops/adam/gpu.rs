@@ -1,0 +1,265 @@
+//! Adam on GPUs. All parameters of a model lie in one buffer, each a part of it, so that one launch moves them all;
+//! gradients, which lie where the backward pass left them, are gathered into such a buffer first.
+
+use std::ops::Range;
+
+use burn::backend::TensorMetadata;
+use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
+use burn::tensor::{DType, Shape, Tensor};
+use cubecl::server::Handle;
+use forgeling_shaders::cpu::GATHERED;
+use forgeling_shaders::{ADAM, ADAM_GATHER};
+
+use super::AdamNumbers;
+use crate::ops::heuristics::Heuristics;
+use crate::ops::launch::{Launch, PART, part};
+
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    /// The parameters that the last step gave, each in its part.
+    parameters: CubeTensor,
+    /// First moments, second moments, `[whether the last step was skipped, how many were, steps, 0]`.
+    moments: CubeTensor,
+    layout: Layout,
+}
+
+impl State {
+    pub fn skipped(&self) -> Tensor<1> {
+        Tensor::from_primitive::<CubeBackend>(part(&self.moments, 2 * self.layout.length, 2))
+    }
+}
+
+/// Where each tensor lies in a packed buffer.
+#[derive(Debug, Clone, PartialEq)]
+struct Layout {
+    parts: Vec<Range<usize>>,
+    length: usize,
+}
+
+impl Layout {
+    fn new(tensors: &[CubeTensor]) -> Self {
+        let mut length = 0;
+        let parts = tensors
+            .iter()
+            .map(|tensor| {
+                let start = length;
+                let end = start + tensor.shape().num_elements();
+                length = end.next_multiple_of(PART);
+                start..end
+            })
+            .collect();
+        Self { parts, length }
+    }
+
+    /// The parts of `packed`.
+    fn split(&self, packed: &CubeTensor) -> Vec<CubeTensor> {
+        let part = |range: &Range<usize>| part(packed, range.start, range.len());
+        self.parts.iter().map(part).collect()
+    }
+}
+
+/// Whether kernels that count in 32 bits can count all values.
+pub(super) fn countable(parameters: &[Tensor<1>]) -> bool {
+    let length: usize = parameters
+        .iter()
+        .map(|tensor| tensor.dims()[0].next_multiple_of(PART))
+        .sum();
+    i32::try_from(length.saturating_mul(4)).is_ok()
+}
+
+fn primitive(tensor: Tensor<1>) -> CubeTensor {
+    let tensor = tensor
+        .try_into_primitive::<CubeBackend>()
+        .expect("the caller checked that the tensor is on a GPU");
+    into_contiguous(tensor)
+}
+
+/// The bytes that a tensor is bound as.
+fn bytes(handle: &Handle) -> impl PartialEq + use<> {
+    handle.clone().binding().claim_key()
+}
+
+/// Whether two bindings share bytes, which one launch may not write to.
+fn overlap(a: &CubeTensor, b: &CubeTensor) -> bool {
+    let (a, b) = (a.handle.clone().binding(), b.handle.clone().binding());
+    let (x, y) = (a.range(), b.range());
+    a.claim_key().0 == b.claim_key().0 && x.start < y.end && y.start < x.end
+}
+
+/// Indices of tensors that may be read in one launch: at most six, no two of which overlap.
+fn groups(tensors: &[CubeTensor]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (index, tensor) in tensors.iter().enumerate() {
+        let fits = |group: &Vec<usize>| {
+            group.len() < GATHERED && group.iter().all(|&other| !overlap(tensor, &tensors[other]))
+        };
+        match groups.iter_mut().find(|group| fits(group)) {
+            Some(group) => group.push(index),
+            None => groups.push(vec![index]),
+        }
+    }
+    groups
+}
+
+/// Tensors side by side, after a sum of squares for each workgroup that has gathered them.
+struct Gathered {
+    buffer: CubeTensor,
+    slots: usize,
+    /// Where the tensors begin.
+    first: usize,
+}
+
+fn gather(tensors: &[CubeTensor], layout: &Layout, scale: f32, workgroups: usize) -> Gathered {
+    let groups = groups(tensors);
+    let slots = groups.len() * workgroups;
+    let first = (slots * 4).next_multiple_of(PART);
+    let mut buffer = None;
+    for (number, group) in groups.iter().enumerate() {
+        let mut inputs: Vec<CubeTensor> = group.iter().map(|&i| tensors[i].clone()).collect();
+        let mut sizes = vec![number * workgroups, scale.to_bits() as usize];
+        for &i in group {
+            let range = &layout.parts[i];
+            sizes.extend([(first + range.start) / 4, range.len()]);
+        }
+        if inputs.len() < GATHERED {
+            // Bindings without a tensor need some bytes too, and not the same ones.
+            let none = empty(&tensors[0], GATHERED * PART);
+            for i in inputs.len()..GATHERED {
+                inputs.push(part(&none, i * PART, 1));
+                sizes.extend([0, 0]);
+            }
+        }
+        let grid = ADAM_GATHER.spread(workgroups).expect("few workgroups");
+        let kernel = &ADAM_GATHER;
+        buffer = match buffer {
+            None => {
+                let outputs = [Shape::new([first + layout.length])];
+                let [made] = Launch {
+                    kernel,
+                    inputs,
+                    outputs,
+                    sizes,
+                    grid,
+                }
+                .run();
+                Some(made)
+            }
+            Some(made) => {
+                inputs.push(CubeTensor::clone(&made));
+                let [] = Launch {
+                    kernel,
+                    inputs,
+                    outputs: [],
+                    sizes,
+                    grid,
+                }
+                .run();
+                Some(made)
+            }
+        };
+    }
+    Gathered {
+        buffer: buffer.expect("the caller gives a tensor at least"),
+        slots,
+        first,
+    }
+}
+
+fn empty(like: &CubeTensor, length: usize) -> CubeTensor {
+    let handle = like.client.empty(length * size_of::<f32>());
+    let shape = Shape::new([length]);
+    CubeTensor::new_contiguous(
+        like.client.clone(),
+        like.device(),
+        shape,
+        handle,
+        DType::F32,
+    )
+}
+
+fn zeros(like: &CubeTensor, length: usize) -> CubeTensor {
+    let handle = like
+        .client
+        .create_from_slice(&vec![0; length * size_of::<f32>()]);
+    let shape = Shape::new([length]);
+    CubeTensor::new_contiguous(
+        like.client.clone(),
+        like.device(),
+        shape,
+        handle,
+        DType::F32,
+    )
+}
+
+pub(super) fn step(
+    state: Option<State>,
+    parameters: Vec<Tensor<1>>,
+    gradients: Vec<Tensor<1>>,
+    numbers: &AdamNumbers,
+) -> (Vec<Tensor<1>>, State) {
+    let heuristics = Heuristics::of(&parameters[0].device());
+    let parameters: Vec<CubeTensor> = parameters.into_iter().map(primitive).collect();
+    let gradients: Vec<CubeTensor> = gradients.into_iter().map(primitive).collect();
+    let layout = Layout::new(&parameters);
+    let workgroups = |values: usize, most: usize| {
+        let quads = values / 4;
+        quads.div_ceil(ADAM.workgroup_size as usize).clamp(1, most)
+    };
+    let gathering = workgroups(layout.length, heuristics.gather_workgroups);
+
+    let (old, moments) = match state {
+        Some(state) => (Some(state.parameters), state.moments),
+        None => (None, zeros(&parameters[0], 2 * layout.length + PART)),
+    };
+    let unchanged = |packed: &CubeTensor| {
+        let parts = layout.split(packed);
+        let mut pairs = parts.iter().zip(&parameters);
+        pairs.all(|(part, parameter)| bytes(&part.handle) == bytes(&parameter.handle))
+    };
+    let packed = old.filter(unchanged).unwrap_or_else(|| {
+        let gathered = gather(&parameters, &layout, 1.0, gathering);
+        part(&gathered.buffer, gathered.first, layout.length)
+    });
+    let scale = (1.0 / numbers.loss_scale) as f32;
+    let gathered = gather(&gradients, &layout, scale, gathering);
+
+    let [beta1, beta2] = numbers.betas;
+    let [logarithm1, logarithm2] = numbers.logarithms();
+    let values = [
+        numbers.rate,
+        numbers.keep(),
+        beta1,
+        1.0 - beta1,
+        beta2,
+        1.0 - beta2,
+        logarithm1,
+        logarithm2,
+        numbers.epsilon,
+        numbers.clip_norm.unwrap_or(0.0),
+    ];
+    let mut sizes = vec![gathered.slots, gathered.first / 4, layout.length / 4];
+    sizes.extend(values.map(|value| (value as f32).to_bits() as usize));
+    let groups = workgroups(layout.length, heuristics.update_workgroups);
+    let [parameters, moments] = Launch {
+        kernel: &ADAM,
+        inputs: vec![packed, gathered.buffer, moments],
+        outputs: [
+            Shape::new([layout.length]),
+            Shape::new([2 * layout.length + PART]),
+        ],
+        sizes,
+        grid: ADAM.spread(groups).expect("few workgroups"),
+    }
+    .run();
+    let updated = layout
+        .split(&parameters)
+        .into_iter()
+        .map(Tensor::from_primitive::<CubeBackend>)
+        .collect();
+    let state = State {
+        parameters,
+        moments,
+        layout,
+    };
+    (updated, state)
+}

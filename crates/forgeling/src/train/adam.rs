@@ -1,0 +1,359 @@
+//! The optimizer.
+
+use std::collections::HashMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::ops::{AdamNumbers, AdamState, adam};
+
+const OPERATION: &str = "adam";
+
+/// The numbers of [`Adam`] that stay the same from step to step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdamConfig {
+    /// How much of the mean gradient is kept at each step. Default 0.9.
+    pub beta1: f64,
+    /// How much of the mean squared gradient is kept at each step. Default 0.999.
+    pub beta2: f64,
+    /// Added to the root of the mean squared gradient. Default 1e-8.
+    pub epsilon: f64,
+    /// Part of itself that a parameter loses at each step, times the learning rate. Default 0.
+    pub weight_decay: f64,
+    /// The largest norm of all gradients together; larger ones are scaled down to it. Default `None`.
+    pub clip_norm: Option<f64>,
+}
+
+impl Default for AdamConfig {
+    fn default() -> Self {
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            clip_norm: None,
+        }
+    }
+}
+
+impl AdamConfig {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// When a beta is not at least 0 and below 1, when epsilon or the norm is not a positive number that f32 can
+    /// hold, or when the weight decay is negative or not finite.
+    pub fn validate(&self) -> Result<()> {
+        // Below 1 in f32 too, in which the steps are computed.
+        let beta = |value: f64| value >= 0.0 && (value as f32) < 1.0;
+        let positive = |value: f64| value as f32 > 0.0 && (value as f32).is_finite();
+        let decay = self.weight_decay >= 0.0 && (self.weight_decay as f32).is_finite();
+        let clip = self.clip_norm.unwrap_or(1.0);
+        let checks = [
+            ("beta1", self.beta1, beta(self.beta1), "0 to below 1"),
+            ("beta2", self.beta2, beta(self.beta2), "0 to below 1"),
+            (
+                "epsilon",
+                self.epsilon,
+                positive(self.epsilon),
+                "a positive number",
+            ),
+            (
+                "weight_decay",
+                self.weight_decay,
+                decay,
+                "a number of at least 0",
+            ),
+            ("clip_norm", clip, positive(clip), "a positive number"),
+        ];
+        for (name, value, right, expected) in checks {
+            if !right {
+                return Err(Error::invalid(OPERATION, format!("{name} is out of range"))
+                    .expected(expected)
+                    .got(value));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adam, which moves each parameter by about the learning rate, whatever the size of its gradient:
+///
+/// `m = beta1 m + (1 - beta1) g`, `v = beta2 v + (1 - beta2) g^2`,
+///
+/// `p = p - rate * (m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + weight_decay * p)`
+///
+/// element by element, with `m` and `v` zero at first and `t` counted from 1. Kingma and Ba, *Adam: A Method for
+/// Stochastic Optimization*, 2015 (arXiv 1412.6980). The weight decay is decoupled from the gradient: Loshchilov and
+/// Hutter, *Decoupled Weight Decay Regularization*, 2019 (arXiv 1711.05101). With
+/// [`clip_norm`](AdamConfig::clip_norm), `g` is first multiplied with `min(1, clip_norm / (norm + 1e-6))`, where
+/// `norm` is the root of the sum of all squares of all gradients; Pascanu et al., 2013 (arXiv 1211.5063). All of it as
+/// in PyTorch.
+///
+/// **A gradient that is not finite anywhere** skips the step: parameters, moments and `t` stay as they were. So does,
+/// where it is to be clipped, a norm that f32 cannot hold. The device decides that by itself, and
+/// [`skipped`](Self::skipped) tells it to whoever reads it.
+///
+/// **The state** belongs to the set of parameters that had gradients in the last step: to their ids, order, shapes,
+/// dtypes and devices. A step on another set starts anew, with zero moments and `t = 1`. An optimizer for each
+/// module that is trained is therefore what you want.
+///
+/// On f32, a step is one launch on a GPU, and one more for every six parameters; on the CPU it is one loop for each.
+/// Other dtypes, and GPUs that do not take our kernels, use burn's operations. Half-precision parameters are updated
+/// in f32 and rounded.
+///
+/// ```
+/// use burn::module::{Module, Param};
+/// use burn::optim::GradientsParams;
+/// use burn::tensor::{Device, Tensor};
+/// use forgeling::train::{Adam, AdamConfig};
+///
+/// #[derive(Module, Debug)]
+/// struct Line { slope: Param<Tensor<1>> }
+///
+/// let device = Device::flex().autodiff();
+/// let mut line = Line { slope: Param::from_tensor(Tensor::ones([1], &device)) };
+/// let mut adam = Adam::new(AdamConfig::default())?;
+/// let loss = line.slope.val().square().sum();
+/// let gradients = GradientsParams::from_grads(loss.backward(), &line);
+/// line = adam.step(0.1, line, gradients);
+/// let slope: f32 = line.slope.val().into_scalar();
+/// assert!((slope - 0.9).abs() < 1e-6);
+/// # Ok::<(), forgeling::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Adam {
+    config: AdamConfig,
+    loss_scale: f64,
+    state: Option<(Vec<Key>, AdamState)>,
+}
+
+/// What the state of one parameter belongs to.
+#[derive(Debug, Clone, PartialEq)]
+struct Key {
+    id: ParamId,
+    shape: Vec<usize>,
+    dtypes: [DType; 2],
+    device: Device,
+}
+
+impl Adam {
+    /// An optimizer before its first step.
+    ///
+    /// # Errors
+    /// As [`AdamConfig::validate`].
+    pub fn new(config: AdamConfig) -> Result<Self> {
+        config.validate()?;
+        Ok(Self {
+            config,
+            loss_scale: 1.0,
+            state: None,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &AdamConfig {
+        &self.config
+    }
+
+    /// Divides the gradients of the steps that follow by `scale`, which is what their loss was multiplied with to
+    /// keep small gradients from vanishing in half precision. Default 1. Micikevicius et al., *Mixed Precision
+    /// Training*, 2018 (arXiv 1710.03740).
+    ///
+    /// # Errors
+    /// When `scale` or its reciprocal is not a positive number that f32 can hold.
+    pub fn set_loss_scale(&mut self, scale: f64) -> Result<()> {
+        let holds = |value: f64| (value as f32).is_normal() && value > 0.0;
+        if !(holds(scale) && holds(1.0 / scale)) {
+            return Err(Error::invalid(OPERATION, "the loss scale is out of range")
+                .expected("a positive number")
+                .got(scale));
+        }
+        self.loss_scale = scale;
+        Ok(())
+    }
+
+    /// Moves every parameter of `module` that has a gradient, keeping ids, devices and what is tracked. Other modules
+    /// that share values with this one keep theirs.
+    ///
+    /// `rate` is the learning rate, a finite number such as [`HalvingSchedule`](super::HalvingSchedule) gives.
+    /// Gradients are in the units of the parameters. Without any, the module is returned as it is.
+    pub fn step<M: Module>(&mut self, rate: f64, module: M, gradients: GradientsParams) -> M {
+        let mut found = Found {
+            gradients,
+            keys: Vec::new(),
+            parameters: Vec::new(),
+            trained: Vec::new(),
+        };
+        module.visit(&mut found);
+        if found.keys.is_empty() {
+            return module;
+        }
+        let state = self.state.take();
+        let state = state.and_then(|(keys, state)| (keys == found.keys).then_some(state));
+        let numbers = AdamNumbers {
+            rate,
+            betas: [self.config.beta1, self.config.beta2],
+            epsilon: self.config.epsilon,
+            weight_decay: self.config.weight_decay,
+            clip_norm: self.config.clip_norm,
+            loss_scale: self.loss_scale,
+        };
+        let (updated, state) = adam(state, found.parameters, found.trained, &numbers);
+        let ids = found.keys.iter().map(|key| key.id);
+        let mut replace = Replace(ids.zip(updated).collect());
+        self.state = Some((found.keys, state));
+        module.map(&mut replace)
+    }
+
+    /// Whether the last step was skipped (0 or 1), and how many were since the state began; `[2]`, on the device of
+    /// the first parameter and not tracked, to be read with a [`Readback`](crate::Readback). `None` before the first
+    /// step.
+    pub fn skipped(&self) -> Option<Tensor<1>> {
+        self.state.as_ref().map(|(_, state)| state.skipped())
+    }
+}
+
+/// Collects the parameters that have a gradient, flattened and not tracked.
+struct Found {
+    gradients: GradientsParams,
+    keys: Vec<Key>,
+    parameters: Vec<Tensor<1>>,
+    trained: Vec<Tensor<1>>,
+}
+
+impl ModuleVisitor for Found {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        // A parameter found in two places has given its gradient away at the first.
+        let Some(gradient) = self.gradients.remove::<D>(param.id) else {
+            return;
+        };
+        let parameter = param.val().without_autodiff();
+        let device = parameter.device();
+        let mut gradient = gradient.without_autodiff();
+        if gradient.device() != device {
+            gradient = gradient.to_device(&device);
+        }
+        let shape = parameter.dims().to_vec();
+        let length: usize = shape.iter().product();
+        if length == 0 {
+            return;
+        }
+        self.keys.push(Key {
+            id: param.id,
+            shape,
+            dtypes: [parameter.dtype(), gradient.dtype()],
+            device,
+        });
+        self.parameters.push(parameter.reshape([length]));
+        self.trained.push(gradient.reshape([length]));
+    }
+}
+
+struct Replace(HashMap<ParamId, Tensor<1>>);
+
+impl ModuleMapper for Replace {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(new) = self.0.get(&param.id).cloned() else {
+            return param;
+        };
+        param.map(|old| {
+            let new = new.reshape(old.dims());
+            if !old.device().is_autodiff() {
+                return new;
+            }
+            let mut new = Tensor::from_inner(new);
+            // Two strategies do not meet in one graph.
+            if let Some(strategy) = old.gradient_checkpointing_strategy() {
+                new = new.with_gradient_checkpointing_strategy(strategy);
+            }
+            new.set_require_grad(old.is_require_grad())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_out_of_range_are_errors_that_name_them() {
+        let right = AdamConfig::default();
+        let bad = [
+            (
+                "beta1",
+                AdamConfig {
+                    beta1: 1.0,
+                    ..right
+                },
+            ),
+            (
+                "beta2",
+                AdamConfig {
+                    beta2: -0.1,
+                    ..right
+                },
+            ),
+            (
+                "beta2",
+                AdamConfig {
+                    beta2: 1.0 - 1e-9,
+                    ..right
+                },
+            ),
+            (
+                "epsilon",
+                AdamConfig {
+                    epsilon: 0.0,
+                    ..right
+                },
+            ),
+            (
+                "epsilon",
+                AdamConfig {
+                    epsilon: f64::NAN,
+                    ..right
+                },
+            ),
+            (
+                "weight_decay",
+                AdamConfig {
+                    weight_decay: -1.0,
+                    ..right
+                },
+            ),
+            (
+                "clip_norm",
+                AdamConfig {
+                    clip_norm: Some(0.0),
+                    ..right
+                },
+            ),
+            (
+                "clip_norm",
+                AdamConfig {
+                    clip_norm: Some(f64::INFINITY),
+                    ..right
+                },
+            ),
+        ];
+        for (name, config) in bad {
+            let error = Adam::new(config).unwrap_err();
+            assert!(
+                error.is_bad_input() && error.to_string().contains(name),
+                "{error}"
+            );
+        }
+        let mut adam = Adam::new(right).unwrap();
+        for scale in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-60, 1e60] {
+            assert!(
+                adam.set_loss_scale(scale).unwrap_err().is_bad_input(),
+                "{scale}"
+            );
+        }
+        assert!(adam.set_loss_scale(65536.0).is_ok() && adam.skipped().is_none());
+    }
+}

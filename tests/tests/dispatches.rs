@@ -1,0 +1,36 @@
+//! How much a GPU is asked to do for one training step.
+
+use forgeling::data::{Glyphs, Split};
+use forgeling::device::LaunchCounter;
+use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
+use forgeling::nn::Conv4Config;
+use forgeling_tests::devices;
+
+/// Launches of a whole Conv4 ProtoNet step with Adam.
+const MOST: usize = 40;
+
+#[test]
+fn a_training_step_takes_few_launches() {
+    let glyphs = Glyphs::new(0, Split::Train, 50).unwrap();
+    let config = Conv4Config {
+        filters: 12,
+        ..Default::default()
+    };
+    for device in devices().into_iter().filter(|device| !device.is_cpu()) {
+        let mut model = ProtoNet::new(&config, &device).unwrap();
+        let mut trainer = EpisodeTrainer::new(FitConfig::default()).unwrap();
+        let mut step = || {
+            let counter = LaunchCounter::new();
+            pollster::block_on(trainer.step(&mut model, &glyphs)).unwrap();
+            (counter.total(), counter.by_kernel())
+        };
+        // The first step also brings the parameters into order.
+        step();
+        let (total, kernels) = step();
+        assert!(
+            total <= MOST,
+            "{total} on {}: {kernels:#?}",
+            device.info().name
+        );
+    }
+}
