@@ -92,7 +92,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
                 "--filters",
                 "64",
             ])
-            .args(["--halve-every", "500"])
+            .args(["--halve-every", "2000"])
             .args(["--minutes", &options.minutes.to_string(), "--out"])
             .arg(&model)
     })?;
