@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device as Tensors, Tensor, TensorData};
+use forgeling::Readback;
 use forgeling::train::weights::collect;
 use forgeling::train::{Adam, AdamConfig};
 
@@ -80,8 +81,8 @@ impl Bag {
 ///
 /// # Panics
 /// When the device fails.
-pub fn values<M: Module>(module: &M) -> Vec<Vec<f32>> {
-    let named = pollster::block_on(collect(module)).unwrap();
+pub async fn values<M: Module>(module: &M) -> Vec<Vec<f32>> {
+    let named = collect(module).await.unwrap();
     named.into_iter().map(|tensor| tensor.values).collect()
 }
 
@@ -100,11 +101,35 @@ pub fn assert_same(what: &str, got: &[Vec<f32>], expected: &[Vec<f32>], toleranc
 ///
 /// # Panics
 /// When anything fails.
-pub fn five_steps(config: AdamConfig, device: &Tensors) -> Vec<Vec<f32>> {
+pub async fn five_steps(config: AdamConfig, device: &Tensors) -> Vec<Vec<f32>> {
     let (mut bag, mut adam) = (Bag::new(&SIZES, device), Adam::new(config).unwrap());
     for step in 1..=5 {
         let gradients = bag.gradients(100.0 * f64::from(step), 1.0 / f64::from(step));
         bag = adam.step(0.01, bag, gradients);
     }
-    values(&bag)
+    values(&bag).await
+}
+
+/// A step on a gradient that holds `value`, which is not finite, between two good ones: what came of it, and what of
+/// the good ones alone.
+///
+/// # Panics
+/// When the step is not skipped, or does not say so.
+pub async fn spoiled_step(value: f32, device: &Tensors) -> [Vec<Vec<f32>>; 2] {
+    let new = || Adam::new(AdamConfig::default()).unwrap();
+    let (mut bag, mut adam) = (Bag::new(&SIZES, device), new());
+    let (mut expected, mut good) = (bag.clone(), new());
+    for phase in [1.0, 2.0] {
+        let gradients = bag.gradients(phase, 1.0);
+        bag = adam.step(0.01, bag, gradients);
+        let gradients = expected.gradients(phase, 1.0);
+        expected = good.step(0.01, expected, gradients);
+        let mut gradients = bag.gradients(phase, 1.0);
+        bag.spoil(&mut gradients, value);
+        bag = adam.step(0.01, bag, gradients);
+        let trip = Readback::new().with(adam.skipped().unwrap());
+        let [flags] = trip.run().await.unwrap();
+        assert_eq!(flags, [1.0, phase as f32], "{value}");
+    }
+    [values(&bag).await, values(&expected).await]
 }

@@ -19,9 +19,9 @@ fn the_composite_gives_the_same() {
         ..Default::default()
     };
     for device in devices() {
-        let own = five_steps(config, &device.autodiff());
+        let own = pollster::block_on(five_steps(config, &device.autodiff()));
         set_bodies(Bodies::Composite);
-        let composite = five_steps(config, &device.autodiff());
+        let composite = pollster::block_on(five_steps(config, &device.autodiff()));
         set_bodies(Bodies::Own);
         assert_same("composite", &own, &composite, TOLERANCE);
     }

@@ -2,6 +2,8 @@
 #![cfg(target_arch = "wasm32")]
 #![recursion_limit = "256"]
 
+#[path = "../../../tests/src/bag.rs"]
+mod bag;
 #[path = "../../../tests/src/ops_parity.rs"]
 mod ops_parity;
 #[path = "../../../tests/src/parity.rs"]
@@ -13,6 +15,7 @@ use burn::tensor::Device as Tensors;
 use forgeling::data::{Glyphs, Split};
 use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
 use forgeling::nn::Conv4Config;
+use forgeling::train::AdamConfig;
 use forgeling::{Device, DeviceChoice};
 use js_sys::Reflect;
 use ops_parity::{BLOCK_SIZES, Body, EPISODE_SIZES, assert_same, block, episode_loss, logits};
@@ -173,4 +176,23 @@ async fn errors_reach_javascript_with_their_code() {
         .err()
         .unwrap();
     assert_eq!(text(&garbage, "code").as_deref(), Some("bad_data"));
+}
+
+#[wasm_bindgen_test]
+async fn the_optimizer_gives_the_same_and_skips_what_is_not_finite() {
+    let config = AdamConfig {
+        weight_decay: 0.1,
+        clip_norm: Some(2.0),
+        ..Default::default()
+    };
+    let expected = bag::five_steps(config, &cpu().await.autodiff()).await;
+    for device in [cpu().await, webgpu().await] {
+        let device = device.autodiff();
+        let got = bag::five_steps(config, &device).await;
+        bag::assert_same("steps", &got, &expected, bag::TOLERANCE);
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let [got, expected] = bag::spoiled_step(value, &device).await;
+            assert_eq!(got, expected, "{value}");
+        }
+    }
 }
