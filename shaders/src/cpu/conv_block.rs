@@ -79,13 +79,13 @@ impl BlockShape {
 /// When a slice is shorter than `shape` says, as all functions here.
 pub fn conv_block_pack(weight: &[f32], packed: &mut [f32], shape: BlockShape) {
     let (inputs, padded) = (shape.inputs, shape.padded());
-    for index in 0..9 * inputs * padded {
+    for (index, packed) in packed[..9 * inputs * padded].iter_mut().enumerate() {
         let (channel, input, tap) = (
             index % padded,
             index / padded % inputs,
             index / padded / inputs,
         );
-        packed[index] = if channel < shape.channels {
+        *packed = if channel < shape.channels {
             weight[(channel * inputs + input) * 9 + tap]
         } else {
             0.0

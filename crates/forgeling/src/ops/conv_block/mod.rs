@@ -229,6 +229,7 @@ pub(crate) trait ConvBlockOps: Backend {
     ) -> BlockGradients<Self>;
 
     /// With running statistics. This body serves where gradients are wanted as well.
+    #[allow(clippy::too_many_arguments)]
     #[fusion(default)]
     fn conv_block_running(
         x: FloatTensor<Self>,

@@ -4,6 +4,11 @@
 //! when it runs (AVX-512, AVX2, SSE4, NEON), and simd128 in WebAssembly. Sums are taken in an order that
 //! does not depend on the number of threads, so that results are the same bit for bit from run to run.
 
+#![allow(
+    clippy::extra_unused_type_parameters,
+    reason = "`with_simd` compiles a plain loop anew for each instruction set, which the parameter names"
+)]
+
 mod block_shape;
 mod bordered;
 pub(super) mod conv_block;
