@@ -22,6 +22,10 @@ pub struct Kernel {
     pub workgroup_size: u32,
 }
 
+/// Numbers from the beginning of one part of a buffer to that of the next are a multiple of this, so that a part may be
+/// bound by itself: bindings begin at multiples of 256 bytes. `row_of` in `wgsl/shared/channels.wgsl`.
+pub const PART: usize = 64;
+
 /// WebGPU's limit on workgroups along one dimension.
 const MAX_WORKGROUPS: u32 = 65_535;
 

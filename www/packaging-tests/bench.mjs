@@ -92,7 +92,7 @@ async function measure(browser, origin, pool, { model, label }) {
       // The first steps compile kernels; the last one tells how long a step takes.
       const first = await page.evaluate(turn, 1);
       const { milliseconds } = await page.evaluate(turn, 1);
-      const entry = { ...implementation, ...description, page, times: [], first: first.loss };
+      const entry = { ...implementation, ...description, page, times: [], firstMs: first.milliseconds, first: first.loss };
       entries.push({ ...entry, pace: pace(milliseconds, rounds) });
       console.log(`${implementation.label}: ready, ${Math.round(milliseconds)} ms`);
     } catch (error) {

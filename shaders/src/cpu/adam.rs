@@ -1,10 +1,9 @@
 //! Twins of `adam_gather.wgsl` and `adam.wgsl`.
 
+use crate::PART;
+
 /// Tensors that one launch of the gather kernel takes.
 pub const GATHERED: usize = 6;
-
-/// Parts of a packed buffer begin at multiples of this.
-const PART: usize = 64;
 
 /// The numbers of the gather shader's last binding; `slot` and destinations count in groups of four.
 #[derive(Debug, Clone, Copy, PartialEq)]

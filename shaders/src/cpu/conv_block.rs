@@ -3,6 +3,8 @@
 //! Activations are channels-last. `quads` is the number of channels divided by 4, rounded up; buffers `[.., C4]` have
 //! `4 quads` channels, of which the last ones may be padding. Rows of statistics lie [`row_of`] apart.
 
+use crate::PART;
+
 /// Sizes of a block, as the first numbers of the shaders' last binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockShape {
@@ -21,9 +23,9 @@ pub struct BlockShape {
 /// Added to variances.
 const EPSILON: f32 = 1e-5;
 
-/// From one row of the statistics to the next: so many numbers that a row may be bound by itself.
+/// From one row of the statistics to the next.
 pub const fn row_of(channels: usize) -> usize {
-    channels.next_multiple_of(64)
+    channels.next_multiple_of(PART)
 }
 
 impl BlockShape {

@@ -1,5 +1,7 @@
 //! Losses and statistics.
 
+use crate::PART;
+
 /// `loss = -1/rows sum_r log softmax(logits[r])[label r]` and its gradient `(softmax(logits[r]) - onehot) / rows`;
 /// `shape` is `[rows, classes, labels..]`.
 ///
@@ -27,11 +29,8 @@ pub fn softmax_cross_entropy(logits: &[f32], loss: &mut [f32], grad: &mut [f32],
     loss[0] = total * share;
 }
 
-/// Numbers from one row of statistics to the next: so many that a row may be bound by itself.
-const ROW: usize = 64;
-
 /// Running statistics after a batch: `running[0] = (1 - m) old_mean + m (mean + bias)` and
-/// `running[1] = (1 - m) old_variance + m correction variance`, in rows of a multiple of 64. `shape` is the number of
+/// `running[1] = (1 - m) old_variance + m correction variance`, in rows of a multiple of [`PART`]. `shape` is the number of
 /// channels and the bits of `m` and `correction`.
 ///
 /// # Panics
@@ -48,7 +47,7 @@ pub fn running_statistics(
     let channels = shape[0];
     let [momentum, correction] = [shape[1], shape[2]].map(|bits| f32::from_bits(bits as u32));
     let keep = 1.0 - momentum;
-    let row = channels.next_multiple_of(ROW);
+    let row = channels.next_multiple_of(PART);
     for channel in 0..channels {
         running[channel] = keep * old_mean[channel] + momentum * (mean[channel] + bias[channel]);
         running[row + channel] =

@@ -8,6 +8,7 @@ use burn::tensor::{DType, Device, Shape};
 use cubecl::prelude::{CubeCount, KernelId};
 use cubecl::server::KernelArguments;
 use forgeling_shaders::Kernel;
+pub(super) use forgeling_shaders::PART;
 
 use super::bodies::{Bodies, bodies};
 
@@ -120,9 +121,6 @@ impl Launch<1> {
         .run()
     }
 }
-
-/// Numbers between the beginnings of two parts of one buffer: as far apart as bindings have to be.
-pub(super) const PART: usize = 64;
 
 /// `length` numbers of a contiguous f32 tensor from `start` on, a multiple of [`PART`], without a copy.
 pub(super) fn part(tensor: &CubeTensor, start: usize, length: usize) -> CubeTensor {

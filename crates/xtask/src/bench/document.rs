@@ -87,6 +87,7 @@ mod tests {
             max_ms: 3.0,
             rounds: 9,
             steps: None,
+            first_ms: None,
             launches: None,
             ratio: None,
             episodes_per_second: None,

@@ -16,6 +16,8 @@ pub struct Measurement {
     pub rounds: u64,
     /// Steps of a round.
     pub steps: Option<u64>,
+    /// Milliseconds of the very first step, which compiles kernels.
+    pub first_ms: Option<f64>,
     /// Kernels launched on a GPU in one step.
     pub launches: Option<u64>,
     /// A peer's median over ours; above 1 is faster.
@@ -46,6 +48,7 @@ impl Measurement {
                 .as_u64()
                 .ok_or_else(|| missing("rounds", line))?,
             steps: value["steps"].as_u64(),
+            first_ms: value["first_ms"].as_f64(),
             launches: value["launches"].as_u64(),
             ratio: value["ratio"].as_f64(),
             episodes_per_second: value["episodes_per_second"].as_f64(),
@@ -94,6 +97,8 @@ pub fn table(measurements: &[Measurement]) -> String {
     }));
     let steps = measurements.iter().map(|m| m.steps.map(|s| s.to_string()));
     optional(&mut rows, "steps", steps);
+    let firsts = measurements.iter().map(|m| m.first_ms.map(milliseconds));
+    optional(&mut rows, "first step", firsts);
     let launches = measurements
         .iter()
         .map(|m| m.launches.map(|l| l.to_string()));

@@ -130,8 +130,7 @@ fn pool_planes(convolved: &[f32], terms: &[[f32; 2]], shape: BlockShape, output:
     }
 }
 
-/// With statistics given; nothing is kept for a backward pass. `shift` holds what is subtracted and added
-/// after the convolution: `y = scale * convolved + shift`.
+/// With statistics given, as each channel's scale and shift in `terms`; nothing is kept for a backward pass.
 pub fn forward_with(x: &[f32], weight: &[f32], terms: &[[f32; 2]], shape: BlockShape) -> Vec<f32> {
     let packed = pack(weight, shape);
     let [height, width] = shape.pooled();
