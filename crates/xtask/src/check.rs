@@ -18,6 +18,11 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         .args(["clippy", "--release", "--workspace", "--all-targets"])
         .args(["--", "-D", "warnings"])
         .run()?;
+    // No command builds with these features, so that without this nobody would notice if they no longer compiled.
+    cargo()
+        .args(["clippy", "--release", "--package", "forgeling"])
+        .args(["--features", "fusion,autotune", "--", "-D", "warnings"])
+        .run()?;
     let rust = wasm_std::ensure(workspace)?;
     rust.apply(cargo())
         .args(["clippy", "--release", "--package", "forgeling-wasm"])
