@@ -41,12 +41,12 @@ const KERNELS: &[Declared] = &[
     kernel("conv_block_forward", &["place", "moments", "row"], 64),
     kernel(
         "conv_block_normalize",
-        &["place", "moments", "window", "channels"],
+        &["place", "moments", "window", "channels", "pool"],
         64,
     ),
     kernel(
         "conv_block_normalize_running",
-        &["index", "window", "channels"],
+        &["index", "window", "channels", "pool"],
         64,
     ),
     kernel("conv_block_backward_reduce", &["window", "channels"], 128),
