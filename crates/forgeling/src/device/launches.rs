@@ -1,9 +1,11 @@
 //! Counting what is launched on GPUs.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use cubecl::logging::{LaunchObservation, LaunchObserver};
+
+use super::lock;
 
 /// Counts the kernels launched on every GPU of this process while it lives, ours and burn's alike.
 ///
@@ -19,8 +21,7 @@ struct Counts(Mutex<BTreeMap<&'static str, usize>>);
 
 impl LaunchObserver for Counts {
     fn launched(&self, kernel: &'static str) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry(kernel).or_default() += 1;
+        *lock(&self.0).entry(kernel).or_default() += 1;
     }
 }
 
@@ -42,10 +43,6 @@ impl LaunchCounter {
 
     /// Launches so far by the type that made the kernel. Kernels written as text, ours among them, share one type.
     pub fn by_kernel(&self) -> BTreeMap<&'static str, usize> {
-        self.counts
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.counts.0).clone()
     }
 }
