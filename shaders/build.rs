@@ -15,14 +15,40 @@ const MAX_INVOCATIONS: u32 = 256;
 const MAX_STORAGE_BUFFERS: usize = 8;
 const MAX_WORKGROUP_BYTES: u32 = 16_384;
 
-/// One kernel: a file in `wgsl/`, the shared pieces it needs, and its workgroup size.
+/// What a variant calls `stored`, the type of the activations; sums and parameters are f32 in all variants.
+#[derive(Clone, Copy)]
+enum Storage {
+    F32,
+    F16,
+}
+
+impl Storage {
+    /// What `Kernel::source` puts before the text.
+    const fn prelude(self) -> &'static str {
+        match self {
+            Self::F32 => include_str!("wgsl/shared/stored_f32.wgsl"),
+            Self::F16 => include_str!("wgsl/shared/stored_f16.wgsl"),
+        }
+    }
+
+    fn capabilities(self) -> Capabilities {
+        match self {
+            Self::F32 => Capabilities::empty(),
+            Self::F16 => Capabilities::SHADER_FLOAT16,
+        }
+    }
+}
+
+/// One kernel: a file in `wgsl/`, the shared pieces it needs, its workgroup size and its variants.
 struct Declared {
     name: &'static str,
     shared: &'static [&'static str],
     workgroup_size: u32,
+    variants: &'static [Storage],
 }
 
-const fn kernel(
+/// A kernel of one variant, which knows f32 only.
+const fn single(
     name: &'static str,
     shared: &'static [&'static str],
     workgroup_size: u32,
@@ -31,12 +57,25 @@ const fn kernel(
         name,
         shared,
         workgroup_size,
+        variants: &[Storage::F32],
+    }
+}
+
+/// A kernel that reads or writes `stored` values, in f32 and in f16.
+const fn kernel(
+    name: &'static str,
+    shared: &'static [&'static str],
+    workgroup_size: u32,
+) -> Declared {
+    Declared {
+        variants: &[Storage::F32, Storage::F16],
+        ..single(name, shared, workgroup_size)
     }
 }
 
 const KERNELS: &[Declared] = &[
-    kernel("adam_gather", &["finite"], 64),
-    kernel("adam", &["finite"], 64),
+    single("adam_gather", &["finite"], 64),
+    single("adam", &["finite"], 64),
     kernel("conv_block_pack", &["index", "channels"], 64),
     kernel("conv_block_forward", &["place", "moments", "row"], 64),
     kernel(
@@ -61,8 +100,8 @@ const KERNELS: &[Declared] = &[
     kernel("episode_prototypes", &["index"], 64),
     kernel("episode_logits", &["index"], 64),
     kernel("episode_logits_grad", &["index"], 64),
-    kernel("softmax_cross_entropy", &[], 256),
-    kernel("running_statistics", &["index", "channels"], 64),
+    single("softmax_cross_entropy", &[], 256),
+    single("running_statistics", &["index", "channels"], 64),
     kernel("prototype_logits", &["index"], 64),
     kernel("prototype_logits_grad_query", &["index"], 64),
     kernel("prototype_logits_grad_prototypes", &["index"], 64),
@@ -73,8 +112,12 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let mut generated = String::new();
     for kernel in KERNELS {
-        let source = compose(kernel);
-        emit(&mut generated, kernel, &source, &validate(kernel, &source));
+        let text = compose(kernel);
+        let mut bindings = Vec::new();
+        for &storage in kernel.variants {
+            bindings = validate(kernel, storage, &format!("{}{text}", storage.prelude()));
+        }
+        emit(&mut generated, kernel, &text, &bindings);
     }
     let names: Vec<_> = KERNELS
         .iter()
@@ -103,11 +146,11 @@ fn compose(kernel: &Declared) -> String {
 }
 
 /// The names of the bindings in order, after naga has accepted the module.
-fn validate(kernel: &Declared, source: &str) -> Vec<String> {
+fn validate(kernel: &Declared, storage: Storage, source: &str) -> Vec<String> {
     let name = kernel.name;
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
-    Validator::new(ValidationFlags::all(), Capabilities::empty())
+    Validator::new(ValidationFlags::all(), storage.capabilities())
         .validate(&module)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
 
@@ -169,14 +212,15 @@ fn validate(kernel: &Declared, source: &str) -> Vec<String> {
     bindings.into_iter().map(|binding| binding.1).collect()
 }
 
-fn emit(generated: &mut String, kernel: &Declared, source: &str, bindings: &[String]) {
+fn emit(generated: &mut String, kernel: &Declared, text: &str, bindings: &[String]) {
     let _ = writeln!(
         generated,
         "/// `wgsl/{name}.wgsl`, workgroups of {size}.\n\
-         pub static {constant}: Kernel = Kernel {{\n    name: {name:?},\n    source: {source:?},\n    \
-         bindings: &{bindings:?},\n    workgroup_size: {size},\n}};",
+         pub static {constant}: Kernel = Kernel {{\n    name: {name:?},\n    text: {text:?},\n    \
+         bindings: &{bindings:?},\n    workgroup_size: {size},\n    half: {half},\n}};",
         name = kernel.name,
         constant = kernel.name.to_uppercase(),
         size = kernel.workgroup_size,
+        half = kernel.variants.len() > 1,
     );
 }

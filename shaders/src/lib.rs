@@ -9,13 +9,23 @@
 
 pub mod cpu;
 
+/// How activations are stored. Sums and parameters are f32 whatever it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Storage {
+    /// 4 bytes each.
+    F32,
+    /// 2 bytes each, on devices with WebGPU's `shader-f16`.
+    F16,
+}
+
 /// A validated compute kernel with its metadata.
 #[derive(Debug)]
 pub struct Kernel {
     /// The file's name without its ending.
     pub name: &'static str,
-    /// The composed WGSL text; its entry point is `main`.
-    pub source: &'static str,
+    text: &'static str,
+    /// Whether there is a variant for [`Storage::F16`].
+    pub half: bool,
     /// The names of the storage buffers in the order of their bindings; the last is `shape`.
     pub bindings: &'static [&'static str],
     /// Invocations in one workgroup, all along x.
@@ -30,6 +40,16 @@ pub const PART: usize = 64;
 const MAX_WORKGROUPS: u32 = 65_535;
 
 impl Kernel {
+    /// The composed WGSL text of a variant; its entry point is `main`. `None` when there is no such variant.
+    pub fn source(&self, storage: Storage) -> Option<String> {
+        let prelude = match storage {
+            Storage::F32 => include_str!("../wgsl/shared/stored_f32.wgsl"),
+            Storage::F16 if self.half => include_str!("../wgsl/shared/stored_f16.wgsl"),
+            Storage::F16 => return None,
+        };
+        Some(format!("{prelude}{}", self.text))
+    }
+
     /// The grid of workgroups `(x, y, 1)` that gives at least `invocations` invocations.
     ///
     /// Kernels spread over x and y find their place with `flat_index` of `wgsl/shared/index.wgsl`.

@@ -3,13 +3,13 @@
 // the windows have dz = 0. One invocation per row of windows, the left out included, and 4 channels.
 // shape = [images, height, width, inputs, channels, ...].
 
-@group(0) @binding(0) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read_write> y: array<vec4<stored>>;
 @group(0) @binding(1) var<storage, read_write> stats: array<f32>;
 @group(0) @binding(2) var<storage, read_write> gamma: array<f32>;
 @group(0) @binding(3) var<storage, read_write> beta: array<f32>;
-@group(0) @binding(4) var<storage, read_write> dout: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dout: array<stored>;
 @group(0) @binding(5) var<storage, read_write> sums: array<f32>;
-@group(0) @binding(6) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> dy: array<vec4<stored>>;
 @group(0) @binding(7) var<storage, read_write> shape: array<u32>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -57,10 +57,10 @@ fn main(
         let i1 = i0 + select(0u, quads, has_right);
         let i2 = i0 + select(0u, width * quads, has_lower);
         let i3 = i2 + select(0u, quads, has_right);
-        let x0 = (y[i0] - mean) * inverse;
-        let x1 = (y[i1] - mean) * inverse;
-        let x2 = (y[i2] - mean) * inverse;
-        let x3 = (y[i3] - mean) * inverse;
+        let x0 = (vec4<f32>(y[i0]) - mean) * inverse;
+        let x1 = (vec4<f32>(y[i1]) - mean) * inverse;
+        let x2 = (vec4<f32>(y[i2]) - mean) * inverse;
+        let x3 = (vec4<f32>(y[i3]) - mean) * inverse;
         let z0 = scale * x0 + shift;
         let z1 = scale * x1 + shift;
         let z2 = scale * x2 + shift;
@@ -75,22 +75,22 @@ fn main(
         var dz = zero;
         if has_right && has_lower {
             let g = c + vec4<u32>(((image * out_height + row) * out_width + column) * channels);
-            let gradient = vec4<f32>(dout[g.x], dout[g.y], dout[g.z], dout[g.w]);
+            let gradient = vec4<f32>(vec4<stored>(dout[g.x], dout[g.y], dout[g.z], dout[g.w]));
             dz = select(gradient, zero, best <= zero);
         }
         let dz0 = select(dz, zero, is1 | is2 | is3);
         let dz1 = select(select(zero, dz, is1), zero, is2 | is3);
         let dz2 = select(select(zero, dz, is2), zero, is3);
         let dz3 = select(zero, dz, is3);
-        dy[i0] = select(zero, factor * (dz0 - dbeta - x0 * dgamma), exists);
+        dy[i0] = vec4<stored>(select(zero, factor * (dz0 - dbeta - x0 * dgamma), exists));
         if has_right {
-            dy[i1] = select(zero, factor * (dz1 - dbeta - x1 * dgamma), exists);
+            dy[i1] = vec4<stored>(select(zero, factor * (dz1 - dbeta - x1 * dgamma), exists));
         }
         if has_lower {
-            dy[i2] = select(zero, factor * (dz2 - dbeta - x2 * dgamma), exists);
+            dy[i2] = vec4<stored>(select(zero, factor * (dz2 - dbeta - x2 * dgamma), exists));
         }
         if has_right && has_lower {
-            dy[i3] = select(zero, factor * (dz3 - dbeta - x3 * dgamma), exists);
+            dy[i3] = vec4<stored>(select(zero, factor * (dz3 - dbeta - x3 * dgamma), exists));
         }
     }
 }

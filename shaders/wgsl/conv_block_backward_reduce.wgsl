@@ -3,11 +3,11 @@
 // window if that is above 0, else 0. One workgroup per 4 channels, whose invocations take rows of windows in turn.
 // shape = [images, height, width, inputs, channels, ...].
 
-@group(0) @binding(0) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read_write> y: array<vec4<stored>>;
 @group(0) @binding(1) var<storage, read_write> stats: array<f32>;
 @group(0) @binding(2) var<storage, read_write> gamma: array<f32>;
 @group(0) @binding(3) var<storage, read_write> beta: array<f32>;
-@group(0) @binding(4) var<storage, read_write> dout: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dout: array<stored>;
 @group(0) @binding(5) var<storage, read_write> sums: array<f32>;
 @group(0) @binding(6) var<storage, read_write> shape: array<u32>;
 
@@ -43,23 +43,23 @@ fn main(
         for (var column = 0u; column < out_width; column++) {
             let upper = (start + 2u * column) * quads + quad;
             let lower = upper + width * quads;
-            var best = (y[upper] - mean) * inverse;
+            var best = (vec4<f32>(y[upper]) - mean) * inverse;
             var z = scale * best + shift;
-            let x1 = (y[upper + quads] - mean) * inverse;
+            let x1 = (vec4<f32>(y[upper + quads]) - mean) * inverse;
             let z1 = scale * x1 + shift;
             best = select(best, x1, larger(z1, z));
             z = select(z, z1, larger(z1, z));
-            let x2 = (y[lower] - mean) * inverse;
+            let x2 = (vec4<f32>(y[lower]) - mean) * inverse;
             let z2 = scale * x2 + shift;
             best = select(best, x2, larger(z2, z));
             z = select(z, z2, larger(z2, z));
-            let x3 = (y[lower + quads] - mean) * inverse;
+            let x3 = (vec4<f32>(y[lower + quads]) - mean) * inverse;
             let z3 = scale * x3 + shift;
             best = select(best, x3, larger(z3, z));
             z = select(z, z3, larger(z3, z));
 
             let g = c + vec4<u32>((row * out_width + column) * channels);
-            let gradient = vec4<f32>(dout[g.x], dout[g.y], dout[g.z], dout[g.w]);
+            let gradient = vec4<f32>(vec4<stored>(dout[g.x], dout[g.y], dout[g.z], dout[g.w]));
             let dz = select(gradient, vec4<f32>(), z <= vec4<f32>());
             dgamma += dz * best;
             dbeta += dz;

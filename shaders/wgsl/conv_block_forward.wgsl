@@ -3,9 +3,9 @@
 // For any number of inputs. One invocation per 2x7 pixels and 4 channels at a time.
 // shape = [images, height, width, inputs, channels, slots, ...].
 
-@group(0) @binding(0) var<storage, read_write> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> packed: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read_write> x: array<stored>;
+@group(0) @binding(1) var<storage, read_write> packed: array<vec4<stored>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<stored>>;
 @group(0) @binding(3) var<storage, read_write> partials: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> shape: array<u32>;
 
@@ -26,7 +26,7 @@ struct Inputs {
 
 // Zero outside the image; u32 wraps, so that a column left of it is outside too.
 fn load(start: u32, stride: u32, column: u32, width: u32, row_inside: bool) -> f32 {
-    let value = x[start + min(column, width - 1u) * stride];
+    let value = f32(x[start + min(column, width - 1u) * stride]);
     return select(0.0, value, row_inside & (column < width));
 }
 
@@ -57,24 +57,24 @@ fn add_taps(sum: Row, x: Inputs, w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>) ->
 }
 
 fn store_row(row: Row, start: u32, stride: u32, columns: u32) {
-    y[start] = row.p0;
+    y[start] = vec4<stored>(row.p0);
     if columns > 1u {
-        y[start + 1u * stride] = row.p1;
+        y[start + 1u * stride] = vec4<stored>(row.p1);
     }
     if columns > 2u {
-        y[start + 2u * stride] = row.p2;
+        y[start + 2u * stride] = vec4<stored>(row.p2);
     }
     if columns > 3u {
-        y[start + 3u * stride] = row.p3;
+        y[start + 3u * stride] = vec4<stored>(row.p3);
     }
     if columns > 4u {
-        y[start + 4u * stride] = row.p4;
+        y[start + 4u * stride] = vec4<stored>(row.p4);
     }
     if columns > 5u {
-        y[start + 5u * stride] = row.p5;
+        y[start + 5u * stride] = vec4<stored>(row.p5);
     }
     if columns > 6u {
-        y[start + 6u * stride] = row.p6;
+        y[start + 6u * stride] = vec4<stored>(row.p6);
     }
 }
 
@@ -132,15 +132,15 @@ fn main(
         let starts = (vec4<u32>(image_row) + rows) * (width * inputs);
         for (var i = 0u; i < inputs; i++) {
             let w = i * quads + at.quad;
-            let w0 = packed[w];
-            let w1 = packed[w + tap];
-            let w2 = packed[w + 2u * tap];
-            let w3 = packed[w + 3u * tap];
-            let w4 = packed[w + 4u * tap];
-            let w5 = packed[w + 5u * tap];
-            let w6 = packed[w + 6u * tap];
-            let w7 = packed[w + 7u * tap];
-            let w8 = packed[w + 8u * tap];
+            let w0 = vec4<f32>(packed[w]);
+            let w1 = vec4<f32>(packed[w + tap]);
+            let w2 = vec4<f32>(packed[w + 2u * tap]);
+            let w3 = vec4<f32>(packed[w + 3u * tap]);
+            let w4 = vec4<f32>(packed[w + 4u * tap]);
+            let w5 = vec4<f32>(packed[w + 5u * tap]);
+            let w6 = vec4<f32>(packed[w + 6u * tap]);
+            let w7 = vec4<f32>(packed[w + 7u * tap]);
+            let w8 = vec4<f32>(packed[w + 8u * tap]);
             let a = load_row(starts.x + i, inputs, column, width, row > 0u);
             top = add_taps(top, a, w0, w1, w2);
             let b = load_row(starts.y + i, inputs, column, width, true);

@@ -1,9 +1,9 @@
 // dx[n, h, w, i] = sum_{k, l, o} dy[n, h + k - 1, w + l - 1, o] packed[8 - 3 k - l, i, o], zero outside the image
 // One invocation per 2x7 pixels and 4 inputs. shape = [images, height, width, inputs, channels, ...].
 
-@group(0) @binding(0) var<storage, read_write> dy: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> packed: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(0) var<storage, read_write> dy: array<vec4<stored>>;
+@group(0) @binding(1) var<storage, read_write> packed: array<vec4<stored>>;
+@group(0) @binding(2) var<storage, read_write> dx: array<stored>;
 @group(0) @binding(3) var<storage, read_write> shape: array<u32>;
 
 // The pixels from one left of a tile's row to one right of it.
@@ -21,7 +21,7 @@ struct Gradients {
 
 // Zero outside the image; u32 wraps, so that a column left of it is outside too.
 fn load(start: u32, stride: u32, column: u32, width: u32, row_inside: bool) -> vec4<f32> {
-    let value = dy[start + min(column, width - 1u) * stride];
+    let value = vec4<f32>(dy[start + min(column, width - 1u) * stride]);
     return select(vec4<f32>(), value, row_inside & (column < width));
 }
 
@@ -43,10 +43,10 @@ fn load_row(start: u32, stride: u32, column: u32, width: u32, inside: bool) -> G
 // the last repeat it; what comes of them is not stored.
 fn load_weights(start: u32, inputs: vec4<u32>) -> mat4x4<f32> {
     return mat4x4<f32>(
-        packed[start + inputs.x],
-        packed[start + inputs.y],
-        packed[start + inputs.z],
-        packed[start + inputs.w],
+        vec4<f32>(packed[start + inputs.x]),
+        vec4<f32>(packed[start + inputs.y]),
+        vec4<f32>(packed[start + inputs.z]),
+        vec4<f32>(packed[start + inputs.w]),
     );
 }
 
@@ -63,15 +63,15 @@ fn add_taps(sum: Row, d: Gradients, w0: mat4x4<f32>, w1: mat4x4<f32>, w2: mat4x4
 }
 
 fn store(value: vec4<f32>, start: u32, count: u32) {
-    dx[start] = value.x;
+    dx[start] = stored(value.x);
     if count > 1u {
-        dx[start + 1u] = value.y;
+        dx[start + 1u] = stored(value.y);
     }
     if count > 2u {
-        dx[start + 2u] = value.z;
+        dx[start + 2u] = stored(value.z);
     }
     if count > 3u {
-        dx[start + 3u] = value.w;
+        dx[start + 3u] = stored(value.w);
     }
 }
 

@@ -3,8 +3,8 @@
 // rows of pixels are dealt; a workgroup covers `block` quads of channels and all pixels.
 // shape = [images, height, width, inputs, channels, slots, block].
 
-@group(0) @binding(0) var<storage, read_write> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read_write> x: array<stored>;
+@group(0) @binding(1) var<storage, read_write> dy: array<vec4<stored>>;
 @group(0) @binding(2) var<storage, read_write> dweight: array<f32>;
 @group(0) @binding(3) var<storage, read_write> shape: array<u32>;
 
@@ -51,12 +51,12 @@ fn main(
         // x above, at and below the current pixel's row, in the columns before, at and after it.
         let exists = vec3<bool>(has_upper, true, has_lower);
         var left = vec3<f32>();
-        var middle = select(vec3<f32>(), vec3<f32>(x[upper], x[start], x[lower]), exists);
+        var middle = select(vec3<f32>(), vec3<f32>(vec3<stored>(x[upper], x[start], x[lower])), exists);
         for (var column = 0u; column < width; column++) {
             let next = min(column + 1u, width - 1u) * inputs;
-            let value = vec3<f32>(x[upper + next], x[start + next], x[lower + next]);
+            let value = vec3<f32>(vec3<stored>(x[upper + next], x[start + next], x[lower + next]));
             let right = select(vec3<f32>(), value, exists & vec3<bool>(column + 1u < width));
-            let d = dy[dy_start + column * quads];
+            let d = vec4<f32>(dy[dy_start + column * quads]);
             s0 += left.x * d;
             s1 += middle.x * d;
             s2 += right.x * d;

@@ -3,8 +3,8 @@
 // the rows of pixels are dealt; a workgroup covers `block` quads of channels and all pixels.
 // shape = [images, height, width, inputs, channels, slots, block].
 
-@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read_write> x: array<vec4<stored>>;
+@group(0) @binding(1) var<storage, read_write> dy: array<vec4<stored>>;
 @group(0) @binding(2) var<storage, read_write> dweight: array<f32>;
 @group(0) @binding(3) var<storage, read_write> shape: array<u32>;
 
@@ -47,17 +47,17 @@ fn main(
         let x_start = (row + k - 1u) * width * input_quads + input;
         let dy_start = row * width * quads + quad;
         var left = vec4<f32>();
-        var middle = x[x_start];
+        var middle = vec4<f32>(x[x_start]);
         for (var column = 0u; column < width - 1u; column++) {
-            let right = x[x_start + (column + 1u) * input_quads];
-            let d = dy[dy_start + column * quads];
+            let right = vec4<f32>(x[x_start + (column + 1u) * input_quads]);
+            let d = vec4<f32>(dy[dy_start + column * quads]);
             s0 += outer(d, left);
             s1 += outer(d, middle);
             s2 += outer(d, right);
             left = middle;
             middle = right;
         }
-        let d = dy[dy_start + (width - 1u) * quads];
+        let d = vec4<f32>(dy[dy_start + (width - 1u) * quads]);
         s0 += outer(d, left);
         s1 += outer(d, middle);
     }

@@ -2,12 +2,12 @@
 // with the running mean and variance. One invocation per row of windows and 4 channels.
 // shape = [images, height, width, inputs, channels, ...].
 
-@group(0) @binding(0) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read_write> y: array<vec4<stored>>;
 @group(0) @binding(1) var<storage, read_write> mean: array<f32>;
 @group(0) @binding(2) var<storage, read_write> variance: array<f32>;
 @group(0) @binding(3) var<storage, read_write> gamma: array<f32>;
 @group(0) @binding(4) var<storage, read_write> beta: array<f32>;
-@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<storage, read_write> out: array<stored>;
 @group(0) @binding(6) var<storage, read_write> shape: array<u32>;
 
 const EPSILON = 1e-5;

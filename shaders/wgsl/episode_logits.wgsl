@@ -2,7 +2,7 @@
 // behind the support, first = episodes ways shots.
 // One invocation per logit. shape = [episodes, ways, shots, queries, width].
 
-@group(0) @binding(0) var<storage, read_write> features: array<f32>;
+@group(0) @binding(0) var<storage, read_write> features: array<stored>;
 @group(0) @binding(1) var<storage, read_write> prototypes: array<f32>;
 @group(0) @binding(2) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(3) var<storage, read_write> shape: array<u32>;
@@ -29,7 +29,7 @@ fn main(
 
     var sum = 0.0;
     for (var d = 0u; d < width; d++) {
-        let difference = features[query + d] - prototypes[prototype + d];
+        let difference = f32(features[query + d]) - prototypes[prototype + d];
         sum += difference * difference;
     }
     logits[index] = -sum;

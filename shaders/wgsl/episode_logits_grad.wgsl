@@ -3,10 +3,10 @@
 // of a support  grad_features = 2 / shots sum_q grad[q, n] (query q - prototype n), n its class
 // One invocation per element. shape = [episodes, ways, shots, queries, width].
 
-@group(0) @binding(0) var<storage, read_write> features: array<f32>;
+@group(0) @binding(0) var<storage, read_write> features: array<stored>;
 @group(0) @binding(1) var<storage, read_write> prototypes: array<f32>;
 @group(0) @binding(2) var<storage, read_write> grad: array<f32>;
-@group(0) @binding(3) var<storage, read_write> grad_features: array<f32>;
+@group(0) @binding(3) var<storage, read_write> grad_features: array<stored>;
 @group(0) @binding(4) var<storage, read_write> shape: array<u32>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -35,17 +35,17 @@ fn main(
         let prototype = prototypes[group * width + d];
         let first = group / ways * ways * queries;
         for (var q = first; q < first + ways * queries; q++) {
-            sum += grad[q * ways + way] * (features[(supports + q) * width + d] - prototype);
+            sum += grad[q * ways + way] * (f32(features[(supports + q) * width + d]) - prototype);
         }
         sum *= 2.0 / f32(shots);
     } else {
         let query = row - supports;
         let episode = query / (ways * queries);
-        let value = features[index];
+        let value = f32(features[index]);
         for (var n = 0u; n < ways; n++) {
             sum += grad[query * ways + n] * (value - prototypes[(episode * ways + n) * width + d]);
         }
         sum *= -2.0;
     }
-    grad_features[index] = sum;
+    grad_features[index] = stored(sum);
 }

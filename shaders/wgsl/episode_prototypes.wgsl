@@ -1,7 +1,7 @@
 // prototypes[e, n, d] = mean_k features[(e ways + n) shots + k, d]
 // One invocation per element. shape = [episodes, ways, shots, queries, width].
 
-@group(0) @binding(0) var<storage, read_write> features: array<f32>;
+@group(0) @binding(0) var<storage, read_write> features: array<stored>;
 @group(0) @binding(1) var<storage, read_write> prototypes: array<f32>;
 @group(0) @binding(2) var<storage, read_write> shape: array<u32>;
 
@@ -22,7 +22,7 @@ fn main(
     let start = index / width * shots * width + index % width;
     var sum = 0.0;
     for (var k = 0u; k < shots; k++) {
-        sum += features[start + k * width];
+        sum += f32(features[start + k * width]);
     }
     prototypes[index] = sum / f32(shots);
 }

@@ -1,8 +1,8 @@
 // logits[e, q, n] = -sum_d (query[e, q, d] - prototypes[e, n, d])^2
 // One invocation per logit. shape = [episodes, queries, ways, features].
 
-@group(0) @binding(0) var<storage, read_write> query: array<f32>;
-@group(0) @binding(1) var<storage, read_write> prototypes: array<f32>;
+@group(0) @binding(0) var<storage, read_write> query: array<stored>;
+@group(0) @binding(1) var<storage, read_write> prototypes: array<stored>;
 @group(0) @binding(2) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(3) var<storage, read_write> shape: array<u32>;
 
@@ -28,7 +28,7 @@ fn main(
 
     var sum = 0.0;
     for (var d = 0u; d < features; d++) {
-        let difference = query[query_start + d] - prototypes[prototype_start + d];
+        let difference = f32(query[query_start + d]) - f32(prototypes[prototype_start + d]);
         sum += difference * difference;
     }
     logits[index] = -sum;

@@ -1,10 +1,10 @@
 // grad_prototypes[e, n, d] = 2 sum_q grad[e, q, n] (query[e, q, d] - prototypes[e, n, d])
 // One invocation per element of the gradient. shape = [episodes, queries, ways, features].
 
-@group(0) @binding(0) var<storage, read_write> query: array<f32>;
-@group(0) @binding(1) var<storage, read_write> prototypes: array<f32>;
+@group(0) @binding(0) var<storage, read_write> query: array<stored>;
+@group(0) @binding(1) var<storage, read_write> prototypes: array<stored>;
 @group(0) @binding(2) var<storage, read_write> grad: array<f32>;
-@group(0) @binding(3) var<storage, read_write> grad_prototypes: array<f32>;
+@group(0) @binding(3) var<storage, read_write> grad_prototypes: array<stored>;
 @group(0) @binding(4) var<storage, read_write> shape: array<u32>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -25,12 +25,12 @@ fn main(
     let row = index / features;
     let episode = row / ways;
     let way = row % ways;
-    let value = prototypes[index];
+    let value = f32(prototypes[index]);
 
     var sum = 0.0;
     for (var q = 0u; q < queries; q++) {
         let query_row = episode * queries + q;
-        sum += grad[query_row * ways + way] * (query[query_row * features + d] - value);
+        sum += grad[query_row * ways + way] * (f32(query[query_row * features + d]) - value);
     }
-    grad_prototypes[index] = 2.0 * sum;
+    grad_prototypes[index] = stored(2.0 * sum);
 }

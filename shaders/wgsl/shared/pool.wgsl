@@ -12,25 +12,25 @@ fn pool_row(row: u32, quad: u32, scale: vec4<f32>, shift: vec4<f32>) {
     for (var column = 0u; column < out_width; column++) {
         let upper = (start + 2u * column) * quads + quad;
         let lower = upper + width * quads;
-        let a = y[upper] * scale + shift;
-        let b = y[upper + quads] * scale + shift;
-        let c = y[lower] * scale + shift;
-        let d = y[lower + quads] * scale + shift;
+        let a = vec4<f32>(y[upper]) * scale + shift;
+        let b = vec4<f32>(y[upper + quads]) * scale + shift;
+        let c = vec4<f32>(y[lower]) * scale + shift;
+        let d = vec4<f32>(y[lower + quads]) * scale + shift;
         let ab = select(a, b, larger(b, a));
         let cd = select(c, d, larger(d, c));
         let best = select(ab, cd, larger(cd, ab));
         // Not max(), which may drop NaN.
         let value = select(best, vec4<f32>(), best < vec4<f32>());
         let first = (row * out_width + column) * channels + quad * 4u;
-        out[first] = value.x;
+        out[first] = stored(value.x);
         if count > 1u {
-            out[first + 1u] = value.y;
+            out[first + 1u] = stored(value.y);
         }
         if count > 2u {
-            out[first + 2u] = value.z;
+            out[first + 2u] = stored(value.z);
         }
         if count > 3u {
-            out[first + 3u] = value.w;
+            out[first + 3u] = stored(value.w);
         }
     }
 }

@@ -9,12 +9,12 @@ use burn::backend::{
     Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, Flex, TensorMetadata,
     backend_extension,
 };
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{Shape, Tensor};
 use forgeling_shaders::cpu::{self, EpisodeShape};
 use forgeling_shaders::{EPISODE_LOGITS, EPISODE_LOGITS_GRAD, EPISODE_PROTOTYPES};
 
 use super::flex::{tensor, with_values};
-use super::launch::{Launch, has_kernels};
+use super::launch::{Launch, f32s, has_kernels};
 use super::reference;
 use crate::error::{Error, Result};
 
@@ -48,7 +48,8 @@ impl EpisodeCounts {
 /// `logits[e, q, n] = -sum_d (f[e, q, d] - c[e, n, d])^2`, `c[e, n, d] = mean_k f[e, n, k, d]`
 ///
 /// Shapes: `features [episodes * ways * (shots + queries), width]`, all supports first (`[episode, way, shot]`), then
-/// all queries (`[episode, way, query]`); result `[episodes, ways * queries, ways]`. Differentiable. Snell et al.,
+/// all queries (`[episode, way, query]`); result `[episodes, ways * queries, ways]`, in f32 if the features are of half
+/// precision, which squares soon leave. Differentiable. Snell et al.,
 /// *Prototypical Networks for Few-shot Learning*, 2017 (arXiv 1703.05175).
 ///
 /// The same as [`super::prototype_logits`] of means of slices, in two kernels forward and one backward.
@@ -77,7 +78,7 @@ pub fn episode_logits(features: Tensor<2>, counts: EpisodeCounts) -> Result<Tens
         );
     }
     let countable = i32::try_from((rows * width).max(rows * ways)).is_ok();
-    if features.dtype() != DType::F32 || !countable || !has_kernels(&features.device()) {
+    if !countable || !has_kernels(&features.device(), features.dtype()) {
         return Ok(reference::episode_logits(features, counts));
     }
     let forward = <Dispatch as EpisodeOps>::episode_logits(features.into_dispatch(), counts);
@@ -110,7 +111,7 @@ pub(crate) trait EpisodeOps: Backend {
 #[cfg(feature = "fusion")]
 mod specs {
     use burn::backend::fusion::custom::TensorSpec;
-    use burn::tensor::Shape;
+    use burn::tensor::{DType, Shape};
 
     use super::{EpisodeCounts, EpisodeForwardMetadata};
 
@@ -119,7 +120,7 @@ mod specs {
             super::logits_shape(*counts),
             super::prototypes_shape(*counts, features.shape[1]),
         );
-        let spec = |shape: Shape| TensorSpec::new(shape, features.dtype);
+        let spec = |shape: Shape| TensorSpec::new(shape, DType::F32);
         EpisodeForwardMetadata {
             logits: spec(logits),
             prototypes: spec(prototypes),
@@ -152,13 +153,13 @@ impl EpisodeOps for CubeBackend {
         let [prototypes] = Launch::per_element(
             &EPISODE_PROTOTYPES,
             vec![features.clone()],
-            prototypes_shape(counts, width),
+            f32s(prototypes_shape(counts, width)),
             sizes.clone(),
         );
         let [logits] = Launch::per_element(
             &EPISODE_LOGITS,
             vec![features, prototypes.clone()],
-            logits_shape(counts),
+            f32s(logits_shape(counts)),
             sizes,
         );
         EpisodeForward { logits, prototypes }
@@ -171,9 +172,10 @@ impl EpisodeOps for CubeBackend {
         counts: EpisodeCounts,
     ) -> FloatTensor<Self> {
         let shape = features.shape();
+        let output = (shape.clone(), features.dtype());
         let sizes = sizes(counts, shape[1]).to_vec();
         let inputs = vec![features, prototypes, grad];
-        let [gradient] = Launch::per_element(&EPISODE_LOGITS_GRAD, inputs, shape, sizes);
+        let [gradient] = Launch::per_element(&EPISODE_LOGITS_GRAD, inputs, output, sizes);
         gradient
     }
 }

@@ -5,26 +5,28 @@ use burn::backend::wgpu::{
 };
 use burn::backend::{DispatchDevice, TensorMetadata};
 use burn::tensor::{DType, Device, Shape};
+use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::{CubeCount, KernelId};
 use cubecl::server::KernelArguments;
-use forgeling_shaders::Kernel;
 pub(super) use forgeling_shaders::PART;
+use forgeling_shaders::{Kernel, Storage};
 
 use super::bodies::{Bodies, bodies};
 
 /// The language of our kernels, as CubeCL names it.
 const LANGUAGE: &str = "wgsl";
 
-struct Source(&'static Kernel);
+struct Source(&'static Kernel, Storage);
 
 impl KernelSource for Source {
     fn source(&self) -> SourceTemplate {
-        SourceTemplate::new(self.0.source)
+        let text = self.0.source(self.1);
+        SourceTemplate::new(text.expect("callers launch with dtypes for which `has_kernels`"))
     }
 
-    // The workgroup size is part of the text, and f32 is the only dtype yet: the name says it all.
+    // The workgroup size is part of the text: name and storage say it all.
     fn id(&self) -> KernelId {
-        KernelId::new::<Self>().info(self.0.name)
+        KernelId::new::<Self>().info((self.0.name, self.1))
     }
 
     fn lang(&self) -> &'static str {
@@ -32,17 +34,33 @@ impl KernelSource for Source {
     }
 }
 
-/// Whether our kernels run on `device`: the CPU back end, and GPUs that take WGSL text. Where burn's `vulkan` or
-/// `metal` features choose another compiler, the composite reference is used.
-pub(super) fn has_kernels(device: &Device) -> bool {
+/// Whether our kernels run on `device` with activations of `dtype`: f32 on the CPU back end, f32 and, where shaders
+/// have it, f16 on GPUs that take WGSL text. Where burn's `vulkan` or `metal` features choose another compiler, the
+/// composite reference is used.
+pub(super) fn has_kernels(device: &Device, dtype: DType) -> bool {
     if bodies() == Bodies::Composite {
         return false;
     }
     match device.clone().inner().as_dispatch() {
-        DispatchDevice::Flex(_) => true,
-        DispatchDevice::Cube(device) => device.client().name().ends_with("<wgsl>"),
+        DispatchDevice::Flex(_) => dtype == DType::F32,
+        DispatchDevice::Cube(device) => {
+            let client = device.client();
+            let stores = match dtype {
+                DType::F32 => true,
+                DType::F16 => client
+                    .properties()
+                    .supports_type(ElemType::Float(FloatKind::F16)),
+                _ => false,
+            };
+            stores && client.name().ends_with("<wgsl>")
+        }
         _ => false,
     }
+}
+
+/// An output of f32.
+pub(super) fn f32s(shape: impl Into<Shape>) -> (Shape, DType) {
+    (shape.into(), DType::F32)
 }
 
 /// A kernel with what it reads and makes.
@@ -50,8 +68,8 @@ pub(super) struct Launch<const N: usize> {
     pub kernel: &'static Kernel,
     /// The first bindings.
     pub inputs: Vec<CubeTensor>,
-    /// Shapes of the new tensors that follow them.
-    pub outputs: [Shape; N],
+    /// Shapes and dtypes of the new tensors that follow them.
+    pub outputs: [(Shape, DType); N],
     /// The values of the last binding, `shape`.
     pub sizes: Vec<usize>,
     /// Workgroups along each dimension.
@@ -59,7 +77,7 @@ pub(super) struct Launch<const N: usize> {
 }
 
 impl<const N: usize> Launch<N> {
-    /// Runs the kernel and gives its outputs, contiguous and of f32.
+    /// Runs the kernel's variant for the dtypes of its tensors, and gives its outputs, contiguous.
     pub fn run(self) -> [CubeTensor; N] {
         let inputs: Vec<CubeTensor> = self.inputs.into_iter().map(into_contiguous).collect();
         debug_assert_eq!(
@@ -70,11 +88,18 @@ impl<const N: usize> Launch<N> {
         );
         let client = inputs[0].client.clone();
         let device = inputs[0].device();
-        let outputs = self.outputs.map(|shape| {
-            let bytes = shape.num_elements() * size_of::<f32>();
+        let outputs = self.outputs.map(|(shape, dtype)| {
+            // WebGPU binds multiples of 4 bytes.
+            let bytes = (shape.num_elements() * dtype.size()).next_multiple_of(4);
             let handle = client.empty(bytes);
-            CubeTensor::new_contiguous(client.clone(), device.clone(), shape, handle, DType::F32)
+            CubeTensor::new_contiguous(client.clone(), device.clone(), shape, handle, dtype)
         });
+        let half = |tensor: &CubeTensor| tensor.dtype == DType::F16;
+        let storage = if inputs.iter().chain(&outputs).any(half) {
+            Storage::F16
+        } else {
+            Storage::F32
+        };
         let sizes: Vec<u8> = self
             .sizes
             .iter()
@@ -90,7 +115,7 @@ impl<const N: usize> Launch<N> {
         let [x, y, z] = self.grid;
         client.launch(
             Box::new(SourceKernel::new(
-                Source(self.kernel),
+                Source(self.kernel, storage),
                 CubeDim::new_1d(self.kernel.workgroup_size),
             )),
             CubeCount::Static(x, y, z),
@@ -105,16 +130,16 @@ impl Launch<1> {
     pub fn per_element(
         kernel: &'static Kernel,
         inputs: Vec<CubeTensor>,
-        shape: Shape,
+        output: (Shape, DType),
         sizes: Vec<usize>,
     ) -> [CubeTensor; 1] {
         let grid = kernel
-            .grid(shape.num_elements())
+            .grid(output.0.num_elements())
             .expect("the caller checked that the launch fits");
         Self {
             kernel,
             inputs,
-            outputs: [shape],
+            outputs: [output],
             sizes,
             grid,
         }

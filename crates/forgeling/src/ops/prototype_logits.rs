@@ -16,7 +16,7 @@ use forgeling_shaders::{
 };
 
 use super::flex::{tensor, with_values};
-use super::launch::{Launch, has_kernels};
+use super::launch::{Launch, f32s, has_kernels};
 use super::reference;
 use crate::error::{Error, Result};
 
@@ -63,9 +63,8 @@ pub fn prototype_logits(query: Tensor<3>, prototypes: Tensor<3>) -> Result<Tenso
     let largest = (episodes * queries * features)
         .max(episodes * ways * features)
         .max(episodes * queries * ways);
-    let own_kernel = query.dtype() == DType::F32
-        && PROTOTYPE_LOGITS.grid(largest).is_some()
-        && has_kernels(&query.device());
+    let own_kernel =
+        PROTOTYPE_LOGITS.grid(largest).is_some() && has_kernels(&query.device(), query.dtype());
     if !own_kernel {
         return Ok(reference::prototype_logits(query, prototypes));
     }
@@ -78,7 +77,7 @@ pub fn prototype_logits(query: Tensor<3>, prototypes: Tensor<3>) -> Result<Tenso
 
 #[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
 pub(crate) trait PrototypeOps: Backend {
-    #[fusion(dtype = query, shape = Shape::new([query[0], query[1], prototypes[1]]))]
+    #[fusion(dtype = DType::F32, shape = Shape::new([query[0], query[1], prototypes[1]]))]
     fn prototype_logits(
         query: FloatTensor<Self>,
         prototypes: FloatTensor<Self>,
@@ -107,10 +106,10 @@ fn sizes(query: &Shape, prototypes: &Shape) -> PrototypeShape {
 fn launch(
     kernel: &'static Kernel,
     inputs: Vec<CubeTensor>,
-    shape: Shape,
+    output: (Shape, DType),
     sizes: PrototypeShape,
 ) -> CubeTensor {
-    let [output] = Launch::per_element(kernel, inputs, shape, sizes.to_vec());
+    let [output] = Launch::per_element(kernel, inputs, output, sizes.to_vec());
     output
 }
 
@@ -120,8 +119,8 @@ impl PrototypeOps for CubeBackend {
         prototypes: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         let sizes = sizes(&query.shape(), &prototypes.shape());
-        let shape = Shape::new([sizes[0], sizes[1], sizes[2]]);
-        launch(&PROTOTYPE_LOGITS, vec![query, prototypes], shape, sizes)
+        let output = f32s([sizes[0], sizes[1], sizes[2]]);
+        launch(&PROTOTYPE_LOGITS, vec![query, prototypes], output, sizes)
     }
 
     fn prototype_logits_grad_query(
@@ -129,11 +128,12 @@ impl PrototypeOps for CubeBackend {
         prototypes: FloatTensor<Self>,
         grad: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let (shape, sizes) = (query.shape(), sizes(&query.shape(), &prototypes.shape()));
+        let output = (query.shape(), query.dtype());
+        let sizes = sizes(&query.shape(), &prototypes.shape());
         launch(
             &PROTOTYPE_LOGITS_GRAD_QUERY,
             vec![query, prototypes, grad],
-            shape,
+            output,
             sizes,
         )
     }
@@ -143,14 +143,12 @@ impl PrototypeOps for CubeBackend {
         prototypes: FloatTensor<Self>,
         grad: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let (shape, sizes) = (
-            prototypes.shape(),
-            sizes(&query.shape(), &prototypes.shape()),
-        );
+        let output = (prototypes.shape(), prototypes.dtype());
+        let sizes = sizes(&query.shape(), &prototypes.shape());
         launch(
             &PROTOTYPE_LOGITS_GRAD_PROTOTYPES,
             vec![query, prototypes, grad],
-            shape,
+            output,
             sizes,
         )
     }

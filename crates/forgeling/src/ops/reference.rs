@@ -3,16 +3,25 @@
 use burn::tensor::activation::{log_softmax, relu};
 use burn::tensor::module::{batch_norm, batch_norm_train, conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 
 use super::conv_block::EPSILON;
 use super::{Blend, ConvBlockOutput, EpisodeCounts, RunningNorm, Statistics};
+
+/// Half precision in f32, in which it is computed; other dtypes as they are.
+pub(super) fn wide<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    match tensor.dtype() {
+        DType::F16 | DType::BF16 => tensor.cast(DType::F32),
+        _ => tensor,
+    }
+}
 
 /// `logits[e, q, n] = -sum_d (query[e, q, d] - prototypes[e, n, d])^2`, by broadcasting.
 ///
 /// Shapes: `query [E, Q, D]`, `prototypes [E, N, D]`, result `[E, Q, N]`. Needs `E*Q*N*D` numbers of
 /// memory in between.
 pub fn prototype_logits(query: Tensor<3>, prototypes: Tensor<3>) -> Tensor<3> {
+    let (query, prototypes) = (wide(query), wide(prototypes));
     let difference = query.unsqueeze_dim::<4>(2) - prototypes.unsqueeze_dim::<4>(1);
     difference
         .clone()
@@ -30,6 +39,7 @@ pub fn episode_logits(features: Tensor<2>, counts: EpisodeCounts) -> Tensor<3> {
         shots,
         queries,
     } = counts;
+    let features = wide(features);
     let width = features.dims()[1];
     let supports = counts.supports();
     let support = features.clone().narrow(0, 0, supports);
@@ -77,9 +87,13 @@ pub fn conv_block(
     gamma: Tensor<1>,
     beta: Tensor<1>,
 ) -> ConvBlockOutput {
-    let result = batch_norm_train(conv2d(x, weight, None, convolution()), gamma, beta, EPSILON);
+    let stored = x.dtype();
+    let convolved = conv2d(wide(x), weight, None, convolution());
+    // What kernels keep of the convolution has the activations' dtype.
+    let convolved = wide(convolved.cast(stored));
+    let result = batch_norm_train(convolved, gamma, beta, EPSILON);
     ConvBlockOutput {
-        output: max_pool2d(relu(result.output), MaxPoolOptions::new([2, 2])),
+        output: max_pool2d(relu(result.output), MaxPoolOptions::new([2, 2])).cast(stored),
         mean: result.mean.detach(),
         variance: result.variance.detach(),
     }
@@ -87,16 +101,17 @@ pub fn conv_block(
 
 /// As [`super::conv_block_running`], whose shapes and formula it shares, on inputs that fit.
 pub fn conv_block_running(x: Tensor<4>, weight: Tensor<4>, norm: RunningNorm) -> Tensor<4> {
-    let convolved = conv2d(x, weight, Some(norm.bias), convolution());
+    let stored = x.dtype();
+    let convolved = conv2d(wide(x), weight, Some(norm.bias), convolution());
     let normalised = batch_norm(
-        convolved,
+        wide(convolved.cast(stored)),
         norm.gamma,
         norm.beta,
         norm.mean,
         norm.variance,
         EPSILON,
     );
-    max_pool2d(relu(normalised), MaxPoolOptions::new([2, 2]))
+    max_pool2d(relu(normalised), MaxPoolOptions::new([2, 2])).cast(stored)
 }
 
 fn convolution() -> ConvOptions<2> {

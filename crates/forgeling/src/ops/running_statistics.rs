@@ -7,11 +7,11 @@ use burn::backend::{
     Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, Flex, TensorMetadata,
     backend_extension,
 };
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{DType, Tensor};
 use forgeling_shaders::{RUNNING_STATISTICS, cpu};
 
 use super::flex::{tensor, with_values};
-use super::launch::{Launch, PART, has_kernels, part};
+use super::launch::{Launch, PART, f32s, has_kernels, part};
 use super::reference;
 
 /// Statistics of each channel, all `[channels]`.
@@ -41,7 +41,7 @@ pub fn running_statistics(
     batch: Statistics,
     blend: Blend,
 ) -> Statistics {
-    let own = bias.dtype() == DType::F32 && has_kernels(&bias.device());
+    let own = bias.dtype() == DType::F32 && has_kernels(&bias.device(), DType::F32);
     if !own {
         return reference::running_statistics(running, bias, batch, blend);
     }
@@ -124,7 +124,7 @@ impl StatisticsOps for CubeBackend {
         let [moved] = Launch::per_element(
             &RUNNING_STATISTICS,
             vec![old_mean, old_variance, bias, mean, variance],
-            Shape::new([2 * row]),
+            f32s([2 * row]),
             sizes(channels, blend).to_vec(),
         );
         Moved {

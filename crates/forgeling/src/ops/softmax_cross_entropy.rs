@@ -15,14 +15,15 @@ use burn::tensor::{DType, Shape, Tensor};
 use forgeling_shaders::{SOFTMAX_CROSS_ENTROPY, cpu};
 
 use super::flex::{tensor, with_values};
-use super::launch::{Launch, has_kernels};
-use super::reference;
+use super::launch::{Launch, f32s, has_kernels};
+use super::reference::{self, wide};
 use crate::error::{Error, Result};
 
 /// Mean cross entropy in nats, `-1/R sum_r log softmax(logits[r])[labels[r]]`.
 ///
-/// Shapes: `logits [rows, classes]`, `labels` one class of each row, result `[1]`. Differentiable; the gradient,
-/// `(softmax(logits[r]) - onehot(labels[r])) / R`, is computed in the same pass.
+/// Shapes: `logits [rows, classes]`, `labels` one class of each row, result `[1]`, in f32 if the logits are of half
+/// precision. Differentiable; the gradient, `(softmax(logits[r]) - onehot(labels[r])) / R`, is computed in the same
+/// pass.
 ///
 /// # Errors
 /// When there is no row or class, not one label for each row, or a label is no class.
@@ -44,8 +45,9 @@ pub fn softmax_cross_entropy(logits: Tensor<2>, labels: &[usize]) -> Result<Tens
             .expected(format!("labels below {classes}"))
             .got(label));
     }
+    let logits = wide(logits);
     let countable = i32::try_from(rows * classes).is_ok();
-    if logits.dtype() != DType::F32 || !countable || !has_kernels(&logits.device()) {
+    if logits.dtype() != DType::F32 || !countable || !has_kernels(&logits.device(), DType::F32) {
         return Ok(reference::softmax_cross_entropy(logits, labels));
     }
     let forward =
@@ -98,7 +100,7 @@ impl LossOps for CubeBackend {
             kernel: &SOFTMAX_CROSS_ENTROPY,
             sizes: sizes(&shape, &labels),
             inputs: vec![logits],
-            outputs: [Shape::new([1]), shape],
+            outputs: [f32s([1]), f32s(shape)],
             grid: [1, 1, 1],
         }
         .run();

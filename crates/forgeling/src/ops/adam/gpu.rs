@@ -12,7 +12,7 @@ use forgeling_shaders::{ADAM, ADAM_GATHER};
 
 use super::AdamNumbers;
 use crate::ops::heuristics::Heuristics;
-use crate::ops::launch::{Launch, PART, part};
+use crate::ops::launch::{Launch, PART, f32s, part};
 
 #[derive(Debug, Clone)]
 pub(crate) struct State {
@@ -133,7 +133,7 @@ fn gather(tensors: &[CubeTensor], layout: &Layout, scale: f32, workgroups: usize
         let kernel = &ADAM_GATHER;
         buffer = match buffer {
             None => {
-                let outputs = [Shape::new([first + layout.length])];
+                let outputs = [f32s([first + layout.length])];
                 let [made] = Launch {
                     kernel,
                     inputs,
@@ -243,10 +243,7 @@ pub(super) fn step(
     let [parameters, moments] = Launch {
         kernel: &ADAM,
         inputs: vec![packed, gathered.buffer, moments],
-        outputs: [
-            Shape::new([layout.length]),
-            Shape::new([2 * layout.length + PART]),
-        ],
+        outputs: [f32s([layout.length]), f32s([2 * layout.length + PART])],
         sizes,
         grid: ADAM.spread(groups).expect("few workgroups"),
     }

@@ -5,7 +5,7 @@ use burn::backend::TensorMetadata;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
-use burn::tensor::Shape;
+use burn::tensor::{DType, Shape};
 use forgeling_shaders::{
     CONV_BLOCK_BACKWARD_ACTIVATION, CONV_BLOCK_BACKWARD_REDUCE, CONV_BLOCK_FORWARD,
     CONV_BLOCK_GRAD_INPUT, CONV_BLOCK_GRAD_WEIGHT, CONV_BLOCK_GRAD_WEIGHT_VEC4,
@@ -14,7 +14,7 @@ use forgeling_shaders::{
 
 use super::{BlockForward, BlockGradients, ConvBlockOps};
 use crate::ops::heuristics::Heuristics;
-use crate::ops::launch::{Launch, PART, part};
+use crate::ops::launch::{Launch, PART, f32s, part};
 
 /// Quads (of four channels) that lie side by side in a workgroup at most, as in `wgsl/shared/place.wgsl`.
 const QUADS_SIDE_BY_SIDE: usize = 16;
@@ -29,6 +29,8 @@ struct Plan {
     inputs: usize,
     channels: usize,
     quads: usize,
+    /// Of activations.
+    stored: DType,
     /// Groups of workgroups that share the pixels of a forward pass; each gives one partial statistic.
     slots: usize,
     /// Quads of a workgroup of the weight gradient.
@@ -37,6 +39,7 @@ struct Plan {
 
 impl Plan {
     fn new(x: &CubeTensor, weight: &CubeTensor, heuristics: Heuristics) -> Self {
+        let stored = x.dtype;
         let (x, weight) = (x.shape(), weight.shape());
         let (inputs, channels) = (x[1], weight[0]);
         let quads = channels.div_ceil(4);
@@ -47,6 +50,7 @@ impl Plan {
             inputs,
             channels,
             quads,
+            stored,
             slots: 1,
             block: 1,
         };
@@ -117,7 +121,7 @@ impl Plan {
         &self,
         kernel: &'static Kernel,
         inputs: Vec<CubeTensor>,
-        outputs: [Shape; N],
+        outputs: [(Shape, DType); N],
         workgroups: usize,
     ) -> [CubeTensor; N] {
         Launch {
@@ -137,7 +141,7 @@ impl Plan {
         let [packed] = self.launch(
             &CONV_BLOCK_PACK,
             vec![weight],
-            [Shape::new([values * 4])],
+            [self.stored([values * 4])],
             values.div_ceil(CONV_BLOCK_PACK.workgroup_size as usize),
         );
         packed
@@ -150,7 +154,7 @@ impl Plan {
         self.launch(
             &CONV_BLOCK_FORWARD,
             vec![x, packed],
-            [Shape::new(convolved), Shape::new(partials)],
+            [self.stored(convolved), f32s(partials)],
             self.slots * self.blocks(),
         )
     }
@@ -160,9 +164,14 @@ impl Plan {
         self.channels.next_multiple_of(PART)
     }
 
-    fn output(&self) -> Shape {
+    fn output(&self) -> (Shape, DType) {
         let [height, width] = self.pooled();
-        Shape::new([self.images, height, width, self.channels])
+        self.stored([self.images, height, width, self.channels])
+    }
+
+    /// An output of activations.
+    fn stored(&self, shape: impl Into<Shape>) -> (Shape, DType) {
+        (shape.into(), self.stored)
     }
 }
 
@@ -191,7 +200,7 @@ impl ConvBlockOps for CubeBackend {
         let [output, statistics] = plan.launch(
             &CONV_BLOCK_NORMALIZE,
             vec![convolved.clone(), partials, gamma, beta],
-            [plan.output(), Shape::new([3 * plan.row()])],
+            [plan.output(), f32s([3 * plan.row()])],
             rows.min(heuristics.statistics_slots) * plan.blocks(),
         );
         let mean = part(&statistics, 0, plan.channels);
@@ -224,7 +233,7 @@ impl ConvBlockOps for CubeBackend {
         let [sums] = plan.launch(
             &CONV_BLOCK_BACKWARD_REDUCE,
             inputs.clone(),
-            [Shape::new([2 * plan.row()])],
+            [f32s([2 * plan.row()])],
             plan.quads,
         );
         let invocations = plan.images * plan.height.div_ceil(2) * plan.quads;
@@ -232,7 +241,7 @@ impl ConvBlockOps for CubeBackend {
         let [flow] = plan.launch(
             &CONV_BLOCK_BACKWARD_ACTIVATION,
             inputs.into_iter().chain([sums.clone()]).collect(),
-            [shape],
+            [plan.stored(shape)],
             invocations.div_ceil(CONV_BLOCK_BACKWARD_ACTIVATION.workgroup_size as usize),
         );
         let dx = if input_gradient {
@@ -241,7 +250,7 @@ impl ConvBlockOps for CubeBackend {
             let [dx] = plan.launch(
                 &CONV_BLOCK_GRAD_INPUT,
                 vec![flow.clone(), packed],
-                [Shape::new(shape)],
+                [plan.stored(shape)],
                 invocations.div_ceil(CONV_BLOCK_GRAD_INPUT.workgroup_size as usize),
             );
             channels_first(dx)
@@ -251,7 +260,7 @@ impl ConvBlockOps for CubeBackend {
         let [dweight] = plan.launch(
             plan.grad_weight(),
             vec![channels_last(x), flow],
-            [weight_shape],
+            [f32s(weight_shape)],
             plan.weight_units() * plan.quads.div_ceil(plan.block),
         );
         BlockGradients {

@@ -63,7 +63,7 @@ pub fn conv_block(
         &weight,
         &[("gamma", &gamma), ("beta", &beta)],
     )?;
-    if !own_body(&x, &weight) {
+    if !own_body(&x, &weight, &[&gamma, &beta]) {
         return Ok(reference::conv_block(x, weight, gamma, beta));
     }
     let heuristics = Heuristics::of(&x.device());
@@ -114,7 +114,7 @@ pub fn conv_block_running(x: Tensor<4>, weight: Tensor<4>, norm: RunningNorm) ->
         ("variance", &norm.variance),
     ];
     check(OPERATION, &x, &weight, &vectors)?;
-    if !own_body(&x, &weight) {
+    if !own_body(&x, &weight, &vectors.map(|(_, vector)| vector)) {
         return Ok(reference::conv_block_running(x, weight, norm));
     }
     let heuristics = Heuristics::of(&x.device());
@@ -131,13 +131,18 @@ pub fn conv_block_running(x: Tensor<4>, weight: Tensor<4>, norm: RunningNorm) ->
     Ok(Tensor::from_dispatch(out))
 }
 
-fn own_body(x: &Tensor<4>, weight: &Tensor<4>) -> bool {
+fn own_body(x: &Tensor<4>, weight: &Tensor<4>, vectors: &[&Tensor<1>]) -> bool {
     let [batch, _, height, width] = x.dims();
     let convolved = batch * weight.dims()[0].next_multiple_of(4) * height * width;
     let largest = convolved.max(x.shape().num_elements());
     // Kernels count in 32 bits.
     let countable = i32::try_from(largest).is_ok();
-    x.dtype() == DType::F32 && countable && has_kernels(&x.device())
+    let parameters = vectors.iter().map(|vector| vector.dtype());
+    countable
+        && parameters
+            .chain([weight.dtype()])
+            .all(|dtype| dtype == DType::F32)
+        && has_kernels(&x.device(), x.dtype())
 }
 
 fn check(

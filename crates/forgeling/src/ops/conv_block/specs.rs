@@ -1,7 +1,7 @@
 //! Shapes of the block's outputs, which burn's fusion asks for before it runs anything.
 
 use burn::backend::fusion::custom::TensorSpec;
-use burn::tensor::Shape;
+use burn::tensor::{DType, Shape};
 
 use super::{BlockForwardMetadata, BlockGradientsMetadata};
 use crate::ops::heuristics::Heuristics;
@@ -28,7 +28,7 @@ pub fn forward(
             width,
             output.next_multiple_of(4),
         ])),
-        statistics: spec(Shape::new([3 * output.next_multiple_of(PART)])),
+        statistics: TensorSpec::new(Shape::new([3 * output.next_multiple_of(PART)]), DType::F32),
         mean: gamma.clone(),
         variance: beta.clone(),
     }
@@ -51,7 +51,7 @@ pub fn backward(
     let of_input = if *input_gradient {
         x.clone()
     } else {
-        TensorSpec::new(Shape::new([0]), x.dtype)
+        TensorSpec::new(Shape::new([0]), DType::F32)
     };
     BlockGradientsMetadata {
         x: of_input,

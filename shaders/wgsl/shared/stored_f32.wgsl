@@ -1,0 +1,1 @@
+alias stored = f32;
