@@ -76,7 +76,7 @@ const fn kernel(
 const KERNELS: &[Declared] = &[
     single("adam_gather", &["finite"], 64),
     single("adam", &["finite"], 64),
-    kernel("conv_block_pack", &["index", "channels"], 64),
+    single("conv_block_pack", &["index", "channels"], 64),
     kernel("conv_block_forward", &["place", "moments", "row"], 64),
     kernel(
         "conv_block_normalize",

@@ -4,7 +4,7 @@
 // shape = [images, height, width, inputs, channels, slots, ...].
 
 @group(0) @binding(0) var<storage, read_write> x: array<stored>;
-@group(0) @binding(1) var<storage, read_write> packed: array<vec4<stored>>;
+@group(0) @binding(1) var<storage, read_write> packed: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<stored>>;
 @group(0) @binding(3) var<storage, read_write> partials: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> shape: array<u32>;
@@ -132,15 +132,15 @@ fn main(
         let starts = (vec4<u32>(image_row) + rows) * (width * inputs);
         for (var i = 0u; i < inputs; i++) {
             let w = i * quads + at.quad;
-            let w0 = vec4<f32>(packed[w]);
-            let w1 = vec4<f32>(packed[w + tap]);
-            let w2 = vec4<f32>(packed[w + 2u * tap]);
-            let w3 = vec4<f32>(packed[w + 3u * tap]);
-            let w4 = vec4<f32>(packed[w + 4u * tap]);
-            let w5 = vec4<f32>(packed[w + 5u * tap]);
-            let w6 = vec4<f32>(packed[w + 6u * tap]);
-            let w7 = vec4<f32>(packed[w + 7u * tap]);
-            let w8 = vec4<f32>(packed[w + 8u * tap]);
+            let w0 = packed[w];
+            let w1 = packed[w + tap];
+            let w2 = packed[w + 2u * tap];
+            let w3 = packed[w + 3u * tap];
+            let w4 = packed[w + 4u * tap];
+            let w5 = packed[w + 5u * tap];
+            let w6 = packed[w + 6u * tap];
+            let w7 = packed[w + 7u * tap];
+            let w8 = packed[w + 8u * tap];
             let a = load_row(starts.x + i, inputs, column, width, row > 0u);
             top = add_taps(top, a, w0, w1, w2);
             let b = load_row(starts.y + i, inputs, column, width, true);

@@ -2,7 +2,7 @@
 // One invocation per 2x7 pixels and 4 inputs. shape = [images, height, width, inputs, channels, ...].
 
 @group(0) @binding(0) var<storage, read_write> dy: array<vec4<stored>>;
-@group(0) @binding(1) var<storage, read_write> packed: array<vec4<stored>>;
+@group(0) @binding(1) var<storage, read_write> packed: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> dx: array<stored>;
 @group(0) @binding(3) var<storage, read_write> shape: array<u32>;
 
@@ -43,10 +43,10 @@ fn load_row(start: u32, stride: u32, column: u32, width: u32, inside: bool) -> G
 // the last repeat it; what comes of them is not stored.
 fn load_weights(start: u32, inputs: vec4<u32>) -> mat4x4<f32> {
     return mat4x4<f32>(
-        vec4<f32>(packed[start + inputs.x]),
-        vec4<f32>(packed[start + inputs.y]),
-        vec4<f32>(packed[start + inputs.z]),
-        vec4<f32>(packed[start + inputs.w]),
+        packed[start + inputs.x],
+        packed[start + inputs.y],
+        packed[start + inputs.z],
+        packed[start + inputs.w],
     );
 }
 

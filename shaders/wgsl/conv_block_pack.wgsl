@@ -2,7 +2,7 @@
 // One invocation per 4 output channels. shape = [images, height, width, inputs, channels, ...].
 
 @group(0) @binding(0) var<storage, read_write> weight: array<f32>;
-@group(0) @binding(1) var<storage, read_write> packed: array<vec4<stored>>;
+@group(0) @binding(1) var<storage, read_write> packed: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> shape: array<u32>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -25,5 +25,5 @@ fn main(
     let start = channels_of(quad, channels) * (inputs * 9u) + vec4<u32>(input * 9u + tap);
     let values = vec4<f32>(weight[start.x], weight[start.y], weight[start.z], weight[start.w]);
     let exists = vec4<u32>(quad * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(channels);
-    packed[index] = vec4<stored>(select(vec4<f32>(), values, exists));
+    packed[index] = select(vec4<f32>(), values, exists);
 }

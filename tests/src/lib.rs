@@ -5,10 +5,12 @@ pub mod ops_parity;
 pub mod parity;
 pub mod values;
 
+use burn::tensor::{DType, Device as Tensors};
 use forgeling::device::DeviceKind;
 use forgeling::{Device, DeviceChoice};
 
-pub use values::{F32_TOLERANCE, assert_close, wave, waves};
+use ops_parity::{Body, DTYPES, Results, assert_same};
+pub use values::{F16_TOLERANCE, F32_TOLERANCE, assert_close, wave, waves};
 
 /// The devices that every operation is tested on: the CPU, and every GPU adapter where
 /// `FORGELING_TEST_VULKAN=1` (set by `cargo xtask test` on Linux) promises that there is one.
@@ -35,6 +37,25 @@ pub fn devices() -> Vec<Device> {
             .map(|adapter| open(DeviceChoice::GpuIndex(adapter.index))),
     );
     devices
+}
+
+/// Compares our body with the reference on the CPU: on every device in f32, and in f16 on those that have it.
+///
+/// # Panics
+/// When they differ, or there is no device as in [`devices`].
+pub fn everywhere(what: &str, run: impl Fn(Body, DType, &Tensors) -> Results) {
+    let devices = devices();
+    for dtype in DTYPES {
+        let expected = run(Body::Reference, dtype, &Tensors::flex().autodiff());
+        for device in &devices {
+            if dtype == DType::F16 && !device.info().f16 {
+                continue;
+            }
+            let got = run(Body::Own, dtype, &device.autodiff());
+            let name = format!("{what} of {dtype:?} on {}", device.info().name);
+            assert_same(&got, &expected, dtype, &name);
+        }
+    }
 }
 
 /// The devices on which longer training is worth a test: no software GPUs.

@@ -1,13 +1,14 @@
 //! Each operation with its gradients, by our own bodies or by the composite reference: one body for every device,
 //! natively and in a browser.
 
-use burn::tensor::{Device as Tensors, Tensor, TensorData};
+use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
 use forgeling::Readback;
 use forgeling::ops::{
-    EpisodeCounts, conv_block, episode_logits, prototype_logits, reference, softmax_cross_entropy,
+    EpisodeCounts, RunningNorm, conv_block, conv_block_running, episode_logits, prototype_logits,
+    reference, softmax_cross_entropy,
 };
 
-use super::values::{F32_TOLERANCE, assert_close, waves};
+use super::values::{F16_TOLERANCE, F32_TOLERANCE, assert_close, waves};
 
 /// Which body computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,18 +28,22 @@ pub fn tensor<const D: usize>(shape: [usize; D], phase: f64, device: &Tensors) -
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
+/// What dtypes activations are tested in; the second only on GPUs whose shaders have it.
+pub const DTYPES: [DType; 2] = [DType::F32, DType::F16];
+
 /// Logits and both gradients of `sum(weights * logits)`; `sizes` are episodes, queries, ways and features.
 ///
 /// # Panics
 /// When anything fails.
-pub async fn logits(body: Body, sizes: [usize; 4], device: &Tensors) -> Results {
+pub async fn logits(body: Body, sizes: [usize; 4], dtype: DType, device: &Tensors) -> Results {
     let [episodes, queries, ways, features] = sizes;
     let query = tensor([episodes, queries, features], 1.0, device).require_grad();
     let prototypes = tensor([episodes, ways, features], 2.0, device).require_grad();
     let weights = tensor([episodes, queries, ways], 3.0, device);
+    let inputs = (query.clone().cast(dtype), prototypes.clone().cast(dtype));
     let logits = match body {
-        Body::Own => prototype_logits(query.clone(), prototypes.clone()).unwrap(),
-        Body::Reference => reference::prototype_logits(query.clone(), prototypes.clone()),
+        Body::Own => prototype_logits(inputs.0, inputs.1).unwrap(),
+        Body::Reference => reference::prototype_logits(inputs.0, inputs.1),
     };
     let gradients = (logits.clone() * weights).sum().backward();
     let trip = Readback::new()
@@ -60,7 +65,12 @@ pub const EPISODE_SIZES: [[usize; 5]; 4] = [
 ///
 /// # Panics
 /// When anything fails.
-pub async fn episode_loss(body: Body, sizes: [usize; 5], device: &Tensors) -> Results {
+pub async fn episode_loss(
+    body: Body,
+    sizes: [usize; 5],
+    dtype: DType,
+    device: &Tensors,
+) -> Results {
     let [episodes, ways, shots, queries, width] = sizes;
     let counts = EpisodeCounts {
         episodes,
@@ -73,14 +83,15 @@ pub async fn episode_loss(body: Body, sizes: [usize; 5], device: &Tensors) -> Re
         .collect();
     let features = tensor([counts.rows(), width], 1.0, device).require_grad();
     let rows = [labels.len(), ways];
+    let stored = features.clone().cast(dtype);
     let (logits, loss) = match body {
         Body::Own => {
-            let logits = episode_logits(features.clone(), counts).unwrap();
+            let logits = episode_logits(stored, counts).unwrap();
             let loss = softmax_cross_entropy(logits.clone().reshape(rows), &labels).unwrap();
             (logits, loss)
         }
         Body::Reference => {
-            let logits = reference::episode_logits(features.clone(), counts);
+            let logits = reference::episode_logits(stored, counts);
             let loss = reference::softmax_cross_entropy(logits.clone().reshape(rows), &labels);
             (logits, loss)
         }
@@ -109,19 +120,26 @@ pub const BLOCK_SIZES: [[usize; 5]; 7] = [
 ///
 /// # Panics
 /// When anything fails.
-pub async fn block(body: Body, sizes: [usize; 5], device: &Tensors) -> Results {
+pub async fn block(body: Body, sizes: [usize; 5], dtype: DType, device: &Tensors) -> Results {
     let [batch, input, output, height, width] = sizes;
     let x = tensor([batch, input, height, width], 1.0, device).require_grad();
     let weight = tensor([output, input, 3, 3], 2.0, device).require_grad();
     let gamma = tensor([output], 3.0, device).require_grad();
     let beta = tensor([output], 4.0, device).require_grad();
-    let inputs = (x.clone(), weight.clone(), gamma.clone(), beta.clone());
+    let inputs = (
+        x.clone().cast(dtype),
+        weight.clone(),
+        gamma.clone(),
+        beta.clone(),
+    );
     let block = match body {
         Body::Own => conv_block(inputs.0, inputs.1, inputs.2, inputs.3).unwrap(),
         Body::Reference => reference::conv_block(inputs.0, inputs.1, inputs.2, inputs.3),
     };
+    assert_eq!(block.output.dtype(), dtype);
     let direction = tensor(block.output.dims(), 5.0, device);
-    let gradients = (block.output.clone() * direction).sum().backward();
+    let output = block.output.clone().cast(DType::F32);
+    let gradients = (output * direction).sum().backward();
     let trip = Readback::new()
         .with(block.output)
         .with(block.mean)
@@ -147,13 +165,66 @@ async fn named(names: &[&'static str], trip: Readback) -> Results {
     names.iter().copied().zip(values).collect()
 }
 
-/// Whether `got` is `expected` within [`F32_TOLERANCE`].
+/// The output and gradients of a block with running statistics; `sizes` as in [`block`].
+///
+/// # Panics
+/// When anything fails.
+pub async fn running_block(
+    body: Body,
+    sizes: [usize; 5],
+    dtype: DType,
+    device: &Tensors,
+) -> Results {
+    let [batch, input, output, height, width] = sizes;
+    let x = tensor([batch, input, height, width], 1.0, device).require_grad();
+    let weight = tensor([output, input, 3, 3], 2.0, device).require_grad();
+    let [bias, gamma, beta] =
+        [3.0, 4.0, 5.0].map(|phase| tensor([output], phase, device).require_grad());
+    let norm = RunningNorm {
+        bias: bias.clone(),
+        gamma: gamma.clone(),
+        beta: beta.clone(),
+        mean: tensor([output], 6.0, device),
+        variance: tensor([output], 7.0, device).abs() + 0.1,
+    };
+    let stored = x.clone().cast(dtype);
+    let block = match body {
+        Body::Own => conv_block_running(stored, weight.clone(), norm).unwrap(),
+        Body::Reference => reference::conv_block_running(stored, weight.clone(), norm),
+    };
+    assert_eq!(block.dtype(), dtype);
+    let direction = tensor(block.dims(), 8.0, device);
+    let block = block.cast(DType::F32);
+    let gradients = (block.clone() * direction).sum().backward();
+    let trip = Readback::new()
+        .with(block)
+        .with(x.grad(&gradients).unwrap())
+        .with(weight.grad(&gradients).unwrap())
+        .with(bias.grad(&gradients).unwrap())
+        .with(gamma.grad(&gradients).unwrap())
+        .with(beta.grad(&gradients).unwrap());
+    let names = [
+        "output",
+        "grad x",
+        "grad weight",
+        "grad bias",
+        "grad gamma",
+        "grad beta",
+    ];
+    named(&names, trip).await
+}
+
+/// Whether `got` is `expected` within the tolerance of `dtype`.
 ///
 /// # Panics
 /// When it is not.
-pub fn assert_same(got: &Results, expected: &Results, what: &str) {
+pub fn assert_same(got: &Results, expected: &Results, dtype: DType, what: &str) {
     assert_eq!(got.len(), expected.len());
+    let tolerance = match dtype {
+        DType::F16 => F16_TOLERANCE,
+        _ => F32_TOLERANCE,
+    };
     for ((name, got), (_, expected)) in got.iter().zip(expected) {
-        assert_close(&format!("{name} {what}"), got, expected, F32_TOLERANCE);
+        assert_close(&format!("{name} {what}"), got, expected, tolerance);
     }
 }

@@ -1,37 +1,38 @@
 //! The convolution block against its composite reference, on every device.
 
-use burn::tensor::{Device as Tensors, Tensor, TensorData};
+use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
 use forgeling::nn::{Conv4, Conv4Config, Normalization};
-use forgeling::ops::{RunningNorm, conv_block, conv_block_running, reference};
-use forgeling_tests::ops_parity::{BLOCK_SIZES, Body, Results, assert_same, block, tensor};
-use forgeling_tests::{F32_TOLERANCE, assert_close, devices, waves};
+use forgeling::ops::{RunningNorm, conv_block, conv_block_running};
+use forgeling_tests::ops_parity::{BLOCK_SIZES, Body, block, running_block, tensor};
+use forgeling_tests::{F32_TOLERANCE, assert_close, devices, everywhere, waves};
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap()
 }
 
-fn run(body: Body, sizes: [usize; 5], device: &Tensors) -> Results {
-    pollster::block_on(block(body, sizes, device))
-}
-
 #[test]
 fn the_block_and_its_gradients_equal_the_reference() {
     for sizes in BLOCK_SIZES {
-        let expected = run(Body::Reference, sizes, &Tensors::flex().autodiff());
-        for device in devices() {
-            let got = run(Body::Own, sizes, &device.autodiff());
-            let name = format!("{sizes:?} on {}", device.info().name);
-            assert_same(&got, &expected, &name);
-        }
+        everywhere(&format!("{sizes:?}"), |body, dtype, device| {
+            pollster::block_on(block(body, sizes, dtype, device))
+        });
     }
 }
 
 #[test]
 fn running_statistics_equal_the_reference() {
+    for sizes in BLOCK_SIZES {
+        everywhere(&format!("{sizes:?}"), |body, dtype, device| {
+            pollster::block_on(running_block(body, sizes, dtype, device))
+        });
+    }
+}
+
+/// In evaluation nothing is kept for a backward pass, and on the CPU another body computes it.
+#[test]
+fn evaluation_gives_what_training_on_running_statistics_gives() {
     for [batch, input, output, height, width] in BLOCK_SIZES {
-        let compute = |own: bool, device: &Tensors| {
-            let x = tensor([batch, input, height, width], 1.0, device);
-            let weight = tensor([output, input, 3, 3], 2.0, device);
+        let compute = |device: &Tensors| {
             let norm = RunningNorm {
                 bias: tensor([output], 3.0, device),
                 gamma: tensor([output], 4.0, device),
@@ -39,19 +40,17 @@ fn running_statistics_equal_the_reference() {
                 mean: tensor([output], 6.0, device),
                 variance: tensor([output], 7.0, device).abs() + 0.1,
             };
-            values(if own {
-                conv_block_running(x, weight, norm).unwrap()
-            } else {
-                reference::conv_block_running(x, weight, norm)
-            })
-        };
-        let expected = compute(false, &Tensors::flex());
-        for device in devices() {
-            // With a tape and without: where gradients are wanted, another body computes it.
-            for tensors in [device.tensors().clone(), device.autodiff()] {
-                let got = compute(true, &tensors);
-                assert_close("running", &got, &expected, F32_TOLERANCE);
+            let x = tensor([batch, input, height, width], 1.0, device);
+            let mut weight = tensor([output, input, 3, 3], 2.0, device);
+            if device.is_autodiff() {
+                weight = weight.require_grad();
             }
+            values(conv_block_running(x, weight, norm).unwrap())
+        };
+        for device in devices() {
+            let [got, expected] =
+                [device.tensors().clone(), device.autodiff()].map(|d| compute(&d));
+            assert_close("evaluation", &got, &expected, 1e-6);
         }
     }
 }
@@ -60,10 +59,8 @@ fn running_statistics_equal_the_reference() {
 fn the_cpu_gives_the_same_bits_every_time() {
     let device = Tensors::flex().autodiff();
     for sizes in BLOCK_SIZES {
-        assert_eq!(
-            run(Body::Own, sizes, &device),
-            run(Body::Own, sizes, &device)
-        );
+        let run = || pollster::block_on(block(Body::Own, sizes, DType::F32, &device));
+        assert_eq!(run(), run());
     }
 }
 

@@ -5,8 +5,8 @@ use forgeling::Readback;
 use forgeling::ops::{
     EpisodeCounts, episode_logits, prototype_logits, reference, softmax_cross_entropy,
 };
-use forgeling_tests::ops_parity::{Body, EPISODE_SIZES, assert_same, episode_loss, logits};
-use forgeling_tests::{F32_TOLERANCE, assert_close, devices, waves};
+use forgeling_tests::ops_parity::{EPISODE_SIZES, episode_loss, logits};
+use forgeling_tests::{F32_TOLERANCE, assert_close, devices, everywhere, waves};
 
 fn tensor(values: Vec<f32>, shape: [usize; 3], device: &Tensors) -> Tensor<3> {
     Tensor::from_data(TensorData::new(values, shape), device).require_grad()
@@ -27,26 +27,18 @@ fn prototype_logits_and_gradients_equal_the_reference() {
         [2, 1601, 1327, 1],
     ];
     for sizes in all_sizes {
-        let flex = Tensors::flex().autodiff();
-        let expected = pollster::block_on(logits(Body::Reference, sizes, &flex));
-        for device in devices() {
-            let got = pollster::block_on(logits(Body::Own, sizes, &device.autodiff()));
-            let name = format!("{sizes:?} on {}", device.info().name);
-            assert_same(&got, &expected, &name);
-        }
+        everywhere(&format!("{sizes:?}"), |body, dtype, device| {
+            pollster::block_on(logits(body, sizes, dtype, device))
+        });
     }
 }
 
 #[test]
 fn episodes_their_loss_and_its_gradient_equal_the_reference() {
     for sizes in EPISODE_SIZES {
-        let flex = Tensors::flex().autodiff();
-        let expected = pollster::block_on(episode_loss(Body::Reference, sizes, &flex));
-        for device in devices() {
-            let got = pollster::block_on(episode_loss(Body::Own, sizes, &device.autodiff()));
-            let name = format!("{sizes:?} on {}", device.info().name);
-            assert_same(&got, &expected, &name);
-        }
+        everywhere(&format!("{sizes:?}"), |body, dtype, device| {
+            pollster::block_on(episode_loss(body, sizes, dtype, device))
+        });
     }
 }
 

@@ -1,6 +1,6 @@
 //! The shaders' CPU twins, taken step by step, against the composite reference.
 
-use burn::tensor::{Device as Tensors, Tensor, TensorData};
+use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
 use forgeling::ops::RunningNorm;
 use forgeling::ops::reference;
 use forgeling_shaders::cpu::conv_block::{self as twin, BlockShape};
@@ -75,8 +75,8 @@ fn the_blocks_steps_make_up_the_block() {
             ("grad beta", sums[row..row + channels].to_vec()),
         ];
         let flex = Tensors::flex().autodiff();
-        let expected = pollster::block_on(block(Body::Reference, sizes, &flex));
-        assert_same(&got, &expected, &format!("{sizes:?}"));
+        let expected = pollster::block_on(block(Body::Reference, sizes, DType::F32, &flex));
+        assert_same(&got, &expected, DType::F32, &format!("{sizes:?}"));
     }
 }
 
@@ -100,7 +100,10 @@ fn running_statistics_normalise_as_in_the_reference() {
     twin::conv_block_forward(&last, &packed, &mut y, &mut partials, shape);
     let mut out = vec![0.0; 2 * 2 * 3 * 6];
     let (mean, gamma, beta) = (vector(3.0), vector(4.0), vector(5.0));
-    twin::conv_block_normalize_running(&y, &mean, &variance, &gamma, &beta, &mut out, shape);
+    let mut stats = vec![0.0; 3 * twin::row_of(6)];
+    twin::conv_block_normalize_running(
+        &y, &mean, &variance, &gamma, &beta, &mut out, &mut stats, shape,
+    );
 
     let flex = Tensors::flex();
     let vector = |values: Vec<f32>| Tensor::<1>::from_data(TensorData::new(values, [6]), &flex);

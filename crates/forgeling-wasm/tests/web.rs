@@ -11,14 +11,16 @@ mod parity;
 #[path = "../../../tests/src/values.rs"]
 mod values;
 
-use burn::tensor::Device as Tensors;
+use burn::tensor::{DType, Device as Tensors};
 use forgeling::data::{Glyphs, Split};
 use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
 use forgeling::nn::Conv4Config;
 use forgeling::train::AdamConfig;
 use forgeling::{Device, DeviceChoice};
 use js_sys::Reflect;
-use ops_parity::{BLOCK_SIZES, Body, EPISODE_SIZES, assert_same, block, episode_loss, logits};
+use ops_parity::{
+    BLOCK_SIZES, Body, EPISODE_SIZES, assert_same, block, episode_loss, logits, running_block,
+};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wasm_bindgen::JsValue;
@@ -33,6 +35,16 @@ async fn cpu() -> Device {
 /// The browser's adapter; the tests' browser is started with SwiftShader, so there must be one.
 async fn webgpu() -> Device {
     Device::open(DeviceChoice::GpuIndex(0)).await.unwrap()
+}
+
+/// Both devices in f32, and WebGPU in f16 where its shaders have it.
+async fn bodies_to_test() -> Vec<(Device, DType)> {
+    let mut bodies = vec![(cpu().await, DType::F32), (webgpu().await, DType::F32)];
+    console_log!("f16 in shaders: {}", webgpu().await.info().f16);
+    if webgpu().await.info().f16 {
+        bodies.push((webgpu().await, DType::F16));
+    }
+    bodies
 }
 
 #[wasm_bindgen_test]
@@ -85,12 +97,12 @@ async fn the_device_says_why_it_is_what_it_is() {
 #[wasm_bindgen_test]
 async fn the_logits_equal_their_reference_on_cpu_and_webgpu() {
     for sizes in [[1, 1, 1, 1], [3, 7, 5, 11], [2, 75, 5, 64]] {
-        let flex = Tensors::flex().autodiff();
-        let expected = logits(Body::Reference, sizes, &flex).await;
-        for device in [cpu().await, webgpu().await] {
-            let got = logits(Body::Own, sizes, &device.autodiff()).await;
-            let name = format!("{sizes:?} on {}", device.info().name);
-            assert_same(&got, &expected, &name);
+        for (device, dtype) in bodies_to_test().await {
+            let flex = Tensors::flex().autodiff();
+            let expected = logits(Body::Reference, sizes, dtype, &flex).await;
+            let got = logits(Body::Own, sizes, dtype, &device.autodiff()).await;
+            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
+            assert_same(&got, &expected, dtype, &name);
         }
     }
 }
@@ -98,12 +110,12 @@ async fn the_logits_equal_their_reference_on_cpu_and_webgpu() {
 #[wasm_bindgen_test]
 async fn the_episodes_loss_equals_its_reference_on_cpu_and_webgpu() {
     for sizes in EPISODE_SIZES {
-        let flex = Tensors::flex().autodiff();
-        let expected = episode_loss(Body::Reference, sizes, &flex).await;
-        for device in [cpu().await, webgpu().await] {
-            let got = episode_loss(Body::Own, sizes, &device.autodiff()).await;
-            let name = format!("{sizes:?} on {}", device.info().name);
-            assert_same(&got, &expected, &name);
+        for (device, dtype) in bodies_to_test().await {
+            let flex = Tensors::flex().autodiff();
+            let expected = episode_loss(Body::Reference, sizes, dtype, &flex).await;
+            let got = episode_loss(Body::Own, sizes, dtype, &device.autodiff()).await;
+            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
+            assert_same(&got, &expected, dtype, &name);
         }
     }
 }
@@ -111,12 +123,25 @@ async fn the_episodes_loss_equals_its_reference_on_cpu_and_webgpu() {
 #[wasm_bindgen_test]
 async fn the_block_equals_its_reference_on_cpu_and_webgpu() {
     for sizes in BLOCK_SIZES {
-        let flex = Tensors::flex().autodiff();
-        let expected = block(Body::Reference, sizes, &flex).await;
-        for device in [cpu().await, webgpu().await] {
-            let got = block(Body::Own, sizes, &device.autodiff()).await;
-            let name = format!("{sizes:?} on {}", device.info().name);
-            assert_same(&got, &expected, &name);
+        for (device, dtype) in bodies_to_test().await {
+            let flex = Tensors::flex().autodiff();
+            let expected = block(Body::Reference, sizes, dtype, &flex).await;
+            let got = block(Body::Own, sizes, dtype, &device.autodiff()).await;
+            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
+            assert_same(&got, &expected, dtype, &name);
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn the_running_block_equals_its_reference_on_cpu_and_webgpu() {
+    for sizes in BLOCK_SIZES {
+        for (device, dtype) in bodies_to_test().await {
+            let flex = Tensors::flex().autodiff();
+            let expected = running_block(Body::Reference, sizes, dtype, &flex).await;
+            let got = running_block(Body::Own, sizes, dtype, &device.autodiff()).await;
+            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
+            assert_same(&got, &expected, dtype, &name);
         }
     }
 }

@@ -139,18 +139,14 @@ pub fn conv_block_normalize(
     stats: &mut [f32],
     shape: BlockShape,
 ) {
-    let row = row_of(shape.channels);
-    for channel in 0..shape.channels {
-        let variance = partials[shape.padded() + channel] / partials[2 * shape.padded() + channel];
-        stats[channel] = partials[channel];
-        stats[row + channel] = variance;
-        stats[2 * row + channel] = 1.0 / (variance + EPSILON).sqrt();
-    }
-    let (mean, rest) = stats.split_at(row);
-    conv_block_normalize_running(y, mean, rest, gamma, beta, out, shape);
+    let (mean, rest) = partials.split_at(shape.padded());
+    let (squares, counts) = rest.split_at(shape.padded());
+    let variance: Vec<f32> = squares.iter().zip(counts).map(|(s, n)| s / n).collect();
+    conv_block_normalize_running(y, mean, &variance, gamma, beta, out, stats, shape);
 }
 
-/// `out = pool(relu(gamma (y - mean) / sqrt(variance + 1e-5) + beta))`
+/// As [`conv_block_normalize`], with mean and variance given.
+#[allow(clippy::too_many_arguments)]
 pub fn conv_block_normalize_running(
     y: &[f32],
     mean: &[f32],
@@ -158,10 +154,16 @@ pub fn conv_block_normalize_running(
     gamma: &[f32],
     beta: &[f32],
     out: &mut [f32],
+    stats: &mut [f32],
     shape: BlockShape,
 ) {
+    let row = row_of(shape.channels);
     for channel in 0..shape.channels {
-        let scale = gamma[channel] / (variance[channel] + EPSILON).sqrt();
+        let inverse = 1.0 / (variance[channel] + EPSILON).sqrt();
+        stats[channel] = mean[channel];
+        stats[row + channel] = variance[channel];
+        stats[2 * row + channel] = inverse;
+        let scale = gamma[channel] * inverse;
         let shift = beta[channel] - mean[channel] * scale;
         for (window, pixels) in shape.windows().enumerate() {
             let value = |pixel: usize| scale * y[pixel * shape.padded() + channel] + shift;

@@ -13,6 +13,7 @@ use burn::tensor::{Shape, Tensor};
 use forgeling_shaders::cpu::{self, EpisodeShape};
 use forgeling_shaders::{EPISODE_LOGITS, EPISODE_LOGITS_GRAD, EPISODE_PROTOTYPES};
 
+use super::bodies::composite;
 use super::flex::{tensor, with_values};
 use super::launch::{Launch, f32s, has_kernels};
 use super::reference;
@@ -78,8 +79,10 @@ pub fn episode_logits(features: Tensor<2>, counts: EpisodeCounts) -> Result<Tens
         );
     }
     let countable = i32::try_from((rows * width).max(rows * ways)).is_ok();
-    if !countable || !has_kernels(&features.device(), features.dtype()) {
-        return Ok(reference::episode_logits(features, counts));
+    let dtype = features.dtype();
+    if !countable || !has_kernels(&features.device(), dtype) {
+        let reference = || reference::episode_logits(features, counts);
+        return composite(OPERATION, dtype, reference);
     }
     let forward = <Dispatch as EpisodeOps>::episode_logits(features.into_dispatch(), counts);
     Ok(Tensor::from_dispatch(forward.logits))

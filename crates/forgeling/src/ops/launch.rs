@@ -7,7 +7,7 @@ use burn::backend::{DispatchDevice, TensorMetadata};
 use burn::tensor::{DType, Device, Shape};
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::{CubeCount, KernelId};
-use cubecl::server::KernelArguments;
+use cubecl::server::{Handle, KernelArguments};
 pub(super) use forgeling_shaders::PART;
 use forgeling_shaders::{Kernel, Storage};
 
@@ -147,21 +147,30 @@ impl Launch<1> {
     }
 }
 
+fn numbers(like: &CubeTensor, length: usize, handle: Handle) -> CubeTensor {
+    let (client, device) = (like.client.clone(), like.device());
+    CubeTensor::new_contiguous(client, device, Shape::new([length]), handle, DType::F32)
+}
+
+/// `length` f32 numbers on the device of `like`, of any value.
+#[cfg_attr(feature = "fusion", allow(dead_code))]
+pub(super) fn empty(like: &CubeTensor, length: usize) -> CubeTensor {
+    numbers(like, length, like.client.empty(length * size_of::<f32>()))
+}
+
+/// `length` f32 zeros on the device of `like`.
+pub(super) fn zeros(like: &CubeTensor, length: usize) -> CubeTensor {
+    let bytes = vec![0; length * size_of::<f32>()];
+    numbers(like, length, like.client.create_from_slice(&bytes))
+}
+
 /// `length` numbers of a contiguous f32 tensor from `start` on, a multiple of [`PART`], without a copy.
 pub(super) fn part(tensor: &CubeTensor, start: usize, length: usize) -> CubeTensor {
     debug_assert!(start.is_multiple_of(PART));
     let bytes = |numbers: usize| (numbers * size_of::<f32>()) as u64;
     let behind = tensor.shape().num_elements() - start - length;
     // The end counts too: two parts may be bound by one launch, and must not overlap.
-    CubeTensor::new_contiguous(
-        tensor.client.clone(),
-        tensor.device(),
-        Shape::new([length]),
-        tensor
-            .handle
-            .clone()
-            .offset_start(bytes(start))
-            .offset_end(bytes(behind)),
-        DType::F32,
-    )
+    let handle = tensor.handle.clone();
+    let handle = handle.offset_start(bytes(start)).offset_end(bytes(behind));
+    numbers(tensor, length, handle)
 }

@@ -15,6 +15,7 @@ use forgeling_shaders::{
     Kernel, PROTOTYPE_LOGITS, PROTOTYPE_LOGITS_GRAD_PROTOTYPES, PROTOTYPE_LOGITS_GRAD_QUERY,
 };
 
+use super::bodies::composite;
 use super::flex::{tensor, with_values};
 use super::launch::{Launch, f32s, has_kernels};
 use super::reference;
@@ -66,7 +67,9 @@ pub fn prototype_logits(query: Tensor<3>, prototypes: Tensor<3>) -> Result<Tenso
     let own_kernel =
         PROTOTYPE_LOGITS.grid(largest).is_some() && has_kernels(&query.device(), query.dtype());
     if !own_kernel {
-        return Ok(reference::prototype_logits(query, prototypes));
+        let dtype = query.dtype();
+        let reference = || reference::prototype_logits(query, prototypes);
+        return composite(OPERATION, dtype, reference);
     }
     let logits = <Dispatch as PrototypeOps>::prototype_logits(
         query.into_dispatch(),

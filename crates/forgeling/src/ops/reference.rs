@@ -3,17 +3,16 @@
 use burn::tensor::activation::{log_softmax, relu};
 use burn::tensor::module::{batch_norm, batch_norm_train, conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
+use super::bodies::computed_in;
 use super::conv_block::EPSILON;
 use super::{Blend, ConvBlockOutput, EpisodeCounts, RunningNorm, Statistics};
 
 /// Half precision in f32, in which it is computed; other dtypes as they are.
 pub(super) fn wide<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
-    match tensor.dtype() {
-        DType::F16 | DType::BF16 => tensor.cast(DType::F32),
-        _ => tensor,
-    }
+    let dtype = computed_in(tensor.dtype());
+    tensor.cast(dtype)
 }
 
 /// `logits[e, q, n] = -sum_d (query[e, q, d] - prototypes[e, n, d])^2`, by broadcasting.
@@ -102,9 +101,10 @@ pub fn conv_block(
 /// As [`super::conv_block_running`], whose shapes and formula it shares, on inputs that fit.
 pub fn conv_block_running(x: Tensor<4>, weight: Tensor<4>, norm: RunningNorm) -> Tensor<4> {
     let stored = x.dtype();
-    let convolved = conv2d(wide(x), weight, Some(norm.bias), convolution());
+    let convolved = conv2d(wide(x), weight, None, convolution());
+    let bias = norm.bias.reshape([1, -1, 1, 1]);
     let normalised = batch_norm(
-        wide(convolved.cast(stored)),
+        wide(convolved.cast(stored)) + bias,
         norm.gamma,
         norm.beta,
         norm.mean,

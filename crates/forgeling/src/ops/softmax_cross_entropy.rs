@@ -14,6 +14,7 @@ use burn::backend::{
 use burn::tensor::{DType, Shape, Tensor};
 use forgeling_shaders::{SOFTMAX_CROSS_ENTROPY, cpu};
 
+use super::bodies::composite;
 use super::flex::{tensor, with_values};
 use super::launch::{Launch, f32s, has_kernels};
 use super::reference::{self, wide};
@@ -48,7 +49,9 @@ pub fn softmax_cross_entropy(logits: Tensor<2>, labels: &[usize]) -> Result<Tens
     let logits = wide(logits);
     let countable = i32::try_from(rows * classes).is_ok();
     if logits.dtype() != DType::F32 || !countable || !has_kernels(&logits.device(), DType::F32) {
-        return Ok(reference::softmax_cross_entropy(logits, labels));
+        let dtype = logits.dtype();
+        let reference = || reference::softmax_cross_entropy(logits, labels);
+        return composite(OPERATION, dtype, reference);
     }
     let forward =
         <Dispatch as LossOps>::softmax_cross_entropy(logits.into_dispatch(), labels.into());

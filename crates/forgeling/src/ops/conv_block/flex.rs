@@ -5,7 +5,7 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Shape;
 
-use super::{BlockForward, BlockGradients, ConvBlockOps};
+use super::{Backwards, BlockForward, BlockGradients, ConvBlockOps};
 use crate::ops::cpu::conv_block as cpu;
 use crate::ops::flex::{tensor, with_values};
 use crate::ops::heuristics::Heuristics;
@@ -35,7 +35,7 @@ impl ConvBlockOps for Flex {
     ) -> BlockForward<Self> {
         let shape = sizes(&x.shape(), &weight.shape());
         let forward = with_values([&x, &weight, &gamma, &beta], |[x, weight, gamma, beta]| {
-            cpu::forward(x, weight, gamma, beta, shape)
+            cpu::forward(x, weight, gamma, beta, None, shape)
         });
         let convolved = [shape.images, shape.output, shape.height, shape.width];
         let (means, variances) = forward.statistics.split_at(shape.output);
@@ -59,8 +59,7 @@ impl ConvBlockOps for Flex {
         convolved: FloatTensor<Self>,
         statistics: FloatTensor<Self>,
         grad: FloatTensor<Self>,
-        input_gradient: bool,
-        _heuristics: Heuristics,
+        what: Backwards,
     ) -> BlockGradients<Self> {
         let shape = sizes(&x.shape(), &weight.shape());
         let inputs = [&x, &weight, &gamma, &beta, &convolved, &statistics, &grad];
@@ -74,13 +73,14 @@ impl ConvBlockOps for Flex {
                     beta,
                     convolved,
                     statistics,
+                    running: what.running,
                     grad,
                     shape,
                 };
-                cpu::backward(&block, input_gradient)
+                cpu::backward(&block, what.input_gradient)
             },
         );
-        let of_input = if input_gradient {
+        let of_input = if what.input_gradient {
             x.shape()
         } else {
             Shape::new([0])
@@ -101,16 +101,34 @@ impl ConvBlockOps for Flex {
         beta: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
+        keep: bool,
         _heuristics: Heuristics,
-    ) -> FloatTensor<Self> {
+    ) -> BlockForward<Self> {
         let shape = sizes(&x.shape(), &weight.shape());
         let inputs = [&x, &weight, &bias, &gamma, &beta, &mean, &variance];
-        let out = with_values(inputs, |[x, weight, bias, gamma, beta, mean, variance]| {
+        let forward = with_values(inputs, |[x, weight, bias, gamma, beta, mean, variance]| {
             // What the bias adds, the mean may as well lack.
             let means = mean.iter().zip(bias).map(|(mean, bias)| mean - bias);
             let statistics: Vec<f32> = means.chain(variance.iter().copied()).collect();
-            cpu::forward_with(x, weight, &cpu::affine(gamma, beta, &statistics), shape)
+            if keep {
+                cpu::forward(x, weight, gamma, beta, Some(statistics), shape)
+            } else {
+                let terms = cpu::affine(gamma, beta, &statistics);
+                cpu::Forward {
+                    output: cpu::forward_with(x, weight, &terms, shape),
+                    convolved: Vec::new(),
+                    statistics,
+                }
+            }
         });
-        tensor(out, pooled(shape))
+        let convolved = [forward.convolved.len()];
+        BlockForward {
+            output: tensor(forward.output, pooled(shape)),
+            packed: weight,
+            convolved: tensor(forward.convolved, convolved),
+            statistics: tensor(forward.statistics, [2 * shape.output]),
+            mean,
+            variance,
+        }
     }
 }

@@ -12,9 +12,9 @@ use forgeling_shaders::{
     CONV_BLOCK_NORMALIZE, CONV_BLOCK_NORMALIZE_RUNNING, CONV_BLOCK_PACK, Kernel,
 };
 
-use super::{BlockForward, BlockGradients, ConvBlockOps};
+use super::{Backwards, BlockForward, BlockGradients, ConvBlockOps};
 use crate::ops::heuristics::Heuristics;
-use crate::ops::launch::{Launch, PART, f32s, part};
+use crate::ops::launch::{Launch, PART, f32s, part, zeros};
 
 /// Quads (of four channels) that lie side by side in a workgroup at most, as in `wgsl/shared/place.wgsl`.
 const QUADS_SIDE_BY_SIDE: usize = 16;
@@ -141,7 +141,7 @@ impl Plan {
         let [packed] = self.launch(
             &CONV_BLOCK_PACK,
             vec![weight],
-            [self.stored([values * 4])],
+            [f32s([values * 4])],
             values.div_ceil(CONV_BLOCK_PACK.workgroup_size as usize),
         );
         packed
@@ -224,10 +224,9 @@ impl ConvBlockOps for CubeBackend {
         convolved: FloatTensor<Self>,
         statistics: FloatTensor<Self>,
         grad: FloatTensor<Self>,
-        input_gradient: bool,
-        heuristics: Heuristics,
+        what: Backwards,
     ) -> BlockGradients<Self> {
-        let plan = Plan::new(&x, &weight, heuristics);
+        let plan = Plan::new(&x, &weight, what.heuristics);
         let weight_shape = weight.shape();
         let inputs = vec![convolved, statistics, gamma, beta, channels_last(grad)];
         let [sums] = plan.launch(
@@ -236,15 +235,21 @@ impl ConvBlockOps for CubeBackend {
             [f32s([2 * plan.row()])],
             plan.quads,
         );
+        // Where statistics are constants, their gradients do not come back to the activations.
+        let through_statistics = if what.running {
+            zeros(&sums, 2 * plan.row())
+        } else {
+            sums.clone()
+        };
         let invocations = plan.images * plan.height.div_ceil(2) * plan.quads;
         let shape = inputs[0].shape();
         let [flow] = plan.launch(
             &CONV_BLOCK_BACKWARD_ACTIVATION,
-            inputs.into_iter().chain([sums.clone()]).collect(),
+            inputs.into_iter().chain([through_statistics]).collect(),
             [plan.stored(shape)],
             invocations.div_ceil(CONV_BLOCK_BACKWARD_ACTIVATION.workgroup_size as usize),
         );
-        let dx = if input_gradient {
+        let dx = if what.input_gradient {
             let invocations = plan.tiles() * plan.inputs.div_ceil(4);
             let shape = [plan.images, plan.height, plan.width, plan.inputs];
             let [dx] = plan.launch(
@@ -279,20 +284,28 @@ impl ConvBlockOps for CubeBackend {
         beta: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
+        _keep: bool,
         heuristics: Heuristics,
-    ) -> FloatTensor<Self> {
+    ) -> BlockForward<Self> {
         let plan = Plan::new(&x, &weight, heuristics);
         let packed = plan.pack(weight);
-        let [convolved, _] = plan.convolve(channels_last(x), packed);
+        let [convolved, _] = plan.convolve(channels_last(x), packed.clone());
         // What the bias adds, the mean may as well lack.
-        let mean = CubeBackend::float_sub(mean, bias);
+        let shifted = CubeBackend::float_sub(mean.clone(), bias);
         let invocations = plan.images * plan.pooled()[0] * plan.quads;
-        let [output] = plan.launch(
+        let [output, statistics] = plan.launch(
             &CONV_BLOCK_NORMALIZE_RUNNING,
-            vec![convolved, mean, variance, gamma, beta],
-            [plan.output()],
+            vec![convolved.clone(), shifted, variance.clone(), gamma, beta],
+            [plan.output(), f32s([3 * plan.row()])],
             invocations.div_ceil(CONV_BLOCK_NORMALIZE_RUNNING.workgroup_size as usize),
         );
-        channels_first(output)
+        BlockForward {
+            output: channels_first(output),
+            packed,
+            convolved,
+            statistics,
+            mean,
+            variance,
+        }
     }
 }

@@ -3,7 +3,7 @@
 use burn::backend::fusion::custom::TensorSpec;
 use burn::tensor::{DType, Shape};
 
-use super::{BlockForwardMetadata, BlockGradientsMetadata};
+use super::{Backwards, BlockForwardMetadata, BlockGradientsMetadata};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::PART;
 
@@ -18,20 +18,33 @@ pub fn forward(
 ) -> BlockForwardMetadata {
     let [batch, height, width] = [x.shape[0], x.shape[2], x.shape[3]];
     let output = weight.shape[0];
-    let spec = |shape: Shape| TensorSpec::new(shape, x.dtype);
+    let stored = |shape: Shape| TensorSpec::new(shape, x.dtype);
+    let single = |shape: Shape| TensorSpec::new(shape, DType::F32);
+    let padded = output.next_multiple_of(4);
     BlockForwardMetadata {
-        output: spec(Shape::new([batch, output, height / 2, width / 2])),
-        packed: spec(Shape::new([9 * x.shape[1] * output.next_multiple_of(4)])),
-        convolved: spec(Shape::new([
-            batch,
-            height,
-            width,
-            output.next_multiple_of(4),
-        ])),
-        statistics: TensorSpec::new(Shape::new([3 * output.next_multiple_of(PART)]), DType::F32),
+        output: stored(Shape::new([batch, output, height / 2, width / 2])),
+        packed: single(Shape::new([9 * x.shape[1] * padded])),
+        convolved: stored(Shape::new([batch, height, width, padded])),
+        statistics: single(Shape::new([3 * output.next_multiple_of(PART)])),
         mean: gamma.clone(),
         variance: beta.clone(),
     }
+}
+
+/// As [`forward`], with running statistics.
+#[allow(clippy::too_many_arguments)]
+pub fn running(
+    x: &TensorSpec,
+    weight: &TensorSpec,
+    _bias: &TensorSpec,
+    gamma: &TensorSpec,
+    beta: &TensorSpec,
+    _mean: &TensorSpec,
+    _variance: &TensorSpec,
+    _keep: &bool,
+    heuristics: &Heuristics,
+) -> BlockForwardMetadata {
+    forward(x, weight, gamma, beta, heuristics)
 }
 
 /// The gradients have the shapes of what they belong to; that of `x` is empty unless asked for.
@@ -45,10 +58,9 @@ pub fn backward(
     _convolved: &TensorSpec,
     _statistics: &TensorSpec,
     _grad: &TensorSpec,
-    input_gradient: &bool,
-    _heuristics: &Heuristics,
+    what: &Backwards,
 ) -> BlockGradientsMetadata {
-    let of_input = if *input_gradient {
+    let of_input = if what.input_gradient {
         x.clone()
     } else {
         TensorSpec::new(Shape::new([0]), DType::F32)

@@ -17,6 +17,8 @@ pub struct Block<'a> {
     pub convolved: &'a [f32],
     /// Mean of each channel, then biased variance of each.
     pub statistics: &'a [f32],
+    /// Whether the statistics were given, so that no gradient flows through them.
+    pub running: bool,
     pub grad: &'a [f32],
     pub shape: BlockShape,
 }
@@ -55,10 +57,11 @@ pub fn backward(block: &Block<'_>, input_gradient: bool) -> Gradients {
         let inverse = 1.0 / (f64::from(variances[channel]) + EPSILON).sqrt();
         let gamma = deviation * inverse;
         let scale = f64::from(block.gamma[channel]) * inverse;
-        let slope = -scale * inverse * gamma / count;
+        let share = if block.running { 0.0 } else { 1.0 / count };
+        let slope = -scale * inverse * gamma * share;
         terms.push(Terms {
             scale: scale as f32,
-            constant: (-scale * beta / count - slope * f64::from(means[channel])) as f32,
+            constant: (-scale * beta * share - slope * f64::from(means[channel])) as f32,
             slope: slope as f32,
         });
         gradients.gamma.push(gamma as f32);

@@ -19,16 +19,18 @@ pub struct Forward {
     pub statistics: Vec<f32>,
 }
 
-/// With the statistics of this batch.
+/// With the statistics of this batch, or with `statistics`, as [`Forward`] has them.
 pub fn forward(
     x: &[f32],
     weight: &[f32],
     gamma: &[f32],
     beta: &[f32],
+    statistics: Option<Vec<f32>>,
     shape: BlockShape,
 ) -> Forward {
     let mut convolved = vec![0.0; shape.convolved_len()];
-    let statistics = convolve_images(x, weight, shape, &mut convolved);
+    let of_batch = convolve_images(x, weight, shape, &mut convolved);
+    let statistics = statistics.unwrap_or(of_batch);
     let terms = affine(gamma, beta, &statistics);
     let output = pool_images(&convolved, &terms, shape);
     Forward {
@@ -57,7 +59,12 @@ fn convolve_images(
     let work = tasks.into_iter().zip(parts).collect();
     let per_task = parallel::map(work, |(images, part): (Range<usize>, &mut [f32])| {
         let mut channels = vec![Moments::default(); shape.output];
-        each_chunk(x, &packed, shape, images, part, |part| {
+        let mut rest = part;
+        each_chunk(x, &packed, shape, images, |output, images| {
+            let length = images * shape.output * shape.pixels();
+            let (part, later) = std::mem::take(&mut rest).split_at_mut(length);
+            output.read(part, shape.output);
+            rest = later;
             for (index, plane) in part.chunks_exact(shape.pixels()).enumerate() {
                 let channel = &mut channels[index % shape.output];
                 *channel = channel.and(moments(plane));
@@ -76,30 +83,26 @@ fn convolve_images(
     means.chain(variances).collect()
 }
 
-/// Convolves `images` of `x` chunk by chunk into `part`, and shows each chunk to `then` while it is in the cache.
+/// Convolves `images` of `x` chunk by chunk, and shows `then` each chunk, while it is in the cache, and its images.
 fn each_chunk(
     x: &[f32],
     packed: &PackedWeights,
     shape: BlockShape,
     images: Range<usize>,
-    part: &mut [f32],
-    mut then: impl FnMut(&[f32]),
+    mut then: impl FnMut(&Bordered, usize),
 ) {
     let full = shape.planes(shape.chunk());
     let mut input = Bordered::new(full, shape.input);
     let mut output = Bordered::new(full, shape.output);
     let per_image = shape.input * shape.pixels();
     let x = &x[images.start * per_image..images.end * per_image];
-    let chunks = x.chunks(full.images * per_image);
-    let parts = part.chunks_mut(full.images * shape.output * shape.pixels());
-    for (x, part) in chunks.zip(parts) {
+    for x in x.chunks(full.images * per_image) {
         let planes = shape.planes(x.len() / per_image);
         input.resize(planes);
         output.resize(planes);
         input.fill(x, shape.input);
         convolve(planes, &input.values, packed, &mut output.values);
-        output.read(part, shape.output);
-        then(part);
+        then(&output, planes.images);
     }
 }
 
@@ -139,9 +142,11 @@ pub fn forward_with(x: &[f32], weight: &[f32], terms: &[[f32; 2]], shape: BlockS
     let parts = split(&mut output, &tasks, shape.output * height * width);
     let work = tasks.into_iter().zip(parts).collect();
     parallel::map(work, |(images, mut part): (Range<usize>, &mut [f32])| {
-        let mut convolved = vec![0.0; images.len() * shape.output * shape.pixels()];
-        each_chunk(x, &packed, shape, images, &mut convolved, |convolved| {
-            let length = convolved.len() / shape.pixels() * height * width;
+        let mut room = vec![0.0; shape.chunk() * shape.output * shape.pixels()];
+        each_chunk(x, &packed, shape, images, |output, images| {
+            let convolved = &mut room[..images * shape.output * shape.pixels()];
+            output.read(convolved, shape.output);
+            let length = images * shape.output * height * width;
             let (now, later) = std::mem::take(&mut part).split_at_mut(length);
             pool_planes(convolved, terms, shape, now);
             part = later;

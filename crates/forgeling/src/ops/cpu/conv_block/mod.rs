@@ -4,7 +4,7 @@ mod backward;
 mod forward;
 
 pub use backward::{Block, backward};
-pub use forward::{forward, forward_with};
+pub use forward::{Forward, forward, forward_with};
 
 pub use super::block_shape::BlockShape;
 
