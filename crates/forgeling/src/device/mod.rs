@@ -7,7 +7,6 @@
 //!
 //! - `adapter`: what an adapter is and can do; `platform` finds adapters natively and in a browser.
 //! - `choose`: the policy, a pure function of choice and adapters.
-//! - `self_test`: gradients on the GPU against the CPU before it is trusted.
 //! - `launches`: counts what a GPU is asked to do.
 //! - `readback`: the one road by which values leave a device.
 
@@ -16,8 +15,6 @@ mod choose;
 mod launches;
 mod platform;
 mod readback;
-#[cfg(feature = "composite")]
-mod self_test;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -65,18 +62,11 @@ static SOFTWARE: Mutex<Vec<burn::tensor::Device>> = Mutex::new(Vec::new());
 type Opened = std::result::Result<burn::tensor::Device, String>;
 
 impl Device {
-    /// Opens the device that `choice` and this machine give.
-    ///
-    /// A GPU is compared with the CPU on small gradients before it is used; if they disagree,
-    /// [`DeviceChoice::Auto`] takes the CPU and the reason names what disagreed. With `Auto`, the
-    /// environment variable `FORGELING_DEVICE` (`cpu`, `gpu`, `gpu:N`) chooses instead, and its `gpu`
-    /// also accepts a software adapter.
-    ///
-    /// # Errors
-    /// `Auto` and `Cpu` do not fail, unless `FORGELING_DEVICE` cannot be read or served. A GPU that was
-    /// asked for and is missing, cannot be opened or computes wrongly is an error for which
-    /// [`Error::is_device`] holds.
-    pub async fn open(choice: DeviceChoice) -> Result<Self> {
+    /// [`Self::open`], with what finds a GPU's disagreement with the CPU.
+    pub(crate) async fn open_tested(
+        choice: DeviceChoice,
+        disagreement: impl AsyncFn(&burn::tensor::Device) -> Option<String>,
+    ) -> Result<Self> {
         const OPERATION: &str = "open_device";
         if choice == DeviceChoice::Cpu {
             return Ok(Self::cpu("asked for"));
@@ -94,7 +84,7 @@ impl Device {
             Selection::Cpu(reason) => Ok(Self::cpu(reason)),
             Selection::None(reason) => Err(Error::new(ErrorKind::Device, OPERATION, reason)),
             Selection::Gpu(index, reason) => {
-                match open_tested(&adapters[index]).await {
+                match open_once(&adapters[index], disagreement).await {
                     Ok(tensors) => Ok(Self::gpu(tensors, &described[index], reason)),
                     Err(problem) if choice == DeviceChoice::Auto => Ok(Self::cpu(format!(
                         "{} refused: {problem}",
@@ -192,7 +182,10 @@ fn environment() -> Result<(DeviceChoice, bool)> {
 }
 
 /// Opens an adapter and tests it, or returns what the first attempt gave.
-async fn open_tested(found: &FoundAdapter) -> Opened {
+async fn open_once(
+    found: &FoundAdapter,
+    disagreement: impl AsyncFn(&burn::tensor::Device) -> Option<String>,
+) -> Opened {
     let index = found.adapter.index;
     let known = || {
         lock(&OPENED)
@@ -208,11 +201,7 @@ async fn open_tested(found: &FoundAdapter) -> Opened {
             if found.adapter.kind == DeviceKind::SoftwareGpu {
                 lock(&SOFTWARE).push(tensors.clone());
             }
-            #[cfg(not(feature = "composite"))]
-            let d: Option<String> = None;
-            #[cfg(feature = "composite")]
-            let d = self_test::disagreement(&tensors).await;
-            match d {
+            match disagreement(&tensors).await {
                 None => Ok(tensors),
                 Some(problem) => Err(format!("its self-test failed: {problem}")),
             }

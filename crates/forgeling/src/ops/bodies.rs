@@ -14,7 +14,8 @@ pub enum Bodies {
     /// Our own kernels and CPU bodies where there are some for the device and dtype. The default.
     #[default]
     Own,
-    /// The composite [`mod@super::reference`] everywhere, which is plain burn: for comparing the two.
+    /// The composite [`mod@super::reference`] everywhere, which is plain burn: for comparing the two. Needs the cargo
+    /// feature `composite`.
     Composite,
 }
 

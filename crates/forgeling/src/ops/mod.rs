@@ -16,6 +16,7 @@ mod launch;
 mod prototype_logits;
 pub mod reference;
 mod running_statistics;
+mod self_test;
 mod softmax_cross_entropy;
 
 pub(crate) use adam::{AdamNumbers, AdamState, adam};
