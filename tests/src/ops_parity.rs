@@ -53,6 +53,31 @@ pub async fn logits(body: Body, sizes: [usize; 4], dtype: DType, device: &Tensor
     named(&["logits", "grad query", "grad prototypes"], trip).await
 }
 
+/// Logits and gradient of a tensor with itself, which no device can bind twice; `sizes` are episodes, examples and
+/// features.
+///
+/// # Panics
+/// When anything fails.
+pub async fn logits_with_itself(
+    body: Body,
+    sizes: [usize; 3],
+    dtype: DType,
+    device: &Tensors,
+) -> Results {
+    let x = tensor(sizes, 1.0, device).require_grad();
+    let stored = x.clone().cast(dtype);
+    let logits = match body {
+        Body::Own => prototype_logits(stored.clone(), stored).unwrap(),
+        Body::Reference => reference::prototype_logits(stored.clone(), stored),
+    };
+    let weights = tensor(logits.dims(), 2.0, device);
+    let gradients = (logits.clone() * weights).sum().backward();
+    let trip = Readback::new()
+        .with(logits)
+        .with(x.grad(&gradients).unwrap());
+    named(&["logits", "grad"], trip).await
+}
+
 /// Episodes, ways, shots, queries and features of [`episode_loss`]: odd and distinct, and those of a training step.
 pub const EPISODE_SIZES: [[usize; 5]; 4] = [
     [1, 1, 1, 1, 1],

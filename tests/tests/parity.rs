@@ -5,7 +5,7 @@ use forgeling::Readback;
 use forgeling::ops::{
     EpisodeCounts, episode_logits, prototype_logits, reference, softmax_cross_entropy,
 };
-use forgeling_tests::ops_parity::{EPISODE_SIZES, episode_loss, logits};
+use forgeling_tests::ops_parity::{EPISODE_SIZES, episode_loss, logits, logits_with_itself};
 use forgeling_tests::{F32_TOLERANCE, assert_close, devices, everywhere, waves};
 
 fn tensor(values: Vec<f32>, shape: [usize; 3], device: &Tensors) -> Tensor<3> {
@@ -31,6 +31,13 @@ fn prototype_logits_and_gradients_equal_the_reference() {
             pollster::block_on(logits(body, sizes, dtype, device))
         });
     }
+}
+
+#[test]
+fn a_tensor_may_be_compared_with_itself() {
+    everywhere("itself", |body, dtype, device| {
+        pollster::block_on(logits_with_itself(body, [2, 5, 7], dtype, device))
+    });
 }
 
 #[test]

@@ -19,7 +19,8 @@ use forgeling::train::AdamConfig;
 use forgeling::{Device, DeviceChoice};
 use js_sys::Reflect;
 use ops_parity::{
-    BLOCK_SIZES, Body, EPISODE_SIZES, assert_same, block, episode_loss, logits, running_block,
+    BLOCK_SIZES, Body, EPISODE_SIZES, assert_same, block, episode_loss, logits, logits_with_itself,
+    running_block,
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -104,6 +105,16 @@ async fn the_logits_equal_their_reference_on_cpu_and_webgpu() {
             let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
             assert_same(&got, &expected, dtype, &name);
         }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn a_tensor_may_be_compared_with_itself() {
+    for (device, dtype) in bodies_to_test().await {
+        let flex = Tensors::flex().autodiff();
+        let expected = logits_with_itself(Body::Reference, [2, 5, 7], dtype, &flex).await;
+        let got = logits_with_itself(Body::Own, [2, 5, 7], dtype, &device.autodiff()).await;
+        assert_same(&got, &expected, dtype, &device.info().name);
     }
 }
 
