@@ -112,12 +112,13 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let mut generated = String::new();
     for kernel in KERNELS {
-        let text = compose(kernel);
+        let pieces = pieces(kernel);
+        let text = compose(kernel, &pieces);
         let mut bindings = Vec::new();
         for &storage in kernel.variants {
             bindings = validate(kernel, storage, &format!("{}{text}", storage.prelude()));
         }
-        emit(&mut generated, kernel, &text, &bindings);
+        emit(&mut generated, kernel, &pieces, &text, &bindings);
     }
     let names: Vec<_> = KERNELS
         .iter()
@@ -136,12 +137,25 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("shaders/{path}: {error}"))
 }
 
-fn compose(kernel: &Declared) -> String {
-    let mut source = String::new();
-    for piece in kernel.shared {
-        source += &read(&format!("wgsl/shared/{piece}.wgsl"));
-    }
-    source += &read(&format!("wgsl/{}.wgsl", kernel.name));
+/// The files of a kernel and their texts.
+fn pieces(kernel: &Declared) -> Vec<(String, String)> {
+    let shared = kernel.shared.iter().map(|piece| format!("shared/{piece}"));
+    shared
+        .chain([kernel.name.to_owned()])
+        .map(|name| {
+            let path = format!("wgsl/{name}.wgsl");
+            let text = read(&path);
+            assert!(
+                text.ends_with('\n'),
+                "shaders/{path}: no newline at the end"
+            );
+            (path, text)
+        })
+        .collect()
+}
+
+fn compose(kernel: &Declared, pieces: &[(String, String)]) -> String {
+    let source: String = pieces.iter().map(|(_, text)| text.as_str()).collect();
     source.replace("WORKGROUP_SIZE", &format!("{}u", kernel.workgroup_size))
 }
 
@@ -212,11 +226,21 @@ fn validate(kernel: &Declared, storage: Storage, source: &str) -> Vec<String> {
     bindings.into_iter().map(|binding| binding.1).collect()
 }
 
-fn emit(generated: &mut String, kernel: &Declared, text: &str, bindings: &[String]) {
+fn emit(
+    generated: &mut String,
+    kernel: &Declared,
+    pieces: &[(String, String)],
+    text: &str,
+    bindings: &[String],
+) {
+    let files: Vec<(&str, usize)> = pieces
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.lines().count()))
+        .collect();
     let _ = writeln!(
         generated,
         "/// `wgsl/{name}.wgsl`, workgroups of {size}.\n\
-         pub static {constant}: Kernel = Kernel {{\n    name: {name:?},\n    text: {text:?},\n    \
+         pub static {constant}: Kernel = Kernel {{\n    name: {name:?},\n    text: {text:?},\n    files: &{files:?},\n    \
          bindings: &{bindings:?},\n    workgroup_size: {size},\n    half: {half},\n}};",
         name = kernel.name,
         constant = kernel.name.to_uppercase(),

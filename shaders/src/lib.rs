@@ -18,12 +18,23 @@ pub enum Storage {
     F16,
 }
 
+impl Storage {
+    const fn prelude(self) -> &'static str {
+        match self {
+            Self::F32 => include_str!("../wgsl/shared/stored_f32.wgsl"),
+            Self::F16 => include_str!("../wgsl/shared/stored_f16.wgsl"),
+        }
+    }
+}
+
 /// A validated compute kernel with its metadata.
 #[derive(Debug)]
 pub struct Kernel {
     /// The file's name without its ending.
     pub name: &'static str,
     text: &'static str,
+    /// The files that make up the text, with the number of their lines.
+    files: &'static [(&'static str, usize)],
     /// Whether there is a variant for [`Storage::F16`].
     pub half: bool,
     /// The names of the storage buffers in the order of their bindings; the last is `shape`.
@@ -42,12 +53,20 @@ const MAX_WORKGROUPS: u32 = 65_535;
 impl Kernel {
     /// The composed WGSL text of a variant; its entry point is `main`. `None` when there is no such variant.
     pub fn source(&self, storage: Storage) -> Option<String> {
-        let prelude = match storage {
-            Storage::F32 => include_str!("../wgsl/shared/stored_f32.wgsl"),
-            Storage::F16 if self.half => include_str!("../wgsl/shared/stored_f16.wgsl"),
-            Storage::F16 => return None,
-        };
-        Some(format!("{prelude}{}", self.text))
+        let exists = self.half || storage == Storage::F32;
+        exists.then(|| format!("{}{}", storage.prelude(), self.text))
+    }
+
+    /// The file below `shaders/`, and the line in it, of a line of [`Self::source`], both counted from 1.
+    pub fn place(&self, storage: Storage, line: usize) -> (&'static str, usize) {
+        let mut line = line.saturating_sub(storage.prelude().lines().count());
+        for &(file, lines) in self.files {
+            if line <= lines {
+                return (file, line);
+            }
+            line -= lines;
+        }
+        (self.name, line)
     }
 
     /// The grid of workgroups `(x, y, 1)` that gives at least `invocations` invocations.
@@ -85,6 +104,27 @@ mod tests {
             );
         }
         assert_eq!(PROTOTYPE_LOGITS.grid(usize::MAX), None);
+    }
+
+    #[test]
+    fn a_line_is_found_in_its_file() {
+        for storage in [Storage::F32, Storage::F16] {
+            let source = CONV_BLOCK_NORMALIZE.source(storage).unwrap();
+            for (number, line) in source
+                .lines()
+                .enumerate()
+                .skip(storage.prelude().lines().count())
+            {
+                let (file, number) = CONV_BLOCK_NORMALIZE.place(storage, number + 1);
+                let text = std::fs::read_to_string(file).unwrap();
+                let size = CONV_BLOCK_NORMALIZE.workgroup_size;
+                let expected = text.lines().nth(number - 1).unwrap();
+                assert_eq!(
+                    line,
+                    expected.replace("WORKGROUP_SIZE", &format!("{size}u"))
+                );
+            }
+        }
     }
 
     #[test]

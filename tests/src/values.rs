@@ -35,3 +35,13 @@ pub fn wave(index: usize, phase: f64) -> f64 {
     (index as f64 * 12.9898 + phase * 78.233).sin() * 0.6
         + (index as f64 * 0.37 + phase).cos() * 0.4
 }
+
+/// A shader that compiles; without its second line it would not, since the sixth writes to what that declares.
+pub const SHADER: &str = "
+@group(0) @binding(0) var<storage, read_write> flow: array<f32>;
+
+@compute @workgroup_size(1)
+fn main() {
+    flow[0] = 1.0;
+}
+";

@@ -158,6 +158,22 @@ async fn the_running_block_equals_its_reference_on_cpu_and_webgpu() {
 }
 
 #[wasm_bindgen_test]
+async fn a_shader_that_does_not_compile_is_an_error_with_its_place() {
+    let device = webgpu().await;
+    device
+        .check_shader("own.wgsl", values::SHADER)
+        .await
+        .unwrap();
+    let bad = values::SHADER.replace("flow:", "flaw:");
+    let error = device.check_shader("own.wgsl", &bad).await.unwrap_err();
+    assert!(error.to_string().contains("own.wgsl:6"), "{error}");
+    device
+        .check_shader("own.wgsl", values::SHADER)
+        .await
+        .unwrap();
+}
+
+#[wasm_bindgen_test]
 async fn webgpu_trains_as_the_cpu_does_and_saves() {
     let glyphs = Glyphs::new(0, Split::Train, 50)
         .unwrap()

@@ -7,6 +7,7 @@
 //!
 //! - `adapter`: what an adapter is and can do; `platform` finds adapters natively and in a browser.
 //! - `choose`: the policy, a pure function of choice and adapters.
+//! - `shaders`: what the driver says of our kernels.
 //! - `launches`: counts what a GPU is asked to do.
 //! - `readback`: the one road by which values leave a device.
 
@@ -15,10 +16,12 @@ mod choose;
 mod launches;
 mod platform;
 mod readback;
+mod shaders;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use burn::tensor::wgpu::wgpu;
 use serde::Serialize;
 
 pub use adapter::{Adapter, DeviceKind};
@@ -34,6 +37,8 @@ use platform::FoundAdapter;
 #[derive(Clone)]
 pub struct Device {
     tensors: burn::tensor::Device,
+    /// What the tensors' device is made of, on a GPU.
+    gpu: Option<wgpu::Device>,
     info: Arc<DeviceInfo>,
 }
 
@@ -59,7 +64,7 @@ static OPENED: Mutex<Vec<(usize, Opened)>> = Mutex::new(Vec::new());
 static SOFTWARE: Mutex<Vec<burn::tensor::Device>> = Mutex::new(Vec::new());
 
 /// A device, or what is wrong with its adapter.
-type Opened = std::result::Result<burn::tensor::Device, String>;
+type Opened = std::result::Result<(burn::tensor::Device, wgpu::Device), String>;
 
 impl Device {
     /// [`Self::open`], with what finds a GPU's disagreement with the CPU.
@@ -85,7 +90,7 @@ impl Device {
             Selection::None(reason) => Err(Error::new(ErrorKind::Device, OPERATION, reason)),
             Selection::Gpu(index, reason) => {
                 match open_once(&adapters[index], disagreement).await {
-                    Ok(tensors) => Ok(Self::gpu(tensors, &described[index], reason)),
+                    Ok(opened) => Ok(Self::gpu(opened, &described[index], reason)),
                     Err(problem) if choice == DeviceChoice::Auto => Ok(Self::cpu(format!(
                         "{} refused: {problem}",
                         described[index].name
@@ -117,6 +122,7 @@ impl Device {
     fn cpu(reason: impl fmt::Display) -> Self {
         Self {
             tensors: burn::tensor::Device::flex(),
+            gpu: None,
             info: Arc::new(DeviceInfo {
                 kind: DeviceKind::Cpu,
                 name: "cpu".into(),
@@ -127,9 +133,14 @@ impl Device {
         }
     }
 
-    fn gpu(tensors: burn::tensor::Device, adapter: &Adapter, reason: String) -> Self {
+    fn gpu(
+        (tensors, gpu): (burn::tensor::Device, wgpu::Device),
+        adapter: &Adapter,
+        reason: String,
+    ) -> Self {
         Self {
             tensors,
+            gpu: Some(gpu),
             info: Arc::new(DeviceInfo {
                 kind: adapter.kind,
                 name: adapter.name.clone(),
@@ -159,6 +170,24 @@ impl Device {
     /// `CPU: no hardware adapter; software adapter llvmpipe ignored`.
     pub fn reason(&self) -> &str {
         &self.info.reason
+    }
+
+    /// Has a GPU's driver compile a WGSL module of your own, without running it; `file` names it in the error.
+    ///
+    /// # Errors
+    /// When the device has no shaders, and when the module does not compile: then the message has file and line.
+    pub async fn check_shader(&self, file: &str, source: &str) -> Result<()> {
+        const OPERATION: &str = "check_shader";
+        let Some(gpu) = &self.gpu else {
+            return Err(Error::invalid(OPERATION, "the CPU runs no shaders"));
+        };
+        match shaders::compile(gpu, file, source).await {
+            None => Ok(()),
+            Some((line, message)) => {
+                let place = line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}"));
+                Err(Error::bad_data(OPERATION, format!("{place}: {message}")))
+            }
+        }
     }
 
     /// Whether this is the CPU back end.
@@ -197,13 +226,16 @@ async fn open_once(
         return result;
     }
     let result = match found.open().await {
-        Ok(tensors) => {
+        Ok((tensors, gpu)) => {
             if found.adapter.kind == DeviceKind::SoftwareGpu {
                 lock(&SOFTWARE).push(tensors.clone());
             }
-            match disagreement(&tensors).await {
-                None => Ok(tensors),
-                Some(problem) => Err(format!("its self-test failed: {problem}")),
+            if let Some(problem) = shaders::refused(&gpu, found.adapter.f16).await {
+                Err(format!("it does not compile a kernel: {problem}"))
+            } else if let Some(problem) = disagreement(&tensors).await {
+                Err(format!("its self-test failed: {problem}"))
+            } else {
+                Ok((tensors, gpu))
             }
         }
         Err(problem) => Err(problem),

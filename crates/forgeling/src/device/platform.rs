@@ -62,7 +62,7 @@ impl FoundAdapter {
     }
 
     /// Makes a device of the adapter for tensors.
-    pub async fn open(&self) -> Result<Device, String> {
+    pub async fn open(&self) -> Result<(Device, wgpu::Device), String> {
         let (device, queue) = self
             .handle
             .request_device(&wgpu::DeviceDescriptor {
@@ -83,14 +83,15 @@ impl FoundAdapter {
         let setup = WgpuSetup {
             instance: self.instance.clone(),
             adapter: self.handle.clone(),
-            device,
+            device: device.clone(),
             queue,
             backend: self.handle.get_info().backend,
         };
-        Device::wgpu_options()
+        let tensors = Device::wgpu_options()
             .setup(setup)
             .init()
-            .map_err(|error| format!("the adapter could not be set up: {error}"))
+            .map_err(|error| format!("the adapter could not be set up: {error}"))?;
+        Ok((tensors, device))
     }
 }
 
