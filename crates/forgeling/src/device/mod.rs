@@ -27,6 +27,7 @@ use serde::Serialize;
 pub use adapter::{Adapter, DeviceKind};
 pub use choose::DeviceChoice;
 pub use launches::LaunchCounter;
+pub(crate) use launches::bound;
 pub use readback::Readback;
 
 use crate::error::{Error, ErrorKind, Result};

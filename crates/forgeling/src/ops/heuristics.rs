@@ -1,12 +1,14 @@
 //! How operations are cut into launches: measured numbers, in this one place.
 
+use std::sync::{Mutex, MutexGuard};
+
 use burn::tensor::Device;
 
 use crate::device::is_software;
 
-/// Numbers that depend on the device.
+/// How GPUs' launches are cut: numbers that depend on the device. Results hardly depend on them, times do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Heuristics {
+pub struct Heuristics {
     /// Partial statistics of a batch at most. Each lets more workgroups share the convolution, and all of them are
     /// read by every workgroup of the normalisation.
     pub statistics_slots: usize,
@@ -14,10 +16,8 @@ pub(crate) struct Heuristics {
     pub weight_workgroups: usize,
     /// Workgroups that gather gradients at most. Each gives a partial sum of squares, and every invocation of the
     /// optimizer reads them all.
-    #[cfg_attr(feature = "fusion", allow(dead_code))]
     pub gather_workgroups: usize,
     /// Workgroups of the optimizer at most.
-    #[cfg_attr(feature = "fusion", allow(dead_code))]
     pub update_workgroups: usize,
 }
 
@@ -38,12 +38,34 @@ const HARDWARE: Heuristics = Heuristics {
     update_workgroups: 1024,
 };
 
+static CHOSEN: Mutex<Option<Heuristics>> = Mutex::new(None);
+
+fn chosen() -> MutexGuard<'static, Option<Heuristics>> {
+    CHOSEN
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Takes `heuristics` on every device from here on, in the whole process, or with `None` the table's again. For
+/// experiments: numbers of zero are taken as 1.
+pub fn set_heuristics(heuristics: Option<Heuristics>) {
+    *chosen() = heuristics.map(|numbers| Heuristics {
+        statistics_slots: numbers.statistics_slots.max(1),
+        weight_workgroups: numbers.weight_workgroups.max(1),
+        gather_workgroups: numbers.gather_workgroups.max(1),
+        update_workgroups: numbers.update_workgroups.max(1),
+    });
+}
+
 impl Heuristics {
+    /// Those in use on `device`: the ones that were [set](set_heuristics), or the table's.
     pub fn of(device: &Device) -> Self {
-        if is_software(device) {
-            SOFTWARE
-        } else {
-            HARDWARE
-        }
+        chosen().unwrap_or_else(|| {
+            if is_software(device) {
+                SOFTWARE
+            } else {
+                HARDWARE
+            }
+        })
     }
 }

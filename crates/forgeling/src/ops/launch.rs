@@ -12,6 +12,7 @@ pub(super) use forgeling_shaders::PART;
 use forgeling_shaders::{Kernel, Storage};
 
 use super::bodies::{Bodies, bodies};
+use crate::device::bound;
 
 /// The language of our kernels, as CubeCL names it.
 const LANGUAGE: &str = "wgsl";
@@ -106,6 +107,8 @@ impl<const N: usize> Launch<N> {
         } else {
             Storage::F32
         };
+        let given = inputs.iter().chain(&outputs);
+        bound(given.map(|tensor| tensor.handle.size_in_used()).sum());
         let sizes: Vec<u8> = self
             .sizes
             .iter()

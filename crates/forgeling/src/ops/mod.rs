@@ -23,6 +23,7 @@ pub(crate) use adam::{AdamNumbers, AdamState, adam};
 pub use bodies::{Bodies, bodies, set_bodies};
 pub use conv_block::{ConvBlockOutput, RunningNorm, conv_block, conv_block_running};
 pub use episode_logits::{EpisodeCounts, episode_logits};
+pub use heuristics::{Heuristics, set_heuristics};
 pub use prototype_logits::prototype_logits;
 pub use running_statistics::{Blend, Statistics, running_statistics};
 pub use softmax_cross_entropy::softmax_cross_entropy;

@@ -89,6 +89,8 @@ mod tests {
             steps: None,
             first_ms: None,
             launches: None,
+            bytes: None,
+            peak_bytes: None,
             ratio: None,
             episodes_per_second: None,
         }]

@@ -20,6 +20,8 @@ pub struct Measurement {
     pub first_ms: Option<f64>,
     /// Kernels launched on a GPU in one step.
     pub launches: Option<u64>,
+    pub bytes: Option<u64>,
+    pub peak_bytes: Option<u64>,
     /// A peer's median over ours; above 1 is faster.
     pub ratio: Option<f64>,
     pub episodes_per_second: Option<f64>,
@@ -50,6 +52,8 @@ impl Measurement {
             steps: value["steps"].as_u64(),
             first_ms: value["first_ms"].as_f64(),
             launches: value["launches"].as_u64(),
+            bytes: value["bytes"].as_u64(),
+            peak_bytes: value["peak_bytes"].as_u64(),
             ratio: value["ratio"].as_f64(),
             episodes_per_second: value["episodes_per_second"].as_f64(),
         })
@@ -103,6 +107,17 @@ pub fn table(measurements: &[Measurement]) -> String {
         .iter()
         .map(|m| m.launches.map(|l| l.to_string()));
     optional(&mut rows, "launches", launches);
+    let megabytes = |bytes: Option<u64>| bytes.map(|b| format!("{:.1}", b as f64 / 1e6));
+    optional(
+        &mut rows,
+        "MB moved",
+        measurements.iter().map(|m| megabytes(m.bytes)),
+    );
+    optional(
+        &mut rows,
+        "MB at peak",
+        measurements.iter().map(|m| megabytes(m.peak_bytes)),
+    );
     let ratios = measurements
         .iter()
         .map(|m| m.ratio.map(|r| format!("{r:.2}")));

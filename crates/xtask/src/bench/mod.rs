@@ -61,7 +61,8 @@ impl Bench {
             Self::Cpu | Self::Gpu => {
                 "Times are of one training step with its loss read. In each round every implementation of a \
                  workload takes `steps` steps, one after the other; `forgeling` and `burn` differ only in the \
-                 operations of forgeling's own. `launches` are kernels launched in one step."
+                 operations of forgeling's own. `launches` are kernels launched in one step, MB moved those of the buffers \
+                 that forgeling's own were given, MB at peak the most in use on the device at a launch."
             }
             Self::Web => {
                 "One headless Chromium. Times are of one training step with its loss read. In each round every \

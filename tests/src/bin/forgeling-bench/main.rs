@@ -105,6 +105,7 @@ fn bench(options: &Options) -> Result<()> {
             &protonet::workload(filters, episodes),
             Some(episodes),
             Pace::of(slow, filters * episodes),
+            &device,
             &mut all,
         )?;
     }
@@ -115,7 +116,7 @@ fn bench(options: &Options) -> Result<()> {
         torch.mlp(&digits)?;
         all.push(torch);
     }
-    compare(mlp::WORKLOAD, None, Pace::of(slow, 0), &mut all)
+    compare(mlp::WORKLOAD, None, Pace::of(slow, 0), &device, &mut all)
 }
 
 fn open(choice: DeviceChoice) -> forgeling::Result<Device> {

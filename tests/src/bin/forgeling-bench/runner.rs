@@ -5,6 +5,7 @@ use std::error::Error;
 use std::thread::sleep;
 use std::time::Duration;
 
+use forgeling::Device;
 use forgeling::device::LaunchCounter;
 use serde_json::{Value, json};
 
@@ -60,16 +61,17 @@ pub fn compare(
     workload: &str,
     episodes: Option<usize>,
     pace: Pace,
+    device: &Device,
     implementations: &mut [&mut dyn Implementation],
 ) -> Result<()> {
     let mut turns = vec![Vec::new(); implementations.len()];
-    let mut launches = Vec::new();
+    let mut counts = Vec::new();
     for implementation in implementations.iter_mut() {
         // The first steps allocate, and compile kernels.
         implementation.turn(2)?;
-        let counter = LaunchCounter::new();
+        let counter = LaunchCounter::on(device);
         implementation.turn(1)?;
-        launches.push(counter.total());
+        counts.push((counter.total(), counter.bytes(), counter.peak_bytes()));
     }
     for _ in 0..pace.rounds {
         for (implementation, turns) in implementations.iter_mut().zip(&mut turns) {
@@ -86,13 +88,19 @@ pub fn compare(
         .iter()
         .position(|implementation| implementation.name() == OURS)
         .map(|index| Times::of(&turns[index], pace.steps).median);
-    for ((implementation, turns), launches) in implementations.iter().zip(&turns).zip(launches) {
+    for ((implementation, turns), counts) in implementations.iter().zip(&turns).zip(counts) {
         let times = Times::of(turns, pace.steps);
         let mut line = times.line(workload, pace, episodes);
         line["implementation"] = implementation.name().into();
         line["device"] = implementation.device().into();
+        // PyTorch runs in a process of its own, where nothing is counted.
+        let (launches, bytes, peak) = counts;
         if launches > 0 {
             line["launches"] = launches.into();
+            line["peak_bytes"] = peak.into();
+        }
+        if bytes > 0 {
+            line["bytes"] = bytes.into();
         }
         if let Some(ours) = ours.filter(|_| implementation.name() != OURS) {
             line["ratio"] = (times.median / ours).into();
