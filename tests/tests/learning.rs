@@ -38,6 +38,31 @@ fn evaluate(model: &ProtoNet, config: EvaluateConfig) -> Evaluation {
 }
 
 #[test]
+fn warming_up_reports_its_progress() {
+    let config = Conv4Config {
+        filters: 4,
+        ..Default::default()
+    };
+    for device in devices() {
+        let mut events = Vec::new();
+        pollster::block_on(device.warm_up(&config, |event| events.push(event))).unwrap();
+        let done: Vec<usize> = events.iter().map(|event| event.done).collect();
+        let expected: Vec<usize> = if device.is_cpu() {
+            Vec::new()
+        } else {
+            (1..=6).collect()
+        };
+        assert_eq!(done, expected, "{}", device.info().name);
+        assert!(events.iter().all(|event| event.total == 6));
+        let wrong = Conv4Config {
+            filters: 0,
+            ..config.clone()
+        };
+        assert!(pollster::block_on(device.warm_up(&wrong, |_| ())).is_err());
+    }
+}
+
+#[test]
 fn unseen_characters_are_told_apart_after_training() {
     let train = Glyphs::new(0, Split::Train, 300).unwrap();
     for device in fast_devices() {

@@ -1,9 +1,10 @@
 //! Opening a device.
 
 use forgeling::DeviceChoice;
+use forgeling::nn::Conv4Config;
 use wasm_bindgen::prelude::*;
 
-use crate::convert::{JsResult, failure, object};
+use crate::convert::{JsResult, failure, object, options};
 
 /// An opened device.
 #[wasm_bindgen]
@@ -44,6 +45,19 @@ impl Device {
     #[wasm_bindgen(getter)]
     pub fn reason(&self) -> String {
         self.0.reason().into()
+    }
+
+    /// Compiles what a network of `config` needs; calls `report` with `{done, total}` after each part.
+    #[wasm_bindgen(js_name = warmUp)]
+    pub async fn warm_up(&self, config: JsValue, report: js_sys::Function) -> JsResult<()> {
+        let config: Conv4Config = options(&config)?;
+        let mut thrown = Ok(());
+        let work = self.0.warm_up(&config, |event| {
+            let told = object(&event).and_then(|event| report.call1(&JsValue::NULL, &event));
+            thrown = thrown.clone().and(told.map(drop));
+        });
+        work.await.map_err(failure)?;
+        thrown
     }
 
     /// Every adapter the browser gives out.

@@ -10,6 +10,7 @@ export interface RawDevice extends RawHandle {
   readonly name: string;
   readonly backend: string;
   readonly reason: string;
+  warmUp(config: object, report: (event: { done: number; total: number }) => void): Promise<void>;
   adapters(): Promise<object[]>;
 }
 export interface RawDataset extends RawHandle {

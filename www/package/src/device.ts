@@ -1,6 +1,7 @@
 import { binding, type RawDevice } from "./binding.js";
 import { ForgelingError } from "./errors.js";
 import { camelKeys, Handle } from "./handle.js";
+import type { ProtoNetConfig } from "./protonet.js";
 
 /**
  * Which device to use: `auto` takes the fastest that works and falls back to the CPU, `gpu` insists on
@@ -40,6 +41,14 @@ export interface Adapter {
   chosen: boolean;
 }
 
+/** How far {@link Device.warmUp} has come. */
+export interface WarmUpEvent {
+  /** Parts that are compiled. */
+  done: number;
+  /** Parts there are. */
+  total: number;
+}
+
 /** An open device: the place where a model lives and computes. */
 export class Device extends Handle<RawDevice> {
   /** What the device is. */
@@ -65,6 +74,14 @@ export class Device extends Handle<RawDevice> {
   /** The four properties above as a plain object. */
   info(): DeviceInfo {
     return { kind: this.kind, name: this.name, backend: this.backend, reason: this.reason };
+  }
+
+  /**
+   * Compiles what a {@link ProtoNet} of `config` needs, so that its first step takes hardly longer than the
+   * others; `report` is called after each part. On the CPU there is nothing to compile.
+   */
+  async warmUp(config: ProtoNetConfig = {}, report?: (event: WarmUpEvent) => void): Promise<void> {
+    await this.run("warm_up", (raw) => raw.warmUp(config, (event) => report?.(event)));
   }
 
   /** Every adapter of the machine, this one or not. */

@@ -16,6 +16,7 @@ export {
   type DeviceChoice,
   type DeviceInfo,
   type DeviceKind,
+  type WarmUpEvent,
 } from "./device.js";
 export { ForgelingError, type ErrorCode, type ErrorDetails, type ErrorJson } from "./errors.js";
 export { imageToInk, type InkOptions, type PixelSource } from "./ink.js";

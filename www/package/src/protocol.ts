@@ -2,7 +2,7 @@
 // end does not know is a compile error.
 import type { Prediction } from "./classifier.js";
 import type { GlyphOptions, ImageOptions } from "./dataset.js";
-import type { DeviceChoice, DeviceInfo } from "./device.js";
+import type { DeviceChoice, DeviceInfo, WarmUpEvent } from "./device.js";
 import type { ErrorJson } from "./errors.js";
 import type {
   EvaluateOptions,
@@ -46,6 +46,7 @@ export interface Sample {
 export interface Operations {
   init(wasm?: string): void;
   openDevice(choice?: DeviceChoice): DeviceInfo;
+  warmUp(config?: ProtoNetConfig): void;
   createModel(config?: ProtoNetConfig): ModelInfo;
   loadModel(bytes: Uint8Array): ModelInfo;
   saveModel(): Uint8Array;
@@ -66,7 +67,7 @@ export type Request =
   | { stop: true };
 
 export type Reply =
-  | { id: number; event: FitEvent }
+  | { id: number; event: FitEvent | WarmUpEvent }
   | { id: number; value: unknown }
   | { id: number; error: ErrorJson };
 

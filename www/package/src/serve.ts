@@ -1,7 +1,7 @@
 import { init } from "./binding.js";
 import type { Classifier } from "./classifier.js";
 import { Dataset } from "./dataset.js";
-import { openDevice, type Device } from "./device.js";
+import { openDevice, type Device, type WarmUpEvent } from "./device.js";
 import { ForgelingError } from "./errors.js";
 import type { DataSource, ModelInfo, Operation, Operations, Port, Reply, Request } from "./protocol.js";
 import { ProtoNet, type FitEvent } from "./protonet.js";
@@ -58,12 +58,13 @@ export function serve(port: Port): void {
   let queue = Promise.resolve();
   let stops = 0;
 
-  const handlers = (report: (event: FitEvent) => void, stopped: () => boolean): Handlers => ({
+  const handlers = (report: (event: FitEvent | WarmUpEvent) => void, stopped: () => boolean): Handlers => ({
     init: (wasm) => init(wasm),
     openDevice: async (choice) => {
       session.device = await openDevice(choice);
       return session.device.info();
     },
+    warmUp: (config) => session.device.warmUp(config, report),
     createModel: (config) => {
       session.model = ProtoNet.create(session.device, config);
       return info(session.model);
@@ -118,7 +119,7 @@ export function serve(port: Port): void {
 
   async function answer(request: Exclude<Request, { stop: true }>, stopped: () => boolean) {
     const { id, operation, args } = request;
-    const report = (event: FitEvent) => send({ id, event });
+    const report = (event: FitEvent | WarmUpEvent) => send({ id, event });
     try {
       const handler = handlers(report, stopped)[operation] as (...args: unknown[]) => unknown;
       const value = await handler(...args);

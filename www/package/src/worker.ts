@@ -8,7 +8,7 @@
  * @module
  */
 import type { Prediction } from "./classifier.js";
-import type { DeviceChoice, DeviceInfo } from "./device.js";
+import type { DeviceChoice, DeviceInfo, WarmUpEvent } from "./device.js";
 import { ForgelingError } from "./errors.js";
 import type {
   DataSource,
@@ -26,7 +26,7 @@ import type { EvaluateOptions, Evaluation, FitEvent, ProtoNetConfig } from "./pr
 export { ForgelingError, type ErrorCode } from "./errors.js";
 export { imageToInk, type InkOptions } from "./ink.js";
 export type { Prediction } from "./classifier.js";
-export type { DeviceChoice, DeviceInfo, DeviceKind } from "./device.js";
+export type { DeviceChoice, DeviceInfo, DeviceKind, WarmUpEvent } from "./device.js";
 export type { GlyphOptions, ImageOptions } from "./dataset.js";
 export type { EvaluateOptions, Evaluation, FitEvent, ProtoNetConfig } from "./protonet.js";
 export type { DataSource, ModelInfo, Sample, TrainOptions, TrainSummary } from "./protocol.js";
@@ -67,7 +67,7 @@ export async function startWorker(options: WorkerOptions = {}): Promise<Forgelin
 interface Call {
   resolve: (value: never) => void;
   reject: (error: ForgelingError) => void;
-  report?: ((event: FitEvent) => void) | undefined;
+  report?: ((event: never) => void) | undefined;
 }
 
 /** A worker that holds one device, one model and one classifier. Calls are served in order. */
@@ -93,6 +93,14 @@ export class ForgelingWorker {
   /** Opens a device, default `auto`; a model on an earlier device is dropped. */
   openDevice(choice?: DeviceChoice): Promise<DeviceInfo> {
     return this.#call("openDevice", [choice]);
+  }
+
+  /**
+   * Compiles what a model of `config` needs, so that its first step takes hardly longer than the others;
+   * `report` is called after each part.
+   */
+  warmUp(config?: ProtoNetConfig, report?: (event: WarmUpEvent) => void): Promise<void> {
+    return this.#call("warmUp", [config], report);
   }
 
   /** Puts a new model with random weights in the place of the earlier one. */
@@ -178,7 +186,7 @@ export class ForgelingWorker {
   #call<K extends Operation>(
     operation: K,
     args: Parameters<Operations[K]>,
-    report?: (event: FitEvent) => void,
+    report?: (event: never) => void,
   ): Promise<ReturnType<Operations[K]>> {
     if (this.#failure) return Promise.reject(this.#failure);
     const id = this.#next;
@@ -199,7 +207,7 @@ export class ForgelingWorker {
     const call = this.#calls.get(reply.id);
     if (!call) return;
     if ("event" in reply) {
-      call.report?.(reply.event);
+      call.report?.(reply.event as never);
       return;
     }
     this.#calls.delete(reply.id);

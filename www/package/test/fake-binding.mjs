@@ -24,6 +24,10 @@ class Device extends Raw {
   name = "2 cores";
   backend = "flex";
   reason = "the page asked for the CPU";
+  async warmUp(config, report) {
+    if (config.filters === 0) throw fail("invalid_argument", "conv4: no filters", { operation: "conv4" });
+    for (let done = 1; done <= 3; done += 1) report({ done, total: 3 });
+  }
   async adapters() {
     return [{ index: 0, name: "none", kind: "cpu", int8_dot: false, max_buffer: 1024, chosen: true }];
   }

@@ -87,6 +87,16 @@ test("adapters come in camel case", async () => {
   assert.ok(!("max_buffer" in adapter));
 });
 
+test("warming up reports its progress, and its errors are typed", async () => {
+  await init();
+  const device = await openDevice();
+  const events = [];
+  await device.warmUp({ filters: 8 }, (event) => events.push(event));
+  assert.deepEqual(events.at(-1), { done: 3, total: 3 });
+  await device.warmUp();
+  await assert.rejects(device.warmUp({ filters: 0 }), rejected("invalid_argument", { operation: "conv4" }));
+});
+
 test("fit reports typed events and ends at the limit, whole batches counted", async () => {
   const { model: net, data } = await model({ filters: 8 });
   const events = [];

@@ -26,6 +26,9 @@ const code = (expected) => (error) => error instanceof ForgelingError && error.c
 test("a whole session: device, training, examples, answer, saving", async () => {
   const device = await worker.openDevice("cpu");
   assert.deepEqual(Object.keys(device), ["kind", "name", "backend", "reason"]);
+  const warming = [];
+  await worker.warmUp({ filters: 8 }, ({ done, total }) => warming.push(done / total));
+  assert.equal(warming.at(-1), 1);
   assert.equal((await worker.createModel({ filters: 8 })).parameterCount, 800);
 
   const events = [];

@@ -9,8 +9,10 @@ mod classifier;
 mod evaluate;
 mod fit;
 mod protonet;
+mod warm_up;
 
 pub use classifier::{Classifier, Prediction};
 pub use evaluate::{EvaluateConfig, Evaluation};
 pub use fit::{EpisodeTrainer, FitConfig, FitSummary};
 pub use protonet::{ProtoNet, TrainingSummary};
+pub use warm_up::WarmUpEvent;

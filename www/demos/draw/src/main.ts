@@ -106,7 +106,11 @@ async function start(): Promise<void> {
   const characters = await worker.sample(glyphs("train", columns), columns, 4);
   drawSheet(byId<HTMLCanvasElement>("sheet"), characters);
   showDevice(await worker.openDevice(settings.device));
-  showModel(await worker.createModel({ filters: settings.filters, size: SIDE, seed: settings.seed }));
+  const config = { filters: settings.filters, size: SIDE, seed: settings.seed };
+  await worker.warmUp(config, ({ done, total }) => {
+    page.progressText.textContent = `Compiling for this GPU: ${done} of ${total}…`;
+  });
+  showModel(await worker.createModel(config));
   page.progressText.textContent = `${settings.episodes} episodes; you can stop whenever you like.`;
   enter("ready");
 }

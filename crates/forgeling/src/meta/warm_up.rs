@@ -1,0 +1,79 @@
+//! Compiling kernels before the first step needs them.
+
+use serde::Serialize;
+
+use super::{EpisodeTrainer, FitConfig, ProtoNet};
+use crate::data::{EpisodeBatch, Queries, Shots, Ways};
+use crate::device::{Device, Readback};
+use crate::error::Result;
+use crate::nn::{Conv4Config, Normalization};
+
+/// How far [`Device::warm_up`] has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct WarmUpEvent {
+    /// Parts that are compiled.
+    pub done: usize,
+    /// Parts there are.
+    pub total: usize,
+}
+
+impl Device {
+    /// Compiles what training and evaluating a [`ProtoNet`] of `config` needs, so that its first step takes hardly
+    /// longer than the others. Calls `on_event` after each part; a page can paint in between.
+    ///
+    /// Which kernels a network needs depends on its channels. They are kept for as long as the process or page lives,
+    /// whichever network asks for them again. On the CPU there is nothing to compile, and no event.
+    ///
+    /// # Errors
+    /// When the configuration is out of range, and when the device fails.
+    pub async fn warm_up(
+        &self,
+        config: &Conv4Config,
+        mut on_event: impl FnMut(WarmUpEvent),
+    ) -> Result<()> {
+        let mut model = ProtoNet::new(config, self)?;
+        if self.is_cpu() {
+            return Ok(());
+        }
+        // Each block, a whole step, and evaluation.
+        let total = model.encoder.blocks.len() + 2;
+        let mut done = 0;
+        let mut report = || {
+            done += 1;
+            on_event(WarmUpEvent { done, total });
+        };
+        let batch = smallest(config)?;
+        let mut hidden = model.images(batch.support.clone(), &self.autodiff());
+        for block in &model.encoder.blocks {
+            (hidden, _) = block.forward(hidden, Normalization::Batch)?;
+            Readback::new().with(hidden.clone()).run_all().await?;
+            report();
+        }
+        let mut trainer = EpisodeTrainer::new(FitConfig::default())?;
+        trainer.step_on(&mut model, batch.clone()).await?;
+        report();
+        let encoder = model.frozen_encoder();
+        let pass = model.forward(&encoder, batch, Normalization::Running, self.tensors())?;
+        Readback::new().with(pass.logits).run_all().await?;
+        report();
+        Ok(())
+    }
+}
+
+/// An episode of two black images and their like.
+fn smallest(config: &Conv4Config) -> Result<EpisodeBatch> {
+    let shape = config.image_shape();
+    let images = vec![0.0; 2 * shape.len()];
+    Ok(EpisodeBatch {
+        episodes: 1,
+        ways: Ways::new(2)?,
+        shots: Shots::new(1)?,
+        queries: Queries::new(1)?,
+        shape,
+        support: images.clone(),
+        query: images,
+        classes: vec![0, 1],
+        support_examples: vec![0; 2],
+        query_examples: vec![1; 2],
+    })
+}
