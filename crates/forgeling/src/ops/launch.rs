@@ -1,10 +1,14 @@
 //! Launching a kernel of `forgeling-shaders` through CubeCL's wgpu runtime.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use burn::backend::wgpu::{
     CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate, into_contiguous,
 };
 use burn::backend::{DispatchDevice, TensorMetadata};
 use burn::tensor::{DType, Device, Shape};
+use cubecl::Device as CubeDevice;
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::{CubeCount, KernelId};
 use cubecl::server::{Handle, KernelArguments};
@@ -109,16 +113,12 @@ impl<const N: usize> Launch<N> {
         };
         let given = inputs.iter().chain(&outputs);
         bound(given.map(|tensor| tensor.handle.size_in_used()).sum());
-        let sizes: Vec<u8> = self
-            .sizes
-            .iter()
-            .flat_map(|&size| (size as u32).to_ne_bytes())
-            .collect();
+        let sizes = sizes_on(&inputs[0], &self.sizes);
         let buffers = inputs
             .into_iter()
             .map(|tensor| tensor.handle)
             .chain(outputs.iter().map(|output| output.handle.clone()))
-            .chain([client.create_from_slice(&sizes)])
+            .chain([sizes])
             .map(|handle| handle.binding())
             .collect();
         let [x, y, z] = self.grid;
@@ -132,6 +132,31 @@ impl<const N: usize> Launch<N> {
         );
         outputs
     }
+}
+
+/// Sizes that are kept on devices at most; some hundred are those of a network in training.
+const MOST_SIZES: usize = 1024;
+
+thread_local! {
+    // For each thread, because each has a queue of its own.
+    static SIZES: RefCell<HashMap<(CubeDevice, Vec<u32>), Handle>> = RefCell::default();
+}
+
+/// `sizes` in a buffer on the device of `like`. A step's sizes are those of the step before, and whatever is written
+/// to a device waits for the launches before it: so they stay there.
+fn sizes_on(like: &CubeTensor, sizes: &[usize]) -> Handle {
+    let sizes: Vec<u32> = sizes.iter().map(|&size| size as u32).collect();
+    SIZES.with_borrow_mut(|known| {
+        if known.len() >= MOST_SIZES {
+            known.clear();
+        }
+        let bytes: Vec<u8> = sizes.iter().flat_map(|size| size.to_ne_bytes()).collect();
+        let new = || like.client.create_from_slice(&bytes);
+        known
+            .entry((like.device(), sizes))
+            .or_insert_with(new)
+            .clone()
+    })
 }
 
 impl Launch<1> {
