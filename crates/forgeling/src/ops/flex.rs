@@ -2,7 +2,9 @@
 
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
-use burn::tensor::{Shape, TensorData};
+use burn::tensor::{DType, Shape, TensorData};
+
+use super::cpu::pool;
 
 /// Runs `body` over the contiguous f32 values of `inputs`.
 pub(super) fn with_values<const N: usize, R>(
@@ -17,7 +19,8 @@ pub(super) fn with_values<const N: usize, R>(
     }))
 }
 
-/// A tensor of `values`.
+/// A tensor of `values`, whose memory is used again when it is dropped.
 pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, shape.into()))
+    let bytes = pool::bytes(values);
+    FlexTensor::from_data(TensorData::from_bytes(bytes, shape.into(), DType::F32))
 }

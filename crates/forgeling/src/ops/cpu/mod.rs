@@ -15,3 +15,4 @@ pub(super) mod conv_block;
 mod moments;
 mod parallel;
 mod planes;
+pub(super) mod pool;

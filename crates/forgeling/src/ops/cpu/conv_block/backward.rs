@@ -6,6 +6,7 @@ use super::super::block_shape::{BlockShape, split};
 use super::super::bordered::Bordered;
 use super::super::parallel;
 use super::super::planes::{PackedWeights, TAPS, add_weight_gradient, convolve};
+use super::super::pool::room;
 use super::{EPSILON, affine};
 
 /// What a block was given and gave in its forward pass, and the gradient of its output.
@@ -48,7 +49,7 @@ pub fn backward(block: &Block<'_>, input_gradient: bool) -> Gradients {
     let count = (shape.images * shape.pixels()) as f64;
     let mut terms = Vec::with_capacity(shape.output);
     let mut gradients = Gradients {
-        x: vec![0.0; if input_gradient { shape.input_len() } else { 0 }],
+        x: room(if input_gradient { shape.input_len() } else { 0 }),
         weight: Vec::new(),
         gamma: Vec::with_capacity(shape.output),
         beta: Vec::with_capacity(shape.output),

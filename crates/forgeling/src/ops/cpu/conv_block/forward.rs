@@ -7,6 +7,7 @@ use super::super::bordered::Bordered;
 use super::super::moments::{Moments, moments};
 use super::super::parallel;
 use super::super::planes::{PackedWeights, TAPS, convolve};
+use super::super::pool::room;
 use super::affine;
 
 /// What a block gives in training.
@@ -28,7 +29,7 @@ pub fn forward(
     statistics: Option<Vec<f32>>,
     shape: BlockShape,
 ) -> Forward {
-    let mut convolved = vec![0.0; shape.convolved_len()];
+    let mut convolved = room(shape.convolved_len());
     let of_batch = convolve_images(x, weight, shape, &mut convolved);
     let statistics = statistics.unwrap_or(of_batch);
     let terms = affine(gamma, beta, &statistics);
@@ -108,7 +109,7 @@ fn each_chunk(
 
 fn pool_images(convolved: &[f32], terms: &[[f32; 2]], shape: BlockShape) -> Vec<f32> {
     let [height, width] = shape.pooled();
-    let mut output = vec![0.0; shape.output_len()];
+    let mut output = room(shape.output_len());
     let tasks = shape.tasks();
     let parts = split(&mut output, &tasks, shape.output * height * width);
     let work = tasks.into_iter().zip(parts).collect();
@@ -137,7 +138,7 @@ fn pool_planes(convolved: &[f32], terms: &[[f32; 2]], shape: BlockShape, output:
 pub fn forward_with(x: &[f32], weight: &[f32], terms: &[[f32; 2]], shape: BlockShape) -> Vec<f32> {
     let packed = pack(weight, shape);
     let [height, width] = shape.pooled();
-    let mut output = vec![0.0; shape.output_len()];
+    let mut output = room(shape.output_len());
     let tasks = shape.tasks();
     let parts = split(&mut output, &tasks, shape.output * height * width);
     let work = tasks.into_iter().zip(parts).collect();
