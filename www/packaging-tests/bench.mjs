@@ -42,14 +42,16 @@ const workloads = [
   { model: "mlp", label: "MLP training step, 784-400-400-10, batch 128" },
 ];
 
-/** In the page: everything up to the first step. */
+/** In the page: everything up to the first step, and how long it takes to have the library open. */
 async function prepare({ peer, backend, model, filters, pool }) {
+  const start = performance.now();
   const { open } = await import(`/packaging-tests/peers/${peer}.js`);
   const library = await open(backend);
+  const openMs = performance.now() - start;
   if (!library[model]) return null;
   const bytes = Uint8Array.from(atob(pool), (c) => c.charCodeAt(0));
   globalThis.subject = library[model](new Float32Array(bytes.buffer), filters);
-  return { name: library.name, device: library.device };
+  return { name: library.name, device: library.device, openMs };
 }
 
 /** In the page: milliseconds of a step, each with its loss read, and the last loss. */

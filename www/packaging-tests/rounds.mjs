@@ -21,11 +21,11 @@ export function summary(times) {
   return { median, min: sorted[0], max: sorted.at(-1) };
 }
 
-/** One line for each of `results`, `{ kind, ours, name, device, pace, firstMs, times }`; peers against ours of a kind. */
+/** One line for each of `results`, `{ kind, ours, name, device, pace, openMs, firstMs, times }`; peers against ours of a kind. */
 export function lines(workload, results) {
   const round = (value) => Math.round(value * 1000) / 1000;
   const medians = new Map(results.filter(({ ours }) => ours).map((r) => [r.kind, summary(r.times).median]));
-  return results.map(({ kind, ours, name, device, pace, firstMs, times }) => {
+  return results.map(({ kind, ours, name, device, pace, openMs, firstMs, times }) => {
     const { median, min, max } = summary(times);
     const reference = ours ? undefined : medians.get(kind);
     return {
@@ -37,6 +37,7 @@ export function lines(workload, results) {
       max_ms: round(max),
       rounds: times.length,
       steps: pace.steps,
+      open_ms: round(openMs),
       first_ms: round(firstMs),
       ...(reference === undefined ? {} : { ratio: round(median / reference) }),
     };

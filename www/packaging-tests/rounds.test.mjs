@@ -23,7 +23,7 @@ test("the median of an even number lies between the middle ones", () => {
 });
 
 test("peers are compared with ours of the same kind", () => {
-  const result = (name, kind, ours, time) => ({ name, kind, ours, device: "d", pace: pace(1, 1), firstMs: 7, times: [time] });
+  const result = (name, kind, ours, time) => ({ name, kind, ours, device: "d", pace: pace(1, 1), openMs: 9, firstMs: 7, times: [time] });
   const rows = lines("w", [
     result("a", "cpu", true, 10),
     result("b", "gpu", true, 100),
@@ -31,6 +31,6 @@ test("peers are compared with ours of the same kind", () => {
     result("d", "gpu", false, 25),
   ]);
   assert.deepEqual(rows.map(({ ratio }) => ratio), [undefined, undefined, 2.5, 0.25]);
-  assert.equal(rows[0].first_ms, 7);
+  assert.deepEqual([rows[0].open_ms, rows[0].first_ms], [9, 7]);
   assert.deepEqual(lines("w", [result("c", "cpu", false, 25)])[0].ratio, undefined);
 });

@@ -87,6 +87,7 @@ mod tests {
             max_ms: 3.0,
             rounds: 9,
             steps: None,
+            open_ms: None,
             first_ms: None,
             launches: None,
             bytes: None,

@@ -17,6 +17,7 @@ pub struct Measurement {
     /// Steps of a round.
     pub steps: Option<u64>,
     /// Milliseconds of the very first step, which compiles kernels.
+    pub open_ms: Option<f64>,
     pub first_ms: Option<f64>,
     /// Kernels launched on a GPU in one step.
     pub launches: Option<u64>,
@@ -50,6 +51,7 @@ impl Measurement {
                 .as_u64()
                 .ok_or_else(|| missing("rounds", line))?,
             steps: value["steps"].as_u64(),
+            open_ms: value["open_ms"].as_f64(),
             first_ms: value["first_ms"].as_f64(),
             launches: value["launches"].as_u64(),
             bytes: value["bytes"].as_u64(),
@@ -101,6 +103,8 @@ pub fn table(measurements: &[Measurement]) -> String {
     }));
     let steps = measurements.iter().map(|m| m.steps.map(|s| s.to_string()));
     optional(&mut rows, "steps", steps);
+    let openings = measurements.iter().map(|m| m.open_ms.map(milliseconds));
+    optional(&mut rows, "opening", openings);
     let firsts = measurements.iter().map(|m| m.first_ms.map(milliseconds));
     optional(&mut rows, "first step", firsts);
     let launches = measurements

@@ -65,7 +65,8 @@ impl Bench {
                  that forgeling's own were given, MB at peak the most in use on the device at a launch."
             }
             Self::Web => {
-                "One headless Chromium. Times are of one training step with its loss read. In each round every \
+                "One headless Chromium. Opening is from importing a library to its device being ready. Times are of one \
+                 training step with its loss read. In each round every \
                  implementation of a workload takes `steps` steps, one after the other; those that need more \
                  than 1.5 s for a step have three rounds. Ratios are to forgeling on the same kind of device, \
                  wasm for `cpu` and `wasm`, WebGPU for `webgl` and `webgpu`."

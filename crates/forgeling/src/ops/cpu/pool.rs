@@ -107,7 +107,8 @@ mod tests {
         let address = values.as_ptr();
         let held = bytes(values);
         assert_eq!(held.len(), 4 * length);
-        assert!(room(length).as_ptr() != address, "it is still in use");
+        let other = room(length);
+        assert_ne!(other.as_ptr(), address, "it is still in use");
         drop(held);
         let again = room(length);
         assert_eq!(again.as_ptr(), address);
