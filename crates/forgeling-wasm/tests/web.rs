@@ -4,6 +4,8 @@
 
 #[path = "../../../tests/src/bag.rs"]
 mod bag;
+#[path = "../../../tests/src/blocks_parity.rs"]
+mod blocks_parity;
 #[path = "../../../tests/src/ops_parity.rs"]
 mod ops_parity;
 #[path = "../../../tests/src/parity.rs"]
@@ -11,6 +13,7 @@ mod parity;
 #[path = "../../../tests/src/values.rs"]
 mod values;
 
+use blocks_parity::{ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, Stored, attend, norm};
 use burn::tensor::Device as Tensors;
 use forgeling::data::{Glyphs, Split};
 use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
@@ -117,6 +120,35 @@ async fn the_block_equals_its_reference_on_cpu_and_webgpu() {
             let got = block(Body::Own, sizes, &device.autodiff()).await;
             let name = format!("{sizes:?} on {}", device.info().name);
             assert_same(&got, &expected, &name);
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn layer_norm_equals_its_reference_on_cpu_and_webgpu() {
+    for sizes in NORM_SIZES {
+        let flex = Tensors::flex().autodiff();
+        let expected = norm(Body::Reference, sizes, Stored::Single, &flex).await;
+        for device in [cpu().await, webgpu().await] {
+            let got = norm(Body::Own, sizes, Stored::Single, &device.autodiff()).await;
+            let name = format!("{sizes:?} on {}", device.info().name);
+            assert_same(&got, &expected, &name);
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn attention_equals_its_reference_on_cpu_and_webgpu() {
+    for sizes in ATTENTION_SIZES {
+        for options in ATTENTION_OPTIONS {
+            let flex = Tensors::flex().autodiff();
+            let expected = attend(Body::Reference, sizes, options, Stored::Single, &flex).await;
+            for device in [cpu().await, webgpu().await] {
+                let tensors = device.autodiff();
+                let got = attend(Body::Own, sizes, options, Stored::Single, &tensors).await;
+                let name = format!("{sizes:?} {options:?} on {}", device.info().name);
+                assert_same(&got, &expected, &name);
+            }
         }
     }
 }

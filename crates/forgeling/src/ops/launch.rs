@@ -147,10 +147,11 @@ impl Launch<1> {
     }
 }
 
-/// `length` numbers of a contiguous f32 tensor from `start` on, a multiple of [`PART`], without a copy.
+/// `length` numbers of a contiguous tensor from `start` on, a multiple of 256 bytes ([`PART`] numbers of f32), without a
+/// copy.
 pub(super) fn part(tensor: &CubeTensor, start: usize, length: usize) -> CubeTensor {
-    debug_assert!(start.is_multiple_of(PART));
-    let bytes = |numbers: usize| (numbers * size_of::<f32>()) as u64;
+    let bytes = |numbers: usize| (numbers * tensor.dtype.size()) as u64;
+    debug_assert!(bytes(start).is_multiple_of((PART * size_of::<f32>()) as u64));
     let behind = tensor.shape().num_elements() - start - length;
     // The end counts too: two parts may be bound by one launch, and must not overlap.
     CubeTensor::new_contiguous(
@@ -162,6 +163,6 @@ pub(super) fn part(tensor: &CubeTensor, start: usize, length: usize) -> CubeTens
             .clone()
             .offset_start(bytes(start))
             .offset_end(bytes(behind)),
-        DType::F32,
+        tensor.dtype,
     )
 }
