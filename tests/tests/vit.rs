@@ -178,14 +178,15 @@ fn the_seed_decides_the_weights() {
 
 #[test]
 fn configurations_and_images_that_do_not_fit_are_errors() {
+    type Change = fn(&mut VitConfig);
     let device = Tensors::flex();
-    let with = |change: fn(&mut VitConfig)| {
+    let with = |change: Change| {
         let mut config = VitConfig::default();
         change(&mut config);
         Vit::new(&config, &device).err().map(|e| e.to_string())
     };
     assert_eq!(with(|_| ()), None);
-    let refused: [(&str, fn(&mut VitConfig)); 11] = [
+    let refused: [(&str, Change); 11] = [
         ("channels", |c| c.channels = 0),
         ("size", |c| c.size = 0),
         ("patch", |c| c.patch = 0),

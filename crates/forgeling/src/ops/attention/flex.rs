@@ -6,8 +6,8 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 
 use super::{AttentionForward, AttentionGradients, AttentionOps, Weighing};
-use crate::ops::cpu::attention::{self as cpu, AttentionShape, Heads, Tokens};
-use crate::ops::flex::tensor;
+use crate::ops::cpu::attention::{self as cpu, AttentionShape, Tokens};
+use crate::ops::flex::{tensor, with_values};
 
 fn shape_of(query: &FlexTensor, key: &FlexTensor, weighing: Weighing) -> AttentionShape {
     let shape = query.shape();
@@ -41,15 +41,17 @@ fn tokens(tensor: &FlexTensor) -> Tokens<'_> {
     }
 }
 
-/// The heads as a tensor that lies as `like` does.
-fn assemble(heads: &Heads, like: &FlexTensor) -> FlexTensor {
+/// Whether a token's heads lie closer together than a head's tokens.
+fn tokens_first(tensor: &FlexTensor) -> bool {
+    let strides = tensor.layout().strides();
+    strides[1] < strides[2]
+}
+
+/// A tensor of `values` that lies as `like` does.
+fn assemble(values: Vec<f32>, like: &FlexTensor) -> FlexTensor {
     let shape = like.shape();
-    let [batches, count, tokens, width] = [shape[0], shape[1], shape[2], shape[3]];
-    let strides = like.layout().strides();
-    let tokens_first = strides[1] < strides[2];
-    let values = heads.in_order(count, width, tokens_first);
-    if tokens_first {
-        tensor(values, [batches, tokens, count, width]).permute(&[0, 2, 1, 3])
+    if tokens_first(like) {
+        tensor(values, [shape[0], shape[2], shape[1], shape[3]]).permute(&[0, 2, 1, 3])
     } else {
         tensor(values, shape)
     }
@@ -64,9 +66,10 @@ impl AttentionOps for Flex {
     ) -> AttentionForward<Self> {
         let shape = shape_of(&query, &key, weighing);
         let [query, key, value] = [query, key, value].map(in_lines);
-        let (heads, lse) = cpu::forward(tokens(&query), tokens(&key), tokens(&value), shape);
+        let [q, k, v] = [&query, &key, &value].map(tokens);
+        let (output, lse) = cpu::forward(q, k, v, shape, tokens_first(&query));
         AttentionForward {
-            output: assemble(&heads, &query),
+            output: assemble(output, &query),
             lse: tensor(lse, [shape.batches, shape.heads, shape.queries]),
         }
     }
@@ -82,13 +85,13 @@ impl AttentionOps for Flex {
     ) -> AttentionGradients<Self> {
         let shape = shape_of(&query, &key, weighing);
         let all = [query, key, value, output, grad].map(in_lines);
-        let lse = lse.to_contiguous();
         let inputs = all.each_ref().map(tokens);
-        let [dq, dk, dv] = cpu::backward(inputs, &lse.storage::<f32>()[..], shape);
+        let order = [&all[0], &all[1], &all[2]].map(tokens_first);
+        let [dq, dk, dv] = with_values([&lse], |[lse]| cpu::backward(inputs, lse, shape, order));
         AttentionGradients {
-            query: assemble(&dq, &all[0]),
-            key: assemble(&dk, &all[1]),
-            value: assemble(&dv, &all[2]),
+            query: assemble(dq, &all[0]),
+            key: assemble(dk, &all[1]),
+            value: assemble(dv, &all[2]),
         }
     }
 }

@@ -6,26 +6,41 @@ use super::super::exp::exp;
 use super::super::moments::dot;
 use super::super::parallel;
 use super::super::products::{Left, multiply};
-use super::tokens::{Heads, Rows, Tokens, padded};
+use super::tokens::{Room, Rows, Tokens, padded, unpack};
 use super::{AttentionShape, BLOCK};
 
-/// The gradients of queries, keys and values; `tokens` are the queries, keys, values, the output and its gradient.
-pub fn backward(tokens: [Tokens<'_>; 5], lse: &[f32], shape: AttentionShape) -> [Heads; 3] {
-    let parts = parallel::map(shape.all_heads(), |head| {
+/// The gradients of queries, keys and values, each with its tokens first or not; `tokens` are the queries, keys, values,
+/// the output and its gradient.
+pub fn backward(
+    tokens: [Tokens<'_>; 5],
+    lse: &[f32],
+    shape: AttentionShape,
+    tokens_first: [bool; 3],
+) -> [Vec<f32>; 3] {
+    let heads = [shape.batches, shape.heads];
+    let room = |count, first| Room::new(heads, count, shape.width, first);
+    let mut dq = room(shape.queries, tokens_first[0]);
+    let mut dk = room(shape.keys, tokens_first[1]);
+    let mut dv = room(shape.keys, tokens_first[2]);
+    let rows = dq.of_heads().into_iter().zip(dk.of_heads());
+    let rows = rows.zip(dv.of_heads());
+    let work = shape
+        .all_heads()
+        .into_iter()
+        .zip(lse.chunks_exact(shape.queries))
+        .zip(rows)
+        .collect();
+    type Rows3<'a> = ((Vec<&'a mut [f32]>, Vec<&'a mut [f32]>), Vec<&'a mut [f32]>);
+    type Work<'a> = (([usize; 2], &'a [f32]), Rows3<'a>);
+    parallel::map(work, |((head, lse), ((dq, dk), dv)): Work<'_>| {
         let line = padded(shape.width);
         let mut gradients = [shape.queries, shape.keys, shape.keys].map(|n| vec![0.0; n * line]);
-        let start = (head[0] * shape.heads + head[1]) * shape.queries;
-        let lse = &lse[start..][..shape.queries];
         flow_back(tokens.map(|t| t.head(head)), lse, shape, &mut gradients);
-        gradients
-    });
-    let mut all = [const { Vec::new() }; 3];
-    for part in parts {
-        for (all, part) in all.iter_mut().zip(part) {
-            all.push(part);
+        for (rows, gradient) in [dq, dk, dv].into_iter().zip(&gradients) {
+            unpack(gradient, line, rows);
         }
-    }
-    all.map(Heads)
+    });
+    [dq.values, dk.values, dv.values]
 }
 
 #[macerator::with_simd]

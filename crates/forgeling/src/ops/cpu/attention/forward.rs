@@ -6,25 +6,42 @@ use super::super::exp::exp;
 use super::super::moments::sum;
 use super::super::parallel;
 use super::super::products::{Left, multiply};
-use super::tokens::{Heads, Rows, Tokens, padded};
+use super::tokens::{Room, Rows, Tokens, padded, unpack};
 use super::{AttentionShape, BLOCK};
 
-/// The output, and the log-sum-exp of each query's scores.
+/// The output, which lies as `[batch, query, head, width]` if `tokens_first`, and the log-sum-exp of each query's
+/// scores.
 pub fn forward(
     q: Tokens<'_>,
     k: Tokens<'_>,
     v: Tokens<'_>,
     shape: AttentionShape,
-) -> (Heads, Vec<f32>) {
-    let parts = parallel::map(shape.all_heads(), |head| {
-        let mut out = vec![0.0; shape.queries * padded(shape.width)];
-        let mut lse = vec![0.0; shape.queries];
-        let (q, k, v) = (q.head(head), k.head(head), v.head(head));
-        attend(q, k, v, shape, &mut out, &mut lse);
-        (out, lse)
+    tokens_first: bool,
+) -> (Vec<f32>, Vec<f32>) {
+    let heads = [shape.batches, shape.heads];
+    let mut room = Room::new(heads, shape.queries, shape.width, tokens_first);
+    let mut lse = vec![0.0; shape.batches * shape.heads * shape.queries];
+    let work = shape
+        .all_heads()
+        .into_iter()
+        .zip(room.of_heads())
+        .zip(lse.chunks_exact_mut(shape.queries))
+        .collect();
+    type Work<'a> = (([usize; 2], Vec<&'a mut [f32]>), &'a mut [f32]);
+    parallel::map(work, |((head, rows), lse): Work<'_>| {
+        let line = padded(shape.width);
+        let mut out = vec![0.0; shape.queries * line];
+        attend(
+            q.head(head),
+            k.head(head),
+            v.head(head),
+            shape,
+            &mut out,
+            lse,
+        );
+        unpack(&out, line, rows);
     });
-    let (out, lse): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    (Heads(out), lse.concat())
+    (room.values, lse)
 }
 
 #[macerator::with_simd]

@@ -7,7 +7,7 @@ mod tokens;
 
 pub use backward::backward;
 pub use forward::forward;
-pub use tokens::{Heads, Tokens};
+pub use tokens::Tokens;
 
 /// Queries of a block.
 const BLOCK: usize = 32;

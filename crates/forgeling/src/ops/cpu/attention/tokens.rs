@@ -71,29 +71,47 @@ pub fn padded(count: usize) -> usize {
     count.next_multiple_of(lanes())
 }
 
-/// The tokens of every head, each head in rows of a padded width.
-pub struct Heads(pub Vec<Vec<f32>>);
+/// Room for `[batch, head, token, width]`, which lies as `[batch, token, head, width]` if `tokens_first`.
+pub struct Room {
+    pub values: Vec<f32>,
+    heads: usize,
+    tokens: usize,
+    width: usize,
+    tokens_first: bool,
+}
 
-impl Heads {
-    /// The values as `[batch, token, head, width]` if `tokens_first`, else as `[batch, head, token, width]`.
-    pub fn in_order(&self, heads: usize, width: usize, tokens_first: bool) -> Vec<f32> {
-        let padded = padded(width);
-        let tokens = self.0[0].len() / padded;
-        let mut values = vec![0.0; self.0.len() * tokens * width];
-        for (index, head) in self.0.iter().enumerate() {
-            let (batch, head_number) = (index / heads, index % heads);
-            let (start, stride) = if tokens_first {
-                (
-                    (batch * tokens * heads + head_number) * width,
-                    heads * width,
-                )
-            } else {
-                (index * tokens * width, width)
-            };
-            for (token, row) in head.chunks_exact(padded).enumerate() {
-                values[start + token * stride..][..width].copy_from_slice(&row[..width]);
-            }
+impl Room {
+    pub fn new(heads: [usize; 2], tokens: usize, width: usize, tokens_first: bool) -> Self {
+        Self {
+            values: vec![0.0; heads[0] * heads[1] * tokens * width],
+            heads: heads[1],
+            tokens,
+            width,
+            tokens_first,
         }
-        values
+    }
+
+    /// The tokens of each head, in order.
+    pub fn of_heads(&mut self) -> Vec<Vec<&mut [f32]>> {
+        let (heads, tokens) = (self.heads, self.tokens);
+        let count = self.values.len() / (tokens * self.width);
+        let mut rows: Vec<Vec<&mut [f32]>> =
+            (0..count).map(|_| Vec::with_capacity(tokens)).collect();
+        for (index, row) in self.values.chunks_exact_mut(self.width).enumerate() {
+            let head = if self.tokens_first {
+                index / (tokens * heads) * heads + index % heads
+            } else {
+                index / tokens
+            };
+            rows[head].push(row);
+        }
+        rows
+    }
+}
+
+/// Copies padded rows to where they belong.
+pub fn unpack(packed: &[f32], padded: usize, rows: Vec<&mut [f32]>) {
+    for (row, packed) in rows.into_iter().zip(packed.chunks_exact(padded)) {
+        row.copy_from_slice(&packed[..row.len()]);
     }
 }
