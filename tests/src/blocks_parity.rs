@@ -70,10 +70,10 @@ pub async fn norm(body: Body, sizes: [usize; 2], stored: Stored, device: &Tensor
     named(&["output", "grad x", "grad gamma", "grad beta"], trip).await
 }
 
-/// Batches, heads, queries, keys and width of [`attend`]: single, odd and distinct, longer than a workgroup's span and
+/// Batches, heads, queries, keys and width of [`attend`]: smallest (of one key the scores have no gradient), odd and distinct, longer than a workgroup's span and
 /// than its chunk, wider than a workgroup's quads, and those of a small ViT.
 pub const ATTENTION_SIZES: [[usize; 5]; 7] = [
-    [1, 1, 1, 1, 1],
+    [1, 1, 1, 2, 1],
     [1, 2, 3, 5, 4],
     [2, 3, 5, 3, 7],
     [1, 3, 33, 70, 6],

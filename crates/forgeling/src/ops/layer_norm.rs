@@ -39,7 +39,7 @@ pub fn layer_norm(
     check(&x, &[("gamma", &gamma), ("beta", &beta)], epsilon)?;
     let [rows, width] = x.dims();
     // Kernels count in 32 bits, and give a row SIDE invocations at least.
-    let largest = (rows.next_multiple_of(SIDE) + width) * width.max(SIDE);
+    let largest = (rows.next_multiple_of(SIDE) + width) as u64 * width.max(SIDE) as u64;
     let parameters = [gamma.dtype(), beta.dtype()];
     let own = i32::try_from(largest).is_ok()
         && parameters == [DType::F32; 2]

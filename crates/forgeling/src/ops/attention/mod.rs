@@ -62,8 +62,13 @@ pub fn attention(
     let [batches, heads, queries, width] = query.dims();
     let keys = key.dims()[2];
     // Kernels count in 32 bits: the two gradients of keys and values, and invocations.
-    let tokens = batches * heads * queries.max(keys).next_multiple_of(32);
-    let countable = i32::try_from(2 * tokens * width.next_multiple_of(64)).is_ok();
+    let tokens = queries.max(keys).next_multiple_of(32);
+    let countable = [2, batches, heads, tokens, width.next_multiple_of(64)]
+        .into_iter()
+        .try_fold(1i32, |product, size| {
+            product.checked_mul(i32::try_from(size).ok()?)
+        })
+        .is_some();
     if !countable || !has_kernels(&query.device(), query.dtype()) {
         return Ok(reference::attention(query, key, value, options));
     }
