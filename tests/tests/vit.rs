@@ -8,7 +8,7 @@ use forgeling::nn::{Vit, VitConfig};
 use forgeling::ops::softmax_cross_entropy;
 use forgeling::train::weights::{collect, load};
 use forgeling::train::{Adam, AdamConfig, model_file};
-use forgeling_tests::{F32_TOLERANCE, assert_close, devices, waves};
+use forgeling_tests::{assert_close, devices, waves};
 
 const HALF: usize = 14;
 const SIZE: usize = 2 * HALF;
@@ -113,6 +113,10 @@ impl ModuleVisitor for Found {
     }
 }
 
+/// On GPUs burn's GELU has the derivative of its approximation by tanh: with it, and burn's own layers for the rest, the
+/// gradients are 1e-3 from the CPU's. Ours agree with the reference on the same device within 1e-6.
+const GRADIENT_TOLERANCE: f32 = 2e-3;
+
 #[test]
 fn every_value_has_the_same_gradient_on_every_device() {
     let flex = Tensors::flex().autodiff();
@@ -126,8 +130,7 @@ fn every_value_has_the_same_gradient_on_every_device() {
         for (number, (got, expected)) in got.iter().zip(&expected).enumerate() {
             if scale(expected) > 1e-6 {
                 let name = format!("{number} on {}", device.info().name);
-                // What is allowed of one operation adds up over the blocks.
-                assert_close(&name, got, expected, 5.0 * F32_TOLERANCE);
+                assert_close(&name, got, expected, GRADIENT_TOLERANCE);
             }
         }
     }
