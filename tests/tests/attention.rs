@@ -295,3 +295,32 @@ fn inputs_that_do_not_fit_are_errors_with_both_shapes() {
     let same = reference::attention(one(), one(), one(), AttentionOptions::default());
     assert_close("one", &values(out), &values(same), F32_TOLERANCE);
 }
+
+/// A kernel must not bind one buffer twice.
+#[test]
+fn a_tensor_may_be_query_key_and_value_at_once() {
+    for device in devices() {
+        let results = |device: &Tensors, body: Body| {
+            let x = tensor([2, 3, 5, 8], 1.0, device).require_grad();
+            let (q, k, v) = (x.clone(), x.clone(), x.clone());
+            let options = AttentionOptions::default();
+            let out = match body {
+                Body::Own => attention(q, k, v, options).unwrap(),
+                Body::Reference => reference::attention(q, k, v, options),
+            };
+            let gradients = (out * tensor([2, 3, 5, 8], 4.0, device)).sum().backward();
+            values(x.grad(&gradients).unwrap())
+        };
+        let expected = results(&Tensors::flex().autodiff(), Body::Reference);
+        let got = results(&device.autodiff(), Body::Own);
+        assert_close(&device.info().name, &got, &expected, F32_TOLERANCE);
+        let tokens_first = |device: &Tensors| {
+            let x = tensor([2, 5, 3, 8], 1.0, device).swap_dims(1, 2);
+            let options = AttentionOptions::default();
+            values(attention(x.clone(), x.clone(), x, options).unwrap())
+        };
+        let expected = tokens_first(&Tensors::flex());
+        let got = tokens_first(device.tensors());
+        assert_close(&device.info().name, &got, &expected, F32_TOLERANCE);
+    }
+}

@@ -79,7 +79,13 @@ pub(super) struct Launch<const N: usize> {
 impl<const N: usize> Launch<N> {
     /// Runs the kernel's variant for the dtypes of its tensors, and gives its outputs, contiguous.
     pub fn run(self) -> [CubeTensor; N] {
-        let inputs: Vec<CubeTensor> = self.inputs.into_iter().map(into_contiguous).collect();
+        let mut inputs: Vec<CubeTensor> = Vec::with_capacity(self.inputs.len());
+        for input in self.inputs {
+            let input = into_contiguous(input);
+            // WebGPU binds no memory twice: a tensor may have been given as two inputs.
+            let bound = inputs.iter().any(|other| overlap(&input, other));
+            inputs.push(if bound { input.copy() } else { input });
+        }
         debug_assert_eq!(
             inputs.len() + N + 1,
             self.kernel.bindings.len(),
@@ -145,6 +151,13 @@ impl Launch<1> {
         }
         .run()
     }
+}
+
+/// Whether two bindings share bytes, which one launch may not write to.
+pub(super) fn overlap(a: &CubeTensor, b: &CubeTensor) -> bool {
+    let (a, b) = (a.handle.clone().binding(), b.handle.clone().binding());
+    let (x, y) = (a.range(), b.range());
+    a.claim_key().0 == b.claim_key().0 && x.start < y.end && y.start < x.end
 }
 
 /// `length` numbers of a contiguous tensor from `start` on, a multiple of 256 bytes ([`PART`] numbers of f32), without a

@@ -12,7 +12,7 @@ use forgeling_shaders::{ADAM, ADAM_GATHER};
 
 use super::AdamNumbers;
 use crate::ops::heuristics::Heuristics;
-use crate::ops::launch::{Launch, PART, f32s, part};
+use crate::ops::launch::{Launch, PART, f32s, overlap, part};
 
 #[derive(Debug, Clone)]
 pub(crate) struct State {
@@ -77,13 +77,6 @@ fn primitive(tensor: Tensor<1>) -> CubeTensor {
 /// The bytes that a tensor is bound as.
 fn bytes(handle: &Handle) -> impl PartialEq + use<> {
     handle.clone().binding().claim_key()
-}
-
-/// Whether two bindings share bytes, which one launch may not write to.
-fn overlap(a: &CubeTensor, b: &CubeTensor) -> bool {
-    let (a, b) = (a.handle.clone().binding(), b.handle.clone().binding());
-    let (x, y) = (a.range(), b.range());
-    a.claim_key().0 == b.claim_key().0 && x.start < y.end && y.start < x.end
 }
 
 /// Indices of tensors that may be read in one launch: at most six, no two of which overlap.
