@@ -76,6 +76,9 @@ const fn kernel(
 const KERNELS: &[Declared] = &[
     single("adam_gather", &["finite"], 64),
     single("adam", &["finite"], 64),
+    kernel("attention", &["attention"], 64),
+    kernel("attention_grad_query", &["attention"], 64),
+    kernel("attention_grad_key_value", &["attention"], 64),
     single("conv_block_pack", &["index", "channels"], 64),
     kernel("conv_block_forward", &["place", "moments", "row"], 64),
     kernel(
@@ -100,6 +103,8 @@ const KERNELS: &[Declared] = &[
     kernel("episode_prototypes", &["index"], 64),
     kernel("episode_logits", &["index"], 64),
     kernel("episode_logits_grad", &["index"], 64),
+    kernel("layer_norm", &["index"], 64),
+    kernel("layer_norm_backward", &["channels"], 256),
     single("softmax_cross_entropy", &[], 256),
     single("running_statistics", &["index", "channels"], 64),
     kernel("prototype_logits", &["index"], 64),

@@ -1,6 +1,7 @@
 //! What the integration tests share: the devices they run on and the tolerances they allow.
 
 pub mod bag;
+pub mod blocks_parity;
 pub mod ops_parity;
 pub mod parity;
 pub mod values;

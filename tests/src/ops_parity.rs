@@ -185,7 +185,11 @@ pub async fn block(body: Body, sizes: [usize; 5], dtype: DType, device: &Tensors
     named(&names, trip).await
 }
 
-async fn named(names: &[&'static str], trip: Readback) -> Results {
+/// What a trip brings back, by name.
+///
+/// # Panics
+/// When the device fails.
+pub async fn named(names: &[&'static str], trip: Readback) -> Results {
     let values = trip.run_all().await.unwrap();
     names.iter().copied().zip(values).collect()
 }

@@ -4,6 +4,8 @@
 
 #[path = "../../../tests/src/bag.rs"]
 mod bag;
+#[path = "../../../tests/src/blocks_parity.rs"]
+mod blocks_parity;
 #[path = "../../../tests/src/ops_parity.rs"]
 mod ops_parity;
 #[path = "../../../tests/src/parity.rs"]
@@ -11,6 +13,7 @@ mod parity;
 #[path = "../../../tests/src/values.rs"]
 mod values;
 
+use blocks_parity::{ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, attend, norm};
 use burn::tensor::{DType, Device as Tensors};
 use forgeling::data::{Glyphs, Split};
 use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
@@ -158,6 +161,19 @@ async fn the_running_block_equals_its_reference_on_cpu_and_webgpu() {
 }
 
 #[wasm_bindgen_test]
+async fn layer_norm_equals_its_reference_on_cpu_and_webgpu() {
+    for sizes in NORM_SIZES {
+        for (device, dtype) in bodies_to_test().await {
+            let flex = Tensors::flex().autodiff();
+            let expected = norm(Body::Reference, sizes, dtype, &flex).await;
+            let got = norm(Body::Own, sizes, dtype, &device.autodiff()).await;
+            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
+            assert_same(&got, &expected, dtype, &name);
+        }
+    }
+}
+
+#[wasm_bindgen_test]
 async fn a_shader_that_does_not_compile_is_an_error_with_its_place() {
     let device = webgpu().await;
     device
@@ -171,6 +187,24 @@ async fn a_shader_that_does_not_compile_is_an_error_with_its_place() {
         .check_shader("own.wgsl", values::SHADER)
         .await
         .unwrap();
+}
+
+#[wasm_bindgen_test]
+async fn attention_equals_its_reference_on_cpu_and_webgpu() {
+    for sizes in ATTENTION_SIZES {
+        for options in ATTENTION_OPTIONS {
+            for (device, dtype) in bodies_to_test().await {
+                let flex = Tensors::flex().autodiff();
+                let expected = attend(Body::Reference, sizes, options, dtype, &flex).await;
+                let got = attend(Body::Own, sizes, options, dtype, &device.autodiff()).await;
+                let name = format!(
+                    "{sizes:?} {options:?} of {dtype:?} on {}",
+                    device.info().name
+                );
+                assert_same(&got, &expected, dtype, &name);
+            }
+        }
+    }
 }
 
 #[wasm_bindgen_test]

@@ -2,11 +2,20 @@
 //!
 //! - [`ConvBlock`]: convolution, batch norm, ReLU and pooling, few-shot learning's workhorse.
 //! - [`Conv4`]: four such blocks, the field's standard encoder for small images.
+//! - [`LayerNorm`]: rows normalised.
+//! - [`VitBlock`]: attention and a perceptron.
+//! - [`Vit`]: patches and such blocks, a small Vision Transformer.
 //! - `init`: seeded initial weights, the same on every platform.
 
 mod conv4;
 mod conv_block;
 mod init;
+mod layer_norm;
+mod vit;
+mod vit_block;
 
 pub use conv_block::{BatchStatistics, ConvBlock, Normalization};
 pub use conv4::{Conv4, Conv4Config};
+pub use layer_norm::LayerNorm;
+pub use vit::{Vit, VitConfig};
+pub use vit_block::VitBlock;

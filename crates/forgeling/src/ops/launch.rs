@@ -188,30 +188,33 @@ pub(super) fn overlap(a: &CubeTensor, b: &CubeTensor) -> bool {
     a.claim_key().0 == b.claim_key().0 && x.start < y.end && y.start < x.end
 }
 
-fn numbers(like: &CubeTensor, length: usize, handle: Handle) -> CubeTensor {
+fn numbers(like: &CubeTensor, length: usize, handle: Handle, dtype: DType) -> CubeTensor {
     let (client, device) = (like.client.clone(), like.device());
-    CubeTensor::new_contiguous(client, device, Shape::new([length]), handle, DType::F32)
+    CubeTensor::new_contiguous(client, device, Shape::new([length]), handle, dtype)
 }
 
 /// `length` f32 numbers on the device of `like`, of any value.
 #[cfg_attr(feature = "fusion", allow(dead_code))]
 pub(super) fn empty(like: &CubeTensor, length: usize) -> CubeTensor {
-    numbers(like, length, like.client.empty(length * size_of::<f32>()))
+    let handle = like.client.empty(length * size_of::<f32>());
+    numbers(like, length, handle, DType::F32)
 }
 
 /// `length` f32 zeros on the device of `like`.
 pub(super) fn zeros(like: &CubeTensor, length: usize) -> CubeTensor {
     let bytes = vec![0; length * size_of::<f32>()];
-    numbers(like, length, like.client.create_from_slice(&bytes))
+    let handle = like.client.create_from_slice(&bytes);
+    numbers(like, length, handle, DType::F32)
 }
 
-/// `length` numbers of a contiguous f32 tensor from `start` on, a multiple of [`PART`], without a copy.
+/// `length` numbers of a contiguous tensor from `start` on, a multiple of 256 bytes ([`PART`] numbers of f32), without a
+/// copy.
 pub(super) fn part(tensor: &CubeTensor, start: usize, length: usize) -> CubeTensor {
-    debug_assert!(start.is_multiple_of(PART));
-    let bytes = |numbers: usize| (numbers * size_of::<f32>()) as u64;
+    let bytes = |numbers: usize| (numbers * tensor.dtype.size()) as u64;
+    debug_assert!(bytes(start).is_multiple_of((PART * size_of::<f32>()) as u64));
     let behind = tensor.shape().num_elements() - start - length;
     // The end counts too: two parts may be bound by one launch, and must not overlap.
     let handle = tensor.handle.clone();
     let handle = handle.offset_start(bytes(start)).offset_end(bytes(behind));
-    numbers(tensor, length, handle)
+    numbers(tensor, length, handle, tensor.dtype)
 }

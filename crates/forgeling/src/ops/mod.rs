@@ -6,6 +6,7 @@
 //! take WGSL.
 
 mod adam;
+mod attention;
 mod bodies;
 mod conv_block;
 mod cpu;
@@ -13,6 +14,7 @@ mod episode_logits;
 mod flex;
 mod heuristics;
 mod launch;
+mod layer_norm;
 mod prototype_logits;
 pub mod reference;
 mod running_statistics;
@@ -20,10 +22,12 @@ mod self_test;
 mod softmax_cross_entropy;
 
 pub(crate) use adam::{AdamNumbers, AdamState, adam};
+pub use attention::{AttentionOptions, attention};
 pub use bodies::{Bodies, bodies, set_bodies};
 pub use conv_block::{ConvBlockOutput, RunningNorm, conv_block, conv_block_running};
 pub use episode_logits::{EpisodeCounts, episode_logits};
 pub use heuristics::{Heuristics, set_heuristics};
+pub use layer_norm::layer_norm;
 pub use prototype_logits::prototype_logits;
 pub use running_statistics::{Blend, Statistics, running_statistics};
 pub use softmax_cross_entropy::softmax_cross_entropy;

@@ -1,13 +1,13 @@
 //! The same operations composed of stock tensor operations: slower, and true on every device and dtype.
 
-use burn::tensor::activation::{log_softmax, relu};
+use burn::tensor::activation::{log_softmax, relu, softmax};
 use burn::tensor::module::{batch_norm, batch_norm_train, conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Bool, Tensor, TensorData};
 
 use super::bodies::computed_in;
 use super::conv_block::EPSILON;
-use super::{Blend, ConvBlockOutput, EpisodeCounts, RunningNorm, Statistics};
+use super::{AttentionOptions, Blend, ConvBlockOutput, EpisodeCounts, RunningNorm, Statistics};
 
 /// Half precision in f32, in which it is computed; other dtypes as they are.
 pub(super) fn wide<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
@@ -77,6 +77,39 @@ pub fn running_statistics(
         mean: keep(running.mean) + (batch.mean + bias).detach() * momentum,
         variance: keep(running.variance) + variance,
     }
+}
+
+/// As [`super::layer_norm`], on shapes that fit.
+pub fn layer_norm(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64) -> Tensor<2> {
+    let stored = x.dtype();
+    let x = wide(x);
+    let centred = x.clone() - x.mean_dim(1);
+    let variance = centred.clone().mul(centred.clone()).mean_dim(1);
+    let normalised = centred / (variance + epsilon).sqrt();
+    let [gamma, beta] = [gamma, beta].map(|vector| wide(vector).unsqueeze::<2>());
+    (normalised * gamma + beta).cast(stored)
+}
+
+/// As [`super::attention`], on shapes that fit. Holds all scores in memory.
+pub fn attention(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    options: AttentionOptions,
+) -> Tensor<4> {
+    let stored = query.dtype();
+    let [_, _, queries, width] = query.dims();
+    let keys = key.dims()[2];
+    let device = query.device();
+    let mut scores = wide(query).matmul(wide(key).swap_dims(2, 3)) * options.scale_of(width);
+    if options.causal {
+        // Whether the query is before the key.
+        let before = (0..queries * keys).map(|place| place / keys < place % keys);
+        let before = TensorData::new(before.collect::<Vec<bool>>(), [1, 1, queries, keys]);
+        let before = Tensor::<4, Bool>::from_data(before, &device);
+        scores = scores.mask_fill(before, f32::NEG_INFINITY);
+    }
+    softmax(scores, 3).matmul(wide(value)).cast(stored)
 }
 
 /// As [`super::conv_block`], whose shapes and formula it shares, on inputs that fit.

@@ -9,10 +9,14 @@
     reason = "`with_simd` compiles a plain loop anew for each instruction set, which the parameter names"
 )]
 
+pub(super) mod attention;
 mod block_shape;
 mod bordered;
 pub(super) mod conv_block;
+mod exp;
+pub(super) mod layer_norm;
 mod moments;
 mod parallel;
 mod planes;
 pub(super) mod pool;
+mod products;

@@ -1,4 +1,4 @@
-//! Means and variances that do not cancel.
+//! Sums, and means and variances that do not cancel.
 
 /// Sum and squared deviations from the own mean of some values.
 #[derive(Clone, Copy, Default)]
@@ -28,7 +28,7 @@ impl Moments {
 
 /// Sums in sixteen lanes, which the compiler may keep in registers of any width.
 #[inline(always)]
-fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+pub fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0f32; 16];
     let (chunks, rest) = values.as_chunks::<16>();
     for chunk in chunks {
@@ -42,6 +42,27 @@ fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     }
     for &value in rest {
         total += term(value);
+    }
+    total
+}
+
+/// `sum a b` in the lanes of [`sum`].
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0f32; 16];
+    let (a, a_rest) = a.as_chunks::<16>();
+    let (b, b_rest) = b.as_chunks::<16>();
+    for (a, b) in a.iter().zip(b) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
+        }
+    }
+    let mut total = 0.0;
+    for lane in lanes {
+        total += lane;
+    }
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        total += a * b;
     }
     total
 }

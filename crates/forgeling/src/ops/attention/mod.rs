@@ -1,0 +1,273 @@
+//! Softmax attention that never holds all its scores.
+
+mod flex;
+mod gpu;
+#[cfg(feature = "fusion")]
+mod specs;
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, backend_extension,
+};
+use burn::tensor::Tensor;
+
+use super::bodies::composite;
+use super::launch::has_kernels;
+use super::reference;
+use crate::error::{Error, Result};
+
+const OPERATION: &str = "attention";
+
+/// How [`attention`] weighs keys.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct AttentionOptions {
+    /// The factor of the scores. Default `None`, for `1 / sqrt(width)`.
+    pub scale: Option<f64>,
+    /// Whether query `n` sees keys `0..=n` only, counted from the first token of each. Default false.
+    pub causal: bool,
+}
+
+impl AttentionOptions {
+    pub(super) fn scale_of(self, width: usize) -> f64 {
+        self.scale.unwrap_or_else(|| 1.0 / (width as f64).sqrt())
+    }
+}
+
+/// The mean of the values, weighed by how well each key fits the query, for each head by itself:
+///
+/// `out[n] = sum_m p[n, m] value[m]`, `p[n] = softmax_m(scale * dot(query[n], key[m]))`
+///
+/// Vaswani et al., *Attention Is All You Need*, 2017 (arXiv 1706.03762).
+///
+/// Shapes: `query [batch, heads, queries, width]`, `key` and `value [batch, heads, keys, width]`, result
+/// `[batch, heads, queries, width]`; all of one float dtype and on one device. Differentiable in all three. NaN and
+/// infinity propagate; with [`AttentionOptions::causal`] they may also reach earlier queries, as 0 times NaN.
+///
+/// Memory grows with the number of tokens, not with its square: the backward pass computes the probabilities again from
+/// each query's log-sum-exp. Dao et al., *FlashAttention*, 2022 (arXiv 2205.14135). Fastest on tensors that lie in
+/// memory as `[batch, tokens, heads, width]`, as the output of a linear layer does after `reshape` and `swap_dims(1, 2)`;
+/// on GPUs the result always does, on the CPU it lies as the query does.
+///
+/// # Errors
+/// When shapes or dtypes do not fit each other, a size is zero, or the scale is not finite in f32.
+pub fn attention(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    options: AttentionOptions,
+) -> Result<Tensor<4>> {
+    let scale = check(&query, [&key, &value], options)?;
+    let [batches, heads, queries, width] = query.dims();
+    let keys = key.dims()[2];
+    // Kernels count in 32 bits: the two gradients of keys and values, and invocations.
+    let tokens = queries.max(keys).next_multiple_of(32);
+    let countable = [2, batches, heads, tokens, width.next_multiple_of(64)]
+        .into_iter()
+        .try_fold(1i32, |product, size| {
+            product.checked_mul(i32::try_from(size).ok()?)
+        })
+        .is_some();
+    if !countable || !has_kernels(&query.device(), query.dtype()) {
+        let dtype = query.dtype();
+        let reference = || reference::attention(query, key, value, options);
+        return composite(OPERATION, dtype, reference);
+    }
+    let forward = <Dispatch as AttentionOps>::softmax_attention(
+        query.into_dispatch(),
+        key.into_dispatch(),
+        value.into_dispatch(),
+        Weighing {
+            scale,
+            causal: options.causal,
+        },
+    );
+    Ok(Tensor::from_dispatch(forward.output))
+}
+
+/// The scale, if all fits.
+fn check(query: &Tensor<4>, others: [&Tensor<4>; 2], options: AttentionOptions) -> Result<f32> {
+    let [batches, heads, queries, width] = query.dims();
+    let keys = others[0].dims()[2];
+    if [batches, heads, queries, width, keys].contains(&0) {
+        return Err(Error::invalid(OPERATION, "empty input")
+            .expected("every size at least 1")
+            .got(format!(
+                "query {:?}, key {:?}",
+                query.dims(),
+                others[0].dims()
+            )));
+    }
+    let (shape, dtype) = ([batches, heads, keys, width], query.dtype());
+    for (name, tensor) in ["key", "value"].into_iter().zip(others) {
+        if tensor.dims() != shape || tensor.dtype() != dtype {
+            return Err(
+                Error::invalid(OPERATION, format!("{name} does not fit the query"))
+                    .expected(format!("{shape:?} of {dtype:?}"))
+                    .got(format!("{:?} of {:?}", tensor.dims(), tensor.dtype())),
+            );
+        }
+    }
+    let scale = options.scale_of(width) as f32;
+    if !scale.is_finite() {
+        return Err(Error::invalid(OPERATION, "the scale is out of range")
+            .expected("a finite number")
+            .got(scale));
+    }
+    Ok(scale)
+}
+
+/// [`AttentionOptions`] for a known width.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weighing {
+    scale: f32,
+    causal: bool,
+}
+
+/// What a forward pass gives and what its backward pass needs.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
+pub(crate) struct AttentionForward<B: Backend> {
+    pub output: FloatTensor<B>,
+    /// The log-sum-exp of each query's scores, `[batch, heads, queries]`.
+    pub lse: FloatTensor<B>,
+}
+
+/// Gradients of an attention.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
+pub(crate) struct AttentionGradients<B: Backend> {
+    pub query: FloatTensor<B>,
+    pub key: FloatTensor<B>,
+    pub value: FloatTensor<B>,
+}
+
+#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait AttentionOps: Backend {
+    #[fusion(meta = specs::forward)]
+    fn softmax_attention(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        weighing: Weighing,
+    ) -> AttentionForward<Self>;
+
+    #[allow(clippy::too_many_arguments)]
+    #[fusion(meta = specs::backward)]
+    fn softmax_attention_backward(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        lse: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        weighing: Weighing,
+    ) -> AttentionGradients<Self>;
+}
+
+#[derive(Debug)]
+struct Attention;
+
+/// What a backward pass reads.
+#[derive(Debug, Clone)]
+struct Kept<T> {
+    query: T,
+    key: T,
+    value: T,
+    output: T,
+    lse: T,
+    weighing: Weighing,
+}
+
+impl<B: AttentionOps> Backward<B, 3> for Attention {
+    type State = Kept<FloatTensor<B>>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let kept = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let all = B::softmax_attention_backward(
+            kept.query,
+            kept.key,
+            kept.value,
+            kept.output,
+            kept.lse,
+            grad,
+            kept.weighing,
+        );
+        let gradients = [all.query, all.key, all.value];
+        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = parent {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff<B, C> {
+    fn softmax_attention(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        weighing: Weighing,
+    ) -> AttentionForward<Self> {
+        let (query, query_node) = query.into_parts();
+        let (key, key_node) = key.into_parts();
+        let (value, value_node) = value.into_parts();
+        let forward = B::softmax_attention(query.clone(), key.clone(), value.clone(), weighing);
+        let prepared = Attention
+            .prepare::<C>([query_node, key_node, value_node])
+            .compute_bound()
+            .stateful();
+        let output = match prepared {
+            OpsKind::Tracked(prep) => {
+                let kept = Kept {
+                    query,
+                    key,
+                    value,
+                    output: forward.output.clone(),
+                    lse: forward.lse.clone(),
+                    weighing,
+                };
+                prep.finish(kept, forward.output)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(forward.output),
+        };
+        AttentionForward {
+            output,
+            lse: Self::from_inner(forward.lse),
+        }
+    }
+
+    // The tape is first order, as everywhere in burn: the gradients themselves are not recorded.
+    fn softmax_attention_backward(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        lse: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        weighing: Weighing,
+    ) -> AttentionGradients<Self> {
+        let all = B::softmax_attention_backward(
+            query.into_primitive(),
+            key.into_primitive(),
+            value.into_primitive(),
+            output.into_primitive(),
+            lse.into_primitive(),
+            grad.into_primitive(),
+            weighing,
+        );
+        AttentionGradients {
+            query: Self::from_inner(all.query),
+            key: Self::from_inner(all.key),
+            value: Self::from_inner(all.value),
+        }
+    }
+}

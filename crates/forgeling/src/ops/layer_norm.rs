@@ -1,0 +1,321 @@
+//! Normalisation of rows.
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::wgpu::CubeBackend;
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, Flex, TensorMetadata,
+    backend_extension,
+};
+use burn::tensor::{DType, Shape, Tensor};
+use forgeling_shaders::{LAYER_NORM, LAYER_NORM_BACKWARD};
+
+use super::bodies::composite;
+use super::cpu::layer_norm as cpu;
+use super::flex::{tensor, with_values};
+use super::launch::{Launch, PART, f32s, has_kernels, part};
+use super::reference;
+use crate::error::{Error, Result};
+
+const OPERATION: &str = "layer_norm";
+
+/// Normalises each row to mean 0 and variance 1, then scales and shifts its columns:
+///
+/// `y[r, c] = gamma[c] (x[r, c] - mean(x[r])) / sqrt(variance(x[r]) + epsilon) + beta[c]`
+///
+/// with the biased variance. Ba, Kiros and Hinton, *Layer Normalization*, 2016 (arXiv 1607.06450).
+///
+/// Shapes: `x [rows, width]`, `gamma` and `beta [width]`, result `[rows, width]` of x's dtype. `gamma` and `beta` have the
+/// dtype of `x`, or f32 where that is of half precision. PyTorch's default for `epsilon` is 1e-5. Differentiable in
+/// `x`, `gamma` and `beta`. A row with NaN or infinity becomes NaN, the other rows do not.
+///
+/// # Errors
+/// When shapes or dtypes do not fit each other, a size is zero, or epsilon is not a positive number that f32 can hold.
+pub fn layer_norm(
+    x: Tensor<2>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+) -> Result<Tensor<2>> {
+    check(&x, &[("gamma", &gamma), ("beta", &beta)], epsilon)?;
+    let [rows, width] = x.dims();
+    // Kernels count in 32 bits, and give a row SIDE invocations at least.
+    let largest = (rows.next_multiple_of(SIDE) + width) as u64 * width.max(SIDE) as u64;
+    let parameters = [gamma.dtype(), beta.dtype()];
+    let own = i32::try_from(largest).is_ok()
+        && parameters == [DType::F32; 2]
+        && has_kernels(&x.device(), x.dtype());
+    if !own {
+        let dtype = x.dtype();
+        let reference = || reference::layer_norm(x, gamma, beta, epsilon);
+        return composite(OPERATION, dtype, reference);
+    }
+    let forward = <Dispatch as LayerNormOps>::row_norm(
+        x.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        epsilon as f32,
+    );
+    Ok(Tensor::from_dispatch(forward.output))
+}
+
+fn check(x: &Tensor<2>, vectors: &[(&str, &Tensor<1>)], epsilon: f64) -> Result<()> {
+    if x.dims().contains(&0) {
+        return Err(Error::invalid(OPERATION, "empty input")
+            .expected("at least one row and one column")
+            .got(format!("x {:?}", x.dims())));
+    }
+    let stored = x.dtype();
+    let half = matches!(stored, DType::F16 | DType::BF16);
+    for (name, vector) in vectors {
+        let fits = vector.dtype() == stored || half && vector.dtype() == DType::F32;
+        if vector.dims() != [x.dims()[1]] || !fits {
+            return Err(Error::invalid(OPERATION, format!("{name} does not fit"))
+                .expected(format!("[{}] of {stored:?}", x.dims()[1]))
+                .got(format!("{:?} of {:?}", vector.dims(), vector.dtype())));
+        }
+    }
+    let small = epsilon as f32;
+    if !(small > 0.0 && small.is_finite()) {
+        return Err(Error::invalid(OPERATION, "epsilon is out of range")
+            .expected("a positive number")
+            .got(epsilon));
+    }
+    Ok(())
+}
+
+/// What a forward pass gives and what its backward pass needs.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
+pub(crate) struct LayerNormForward<B: Backend> {
+    pub output: FloatTensor<B>,
+    /// `[rows, 2]`: mean and `1 / sqrt(variance + epsilon)`.
+    pub statistics: FloatTensor<B>,
+}
+
+/// Gradients of a normalisation.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
+pub(crate) struct LayerNormGradients<B: Backend> {
+    pub x: FloatTensor<B>,
+    pub gamma: FloatTensor<B>,
+    pub beta: FloatTensor<B>,
+}
+
+#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait LayerNormOps: Backend {
+    #[fusion(meta = specs::forward)]
+    fn row_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> LayerNormForward<Self>;
+
+    #[fusion(meta = specs::backward)]
+    fn row_norm_backward(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> LayerNormGradients<Self>;
+}
+
+/// Shapes of the outputs, which burn's fusion asks for before it runs anything.
+#[cfg(feature = "fusion")]
+mod specs {
+    use burn::backend::fusion::custom::TensorSpec;
+    use burn::tensor::{DType, Shape};
+
+    use super::{LayerNormForwardMetadata, LayerNormGradientsMetadata};
+
+    pub fn forward(
+        x: &TensorSpec,
+        _gamma: &TensorSpec,
+        _beta: &TensorSpec,
+        _epsilon: &f32,
+    ) -> LayerNormForwardMetadata {
+        LayerNormForwardMetadata {
+            output: x.clone(),
+            statistics: TensorSpec::new(Shape::new([x.shape[0], 2]), DType::F32),
+        }
+    }
+
+    pub fn backward(
+        x: &TensorSpec,
+        gamma: &TensorSpec,
+        _statistics: &TensorSpec,
+        _grad: &TensorSpec,
+    ) -> LayerNormGradientsMetadata {
+        LayerNormGradientsMetadata {
+            x: x.clone(),
+            gamma: gamma.clone(),
+            beta: gamma.clone(),
+        }
+    }
+}
+
+/// Invocations that share a row, and rows or columns of a workgroup of the backward pass, as in the shaders.
+const SIDE: usize = 16;
+
+fn sizes(x: &Shape, epsilon: f32) -> Vec<usize> {
+    vec![x[0], x[1], epsilon.to_bits() as usize]
+}
+
+impl LayerNormOps for CubeBackend {
+    fn row_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> LayerNormForward<Self> {
+        let (shape, stored) = (x.shape(), x.dtype());
+        let [output, statistics] = Launch {
+            kernel: &LAYER_NORM,
+            sizes: sizes(&shape, epsilon),
+            grid: LAYER_NORM
+                .grid(shape[0] * SIDE)
+                .expect("the caller checked that the launch fits"),
+            outputs: [(shape.clone(), stored), f32s([shape[0], 2])],
+            inputs: vec![x, gamma, beta],
+        }
+        .run();
+        LayerNormForward { output, statistics }
+    }
+
+    fn row_norm_backward(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> LayerNormGradients<Self> {
+        let (shape, stored) = (x.shape(), x.dtype());
+        let (rows, width) = (shape[0], shape[1]);
+        let row = width.next_multiple_of(PART);
+        let [x, parameters] = Launch {
+            kernel: &LAYER_NORM_BACKWARD,
+            sizes: sizes(&shape, 0.0),
+            grid: LAYER_NORM_BACKWARD
+                .spread(rows.div_ceil(SIDE) + width.div_ceil(SIDE))
+                .expect("the caller checked that the launch fits"),
+            outputs: [(shape, stored), f32s([2 * row])],
+            inputs: vec![x, gamma, statistics, grad],
+        }
+        .run();
+        LayerNormGradients {
+            x,
+            gamma: part(&parameters, 0, width),
+            beta: part(&parameters, row, width),
+        }
+    }
+}
+
+impl LayerNormOps for Flex {
+    fn row_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> LayerNormForward<Self> {
+        let shape = x.shape();
+        let forward = with_values([&x, &gamma, &beta], |[x, gamma, beta]| {
+            cpu::forward(x, gamma, beta, epsilon)
+        });
+        LayerNormForward {
+            statistics: tensor(forward.statistics, [shape[0], 2]),
+            output: tensor(forward.y, shape),
+        }
+    }
+
+    fn row_norm_backward(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> LayerNormGradients<Self> {
+        let inputs = [&x, &gamma, &statistics, &grad];
+        let gradients = with_values(inputs, |[x, gamma, statistics, grad]| {
+            cpu::backward(x, gamma, statistics, grad)
+        });
+        LayerNormGradients {
+            x: tensor(gradients.x, x.shape()),
+            gamma: tensor(gradients.gamma, gamma.shape()),
+            beta: tensor(gradients.beta, gamma.shape()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LayerNorm;
+
+impl<B: LayerNormOps> Backward<B, 3> for LayerNorm {
+    /// Input, gamma and statistics.
+    type State = [FloatTensor<B>; 3];
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let [x, gamma, statistics] = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let all = B::row_norm_backward(x, gamma, statistics, grad);
+        let gradients = [all.x, all.gamma, all.beta];
+        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = parent {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: LayerNormOps, C: CheckpointStrategy> LayerNormOps for Autodiff<B, C> {
+    fn row_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> LayerNormForward<Self> {
+        let (x, x_node) = x.into_parts();
+        let (gamma, gamma_node) = gamma.into_parts();
+        let (beta, beta_node) = beta.into_parts();
+        let forward = B::row_norm(x.clone(), gamma.clone(), beta, epsilon);
+        let prepared = LayerNorm
+            .prepare::<C>([x_node, gamma_node, beta_node])
+            .compute_bound()
+            .stateful();
+        let output = match prepared {
+            OpsKind::Tracked(prep) => {
+                prep.finish([x, gamma, forward.statistics.clone()], forward.output)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(forward.output),
+        };
+        LayerNormForward {
+            output,
+            statistics: Self::from_inner(forward.statistics),
+        }
+    }
+
+    // The tape is first order, as everywhere in burn: the gradients themselves are not recorded.
+    fn row_norm_backward(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> LayerNormGradients<Self> {
+        let all = B::row_norm_backward(
+            x.into_primitive(),
+            gamma.into_primitive(),
+            statistics.into_primitive(),
+            grad.into_primitive(),
+        );
+        LayerNormGradients {
+            x: Self::from_inner(all.x),
+            gamma: Self::from_inner(all.gamma),
+            beta: Self::from_inner(all.beta),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The operations of a Transformer with their gradients, by our own bodies or by the composite reference: one body for
+//! every device, natively and in a browser.
+
+use burn::tensor::{DType, Device as Tensors};
+use forgeling::Readback;
+use forgeling::ops::{AttentionOptions, attention, layer_norm, reference};
+
+use super::ops_parity::{Body, Results, named, tensor};
+
+/// Rows and width of [`norm`]: odd and distinct, single, larger than a task or a workgroup, and those of a small ViT.
+pub const NORM_SIZES: [[usize; 2]; 6] = [[1, 1], [1, 7], [5, 3], [33, 65], [131, 258], [260, 128]];
+
+/// A layer norm and its gradients; `sizes` are rows and width.
+///
+/// # Panics
+/// When anything fails.
+pub async fn norm(body: Body, sizes: [usize; 2], dtype: DType, device: &Tensors) -> Results {
+    let x = tensor(sizes, 1.0, device).require_grad();
+    let stored = x.clone().cast(dtype);
+    let gamma = tensor([sizes[1]], 2.0, device).require_grad();
+    let beta = tensor([sizes[1]], 3.0, device).require_grad();
+    let (g, b) = (gamma.clone(), beta.clone());
+    let output = match body {
+        Body::Own => layer_norm(stored, g, b, 1e-5).unwrap(),
+        Body::Reference => reference::layer_norm(stored, g, b, 1e-5),
+    };
+    assert_eq!(output.dtype(), dtype);
+    let output = output.cast(DType::F32);
+    let direction = tensor(sizes, 4.0, device);
+    let gradients = (output.clone() * direction).sum().backward();
+    let trip = Readback::new()
+        .with(output)
+        .with(x.grad(&gradients).unwrap())
+        .with(gamma.grad(&gradients).unwrap())
+        .with(beta.grad(&gradients).unwrap());
+    named(&["output", "grad x", "grad gamma", "grad beta"], trip).await
+}
+
+/// Batches, heads, queries, keys and width of [`attend`]: smallest (of one key the scores have no gradient), odd and distinct,
+/// longer than a workgroup's span and than its chunk, wider than a workgroup's quads, and those of a small ViT.
+pub const ATTENTION_SIZES: [[usize; 5]; 7] = [
+    [1, 1, 1, 2, 1],
+    [1, 2, 3, 5, 4],
+    [2, 3, 5, 3, 7],
+    [1, 3, 33, 70, 6],
+    [2, 1, 70, 31, 36],
+    [1, 1, 9, 17, 132],
+    [2, 4, 65, 65, 32],
+];
+
+/// Softmax attention and its gradients; `sizes` are batches, heads, queries, keys and width.
+///
+/// # Panics
+/// When anything fails.
+pub async fn attend(
+    body: Body,
+    sizes: [usize; 5],
+    options: AttentionOptions,
+    dtype: DType,
+    device: &Tensors,
+) -> Results {
+    let [batches, heads, queries, keys, width] = sizes;
+    let query = tensor([batches, heads, queries, width], 1.0, device).require_grad();
+    let key = tensor([batches, heads, keys, width], 2.0, device).require_grad();
+    let value = tensor([batches, heads, keys, width], 3.0, device).require_grad();
+    let [q, k, v] = [&query, &key, &value].map(|tensor| tensor.clone().cast(dtype));
+    let output = match body {
+        Body::Own => attention(q, k, v, options).unwrap(),
+        Body::Reference => reference::attention(q, k, v, options),
+    };
+    assert_eq!(output.dtype(), dtype);
+    let output = output.cast(DType::F32);
+    let direction = tensor(output.dims(), 4.0, device);
+    let gradients = (output.clone() * direction).sum().backward();
+    let trip = Readback::new()
+        .with(output)
+        .with(query.grad(&gradients).unwrap())
+        .with(key.grad(&gradients).unwrap())
+        .with(value.grad(&gradients).unwrap());
+    named(&["output", "grad query", "grad key", "grad value"], trip).await
+}
+
+/// Options that [`attend`] is tried with: the defaults, a causal mask, and a scale of its own.
+pub const ATTENTION_OPTIONS: [AttentionOptions; 3] = [
+    AttentionOptions {
+        scale: None,
+        causal: false,
+    },
+    AttentionOptions {
+        scale: None,
+        causal: true,
+    },
+    AttentionOptions {
+        scale: Some(-0.25),
+        causal: false,
+    },
+];
