@@ -12,6 +12,9 @@ pub(crate) struct Heuristics {
     pub statistics_slots: usize,
     /// Workgroups of the weight gradient at least, if its channels are to lie side by side.
     pub weight_workgroups: usize,
+    /// Invocations of a general convolution's weight gradient at least. Where it has fewer, pixels are shared out, and
+    /// partial sums added in a second launch.
+    pub weight_invocations: usize,
     /// Workgroups that gather gradients at most. Each gives a partial sum of squares, and every invocation of the
     /// optimizer reads them all.
     #[cfg_attr(feature = "fusion", allow(dead_code))]
@@ -26,6 +29,7 @@ pub(crate) struct Heuristics {
 const SOFTWARE: Heuristics = Heuristics {
     statistics_slots: 16,
     weight_workgroups: 8,
+    weight_invocations: 256,
     gather_workgroups: 4,
     update_workgroups: 4,
 };
@@ -34,6 +38,7 @@ const SOFTWARE: Heuristics = Heuristics {
 const HARDWARE: Heuristics = Heuristics {
     statistics_slots: 256,
     weight_workgroups: 128,
+    weight_invocations: 1 << 16,
     gather_workgroups: 64,
     update_workgroups: 1024,
 };

@@ -7,6 +7,7 @@
 
 mod adam;
 mod bodies;
+mod conv2d;
 mod conv_block;
 mod cpu;
 mod episode_logits;
@@ -20,6 +21,7 @@ mod softmax_cross_entropy;
 
 pub(crate) use adam::{AdamNumbers, AdamState, adam};
 pub use bodies::{Bodies, bodies, set_bodies};
+pub use conv2d::{Conv2dOptions, conv2d};
 pub use conv_block::{ConvBlockOutput, RunningNorm, conv_block, conv_block_running};
 pub use episode_logits::{EpisodeCounts, episode_logits};
 pub use prototype_logits::prototype_logits;

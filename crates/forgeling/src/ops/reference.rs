@@ -1,12 +1,12 @@
 //! The same operations composed of stock tensor operations: slower, and true on every device and dtype.
 
 use burn::tensor::activation::{log_softmax, relu};
-use burn::tensor::module::{batch_norm, batch_norm_train, conv2d, max_pool2d};
+use burn::tensor::module::{self, batch_norm, batch_norm_train, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::conv_block::EPSILON;
-use super::{Blend, ConvBlockOutput, EpisodeCounts, RunningNorm, Statistics};
+use super::{Blend, Conv2dOptions, ConvBlockOutput, EpisodeCounts, RunningNorm, Statistics};
 
 /// Half precision in f32, in which it is computed; other dtypes as they are.
 pub(super) fn wide<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
@@ -88,7 +88,7 @@ pub fn conv_block(
     beta: Tensor<1>,
 ) -> ConvBlockOutput {
     let stored = x.dtype();
-    let convolved = conv2d(wide(x), weight, None, convolution());
+    let convolved = module::conv2d(wide(x), weight, None, convolution());
     // What kernels keep of the convolution has the activations' dtype.
     let convolved = wide(convolved.cast(stored));
     let result = batch_norm_train(convolved, gamma, beta, EPSILON);
@@ -102,7 +102,7 @@ pub fn conv_block(
 /// As [`super::conv_block_running`], whose shapes and formula it shares, on inputs that fit.
 pub fn conv_block_running(x: Tensor<4>, weight: Tensor<4>, norm: RunningNorm) -> Tensor<4> {
     let stored = x.dtype();
-    let convolved = conv2d(wide(x), weight, Some(norm.bias), convolution());
+    let convolved = module::conv2d(wide(x), weight, Some(norm.bias), convolution());
     let normalised = batch_norm(
         wide(convolved.cast(stored)),
         norm.gamma,
@@ -112,6 +112,23 @@ pub fn conv_block_running(x: Tensor<4>, weight: Tensor<4>, norm: RunningNorm) ->
         EPSILON,
     );
     max_pool2d(relu(normalised), MaxPoolOptions::new([2, 2])).cast(stored)
+}
+
+/// As [`super::conv2d`], whose shapes and formula it shares, on inputs that fit.
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: Conv2dOptions,
+) -> Tensor<4> {
+    let stored = x.dtype();
+    let Conv2dOptions {
+        stride,
+        padding,
+        groups,
+    } = options;
+    let options = ConvOptions::new(stride, padding, [1, 1], groups);
+    module::conv2d(wide(x), wide(weight), bias.map(wide), options).cast(stored)
 }
 
 fn convolution() -> ConvOptions<2> {

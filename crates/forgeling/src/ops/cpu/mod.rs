@@ -11,6 +11,7 @@
 
 mod block_shape;
 mod bordered;
+pub(super) mod conv2d;
 pub(super) mod conv_block;
 mod moments;
 mod parallel;

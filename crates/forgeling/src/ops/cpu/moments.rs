@@ -28,7 +28,7 @@ impl Moments {
 
 /// Sums in sixteen lanes, which the compiler may keep in registers of any width.
 #[inline(always)]
-fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+pub fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0f32; 16];
     let (chunks, rest) = values.as_chunks::<16>();
     for chunk in chunks {

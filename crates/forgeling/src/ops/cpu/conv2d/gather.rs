@@ -1,0 +1,219 @@
+//! Forward and input gradient.
+
+use std::ops::Range;
+
+use forgeling_shaders::cpu::conv2d::ConvShape;
+
+use super::super::parallel;
+use super::frame::SLACK;
+use super::plan::{Phase, Plan};
+use super::tiles::{Pixels, multiply, tile_rows, weigh};
+
+/// Positions that are worked on together: enough to use each weight often, few enough for the cache.
+const CHUNK_POSITIONS: usize = 512;
+/// Tasks at least, if there are so many images and channels.
+const LEAST_TASKS: usize = 8;
+/// Target channels of a group below which packing pixels does not pay.
+const FEW_ROWS: usize = 4;
+
+/// `y = bias + conv(x, weight)`, of `[image, channel, row, column]`; no bias if it is empty.
+pub fn forward(x: &[f32], weight: &[f32], bias: &[f32], shape: &ConvShape) -> Vec<f32> {
+    gather(&Plan::forward(shape), x, weight, bias)
+}
+
+/// The gradient of `x`.
+pub fn input_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
+    gather(&Plan::input_gradient(shape), dy, weight, &[])
+}
+
+/// Some images and some target channels of one group.
+struct Task<'a> {
+    group: usize,
+    images: Range<usize>,
+    rows: Range<usize>,
+    /// A slice of each image.
+    target: Vec<&'a mut [f32]>,
+}
+
+fn gather(plan: &Plan, source: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+    let mut target = vec![0.0; plan.images * plan.groups * plan.target_len()];
+    let few = plan.rows < FEW_ROWS;
+    let tile = if few { 1 } else { tile_rows() };
+    let packed: Vec<Vec<f32>> = plan
+        .phases
+        .iter()
+        .map(|phase| pack_weights(plan, phase, weight, tile))
+        .collect();
+    parallel::map(tasks(plan, tile, &mut target), |mut task| {
+        let chunk = Chunk::new(plan, source, &task);
+        for (phase, weights) in plan.phases.iter().zip(&packed) {
+            let depth = plan.depth * phase.taps.len();
+            let per_group = plan.rows.next_multiple_of(tile) * depth;
+            let first = task.group * per_group + task.rows.start * depth;
+            let count = task.rows.len().next_multiple_of(tile) * depth;
+            let weights = &weights[first..first + count];
+            let first = task.group * plan.rows + task.rows.start;
+            let bias = bias.get(first..first + task.rows.len()).unwrap_or(&[]);
+            chunk.compute(plan, phase, weights, bias, tile, &mut task.target);
+        }
+    });
+    target
+}
+
+/// Weights as the tiles read them: `[group, row / tile, k, tile]` with `k` the taps of each source channel.
+fn pack_weights(plan: &Plan, phase: &Phase, weight: &[f32], tile: usize) -> Vec<f32> {
+    let depth = plan.depth * phase.taps.len();
+    let blocks = plan.rows.div_ceil(tile);
+    let mut packed = vec![0.0; plan.groups * blocks * depth * tile];
+    let [row_step, channel_step] = plan.weight_steps;
+    let per_group = plan.rows * plan.depth * plan.taps;
+    let parts = packed.chunks_exact_mut(depth * tile).enumerate().collect();
+    parallel::map(parts, |(block, packed): (usize, &mut [f32])| {
+        let first = block % blocks * tile;
+        let rows = tile.min(plan.rows - first);
+        let weight = &weight[block / blocks * per_group..][..per_group];
+        let mut slots = packed.chunks_exact_mut(tile);
+        for channel in 0..plan.depth {
+            for tap in &phase.taps {
+                let at = first * row_step + channel * channel_step + tap.index;
+                let values = weight[at..].iter().step_by(row_step);
+                if let Some(slots) = slots.next() {
+                    for (slot, value) in slots[..rows].iter_mut().zip(values) {
+                        *slot = *value;
+                    }
+                }
+            }
+        }
+    });
+    packed
+}
+
+/// Every value is computed by one task in one order, so that the number of tasks does not show in the result.
+fn tasks<'a>(plan: &Plan, tile: usize, target: &'a mut [f32]) -> Vec<Task<'a>> {
+    let pixels = plan.target[0] * plan.target[1];
+    let positions = plan.phases.first().map_or(1, |phase| phase.count[0] * phase.count[1]);
+    let most = (CHUNK_POSITIONS / positions).max(1);
+    let chunks = plan.images.div_ceil(most).next_multiple_of(2);
+    let chunk = plan.images.div_ceil(chunks);
+    let chunks = plan.images.div_ceil(chunk);
+    let parts = LEAST_TASKS.div_ceil(chunks * plan.groups);
+    let rows = plan.rows.div_ceil(parts).next_multiple_of(tile.max(16));
+    let parts = plan.rows.div_ceil(rows);
+    let mut tasks = Vec::with_capacity(chunks * plan.groups * parts);
+    for first in (0..plan.images).step_by(chunk) {
+        for group in 0..plan.groups {
+            for part in 0..parts {
+                tasks.push(Task {
+                    group,
+                    images: first..plan.images.min(first + chunk),
+                    rows: part * rows..plan.rows.min((part + 1) * rows),
+                    target: Vec::with_capacity(chunk),
+                });
+            }
+        }
+    }
+    for (index, image) in target.chunks_exact_mut(plan.target_len()).enumerate() {
+        let (image_index, group) = (index / plan.groups, index % plan.groups);
+        let first = (image_index / chunk * plan.groups + group) * parts;
+        for (part, rows) in image.chunks_mut(rows * pixels).enumerate() {
+            tasks[first + part].target.push(rows);
+        }
+    }
+    tasks
+}
+
+/// The source pixels of a task.
+struct Chunk {
+    values: Vec<f32>,
+    images: usize,
+}
+
+impl Chunk {
+    fn new(plan: &Plan, source: &[f32], task: &Task<'_>) -> Self {
+        let images = task.images.len();
+        let per_image = plan.depth * plan.source[0] * plan.source[1];
+        let framed = plan.depth * plan.frame.plane();
+        let mut values = vec![0.0; images * framed + 2 * SLACK];
+        for (index, values) in task.images.clone().zip(values.chunks_exact_mut(framed)) {
+            let at = (index * plan.groups + task.group) * per_image;
+            plan.frame
+                .fill(&source[at..at + per_image], plan.source, values);
+        }
+        Self { values, images }
+    }
+
+    fn compute(
+        &self,
+        plan: &Plan,
+        phase: &Phase,
+        weights: &[f32],
+        bias: &[f32],
+        tile: usize,
+        target: &mut [&mut [f32]],
+    ) {
+        let plane = plan.frame.plane();
+        let offsets: Vec<usize> = (0..plan.depth)
+            .flat_map(|channel| {
+                let taps = phase.taps.iter();
+                taps.map(move |tap| channel * plane + plan.frame.offset(tap))
+            })
+            .collect();
+        let runs = plan
+            .frame
+            .runs(phase.count, self.images, plan.depth * plane);
+        let pixels = Pixels {
+            values: &self.values,
+            runs: &runs,
+            offsets: &offsets,
+        };
+        let positions = self.images * phase.count[0] * phase.count[1];
+        let stride = positions.next_multiple_of(16) + 16;
+        let rows = weights.len() / offsets.len();
+        let mut sums = vec![0.0; rows * stride];
+        if tile == 1 {
+            let rows = sums.chunks_exact_mut(stride);
+            for (row, (sums, weights)) in rows
+                .zip(weights.chunks_exact(offsets.len()))
+                .enumerate()
+            {
+                weigh(pixels, weights, bias.get(row).copied().unwrap_or(0.0), sums);
+            }
+        } else {
+            for (row, &bias) in sums.chunks_exact_mut(stride).zip(bias) {
+                row.fill(bias);
+            }
+            multiply(pixels, weights, &mut sums, stride);
+        }
+        for (image, target) in target.iter_mut().enumerate() {
+            scatter(plan, phase, image, &sums, stride, target);
+        }
+    }
+}
+
+/// Copies the sums of one image to the pixels of a phase.
+fn scatter(
+    plan: &Plan,
+    phase: &Phase,
+    image: usize,
+    sums: &[f32],
+    stride: usize,
+    target: &mut [f32],
+) {
+    let [rows, columns] = phase.count;
+    let [height, width] = plan.target;
+    let planes = target.chunks_exact_mut(height * width);
+    for (plane, sums) in planes.zip(sums.chunks_exact(stride)) {
+        let sums = &sums[image * rows * columns..][..rows * columns];
+        if plan.spread == [1, 1] {
+            plane.copy_from_slice(sums);
+            continue;
+        }
+        for (y, sums) in sums.chunks_exact(columns).enumerate() {
+            let row = &mut plane[(phase.first[0] + y * plan.spread[0]) * width..][..width];
+            let places = row[phase.first[1]..].iter_mut().step_by(plan.spread[1]);
+            for (place, sum) in places.zip(sums) {
+                *place = *sum;
+            }
+        }
+    }
+}
