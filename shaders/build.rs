@@ -76,6 +76,12 @@ const fn kernel(
 const KERNELS: &[Declared] = &[
     single("adam_gather", &["finite"], 64),
     single("adam", &["finite"], 64),
+    kernel("batch_norm_partials", &["index"], 64),
+    single("batch_norm_statistics", &["index", "channels"], 64),
+    kernel("batch_norm", &["index", "channels"], 64),
+    kernel("batch_norm_grad_partials", &["index", "channels"], 64),
+    kernel("batch_norm_grad", &["index", "channels"], 64),
+    single("add_parts", &["index"], 64),
     kernel("conv2d_pack", &["index", "channels"], 64),
     kernel("conv2d", &["index", "gather", "gather_scalars"], 64),
     kernel("conv2d_vec4", &["index", "gather", "gather_quads"], 64),
@@ -92,7 +98,6 @@ const KERNELS: &[Declared] = &[
     kernel("conv2d_grad_weight", &["index", "outer"], 64),
     kernel("conv2d_grad_weight_vec4", &["index", "outer"], 64),
     kernel("conv2d_grad_bias", &["index"], 64),
-    single("conv2d_add_parts", &["index"], 64),
     kernel("conv_block_pack", &["index", "channels"], 64),
     kernel("conv_block_forward", &["place", "moments", "row"], 64),
     kernel(

@@ -4,7 +4,7 @@
 use burn::tensor::{Device as Tensors, Tensor, TensorData};
 use forgeling::Readback;
 use forgeling::ops::{
-    Conv2dOptions, EpisodeCounts, conv_block, conv2d, episode_logits, prototype_logits, reference, softmax_cross_entropy,
+    Activation, Conv2dOptions, EpisodeCounts, batch_norm, conv_block, conv2d, episode_logits, prototype_logits, reference, softmax_cross_entropy,
 };
 
 use super::values::{F32_TOLERANCE, assert_close, waves};
@@ -231,6 +231,63 @@ pub async fn convolution(body: Body, sizes: Convolution, device: &Tensors) -> Re
         None => trip,
     };
     named(&["output", "grad x", "grad weight", "grad bias"], trip).await
+}
+
+/// Sizes of [`norm`], whether there is a residual, and what follows: single, odd and distinct, many pixels, many
+/// channels.
+pub const NORMS: [([usize; 4], bool, Activation); 6] = [
+    ([3, 1, 1, 1], false, Activation::Linear),
+    ([3, 5, 7, 2], false, Activation::Relu),
+    ([2, 7, 5, 9], true, Activation::Relu),
+    ([2, 4, 3, 6], true, Activation::Linear),
+    ([5, 3, 32, 31], false, Activation::Relu),
+    ([9, 130, 4, 4], true, Activation::Relu),
+];
+
+/// A batch norm's output, statistics and gradients.
+///
+/// # Panics
+/// When anything fails.
+pub async fn norm(
+    body: Body,
+    (shape, residual, activation): ([usize; 4], bool, Activation),
+    device: &Tensors,
+) -> Results {
+    let channels = shape[1];
+    let x = tensor(shape, 1.0, device).require_grad();
+    let gamma = tensor([channels], 3.0, device).require_grad();
+    let beta = tensor([channels], 4.0, device).require_grad();
+    let residual = residual.then(|| tensor(shape, 6.0, device).require_grad());
+    let inputs = (x.clone(), gamma.clone(), beta.clone(), residual.clone());
+    let (y, statistics) = match body {
+        Body::Own => batch_norm(inputs.0, inputs.1, inputs.2, inputs.3, activation).unwrap(),
+        Body::Reference => {
+            reference::batch_norm(inputs.0, inputs.1, inputs.2, inputs.3, activation)
+        }
+    };
+    let direction = tensor(shape, 5.0, device);
+    let gradients = (y.clone() * direction).sum().backward();
+    let trip = Readback::new()
+        .with(y)
+        .with(statistics.mean)
+        .with(statistics.variance)
+        .with(x.grad(&gradients).unwrap())
+        .with(gamma.grad(&gradients).unwrap())
+        .with(beta.grad(&gradients).unwrap());
+    let trip = match residual {
+        Some(residual) => trip.with(residual.grad(&gradients).unwrap()),
+        None => trip,
+    };
+    let names = [
+        "output",
+        "mean",
+        "variance",
+        "grad x",
+        "grad gamma",
+        "grad beta",
+        "grad residual",
+    ];
+    named(&names, trip).await
 }
 
 async fn named(names: &[&'static str], trip: Readback) -> Results {

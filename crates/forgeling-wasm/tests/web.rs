@@ -18,7 +18,10 @@ use forgeling::nn::Conv4Config;
 use forgeling::train::AdamConfig;
 use forgeling::{Device, DeviceChoice};
 use js_sys::Reflect;
-use ops_parity::{BLOCK_SIZES, Body, EPISODE_SIZES, assert_same, block, episode_loss, logits};
+use ops_parity::{
+    BLOCK_SIZES, Body, CONVOLUTIONS, EPISODE_SIZES, NORMS, assert_same, block, convolution,
+    episode_loss, logits, norm,
+};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wasm_bindgen::JsValue;
@@ -115,6 +118,32 @@ async fn the_block_equals_its_reference_on_cpu_and_webgpu() {
         let expected = block(Body::Reference, sizes, &flex).await;
         for device in [cpu().await, webgpu().await] {
             let got = block(Body::Own, sizes, &device.autodiff()).await;
+            let name = format!("{sizes:?} on {}", device.info().name);
+            assert_same(&got, &expected, &name);
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn the_convolution_equals_its_reference_on_cpu_and_webgpu() {
+    for sizes in CONVOLUTIONS {
+        let flex = Tensors::flex().autodiff();
+        let expected = convolution(Body::Reference, sizes, &flex).await;
+        for device in [cpu().await, webgpu().await] {
+            let got = convolution(Body::Own, sizes, &device.autodiff()).await;
+            let name = format!("{sizes:?} on {}", device.info().name);
+            assert_same(&got, &expected, &name);
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn batch_norm_equals_its_reference_on_cpu_and_webgpu() {
+    for sizes in NORMS {
+        let flex = Tensors::flex().autodiff();
+        let expected = norm(Body::Reference, sizes, &flex).await;
+        for device in [cpu().await, webgpu().await] {
+            let got = norm(Body::Own, sizes, &device.autodiff()).await;
             let name = format!("{sizes:?} on {}", device.info().name);
             assert_same(&got, &expected, &name);
         }

@@ -169,7 +169,7 @@ pub fn conv2d_grad_bias(dy: &[f32], dbias: &mut [f32], shape: ConvShape) {
 }
 
 /// `sums[i] = sum_part parts[part, i]`; `sizes` are the numbers of sums and of parts.
-pub fn conv2d_add_parts(parts: &[f32], sums: &mut [f32], sizes: [usize; 2]) {
+pub fn add_parts(parts: &[f32], sums: &mut [f32], sizes: [usize; 2]) {
     let [count, all] = sizes;
     sums[..count].fill(0.0);
     for part in parts.chunks_exact(count).take(all) {

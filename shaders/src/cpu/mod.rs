@@ -3,6 +3,7 @@
 //! Every function has the name and the argument order of its shader.
 
 mod adam;
+pub mod batch_norm;
 pub mod conv2d;
 pub mod conv_block;
 mod episode;

@@ -1,7 +1,8 @@
 //! Launching a kernel of `forgeling-shaders` through CubeCL's wgpu runtime.
 
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::wgpu::{
-    CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate, into_contiguous,
+    CubeBackend, CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate, into_contiguous,
 };
 use burn::backend::{DispatchDevice, TensorMetadata};
 use burn::tensor::{DType, Device, Shape};
@@ -164,4 +165,21 @@ pub(super) fn part(tensor: &CubeTensor, start: usize, length: usize) -> CubeTens
             .offset_end(bytes(behind)),
         DType::F32,
     )
+}
+
+/// `[n, c, h, w]` as `[n, h, w, c]`.
+pub(super) fn channels_last(tensor: CubeTensor) -> CubeTensor {
+    CubeBackend::float_permute(tensor, &[0, 2, 3, 1])
+}
+
+/// `[n, h, w, c]` as `[n, c, h, w]`.
+pub(super) fn channels_first(tensor: CubeTensor) -> CubeTensor {
+    CubeBackend::float_permute(tensor, &[0, 3, 1, 2])
+}
+
+/// A tensor on the device of another that is bound where there is nothing to read.
+pub(super) fn nothing(like: &CubeTensor) -> CubeTensor {
+    let handle = like.client.create_from_slice(&[0; 16]);
+    let (client, device) = (like.client.clone(), like.device());
+    CubeTensor::new_contiguous(client, device, Shape::new([4]), handle, DType::F32)
 }

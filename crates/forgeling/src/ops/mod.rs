@@ -6,6 +6,7 @@
 //! take WGSL.
 
 mod adam;
+mod batch_norm;
 mod bodies;
 mod conv2d;
 mod conv_block;
@@ -20,6 +21,7 @@ mod running_statistics;
 mod softmax_cross_entropy;
 
 pub(crate) use adam::{AdamNumbers, AdamState, adam};
+pub use batch_norm::{Activation, batch_norm, batch_norm_running};
 pub use bodies::{Bodies, bodies, set_bodies};
 pub use conv2d::{Conv2dOptions, conv2d};
 pub use conv_block::{ConvBlockOutput, RunningNorm, conv_block, conv_block_running};

@@ -2,33 +2,23 @@
 //! or what another operation of ours gave) is used as it lies, any other is copied.
 
 use burn::backend::TensorMetadata;
-use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Shape};
 use forgeling_shaders::cpu::conv2d::ConvShape;
 use forgeling_shaders::{
-    CONV2D, CONV2D_ADD_PARTS, CONV2D_GRAD_BIAS, CONV2D_GRAD_INPUT, CONV2D_GRAD_INPUT_VEC4,
+    CONV2D, ADD_PARTS, CONV2D_GRAD_BIAS, CONV2D_GRAD_INPUT, CONV2D_GRAD_INPUT_VEC4,
     CONV2D_GRAD_WEIGHT, CONV2D_GRAD_WEIGHT_VEC4, CONV2D_PACK, CONV2D_VEC4, Kernel,
 };
 
 use super::{Conv2dOps, weight_shape};
 use crate::ops::heuristics::Heuristics;
-use crate::ops::launch::{Launch, f32s};
+use crate::ops::launch::{Launch, channels_first, channels_last, f32s, nothing};
 
 /// Pixels of an invocation, as in `wgsl/shared/gather.wgsl`.
 const TILE: usize = 8;
 /// Inputs and outputs of an invocation, as in `wgsl/shared/outer.wgsl`.
 const BLOCK: usize = 8;
-
-/// `[n, c, h, w]` as `[n, h, w, c]`, and back.
-fn channels_last(tensor: CubeTensor) -> CubeTensor {
-    CubeBackend::float_permute(tensor, &[0, 2, 3, 1])
-}
-
-fn channels_first(tensor: CubeTensor) -> CubeTensor {
-    CubeBackend::float_permute(tensor, &[0, 3, 1, 2])
-}
 
 /// A launch of at least `invocations` invocations.
 fn launch(
@@ -72,13 +62,6 @@ fn pack(weight: CubeTensor, stored: DType, shape: &ConvShape, transposed: bool) 
         ],
         quads,
     )
-}
-
-/// A vector that is bound where there is no bias, and not read.
-fn nothing(like: &CubeTensor) -> CubeTensor {
-    let handle = like.client.create_from_slice(&[0; 16]);
-    let (client, device) = (like.client.clone(), like.device());
-    CubeTensor::new_contiguous(client, device, Shape::new([4]), handle, DType::F32)
 }
 
 /// Source and target images with the channels of a group of each, `[height, width, channels]`.
@@ -144,7 +127,7 @@ impl Gather {
 /// Sums of `count` numbers from so many parts, which lie one behind the other.
 fn add_parts(parts: CubeTensor, count: usize, all: usize, shape: impl Into<Shape>) -> CubeTensor {
     let sizes = vec![count, all];
-    launch(&CONV2D_ADD_PARTS, vec![parts], f32s(shape), sizes, count)
+    launch(&ADD_PARTS, vec![parts], f32s(shape), sizes, count)
 }
 
 impl Conv2dOps for CubeBackend {

@@ -9,6 +9,7 @@
     reason = "`with_simd` compiles a plain loop anew for each instruction set, which the parameter names"
 )]
 
+pub(super) mod batch_norm;
 mod block_shape;
 mod bordered;
 pub(super) mod conv2d;

@@ -3,6 +3,8 @@
 //! Where positions are `s` columns apart, every `s`-th column lies side by side: the pixels below one tap are then
 //! neighbours in memory for neighbouring positions.
 
+use std::ops::{Deref, DerefMut};
+
 use super::plan::{Phase, Tap};
 
 /// Values behind a buffer that vectors may reach over its end.
@@ -106,11 +108,57 @@ impl Frame {
                     values[row + first..][..source.len()].copy_from_slice(source);
                     continue;
                 }
-                for (x, &value) in source.iter().enumerate() {
-                    let x = first + x;
-                    values[row + x % self.step[1] * self.columns + x / self.step[1]] = value;
+                for (offset, x) in (first..).take(self.step[1].min(source.len())).enumerate() {
+                    let at = row + x % self.step[1] * self.columns + x / self.step[1];
+                    every(&source[offset..], self.step[1], &mut values[at..]);
                 }
             }
         }
+    }
+}
+
+/// Copies every `step`-th value.
+fn every(source: &[f32], step: usize, target: &mut [f32]) {
+    if step == 2 {
+        // A loop that compilers make vectors of.
+        let (pairs, rest) = source.as_chunks::<2>();
+        for (value, pair) in target.iter_mut().zip(pairs) {
+            *value = pair[0];
+        }
+        if let [last] = rest {
+            target[pairs.len()] = *last;
+        }
+        return;
+    }
+    for (value, source) in target.iter_mut().zip(source.iter().step_by(step)) {
+        *value = *source;
+    }
+}
+
+/// Zeros that begin where a vector does, so that vectors do not straddle the lines of the cache.
+pub struct Aligned {
+    values: Vec<f32>,
+    start: usize,
+}
+
+impl Aligned {
+    pub fn new(length: usize) -> Self {
+        let values = vec![0.0; length + 16];
+        let start = values.as_ptr().align_offset(64).min(16);
+        Self { values, start }
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.values[self.start..]
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.values[self.start..]
     }
 }

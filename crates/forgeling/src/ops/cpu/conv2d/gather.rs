@@ -5,7 +5,7 @@ use std::ops::Range;
 use forgeling_shaders::cpu::conv2d::ConvShape;
 
 use super::super::parallel;
-use super::frame::SLACK;
+use super::frame::{Aligned, SLACK};
 use super::plan::{Phase, Plan};
 use super::tiles::{Pixels, multiply, tile_rows, weigh};
 
@@ -76,10 +76,9 @@ fn pack_weights(plan: &Plan, phase: &Phase, weight: &[f32], tile: usize) -> Vec<
         for channel in 0..plan.depth {
             for tap in &phase.taps {
                 let at = first * row_step + channel * channel_step + tap.index;
-                let values = weight[at..].iter().step_by(row_step);
                 if let Some(slots) = slots.next() {
-                    for (slot, value) in slots[..rows].iter_mut().zip(values) {
-                        *slot = *value;
+                    for (row, slot) in slots[..rows].iter_mut().enumerate() {
+                        *slot = weight[at + row * row_step];
                     }
                 }
             }
@@ -169,7 +168,7 @@ impl Chunk {
         let positions = self.images * phase.count[0] * phase.count[1];
         let stride = positions.next_multiple_of(16) + 16;
         let rows = weights.len() / offsets.len();
-        let mut sums = vec![0.0; rows * stride];
+        let mut sums = Aligned::new(rows * stride);
         if tile == 1 {
             let rows = sums.chunks_exact_mut(stride);
             for (row, (sums, weights)) in rows

@@ -2,7 +2,7 @@
 
 use macerator::{Scalar, Simd, Vector, vload_unaligned, vstore_unaligned};
 
-use super::frame::{Run, SLACK};
+use super::frame::{Aligned, Run, SLACK};
 
 /// Vectors of pixels in a tile.
 const MOST_VECTORS: usize = 3;
@@ -38,7 +38,8 @@ impl Pixels<'_> {
 }
 
 /// Copies vectors of a part of the positions: from where, seen from the first offset, to which position.
-fn copies(runs: &[Run], from: usize, to: usize, lanes: usize, copies: &mut Vec<[usize; 2]>) {
+fn copies(runs: &[Run], positions: [usize; 2], width: usize, copies: &mut Vec<[usize; 2]>) {
+    let [from, to] = positions;
     copies.clear();
     let first = runs.partition_point(|run| run.position + run.length <= from);
     for run in &runs[first..] {
@@ -46,7 +47,7 @@ fn copies(runs: &[Run], from: usize, to: usize, lanes: usize, copies: &mut Vec<[
         if start >= end {
             break;
         }
-        let vectors = (start..end).step_by(lanes);
+        let vectors = (start..end).step_by(width);
         copies.extend(vectors.map(|at| [run.base + at - run.position, at - from]));
     }
 }
@@ -55,17 +56,34 @@ fn copies(runs: &[Run], from: usize, to: usize, lanes: usize, copies: &mut Vec<[
 /// takes that back, and after the last row there is room.
 #[inline(always)]
 unsafe fn pack<S: Simd>(
-    values: *const f32,
+    pixels: Pixels<'_>,
     offsets: &[usize],
-    copies: &[[usize; 2]],
+    positions: [usize; 2],
+    list: &mut Vec<[usize; 2]>,
     rows: *mut f32,
     stride: usize,
 ) {
+    let longest = pixels.runs.first().map_or(0, |run| run.length);
+    let values = pixels.values.as_ptr();
+    // Short runs are copied as they are: vectors of theirs would overlap.
+    let lanes = f32::lanes::<S>();
+    let width = if longest <= 4 { 4 } else { lanes };
+    copies(pixels.runs, positions, width, list);
     for (k, offset) in offsets.iter().enumerate() {
-        for [from, to] in copies {
-            unsafe {
-                let value = vload_unaligned::<S, f32>(values.add(offset + from));
-                vstore_unaligned(rows.add(k * stride + to), value);
+        let (values, row) = unsafe { (values.add(*offset), rows.add(k * stride)) };
+        if longest <= 4 {
+            for &[from, to] in list.iter() {
+                unsafe {
+                    let value = values.add(from).cast::<[f32; 4]>().read_unaligned();
+                    row.add(to).cast::<[f32; 4]>().write_unaligned(value);
+                }
+            }
+        } else {
+            for &[from, to] in list.iter() {
+                unsafe {
+                    let value = vload_unaligned::<S, f32>(values.add(from));
+                    vstore_unaligned(row.add(to), value);
+                }
             }
         }
     }
@@ -86,15 +104,12 @@ pub fn multiply<'a, S: Simd>(pixels: Pixels<'a>, weights: &[f32], sums: &mut [f3
     let positions = pixels.positions();
     assert!(positions.next_multiple_of(lanes) <= stride && sums.len() >= blocks * rows * stride);
     let width = vectors * lanes;
-    let mut panel = vec![0f32; PANEL_DEPTH * width + 2 * SLACK];
-    let aligned = panel.as_ptr().align_offset(64).min(SLACK);
-    let panel = &mut panel[aligned..];
+    let mut panel = Aligned::new(PANEL_DEPTH * width + SLACK);
     let mut list = Vec::new();
     for first in (0..depth).step_by(PANEL_DEPTH) {
         let offsets = &pixels.offsets[first..depth.min(first + PANEL_DEPTH)];
         for from in (0..positions).step_by(width) {
             let to = positions.min(from + width);
-            copies(pixels.runs, from, to, lanes, &mut list);
             let tile = Tile {
                 depth: offsets.len(),
                 panel: panel.as_ptr(),
@@ -103,13 +118,8 @@ pub fn multiply<'a, S: Simd>(pixels: Pixels<'a>, weights: &[f32], sums: &mut [f3
             };
             // SAFETY: the sizes were checked above; a tile reaches less than a vector over the positions.
             unsafe {
-                pack::<S>(
-                    pixels.values.as_ptr(),
-                    offsets,
-                    &list,
-                    panel.as_mut_ptr(),
-                    width,
-                );
+                let start = panel.as_mut_ptr();
+                pack::<S>(pixels, offsets, [from, to], &mut list, start, width);
                 for block in 0..blocks {
                     let weights = weights.as_ptr().add((block * depth + first) * rows);
                     let sums = sums.as_mut_ptr().add(block * rows * stride + from);
@@ -203,17 +213,10 @@ pub fn unfold<'a, S: Simd>(pixels: Pixels<'a>, rows: &mut [f32], stride: usize) 
     let positions = pixels.positions();
     assert!(positions <= stride && rows.len() >= pixels.offsets.len() * stride + SLACK);
     let mut list = Vec::new();
-    copies(pixels.runs, 0, positions, f32::lanes::<S>(), &mut list);
+    let all = [0, positions];
+    let start = rows.as_mut_ptr();
     // SAFETY: the sizes were checked above; a vector reaches less than `SLACK` over the end.
-    unsafe {
-        pack::<S>(
-            pixels.values.as_ptr(),
-            pixels.offsets,
-            &list,
-            rows.as_mut_ptr(),
-            stride,
-        );
-    }
+    unsafe { pack::<S>(pixels, pixels.offsets, all, &mut list, start, stride) };
     for row in rows.chunks_exact_mut(stride).take(pixels.offsets.len()) {
         row[positions..].fill(0.0);
     }

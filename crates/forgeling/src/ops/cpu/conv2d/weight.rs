@@ -1,12 +1,12 @@
 //! Gradients of the weights and of the bias.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use forgeling_shaders::cpu::conv2d::ConvShape;
 
 use super::super::moments::sum;
 use super::super::parallel;
-use super::frame::SLACK;
+use super::frame::{Aligned, SLACK};
 use super::plan::Plan;
 use super::tiles::{Pixels, multiply_rows, unfold};
 
@@ -18,9 +18,27 @@ const TASK_COLUMNS: usize = 96;
 /// and must not depend on the machine.
 const LEAST_TASKS: usize = 8;
 
+enum Values<'a> {
+    /// As they are.
+    Borrowed(&'a [f32]),
+    /// Images side by side.
+    Laid(Aligned),
+}
+
+impl Deref for Values<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Borrowed(values) => values,
+            Self::Laid(values) => values,
+        }
+    }
+}
+
 /// The gradient of the output, `[chunk, channel, position]`, with zeros behind the positions of a chunk.
 struct Flow<'a> {
-    values: std::borrow::Cow<'a, [f32]>,
+    values: Values<'a>,
     /// Images of a chunk.
     images: usize,
     chunks: usize,
@@ -35,9 +53,9 @@ impl<'a> Flow<'a> {
         let chunks = shape.images.div_ceil(images);
         let stride = (images * pixels).next_multiple_of(16);
         let values = if images == 1 && stride == pixels {
-            dy.into()
+            Values::Borrowed(dy)
         } else {
-            let mut values = vec![0.0; chunks * shape.outputs * stride];
+            let mut values = Aligned::new(chunks * shape.outputs * stride);
             let parts = values
                 .chunks_exact_mut(shape.outputs * stride)
                 .zip(dy.chunks(images * shape.outputs * pixels))
@@ -49,7 +67,7 @@ impl<'a> Flow<'a> {
                     values[at..at + pixels].copy_from_slice(plane);
                 }
             });
-            values.into()
+            Values::Laid(values)
         };
         Self {
             values,
@@ -98,16 +116,18 @@ pub fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
     });
     let columns = plan.depth * plan.taps;
     let mut gradient = vec![0.0; shape.outputs * columns];
-    for (task, sums) in parts {
-        let width = task.channels.len() * plan.taps;
-        let rows = gradient[task.group * plan.rows * columns..].chunks_exact_mut(columns);
-        for (row, sums) in rows.zip(sums.chunks_exact(width)) {
+    let per_group = parts.len() / plan.groups;
+    let rows = gradient.chunks_exact_mut(columns).enumerate().collect();
+    parallel::map(rows, |(output, row): (usize, &mut [f32])| {
+        let (group, index) = (output / plan.rows, output % plan.rows);
+        for (task, sums) in &parts[group * per_group..][..per_group] {
+            let width = task.channels.len() * plan.taps;
             let row = &mut row[task.channels.start * plan.taps..][..width];
-            for (value, sum) in row.iter_mut().zip(sums) {
+            for (value, sum) in row.iter_mut().zip(&sums[index * width..][..width]) {
                 *value += sum;
             }
         }
-    }
+    });
     gradient
 }
 
@@ -123,7 +143,7 @@ fn task_gradient(plan: &Plan, x: &[f32], flow: &Flow<'_>, task: &Task) -> Vec<f3
         .collect();
     let columns = offsets.len();
     let mut values = vec![0.0; flow.images * framed + 2 * SLACK];
-    let mut rows = vec![0.0; columns.next_multiple_of(3) * flow.stride + SLACK];
+    let mut rows = Aligned::new(columns.next_multiple_of(3) * flow.stride + SLACK);
     let mut sums = vec![0.0; plan.rows * columns];
     for chunk in task.chunks.clone() {
         let first = chunk * flow.images;
