@@ -72,7 +72,7 @@ impl BatchNorm {
     /// Moves the running statistics a tenth of the way to those of a batch.
     #[must_use]
     pub fn absorb(mut self, batch: BatchStatistics) -> Self {
-        // There is no bias before the norm: beta, which is zero at first, is not one.
+        // What comes before the norm has no bias that the statistics would leave out.
         let bias = self.running_mean.val().zeros_like();
         let running = [self.running_mean, self.running_var];
         [self.running_mean, self.running_var] = batch.blend_into(running, bias);
