@@ -4,7 +4,8 @@
 use burn::tensor::{Device as Tensors, Tensor, TensorData};
 use forgeling::Readback;
 use forgeling::ops::{
-    Activation, Conv2dOptions, EpisodeCounts, batch_norm, conv_block, conv2d, episode_logits, prototype_logits, reference, softmax_cross_entropy,
+    Activation, Conv2dOptions, EpisodeCounts, batch_norm, conv_block, conv2d, episode_logits,
+    prototype_logits, reference, softmax_cross_entropy,
 };
 
 use super::values::{F32_TOLERANCE, assert_close, waves};

@@ -16,7 +16,11 @@ fn the_norm_and_its_gradients_equal_the_reference() {
         let expected = pollster::block_on(norm(Body::Reference, sizes, &flex));
         for device in devices() {
             let got = pollster::block_on(norm(Body::Own, sizes, &device.autodiff()));
-            assert_same(&got, &expected, &format!("{sizes:?} on {}", device.info().name));
+            assert_same(
+                &got,
+                &expected,
+                &format!("{sizes:?} on {}", device.info().name),
+            );
         }
     }
 }
@@ -36,7 +40,12 @@ fn gradients_are_those_of_difference_quotients() {
     const SHAPE: [usize; 4] = [3, 2, 3, 2];
     let wave = |index, phase| f64::from(wave(index, phase) as f32);
     let points = |count: usize, phase| (0..count).map(|i| wave(i, phase)).collect::<Vec<f64>>();
-    let inputs = [points(36, 1.0), points(2, 3.0), points(2, 4.0), points(36, 6.0)];
+    let inputs = [
+        points(36, 1.0),
+        points(2, 3.0),
+        points(2, 4.0),
+        points(36, 6.0),
+    ];
     let objective = |[x, gamma, beta, residual]: &[Vec<f64>; 4]| -> f64 {
         let mut sum = 0.0;
         for channel in 0..2 {
@@ -81,9 +90,8 @@ fn half_precision_is_summed_in_f32() {
             continue;
         }
         for (shape, residual, activation) in NORMS {
-            let rounded = |phase: f64, device: &Tensors| {
-                tensor(shape, phase, device).cast(DType::F16)
-            };
+            let rounded =
+                |phase: f64, device: &Tensors| tensor(shape, phase, device).cast(DType::F16);
             let compute = |own: bool, device: &Tensors| {
                 let stored = if own { DType::F16 } else { DType::F32 };
                 let x = rounded(1.0, device).cast(stored).require_grad();
@@ -181,7 +189,10 @@ fn inputs_that_do_not_fit_are_errors_with_both_shapes() {
             Activation::Linear,
         )
         .unwrap_err();
-        assert!(error.is_bad_input() && error.to_string().contains(word), "{error}");
+        assert!(
+            error.is_bad_input() && error.to_string().contains(word),
+            "{error}"
+        );
     };
     refuse([2, 3, 0, 4], 3, [2, 3, 0, 4], "empty");
     refuse([2, 3, 4, 4], 4, [2, 3, 4, 4], "gamma");

@@ -21,7 +21,11 @@ fn the_convolution_and_its_gradients_equal_the_reference() {
         let expected = run(Body::Reference, sizes, &Tensors::flex().autodiff());
         for device in devices() {
             let got = run(Body::Own, sizes, &device.autodiff());
-            assert_same(&got, &expected, &format!("{sizes:?} on {}", device.info().name));
+            assert_same(
+                &got,
+                &expected,
+                &format!("{sizes:?} on {}", device.info().name),
+            );
         }
     }
 }
@@ -51,7 +55,9 @@ fn gradients_are_those_of_difference_quotients() {
     let points = |shape: [usize; 4], phase: f64| -> Vec<f64> {
         let count: usize = shape.iter().product();
         // What f32 holds too.
-        (0..count).map(|i| f64::from(wave(i, phase) as f32)).collect()
+        (0..count)
+            .map(|i| f64::from(wave(i, phase) as f32))
+            .collect()
     };
     let [x, weight] = [points(shapes[0], 1.0), points(shapes[1], 2.0)];
     let bias: Vec<f64> = (0..6).map(|i| f64::from(wave(i, 3.0) as f32)).collect();
@@ -133,7 +139,9 @@ fn groups_are_convolutions_beside_each_other() {
 #[test]
 fn half_precision_is_summed_in_f32() {
     for device in devices() {
-        let half = device.tensors().supports_dtype(burn::tensor::FloatDType::F16);
+        let half = device
+            .tensors()
+            .supports_dtype(burn::tensor::FloatDType::F16);
         if device.is_cpu() || !half {
             continue;
         }
@@ -231,15 +239,51 @@ fn inputs_that_do_not_fit_are_errors_with_both_shapes() {
         padding,
         groups,
     };
-    refuse([2, 3, 4, 4], [5, 2, 3, 3], 5, plain, "[a multiple of 1, 3, ..]");
-    refuse([2, 4, 4, 4], [5, 2, 3, 3], 5, with([1, 1], [0, 0], 2), "a multiple of 2");
-    refuse([2, 3, 4, 4], [4, 1, 3, 3], 4, with([1, 1], [0, 0], 2), "x with a multiple of 2");
+    refuse(
+        [2, 3, 4, 4],
+        [5, 2, 3, 3],
+        5,
+        plain,
+        "[a multiple of 1, 3, ..]",
+    );
+    refuse(
+        [2, 4, 4, 4],
+        [5, 2, 3, 3],
+        5,
+        with([1, 1], [0, 0], 2),
+        "a multiple of 2",
+    );
+    refuse(
+        [2, 3, 4, 4],
+        [4, 1, 3, 3],
+        4,
+        with([1, 1], [0, 0], 2),
+        "x with a multiple of 2",
+    );
     refuse([2, 3, 4, 4], [5, 3, 5, 4], 5, plain, "at most [4, 4]");
-    refuse([2, 3, 4, 4], [5, 3, 3, 7], 5, with([1, 1], [0, 1], 1), "at most [4, 6]");
+    refuse(
+        [2, 3, 4, 4],
+        [5, 3, 3, 7],
+        5,
+        with([1, 1], [0, 1], 1),
+        "at most [4, 6]",
+    );
     refuse([0, 3, 4, 4], [5, 3, 3, 3], 5, plain, "empty");
     refuse([2, 3, 4, 4], [5, 3, 0, 3], 5, plain, "empty");
-    refuse([2, 3, 4, 4], [5, 3, 3, 3], 5, with([0, 1], [0, 0], 1), "of at least 1");
-    refuse([2, 3, 4, 4], [5, 3, 3, 3], 5, with([1, 1], [0, 0], 0), "of at least 1");
+    refuse(
+        [2, 3, 4, 4],
+        [5, 3, 3, 3],
+        5,
+        with([0, 1], [0, 0], 1),
+        "of at least 1",
+    );
+    refuse(
+        [2, 3, 4, 4],
+        [5, 3, 3, 3],
+        5,
+        with([1, 1], [0, 0], 0),
+        "of at least 1",
+    );
     refuse([2, 3, 4, 4], [5, 3, 3, 3], 4, plain, "bias");
     let mixed = conv2d(
         Tensor::zeros([1, 1, 2, 2], device),

@@ -76,22 +76,22 @@ fn it_learns_drawn_characters_and_a_file_gives_it_back() {
     // With the statistics gathered on the way, on characters it has not seen.
     let (images, labels) = batch(60, &mut rng, device);
     let logits = |model: &ResNet18| {
-        let (logits, statistics) = model.forward(images.clone(), Normalization::Running).unwrap();
+        let (logits, statistics) = model
+            .forward(images.clone(), Normalization::Running)
+            .unwrap();
         assert!(statistics.is_empty());
         values(logits)
     };
     let expected = logits(&model);
-    let right = expected.chunks_exact(CLASSES).zip(&labels).filter(|(logits, label)| {
-        logits.iter().all(|logit| *logit <= logits[**label])
-    });
+    let right = expected
+        .chunks_exact(CLASSES)
+        .zip(&labels)
+        .filter(|(logits, label)| logits.iter().all(|logit| *logit <= logits[**label]));
     let right = right.count();
     assert!(right > 45, "{right} of 60");
 
     let tensors = pollster::block_on(weights::collect(&model)).unwrap();
-    let other = ResNet18Config {
-        seed: 2,
-        ..small()
-    };
+    let other = ResNet18Config { seed: 2, ..small() };
     let other = ResNet18::new(&other, device).unwrap();
     assert_ne!(logits(&other), expected);
     assert_eq!(logits(&weights::load(other, tensors).unwrap()), expected);
@@ -106,7 +106,10 @@ fn it_has_the_parameters_it_claims() {
     let trained = tensors.iter().filter(|t| !t.name.contains("running"));
     let count: usize = trained.map(|t| t.values.len()).sum();
     assert_eq!(count, 11_173_962);
-    assert_eq!(model.blocks.iter().filter(|b| b.shortcut.is_some()).count(), 3);
+    assert_eq!(
+        model.blocks.iter().filter(|b| b.shortcut.is_some()).count(),
+        3
+    );
 }
 
 #[test]
@@ -145,13 +148,40 @@ fn gradients_agree_on_every_device_and_with_stock_operations() {
 fn sizes_that_do_not_fit_are_errors() {
     let device = &Tensors::flex();
     for (change, word) in [
-        (ResNet18Config { width: 0, ..small() }, "width"),
-        (ResNet18Config { width: 513, ..small() }, "1 to 512"),
-        (ResNet18Config { classes: 0, ..small() }, "classes"),
-        (ResNet18Config { channels: 0, ..small() }, "channels"),
+        (
+            ResNet18Config {
+                width: 0,
+                ..small()
+            },
+            "width",
+        ),
+        (
+            ResNet18Config {
+                width: 513,
+                ..small()
+            },
+            "1 to 512",
+        ),
+        (
+            ResNet18Config {
+                classes: 0,
+                ..small()
+            },
+            "classes",
+        ),
+        (
+            ResNet18Config {
+                channels: 0,
+                ..small()
+            },
+            "channels",
+        ),
     ] {
         let error = ResNet18::new(&change, device).unwrap_err();
-        assert!(error.is_bad_input() && error.to_string().contains(word), "{error}");
+        assert!(
+            error.is_bad_input() && error.to_string().contains(word),
+            "{error}"
+        );
     }
     let model = ResNet18::new(&small(), device).unwrap();
     let colours = Tensor::zeros([1, 3, 8, 8], device);

@@ -88,7 +88,11 @@ pub fn batch_norm(
         if shape.residual {
             value += residual[index];
         }
-        *y = if shape.relu && value < 0.0 { 0.0 } else { value };
+        *y = if shape.relu && value < 0.0 {
+            0.0
+        } else {
+            value
+        };
     }
 }
 

@@ -116,7 +116,8 @@ pub fn conv2d(x: &[f32], packed: &[f32], bias: &[f32], y: &mut [f32], shape: Con
         for channel in 0..shape.outputs {
             let (group, output) = (channel / outputs, channel % outputs);
             for input in 0..inputs {
-                let weight = packed[((group * shape.taps() + tap) * inputs + input) * padded + output];
+                let weight =
+                    packed[((group * shape.taps() + tap) * inputs + input) * padded + output];
                 y[pixel * shape.outputs + channel] +=
                     x[below * shape.inputs + group * inputs + input] * weight;
             }
@@ -133,7 +134,8 @@ pub fn conv2d_grad_input(dy: &[f32], packed: &[f32], dx: &mut [f32], shape: Conv
         for channel in 0..shape.outputs {
             let (group, output) = (channel / outputs, channel % outputs);
             for input in 0..inputs {
-                let weight = packed[((group * shape.taps() + tap) * outputs + output) * padded + input];
+                let weight =
+                    packed[((group * shape.taps() + tap) * outputs + output) * padded + input];
                 dx[below * shape.inputs + group * inputs + input] +=
                     dy[pixel * shape.outputs + channel] * weight;
             }
@@ -161,7 +163,10 @@ pub fn conv2d_grad_weight(x: &[f32], dy: &[f32], dweight: &mut [f32], shape: Con
 pub fn conv2d_grad_bias(dy: &[f32], dbias: &mut [f32], shape: ConvShape) {
     let [height, width] = shape.out();
     dbias[..shape.outputs].fill(0.0);
-    for pixel in dy.chunks_exact(shape.outputs).take(shape.images * height * width) {
+    for pixel in dy
+        .chunks_exact(shape.outputs)
+        .take(shape.images * height * width)
+    {
         for (sum, value) in dbias.iter_mut().zip(pixel) {
             *sum += value;
         }

@@ -74,7 +74,13 @@ pub struct ConvNorm {
 
 impl ConvNorm {
     /// Weights uniform in `±sqrt(6 / (out k k))`: He initialization by outputs, as in the paper's networks.
-    fn new(channels: [usize; 2], kernel: usize, stride: usize, rng: &mut Rng, device: &Device) -> Self {
+    fn new(
+        channels: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        rng: &mut Rng,
+        device: &Device,
+    ) -> Self {
         let [input, output] = channels;
         let bound = (6.0 / (output * kernel * kernel) as f32).sqrt();
         Self {
@@ -140,8 +146,8 @@ impl BasicBlock {
         let [input, output] = channels;
         let first = ConvNorm::new(channels, 3, stride, rng, device);
         let second = ConvNorm::new([output, output], 3, 1, rng, device);
-        let shortcut =
-            (stride != 1 || input != output).then(|| ConvNorm::new(channels, 1, stride, rng, device));
+        let shortcut = (stride != 1 || input != output)
+            .then(|| ConvNorm::new(channels, 1, stride, rng, device));
         Self {
             first,
             second,
@@ -207,7 +213,12 @@ impl ResNet18 {
             let output = config.width << stage;
             for block in 0..BLOCKS {
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-                blocks.push(BasicBlock::new([channels, output], stride, &mut rng, device));
+                blocks.push(BasicBlock::new(
+                    [channels, output],
+                    stride,
+                    &mut rng,
+                    device,
+                ));
                 channels = output;
             }
         }
@@ -233,7 +244,9 @@ impl ResNet18 {
             normalization,
             statistics: Vec::new(),
         };
-        let mut hidden = self.stem.forward(images, None, Activation::Relu, &mut pass)?;
+        let mut hidden = self
+            .stem
+            .forward(images, None, Activation::Relu, &mut pass)?;
         for block in &self.blocks {
             hidden = block.forward(hidden, &mut pass)?;
         }
@@ -248,9 +261,7 @@ impl ResNet18 {
         let mut statistics = statistics.into_iter();
         let stem = self.stem.absorb(&mut statistics);
         let blocks = self.blocks.into_iter();
-        let blocks = blocks
-            .map(|block| block.absorb(&mut statistics))
-            .collect();
+        let blocks = blocks.map(|block| block.absorb(&mut statistics)).collect();
         Self {
             stem,
             blocks,

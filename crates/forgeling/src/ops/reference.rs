@@ -6,7 +6,9 @@ use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::conv_block::EPSILON;
-use super::{Activation, Blend, Conv2dOptions, ConvBlockOutput, EpisodeCounts, RunningNorm, Statistics};
+use super::{
+    Activation, Blend, Conv2dOptions, ConvBlockOutput, EpisodeCounts, RunningNorm, Statistics,
+};
 
 /// Half precision in f32, in which it is computed; other dtypes as they are.
 pub(super) fn wide<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {

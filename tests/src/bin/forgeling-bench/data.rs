@@ -109,7 +109,9 @@ impl Pictures {
                 glyphs.read(class, rng.below(glyphs.class_len(class)), &mut picture)?;
                 for _ in 0..Self::CHANNELS {
                     let tint = rng.range(0.2, 1.0);
-                    batch.images.extend(picture.iter().map(|value| tint * value));
+                    batch
+                        .images
+                        .extend(picture.iter().map(|value| tint * value));
                 }
                 batch.labels.push(class);
             }

@@ -10,9 +10,7 @@ use forgeling_shaders::{
 };
 
 use super::{BatchNormOps, NormForward, NormGradients, NormOptions};
-use crate::ops::launch::{
-    Launch, PART, channels_first, channels_last, f32s, nothing, part,
-};
+use crate::ops::launch::{Launch, PART, channels_first, channels_last, f32s, nothing, part};
 
 /// Pixels of an invocation that sums at least.
 const PIXELS: usize = 64;

@@ -7,7 +7,7 @@ use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Shape};
 use forgeling_shaders::cpu::conv2d::ConvShape;
 use forgeling_shaders::{
-    CONV2D, ADD_PARTS, CONV2D_GRAD_BIAS, CONV2D_GRAD_INPUT, CONV2D_GRAD_INPUT_VEC4,
+    ADD_PARTS, CONV2D, CONV2D_GRAD_BIAS, CONV2D_GRAD_INPUT, CONV2D_GRAD_INPUT_VEC4,
     CONV2D_GRAD_WEIGHT, CONV2D_GRAD_WEIGHT_VEC4, CONV2D_PACK, CONV2D_VEC4, Kernel,
 };
 

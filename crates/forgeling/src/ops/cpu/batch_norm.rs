@@ -2,6 +2,7 @@
 
 use macerator::Simd;
 
+use super::fresh::{Slot, room, written};
 use super::moments::{Moments, moments};
 use super::parallel;
 
@@ -30,7 +31,7 @@ impl NormShape {
     }
 
     /// The planes of every channel, to be written.
-    fn split(self, values: &mut [f32]) -> Vec<Vec<&mut [f32]>> {
+    fn split(self, values: &mut [Slot]) -> Vec<Planes<'_>> {
         let mut channels: Vec<_> = (0..self.channels)
             .map(|_| Vec::with_capacity(self.images))
             .collect();
@@ -40,6 +41,9 @@ impl NormShape {
         channels
     }
 }
+
+/// The planes of a channel, to be written.
+type Planes<'a> = Vec<&'a mut [Slot]>;
 
 /// What a batch norm gives.
 pub struct Forward {
@@ -58,45 +62,45 @@ pub fn forward(
     relu: bool,
     shape: NormShape,
 ) -> Forward {
-    let mut output = vec![0.0; shape.len()];
+    let mut output = room(shape.len());
     let work = shape.split(&mut output).into_iter().enumerate().collect();
-    let channels: Vec<[f32; 2]> =
-        parallel::map(work, |(channel, planes): (usize, Vec<&mut [f32]>)| {
-            let parts = shape.planes(x, channel).map(moments);
-            let all = parts.fold(Moments::default(), Moments::and);
-            let variance = all.squares / all.count;
-            let scale = f64::from(gamma[channel]) / (variance + EPSILON).sqrt();
-            let shift = f64::from(beta[channel]) - all.mean * scale;
-            let terms = [scale as f32, shift as f32];
-            let mut added = shape.planes(residual, channel);
-            for (x, y) in shape.planes(x, channel).zip(planes) {
-                if residual.is_empty() {
-                    apply(x, terms, relu, y);
-                } else if let Some(residual) = added.next() {
-                    apply_and_add(x, terms, residual, relu, y);
-                }
+    let channels: Vec<[f32; 2]> = parallel::map(work, |(channel, planes): (usize, Planes<'_>)| {
+        let parts = shape.planes(x, channel).map(moments);
+        let all = parts.fold(Moments::default(), Moments::and);
+        let variance = all.squares / all.count;
+        let scale = f64::from(gamma[channel]) / (variance + EPSILON).sqrt();
+        let shift = f64::from(beta[channel]) - all.mean * scale;
+        let terms = [scale as f32, shift as f32];
+        let mut added = shape.planes(residual, channel);
+        for (x, y) in shape.planes(x, channel).zip(planes) {
+            if residual.is_empty() {
+                apply(x, terms, relu, y);
+            } else if let Some(residual) = added.next() {
+                apply_and_add(x, terms, residual, relu, y);
             }
-            [all.mean as f32, variance as f32]
-        });
+        }
+        [all.mean as f32, variance as f32]
+    });
     let means = channels.iter().map(|channel| channel[0]);
     let variances = channels.iter().map(|channel| channel[1]);
     Forward {
-        output,
+        // SAFETY: every plane of every channel was.
+        output: unsafe { written(output) },
         statistics: means.chain(variances).collect(),
     }
 }
 
 #[macerator::with_simd]
-fn apply<S: Simd>(x: &[f32], terms: [f32; 2], relu: bool, y: &mut [f32]) {
+fn apply<S: Simd>(x: &[f32], terms: [f32; 2], relu: bool, y: &mut [Slot]) {
     let [scale, shift] = terms;
     if relu {
         for (y, x) in y.iter_mut().zip(x) {
             let value = scale * x + shift;
-            *y = if value < 0.0 { 0.0 } else { value };
+            y.write(if value < 0.0 { 0.0 } else { value });
         }
     } else {
         for (y, x) in y.iter_mut().zip(x) {
-            *y = scale * x + shift;
+            y.write(scale * x + shift);
         }
     }
 }
@@ -107,17 +111,17 @@ fn apply_and_add<S: Simd>(
     terms: [f32; 2],
     residual: &[f32],
     relu: bool,
-    y: &mut [f32],
+    y: &mut [Slot],
 ) {
     let [scale, shift] = terms;
     if relu {
         for ((y, x), residual) in y.iter_mut().zip(x).zip(residual) {
             let value = scale * x + shift + residual;
-            *y = if value < 0.0 { 0.0 } else { value };
+            y.write(if value < 0.0 { 0.0 } else { value });
         }
     } else {
         for ((y, x), residual) in y.iter_mut().zip(x).zip(residual) {
-            *y = scale * x + shift + residual;
+            y.write(scale * x + shift + residual);
         }
     }
 }
@@ -146,45 +150,48 @@ pub struct Gradients {
 /// All gradients.
 pub fn backward(norm: &Norm<'_>) -> Gradients {
     let shape = norm.shape;
-    let mut dx = vec![0.0; shape.len()];
-    let mut flow = vec![0.0; if norm.relu { shape.len() } else { 0 }];
+    let mut dx = room(shape.len());
+    let mut flow = room(if norm.relu { shape.len() } else { 0 });
     let flows = if norm.relu {
         shape.split(&mut flow)
     } else {
         (0..shape.channels).map(|_| Vec::new()).collect()
     };
     let work = shape.split(&mut dx).into_iter().zip(flows).enumerate();
-    type Planes<'a> = Vec<&'a mut [f32]>;
     let work: Vec<(usize, (Planes<'_>, Planes<'_>))> = work.collect();
-    let sums = parallel::map(work, |(channel, (dx, mut flow))| {
-        channel_backward(norm, channel, dx, &mut flow)
+    let sums = parallel::map(work, |(channel, (dx, flow))| {
+        channel_backward(norm, channel, dx, flow)
     });
     Gradients {
-        x: dx,
-        flow,
+        // SAFETY: every plane of every channel was.
+        x: unsafe { written(dx) },
+        flow: unsafe { written(flow) },
         gamma: sums.iter().map(|sums| sums[0]).collect(),
         beta: sums.iter().map(|sums| sums[1]).collect(),
     }
 }
 
 /// The gradients of gamma and beta.
-fn channel_backward(
-    norm: &Norm<'_>,
-    channel: usize,
-    dx: Vec<&mut [f32]>,
-    flow: &mut [&mut [f32]],
-) -> [f32; 2] {
+fn channel_backward(norm: &Norm<'_>, channel: usize, dx: Planes<'_>, flow: Planes<'_>) -> [f32; 2] {
     let shape = norm.shape;
     let (means, variances) = norm.statistics.split_at(shape.channels);
     let mean = means[channel];
     let (mut deviation, mut beta) = (0f64, 0f64);
     let planes = shape.planes(norm.x, channel);
-    let mut outputs = shape.planes(norm.output, channel);
-    for (index, (x, grad)) in planes.zip(shape.planes(norm.grad, channel)).enumerate() {
-        if let (Some(flow), Some(output)) = (flow.get_mut(index), outputs.next()) {
-            cut(output, grad, flow);
-        }
-        let grad = flow.get(index).map_or(grad, |flow| &**flow);
+    let outputs = shape.planes(norm.output, channel);
+    let mut cuts = flow.into_iter().zip(outputs);
+    let grads = shape.planes(norm.grad, channel);
+    let grads: Vec<&[f32]> = grads
+        .map(|grad| match cuts.next() {
+            Some((flow, output)) => {
+                cut(output, grad, flow);
+                // SAFETY: the line before wrote all of it, as it is as long as the others.
+                unsafe { flow.assume_init_ref() }
+            }
+            None => grad,
+        })
+        .collect();
+    for (x, grad) in planes.zip(&grads) {
         let [products, sum] = sums(x, grad, mean);
         deviation += f64::from(products);
         beta += f64::from(sum);
@@ -197,9 +204,7 @@ fn channel_backward(
     let constant = -scale * beta / count - slope * f64::from(mean);
     let terms = [scale as f32, slope as f32, constant as f32];
     let planes = shape.planes(norm.x, channel);
-    let grads = shape.planes(norm.grad, channel);
-    for (index, ((x, grad), dx)) in planes.zip(grads).zip(dx).enumerate() {
-        let grad = flow.get(index).map_or(grad, |flow| &**flow);
+    for ((x, grad), dx) in planes.zip(grads).zip(dx) {
         combine(x, grad, terms, dx);
     }
     [gamma as f32, beta as f32]
@@ -207,9 +212,9 @@ fn channel_backward(
 
 /// The gradient where ReLU let the value through.
 #[macerator::with_simd]
-fn cut<S: Simd>(output: &[f32], grad: &[f32], flow: &mut [f32]) {
+fn cut<S: Simd>(output: &[f32], grad: &[f32], flow: &mut [Slot]) {
     for ((flow, grad), output) in flow.iter_mut().zip(grad).zip(output) {
-        *flow = if *output <= 0.0 { 0.0 } else { *grad };
+        flow.write(if *output <= 0.0 { 0.0 } else { *grad });
     }
 }
 
@@ -235,9 +240,9 @@ fn sums<S: Simd>(x: &[f32], grad: &[f32], mean: f32) -> [f32; 2] {
 
 /// `dx = scale grad + slope x + constant`
 #[macerator::with_simd]
-fn combine<S: Simd>(x: &[f32], grad: &[f32], terms: [f32; 3], dx: &mut [f32]) {
+fn combine<S: Simd>(x: &[f32], grad: &[f32], terms: [f32; 3], dx: &mut [Slot]) {
     let [scale, slope, constant] = terms;
     for ((dx, x), grad) in dx.iter_mut().zip(x).zip(grad) {
-        *dx = scale * grad + slope * x + constant;
+        dx.write(scale * grad + slope * x + constant);
     }
 }

@@ -14,6 +14,7 @@ mod block_shape;
 mod bordered;
 pub(super) mod conv2d;
 pub(super) mod conv_block;
+mod fresh;
 mod moments;
 mod parallel;
 mod planes;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use forgeling_shaders::cpu::conv2d::ConvShape;
 
+use super::super::fresh::{Slot, room, written};
 use super::super::parallel;
 use super::frame::{Aligned, SLACK};
 use super::plan::{Phase, Plan};
@@ -32,11 +33,11 @@ struct Task<'a> {
     images: Range<usize>,
     rows: Range<usize>,
     /// A slice of each image.
-    target: Vec<&'a mut [f32]>,
+    target: Vec<&'a mut [Slot]>,
 }
 
 fn gather(plan: &Plan, source: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
-    let mut target = vec![0.0; plan.images * plan.groups * plan.target_len()];
+    let mut target = room(plan.images * plan.groups * plan.target_len());
     let few = plan.rows < FEW_ROWS;
     let tile = if few { 1 } else { tile_rows() };
     let packed: Vec<Vec<f32>> = plan
@@ -57,13 +58,17 @@ fn gather(plan: &Plan, source: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32>
             chunk.compute(plan, phase, weights, bias, tile, &mut task.target);
         }
     });
-    target
+    // SAFETY: the phases cover all pixels, and the tasks all images and channels.
+    unsafe { written(target) }
 }
 
 /// Weights as the tiles read them: `[group, row / tile, k, tile]` with `k` the taps of each source channel.
 fn pack_weights(plan: &Plan, phase: &Phase, weight: &[f32], tile: usize) -> Vec<f32> {
     let depth = plan.depth * phase.taps.len();
     let blocks = plan.rows.div_ceil(tile);
+    if depth == 0 {
+        return Vec::new();
+    }
     let mut packed = vec![0.0; plan.groups * blocks * depth * tile];
     let [row_step, channel_step] = plan.weight_steps;
     let per_group = plan.rows * plan.depth * plan.taps;
@@ -88,9 +93,12 @@ fn pack_weights(plan: &Plan, phase: &Phase, weight: &[f32], tile: usize) -> Vec<
 }
 
 /// Every value is computed by one task in one order, so that the number of tasks does not show in the result.
-fn tasks<'a>(plan: &Plan, tile: usize, target: &'a mut [f32]) -> Vec<Task<'a>> {
+fn tasks<'a>(plan: &Plan, tile: usize, target: &'a mut [Slot]) -> Vec<Task<'a>> {
     let pixels = plan.target[0] * plan.target[1];
-    let positions = plan.phases.first().map_or(1, |phase| phase.count[0] * phase.count[1]);
+    let positions = plan
+        .phases
+        .first()
+        .map_or(1, |phase| phase.count[0] * phase.count[1]);
     let most = (CHUNK_POSITIONS / positions).max(1);
     let chunks = plan.images.div_ceil(most).next_multiple_of(2);
     let chunk = plan.images.div_ceil(chunks);
@@ -148,7 +156,7 @@ impl Chunk {
         weights: &[f32],
         bias: &[f32],
         tile: usize,
-        target: &mut [&mut [f32]],
+        target: &mut [&mut [Slot]],
     ) {
         let plane = plan.frame.plane();
         let offsets: Vec<usize> = (0..plan.depth)
@@ -167,13 +175,14 @@ impl Chunk {
         };
         let positions = self.images * phase.count[0] * phase.count[1];
         let stride = positions.next_multiple_of(16) + 16;
-        let rows = weights.len() / offsets.len();
-        let mut sums = Aligned::new(rows * stride);
-        if tile == 1 {
+        let rows =
+            target.first().map_or(0, |image| image.len()) / (plan.target[0] * plan.target[1]);
+        let mut sums = Aligned::new(rows.next_multiple_of(tile) * stride);
+        if offsets.is_empty() {
+            // Pixels between the places of the kernel get no gradient.
+        } else if tile == 1 {
             let rows = sums.chunks_exact_mut(stride);
-            for (row, (sums, weights)) in rows
-                .zip(weights.chunks_exact(offsets.len()))
-                .enumerate()
+            for (row, (sums, weights)) in rows.zip(weights.chunks_exact(offsets.len())).enumerate()
             {
                 weigh(pixels, weights, bias.get(row).copied().unwrap_or(0.0), sums);
             }
@@ -196,7 +205,7 @@ fn scatter(
     image: usize,
     sums: &[f32],
     stride: usize,
-    target: &mut [f32],
+    target: &mut [Slot],
 ) {
     let [rows, columns] = phase.count;
     let [height, width] = plan.target;
@@ -204,14 +213,14 @@ fn scatter(
     for (plane, sums) in planes.zip(sums.chunks_exact(stride)) {
         let sums = &sums[image * rows * columns..][..rows * columns];
         if plan.spread == [1, 1] {
-            plane.copy_from_slice(sums);
+            plane.write_copy_of_slice(sums);
             continue;
         }
         for (y, sums) in sums.chunks_exact(columns).enumerate() {
             let row = &mut plane[(phase.first[0] + y * plan.spread[0]) * width..][..width];
             let places = row[phase.first[1]..].iter_mut().step_by(plan.spread[1]);
             for (place, sum) in places.zip(sums) {
-                *place = *sum;
+                place.write(*sum);
             }
         }
     }

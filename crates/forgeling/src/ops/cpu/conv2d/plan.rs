@@ -90,8 +90,6 @@ impl Plan {
                 phases.push(gradient_phase(shape, [y, x]));
             }
         }
-        // Pixels between the places of the kernel get no gradient.
-        phases.retain(|phase| !phase.taps.is_empty());
         Self {
             images: shape.images,
             groups: shape.groups,

@@ -225,13 +225,7 @@ pub fn unfold<'a, S: Simd>(pixels: Pixels<'a>, rows: &mut [f32], stride: usize) 
 /// `sums[m, k] += sum_p a[m, p] b[k, p]`: rows of `stride` values, a multiple of 16; `sums` has `count` columns, and
 /// `b` room for a multiple of three rows.
 #[macerator::with_simd]
-pub fn multiply_rows<S: Simd>(
-    a: &[f32],
-    b: &[f32],
-    stride: usize,
-    sums: &mut [f32],
-    count: usize,
-) {
+pub fn multiply_rows<S: Simd>(a: &[f32], b: &[f32], stride: usize, sums: &mut [f32], count: usize) {
     let outputs = a.len() / stride;
     assert!(stride.is_multiple_of(16) && b.len() >= count.next_multiple_of(3) * stride);
     assert!(sums.len() >= outputs * count);
@@ -271,7 +265,8 @@ unsafe fn add_rows<S: Simd, const M: usize>(
             let values: [Vector<S, f32>; 3] =
                 [0, 1, 2].map(|k| unsafe { vload_unaligned(b.add(k * stride + position)) });
             for (m, row) in tile.iter_mut().enumerate() {
-                let value = unsafe { vload_unaligned::<S, f32>(a.as_ptr().add(m * stride + position)) };
+                let value =
+                    unsafe { vload_unaligned::<S, f32>(a.as_ptr().add(m * stride + position)) };
                 for (sum, other) in row.iter_mut().zip(values) {
                     *sum = other.mul_add(value, *sum);
                 }

@@ -87,7 +87,9 @@ struct Task {
 
 fn tasks(plan: &Plan, chunks: usize) -> Vec<Task> {
     let blocks = (plan.depth * plan.taps).div_ceil(TASK_COLUMNS);
-    let block = plan.depth.div_ceil(blocks.next_multiple_of(2).min(plan.depth));
+    let block = plan
+        .depth
+        .div_ceil(blocks.next_multiple_of(2).min(plan.depth));
     let blocks = plan.depth.div_ceil(block);
     let parts = LEAST_TASKS.div_ceil(blocks * plan.groups).min(chunks);
     let mut tasks = Vec::with_capacity(plan.groups * blocks * parts);
