@@ -149,6 +149,21 @@ impl Aligned {
     }
 }
 
+impl Default for Aligned {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl Aligned {
+    /// At least so many values: the old ones if they suffice, zeros otherwise.
+    pub fn reserve(&mut self, length: usize) {
+        if self.len() < length {
+            *self = Self::new(length);
+        }
+    }
+}
+
 impl Deref for Aligned {
     type Target = [f32];
 

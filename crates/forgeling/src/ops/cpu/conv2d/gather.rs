@@ -14,6 +14,10 @@ use super::tiles::{Pixels, multiply, tile_rows, weigh};
 const CHUNK_POSITIONS: usize = 512;
 /// Tasks at least, if there are so many images and channels.
 const LEAST_TASKS: usize = 8;
+/// Ranges of source channels whose weights are packed by themselves.
+const PACKING_TASKS: usize = 8;
+/// Source channels of a range where their weights lie far apart: few enough for the cache.
+const PACKED_CHANNELS: usize = 16;
 /// Target channels of a group below which packing pixels does not pay.
 const FEW_ROWS: usize = 4;
 
@@ -45,8 +49,9 @@ fn gather(plan: &Plan, source: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32>
         .iter()
         .map(|phase| pack_weights(plan, phase, weight, tile))
         .collect();
-    parallel::map(tasks(plan, tile, &mut target), |mut task| {
-        let chunk = Chunk::new(plan, source, &task);
+    let tasks = tasks(plan, tile, &mut target);
+    parallel::map_with(tasks, Space::default, |space, mut task| {
+        space.fill(plan, source, &task);
         for (phase, weights) in plan.phases.iter().zip(&packed) {
             let depth = plan.depth * phase.taps.len();
             let per_group = plan.rows.next_multiple_of(tile) * depth;
@@ -55,7 +60,7 @@ fn gather(plan: &Plan, source: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32>
             let weights = &weights[first..first + count];
             let first = task.group * plan.rows + task.rows.start;
             let bias = bias.get(first..first + task.rows.len()).unwrap_or(&[]);
-            chunk.compute(plan, phase, weights, bias, tile, &mut task.target);
+            space.compute(plan, phase, weights, bias, tile, &mut task.target);
         }
     });
     // SAFETY: the phases cover all pixels, and the tasks all images and channels.
@@ -72,18 +77,32 @@ fn pack_weights(plan: &Plan, phase: &Phase, weight: &[f32], tile: usize) -> Vec<
     let mut packed = vec![0.0; plan.groups * blocks * depth * tile];
     let [row_step, channel_step] = plan.weight_steps;
     let per_group = plan.rows * plan.depth * plan.taps;
-    let parts = packed.chunks_exact_mut(depth * tile).enumerate().collect();
-    parallel::map(parts, |(block, packed): (usize, &mut [f32])| {
-        let first = block % blocks * tile;
-        let rows = tile.min(plan.rows - first);
-        let weight = &weight[block / blocks * per_group..][..per_group];
-        let mut slots = packed.chunks_exact_mut(tile);
-        for channel in 0..plan.depth {
-            for tap in &phase.taps {
-                let at = first * row_step + channel * channel_step + tap.index;
-                if let Some(slots) = slots.next() {
+    // Forward, the weights of a target channel lie side by side; backward, those of a source channel do.
+    let range = if row_step > channel_step {
+        plan.depth.div_ceil(PACKING_TASKS)
+    } else {
+        PACKED_CHANNELS
+    };
+    let mut parts: Vec<Vec<&mut [f32]>> = Vec::new();
+    parts.resize_with(plan.depth.div_ceil(range), Vec::new);
+    for block in packed.chunks_exact_mut(depth * tile) {
+        let ranges = block.chunks_mut(range * phase.taps.len() * tile);
+        for (part, packed) in parts.iter_mut().zip(ranges) {
+            part.push(packed);
+        }
+    }
+    let parts = parts.into_iter().enumerate().collect();
+    parallel::map(parts, |(part, packed): (usize, Vec<&mut [f32]>)| {
+        for (block, packed) in packed.into_iter().enumerate() {
+            let weight = &weight[block / blocks * per_group..][..per_group];
+            let first = block % blocks * tile;
+            let rows = tile.min(plan.rows - first);
+            let mut slots = packed.chunks_exact_mut(tile);
+            for channel in part * range..plan.depth.min((part + 1) * range) {
+                let at = first * row_step + channel * channel_step;
+                for (tap, slots) in phase.taps.iter().zip(&mut slots) {
                     for (row, slot) in slots[..rows].iter_mut().enumerate() {
-                        *slot = weight[at + row * row_step];
+                        *slot = weight[at + tap.index + row * row_step];
                     }
                 }
             }
@@ -129,28 +148,29 @@ fn tasks<'a>(plan: &Plan, tile: usize, target: &'a mut [Slot]) -> Vec<Task<'a>> 
     tasks
 }
 
-/// The source pixels of a task.
-struct Chunk {
-    values: Vec<f32>,
-    images: usize,
+/// Work space of a task. What was there before does no harm: borders stay zero, all else is written anew.
+#[derive(Default)]
+struct Space {
+    /// Source pixels with their borders.
+    frames: Aligned,
+    sums: Aligned,
 }
 
-impl Chunk {
-    fn new(plan: &Plan, source: &[f32], task: &Task<'_>) -> Self {
-        let images = task.images.len();
+impl Space {
+    fn fill(&mut self, plan: &Plan, source: &[f32], task: &Task<'_>) {
         let per_image = plan.depth * plan.source[0] * plan.source[1];
         let framed = plan.depth * plan.frame.plane();
-        let mut values = vec![0.0; images * framed + 2 * SLACK];
-        for (index, values) in task.images.clone().zip(values.chunks_exact_mut(framed)) {
+        self.frames.reserve(task.images.len() * framed + 2 * SLACK);
+        let images = task.images.clone();
+        for (index, values) in images.zip(self.frames.chunks_exact_mut(framed)) {
             let at = (index * plan.groups + task.group) * per_image;
-            plan.frame
-                .fill(&source[at..at + per_image], plan.source, values);
+            let image = &source[at..at + per_image];
+            plan.frame.fill(image, plan.source, values);
         }
-        Self { values, images }
     }
 
     fn compute(
-        &self,
+        &mut self,
         plan: &Plan,
         phase: &Phase,
         weights: &[f32],
@@ -165,19 +185,21 @@ impl Chunk {
                 taps.map(move |tap| channel * plane + plan.frame.offset(tap))
             })
             .collect();
-        let runs = plan
-            .frame
-            .runs(phase.count, self.images, plan.depth * plane);
+        let images = target.len();
+        let runs = plan.frame.runs(phase.count, images, plan.depth * plane);
         let pixels = Pixels {
-            values: &self.values,
+            values: &self.frames,
             runs: &runs,
             offsets: &offsets,
         };
-        let positions = self.images * phase.count[0] * phase.count[1];
+        let positions = images * phase.count[0] * phase.count[1];
         let stride = positions.next_multiple_of(16) + 16;
         let rows =
             target.first().map_or(0, |image| image.len()) / (plan.target[0] * plan.target[1]);
-        let mut sums = Aligned::new(rows.next_multiple_of(tile) * stride);
+        let length = rows.next_multiple_of(tile) * stride;
+        self.sums.reserve(length);
+        let sums = &mut self.sums[..length];
+        sums.fill(0.0);
         if offsets.is_empty() {
             // Pixels between the places of the kernel get no gradient.
         } else if tile == 1 {
@@ -190,10 +212,10 @@ impl Chunk {
             for (row, &bias) in sums.chunks_exact_mut(stride).zip(bias) {
                 row.fill(bias);
             }
-            multiply(pixels, weights, &mut sums, stride);
+            multiply(pixels, weights, sums, stride);
         }
         for (image, target) in target.iter_mut().enumerate() {
-            scatter(plan, phase, image, &sums, stride, target);
+            scatter(plan, phase, image, sums, stride, target);
         }
     }
 }

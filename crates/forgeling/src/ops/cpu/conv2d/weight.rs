@@ -112,8 +112,8 @@ pub fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
     let plan = Plan::forward(shape);
     let flow = Flow::new(dy, shape);
     let tasks = tasks(&plan, flow.chunks);
-    let parts = parallel::map(tasks, |task| {
-        let sums = task_gradient(&plan, x, &flow, &task);
+    let parts = parallel::map_with(tasks, Space::default, |space, task| {
+        let sums = task_gradient(&plan, x, &flow, &task, space);
         (task, sums)
     });
     let columns = plan.depth * plan.taps;
@@ -133,7 +133,22 @@ pub fn weight_gradient(x: &[f32], dy: &[f32], shape: &ConvShape) -> Vec<f32> {
     gradient
 }
 
-fn task_gradient(plan: &Plan, x: &[f32], flow: &Flow<'_>, task: &Task) -> Vec<f32> {
+/// Work space of a task. What was there before does no harm: borders stay zero, all else is written anew.
+#[derive(Default)]
+struct Space {
+    /// Source pixels with their borders.
+    frames: Aligned,
+    /// The pixels below each tap.
+    rows: Aligned,
+}
+
+fn task_gradient(
+    plan: &Plan,
+    x: &[f32],
+    flow: &Flow<'_>,
+    task: &Task,
+    space: &mut Space,
+) -> Vec<f32> {
     let phase = &plan.phases[0];
     let (plane, pixels) = (plan.frame.plane(), plan.source[0] * plan.source[1]);
     let framed = task.channels.len() * plane;
@@ -144,27 +159,28 @@ fn task_gradient(plan: &Plan, x: &[f32], flow: &Flow<'_>, task: &Task) -> Vec<f3
         })
         .collect();
     let columns = offsets.len();
-    let mut values = vec![0.0; flow.images * framed + 2 * SLACK];
-    let mut rows = Aligned::new(columns.next_multiple_of(3) * flow.stride + SLACK);
+    let Space { frames, rows } = space;
+    frames.reserve(flow.images * framed + 2 * SLACK);
+    rows.reserve(columns.next_multiple_of(3) * flow.stride + SLACK);
     let mut sums = vec![0.0; plan.rows * columns];
     for chunk in task.chunks.clone() {
         let first = chunk * flow.images;
         let images = first..plan.images.min(first + flow.images);
-        for (image, values) in images.clone().zip(values.chunks_exact_mut(framed)) {
+        for (image, values) in images.clone().zip(frames.chunks_exact_mut(framed)) {
             let channel = (image * plan.groups + task.group) * plan.depth + task.channels.start;
             let source = &x[channel * pixels..][..task.channels.len() * pixels];
             plan.frame.fill(source, plan.source, values);
         }
         let runs = plan.frame.runs(phase.count, images.len(), framed);
         let pixels = Pixels {
-            values: &values,
+            values: frames,
             runs: &runs,
             offsets: &offsets,
         };
-        unfold(pixels, &mut rows, flow.stride);
+        unfold(pixels, rows, flow.stride);
         let at = (chunk * plan.groups + task.group) * plan.rows * flow.stride;
         let flow_rows = &flow.values[at..][..plan.rows * flow.stride];
-        multiply_rows(flow_rows, &rows, flow.stride, &mut sums, columns);
+        multiply_rows(flow_rows, rows, flow.stride, &mut sums, columns);
     }
     sums
 }
