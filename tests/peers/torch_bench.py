@@ -6,6 +6,7 @@ Greets with its name, a tab and its device. Requests are lines on standard input
 
     protonet FILTERS EPISODES BATCHES   then the batches' images as little-endian f32; answers "ready"
     mlp BATCHES                         then the batches' images and labels; answers "ready"
+    resnet BATCHES                      then the batches' images and labels; answers "ready"
     run STEPS                           answers the milliseconds of each step and the last loss
 """
 
@@ -45,6 +46,43 @@ class ProtoNet(nn.Module):
         prototypes = support.view(episodes, WAYS, SHOTS, -1).mean(2)
         query = query.view(episodes, WAYS * QUERIES, -1)
         return -((query[:, :, None] - prototypes[:, None]) ** 2).sum(-1)
+
+
+class BasicBlock(nn.Module):
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x):
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class ResNet18(nn.Module):
+    """As usual for images of 32 by 32: a stem of 3 by 3 without pooling."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
+        blocks, inputs = [], 64
+        for stage in range(4):
+            for block in range(2):
+                outputs, stride = 64 << stage, 2 if stage > 0 and block == 0 else 1
+                blocks.append(BasicBlock(inputs, outputs, stride))
+                inputs = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(inputs, CLASSES)
+
+    def forward(self, images):
+        return self.head(self.blocks(self.stem(images)).mean((2, 3)))
 
 
 def read(*shape):
@@ -91,6 +129,22 @@ def mlp(batches):
     return step
 
 
+def resnet(batches):
+    model = ResNet18()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    data = [(read(32, 3, 32, 32), read(32).long()) for _ in range(batches)]
+
+    def step(index):
+        images, labels = data[index % batches]
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
 def main():
     threads = int(sys.argv[1])
     torch.set_num_threads(threads)
@@ -110,7 +164,7 @@ def main():
                 done += 1
             print(*times, loss, flush=True)
         else:
-            step, done = {"protonet": protonet, "mlp": mlp}[request](*numbers), 0
+            step, done = {"protonet": protonet, "mlp": mlp, "resnet": resnet}[request](*numbers), 0
             print("ready", flush=True)
 
 

@@ -6,6 +6,8 @@
 mod bag;
 #[path = "../../../tests/src/blocks_parity.rs"]
 mod blocks_parity;
+#[path = "../../../tests/src/conv_parity.rs"]
+mod conv_parity;
 #[path = "../../../tests/src/ops_parity.rs"]
 mod ops_parity;
 #[path = "../../../tests/src/parity.rs"]
@@ -15,6 +17,7 @@ mod values;
 
 use blocks_parity::{ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, attend, norm};
 use burn::tensor::{DType, Device as Tensors};
+use conv_parity::{CONVOLUTIONS, NORMS, batch_normed, convolution};
 use forgeling::data::{Glyphs, Split};
 use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
 use forgeling::nn::Conv4Config;
@@ -203,6 +206,32 @@ async fn attention_equals_its_reference_on_cpu_and_webgpu() {
                 );
                 assert_same(&got, &expected, dtype, &name);
             }
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn the_convolution_equals_its_reference_on_cpu_and_webgpu() {
+    for sizes in CONVOLUTIONS {
+        for (device, dtype) in bodies_to_test().await {
+            let flex = Tensors::flex().autodiff();
+            let expected = convolution(Body::Reference, sizes, dtype, &flex).await;
+            let got = convolution(Body::Own, sizes, dtype, &device.autodiff()).await;
+            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
+            assert_same(&got, &expected, dtype, &name);
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn batch_norm_equals_its_reference_on_cpu_and_webgpu() {
+    for sizes in NORMS {
+        for (device, dtype) in bodies_to_test().await {
+            let flex = Tensors::flex().autodiff();
+            let expected = batch_normed(Body::Reference, sizes, dtype, &flex).await;
+            let got = batch_normed(Body::Own, sizes, dtype, &device.autodiff()).await;
+            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
+            assert_same(&got, &expected, dtype, &name);
         }
     }
 }

@@ -4,6 +4,8 @@
 
 mod adam;
 mod attention;
+pub mod batch_norm;
+pub mod conv2d;
 pub mod conv_block;
 mod episode;
 mod layer_norm;

@@ -25,8 +25,34 @@ pub enum Normalization {
 /// Mean and biased variance of each channel over one batch, and over how many values they were taken.
 #[derive(Debug, Clone)]
 pub struct BatchStatistics {
-    statistics: Statistics,
-    count: usize,
+    pub(super) statistics: Statistics,
+    pub(super) count: usize,
+}
+
+impl BatchStatistics {
+    /// Running mean and variance, moved a tenth of the way. `bias` is added to the batch's mean.
+    pub(super) fn blend_into(
+        self,
+        running: [Param<Tensor<1>>; 2],
+        bias: Tensor<1>,
+    ) -> [Param<Tensor<1>>; 2] {
+        let [mean, variance] = &running;
+        let statistics = Statistics {
+            mean: mean.val(),
+            variance: variance.val(),
+        };
+        let count = self.count as f32;
+        let blend = Blend {
+            momentum: MOMENTUM,
+            correction: count / (count - 1.0).max(1.0),
+        };
+        let moved = running_statistics(statistics, bias, self.statistics, blend);
+        let set = |param: Param<Tensor<1>>, value: Tensor<1>| {
+            param.map(|_| value.detach().set_require_grad(false))
+        };
+        let [mean, variance] = running;
+        [set(mean, moved.mean), set(variance, moved.variance)]
+    }
 }
 
 /// 3×3 convolution (padding 1), batch norm, ReLU, 2×2 max pooling.
@@ -110,23 +136,10 @@ impl ConvBlock {
     /// Moves the running statistics a tenth of the way to those of a batch.
     #[must_use]
     pub fn absorb(mut self, batch: BatchStatistics) -> Self {
-        let running = Statistics {
-            mean: self.running_mean.val(),
-            variance: self.running_var.val(),
-        };
-        let count = batch.count as f32;
-        let blend = Blend {
-            momentum: MOMENTUM,
-            correction: count / (count - 1.0).max(1.0),
-        };
         // The block's convolution leaves the bias out, the running mean has it.
         let bias = self.bias.val().detach();
-        let moved = running_statistics(running, bias, batch.statistics, blend);
-        let set = |param: Param<Tensor<1>>, value: Tensor<1>| {
-            param.map(|_| value.detach().set_require_grad(false))
-        };
-        self.running_mean = set(self.running_mean, moved.mean);
-        self.running_var = set(self.running_var, moved.variance);
+        let running = [self.running_mean, self.running_var];
+        [self.running_mean, self.running_var] = batch.blend_into(running, bias);
         self
     }
 }

@@ -5,17 +5,23 @@
 //! - [`LayerNorm`]: rows normalised.
 //! - [`VitBlock`]: attention and a perceptron.
 //! - [`Vit`]: patches and such blocks, a small Vision Transformer.
+//! - [`BatchNorm`]: batch norm with a residual and an activation.
+//! - [`ResNet18`]: the standard residual network, for images of 32×32.
 //! - `init`: seeded initial weights, the same on every platform.
 
+mod batch_norm;
 mod conv4;
 mod conv_block;
 mod init;
 mod layer_norm;
+mod resnet;
 mod vit;
 mod vit_block;
 
+pub use batch_norm::BatchNorm;
 pub use conv_block::{BatchStatistics, ConvBlock, Normalization};
 pub use conv4::{Conv4, Conv4Config};
 pub use layer_norm::LayerNorm;
+pub use resnet::{BasicBlock, ConvNorm, ResNet18, ResNet18Config};
 pub use vit::{Vit, VitConfig};
 pub use vit_block::VitBlock;

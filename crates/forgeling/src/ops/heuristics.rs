@@ -14,6 +14,9 @@ pub struct Heuristics {
     pub statistics_slots: usize,
     /// Workgroups of the weight gradient at least, if its channels are to lie side by side.
     pub weight_workgroups: usize,
+    /// Invocations of a general convolution's weight gradient at least. Where it has fewer, pixels are shared out, and
+    /// partial sums added in a second launch.
+    pub weight_invocations: usize,
     /// Workgroups that gather gradients at most. Each gives a partial sum of squares, and every invocation of the
     /// optimizer reads them all.
     pub gather_workgroups: usize,
@@ -26,6 +29,7 @@ pub struct Heuristics {
 const SOFTWARE: Heuristics = Heuristics {
     statistics_slots: 16,
     weight_workgroups: 8,
+    weight_invocations: 256,
     gather_workgroups: 4,
     update_workgroups: 4,
 };
@@ -34,6 +38,7 @@ const SOFTWARE: Heuristics = Heuristics {
 const HARDWARE: Heuristics = Heuristics {
     statistics_slots: 256,
     weight_workgroups: 128,
+    weight_invocations: 1 << 16,
     gather_workgroups: 64,
     update_workgroups: 1024,
 };
@@ -54,6 +59,7 @@ pub fn set_heuristics(heuristics: Option<Heuristics>) {
         weight_workgroups: numbers.weight_workgroups.max(1),
         gather_workgroups: numbers.gather_workgroups.max(1),
         update_workgroups: numbers.update_workgroups.max(1),
+        weight_invocations: numbers.weight_invocations.max(1),
     });
 }
 

@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::wgpu::{
-    CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate, into_contiguous,
+    CubeBackend, CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate, into_contiguous,
 };
 use burn::backend::{DispatchDevice, TensorMetadata};
 use burn::tensor::{DType, Device, Shape};
@@ -194,7 +195,6 @@ fn numbers(like: &CubeTensor, length: usize, handle: Handle, dtype: DType) -> Cu
 }
 
 /// `length` f32 numbers on the device of `like`, of any value.
-#[cfg_attr(feature = "fusion", allow(dead_code))]
 pub(super) fn empty(like: &CubeTensor, length: usize) -> CubeTensor {
     let handle = like.client.empty(length * size_of::<f32>());
     numbers(like, length, handle, DType::F32)
@@ -217,4 +217,19 @@ pub(super) fn part(tensor: &CubeTensor, start: usize, length: usize) -> CubeTens
     let handle = tensor.handle.clone();
     let handle = handle.offset_start(bytes(start)).offset_end(bytes(behind));
     numbers(tensor, length, handle, tensor.dtype)
+}
+
+/// `[n, c, h, w]` as `[n, h, w, c]`.
+pub(super) fn channels_last(tensor: CubeTensor) -> CubeTensor {
+    CubeBackend::float_permute(tensor, &[0, 2, 3, 1])
+}
+
+/// `[n, h, w, c]` as `[n, c, h, w]`.
+pub(super) fn channels_first(tensor: CubeTensor) -> CubeTensor {
+    CubeBackend::float_permute(tensor, &[0, 3, 1, 2])
+}
+
+/// Some zeros on the device of another tensor, to be bound where there is nothing to read.
+pub(super) fn nothing(like: &CubeTensor) -> CubeTensor {
+    numbers(like, 4, sizes_on(like, &[0; 4]), DType::F32)
 }

@@ -7,7 +7,9 @@
 
 mod adam;
 mod attention;
+mod batch_norm;
 mod bodies;
+mod conv2d;
 mod conv_block;
 mod cpu;
 mod episode_logits;
@@ -23,8 +25,10 @@ mod softmax_cross_entropy;
 
 pub(crate) use adam::{AdamNumbers, AdamState, adam};
 pub use attention::{AttentionOptions, attention};
+pub use batch_norm::{Activation, batch_norm, batch_norm_running};
 pub use bodies::{Bodies, bodies, set_bodies};
 pub use conv_block::{ConvBlockOutput, RunningNorm, conv_block, conv_block_running};
+pub use conv2d::{Conv2dOptions, conv2d};
 pub use episode_logits::{EpisodeCounts, episode_logits};
 pub use heuristics::{Heuristics, set_heuristics};
 pub use layer_norm::layer_norm;

@@ -1,13 +1,16 @@
 //! The same operations composed of stock tensor operations: slower, and true on every device and dtype.
 
 use burn::tensor::activation::{log_softmax, relu, softmax};
-use burn::tensor::module::{batch_norm, batch_norm_train, conv2d, max_pool2d};
+use burn::tensor::module::{self, batch_norm_train, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Bool, Tensor, TensorData};
 
 use super::bodies::computed_in;
 use super::conv_block::EPSILON;
-use super::{AttentionOptions, Blend, ConvBlockOutput, EpisodeCounts, RunningNorm, Statistics};
+use super::{
+    Activation, AttentionOptions, Blend, Conv2dOptions, ConvBlockOutput, EpisodeCounts,
+    RunningNorm, Statistics,
+};
 
 /// Half precision in f32, in which it is computed; other dtypes as they are.
 pub(super) fn wide<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
@@ -120,7 +123,7 @@ pub fn conv_block(
     beta: Tensor<1>,
 ) -> ConvBlockOutput {
     let stored = x.dtype();
-    let convolved = conv2d(wide(x), weight, None, convolution());
+    let convolved = module::conv2d(wide(x), weight, None, convolution());
     // What kernels keep of the convolution has the activations' dtype.
     let convolved = wide(convolved.cast(stored));
     let result = batch_norm_train(convolved, gamma, beta, EPSILON);
@@ -134,9 +137,9 @@ pub fn conv_block(
 /// As [`super::conv_block_running`], whose shapes and formula it shares, on inputs that fit.
 pub fn conv_block_running(x: Tensor<4>, weight: Tensor<4>, norm: RunningNorm) -> Tensor<4> {
     let stored = x.dtype();
-    let convolved = conv2d(wide(x), weight, None, convolution());
+    let convolved = module::conv2d(wide(x), weight, None, convolution());
     let bias = norm.bias.reshape([1, -1, 1, 1]);
-    let normalised = batch_norm(
+    let normalised = module::batch_norm(
         wide(convolved.cast(stored)) + bias,
         norm.gamma,
         norm.beta,
@@ -145,6 +148,77 @@ pub fn conv_block_running(x: Tensor<4>, weight: Tensor<4>, norm: RunningNorm) ->
         EPSILON,
     );
     max_pool2d(relu(normalised), MaxPoolOptions::new([2, 2])).cast(stored)
+}
+
+/// As [`super::conv2d`], whose shapes and formula it shares, on inputs that fit.
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: Conv2dOptions,
+) -> Tensor<4> {
+    let stored = x.dtype();
+    let Conv2dOptions {
+        stride,
+        padding,
+        groups,
+    } = options;
+    let options = ConvOptions::new(stride, padding, [1, 1], groups);
+    module::conv2d(wide(x), wide(weight), bias.map(wide), options).cast(stored)
+}
+
+/// As [`super::batch_norm`], whose shapes and formula it shares, on inputs that fit.
+pub fn batch_norm(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    residual: Option<Tensor<4>>,
+    activation: Activation,
+) -> (Tensor<4>, Statistics) {
+    let stored = x.dtype();
+    let result = batch_norm_train(wide(x), wide(gamma), wide(beta), EPSILON);
+    let statistics = Statistics {
+        mean: result.mean.detach(),
+        variance: result.variance.detach(),
+    };
+    let output = add_and_activate(result.output, residual, activation);
+    (output.cast(stored), statistics)
+}
+
+/// As [`super::batch_norm_running`], whose shapes and formula it shares, on inputs that fit.
+pub fn batch_norm_running(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    statistics: Statistics,
+    residual: Option<Tensor<4>>,
+    activation: Activation,
+) -> Tensor<4> {
+    let stored = x.dtype();
+    let normalised = module::batch_norm(
+        wide(x),
+        wide(gamma),
+        wide(beta),
+        wide(statistics.mean),
+        wide(statistics.variance),
+        EPSILON,
+    );
+    add_and_activate(normalised, residual, activation).cast(stored)
+}
+
+fn add_and_activate(
+    normalised: Tensor<4>,
+    residual: Option<Tensor<4>>,
+    activation: Activation,
+) -> Tensor<4> {
+    let sum = match residual {
+        Some(residual) => normalised + wide(residual),
+        None => normalised,
+    };
+    match activation {
+        Activation::Linear => sum,
+        Activation::Relu => relu(sum),
+    }
 }
 
 fn convolution() -> ConvOptions<2> {

@@ -77,6 +77,58 @@ impl Digits {
     }
 }
 
+/// Ten classes of drawn characters as colour images, of the size of CIFAR's.
+pub struct Pictures {
+    pub batches: Vec<PictureBatch>,
+}
+
+pub struct PictureBatch {
+    /// `[32, 3, 32, 32]`
+    pub images: Vec<f32>,
+    pub labels: Vec<usize>,
+}
+
+impl Pictures {
+    pub const BATCH: usize = 32;
+    pub const CHANNELS: usize = 3;
+    pub const SIZE: usize = 32;
+    pub const CLASSES: usize = 10;
+
+    pub fn draw() -> Result<Self> {
+        let glyphs = Glyphs::new(0, Split::Train, Self::CLASSES)?.with_size(Self::SIZE)?;
+        let mut rng = Rng::new(0);
+        let mut picture = vec![0.0; Self::SIZE * Self::SIZE];
+        let mut batches = Vec::new();
+        for _ in 0..BATCHES {
+            let mut batch = PictureBatch {
+                images: Vec::new(),
+                labels: Vec::new(),
+            };
+            for _ in 0..Self::BATCH {
+                let class = rng.below(Self::CLASSES);
+                glyphs.read(class, rng.below(glyphs.class_len(class)), &mut picture)?;
+                for _ in 0..Self::CHANNELS {
+                    let tint = rng.range(0.2, 1.0);
+                    batch
+                        .images
+                        .extend(picture.iter().map(|value| tint * value));
+                }
+                batch.labels.push(class);
+            }
+            batches.push(batch);
+        }
+        Ok(Self { batches })
+    }
+
+    /// Each batch's images, then its labels.
+    pub fn values(&self) -> impl Iterator<Item = f32> {
+        self.batches.iter().flat_map(|batch| {
+            let labels = batch.labels.iter().map(|label| *label as f32);
+            batch.images.iter().copied().chain(labels)
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +137,8 @@ mod tests {
     fn batches_have_the_sizes_that_the_peers_expect() {
         let episodes = Episodes::draw(2).unwrap();
         assert_eq!(episodes.values().count(), BATCHES * 2 * 5 * (5 + 15) * 784);
+        let pictures = Pictures::draw().unwrap();
+        assert_eq!(pictures.values().count(), BATCHES * 32 * (3 * 32 * 32 + 1));
         let digits = Digits::draw().unwrap();
         assert_eq!(digits.values().count(), BATCHES * 128 * (784 + 1));
         assert!(digits.batches[0].labels.iter().all(|label| *label < 10));

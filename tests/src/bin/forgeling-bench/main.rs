@@ -4,11 +4,13 @@
 //! - `data`: the batches that all of them train on.
 //! - `protonet`: ours, and the same made of stock burn operations.
 //! - `mlp`: a perceptron of burn's layers.
+//! - `resnet`: ResNet-18, likewise.
 //! - `torch`: PyTorch in a process of its own.
 
 mod data;
 mod mlp;
 mod protonet;
+mod resnet;
 mod runner;
 mod torch;
 
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 use forgeling::device::DeviceKind;
 use forgeling::{Device, DeviceChoice};
 
-use data::{Digits, Episodes};
+use data::{Digits, Episodes, Pictures};
 use runner::{Implementation, Pace, Result, compare};
 use torch::Torch;
 
@@ -109,6 +111,19 @@ fn bench(options: &Options) -> Result<()> {
             &mut all,
         )?;
     }
+    let pictures = Pictures::draw()?;
+    let mut ours = resnet::Trained::ours(&pictures, &device)?;
+    let mut composite = resnet::Trained::composite(&burn, &pictures, &device)?;
+    let mut all: Vec<&mut dyn Implementation> = vec![&mut ours];
+    // With stock operations a step takes minutes on a software adapter.
+    if !slow {
+        all.push(&mut composite);
+    }
+    if let Some(torch) = &mut torch {
+        torch.resnet(&pictures)?;
+        all.push(torch);
+    }
+    compare(resnet::WORKLOAD, None, Pace::long(slow), &device, &mut all)?;
     let digits = Digits::draw()?;
     let mut burn = mlp::Trained::new(&burn, &digits, &device);
     let mut all: Vec<&mut dyn Implementation> = vec![&mut burn];

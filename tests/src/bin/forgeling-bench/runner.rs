@@ -53,6 +53,12 @@ impl Pace {
         };
         Self { rounds, steps }
     }
+
+    /// For steps of about a second, and on a software adapter of many.
+    pub const fn long(slow_device: bool) -> Self {
+        let rounds = if slow_device { 1 } else { 7 };
+        Self { rounds, steps: 1 }
+    }
 }
 
 /// Warms up, lets all take turns, and prints a line for each. The first one is what the others are compared

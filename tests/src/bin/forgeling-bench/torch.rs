@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use crate::data::{Digits, Episodes};
+use crate::data::{Digits, Episodes, Pictures};
 use crate::runner::{Implementation, Result, Turn};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/torch_bench.py");
@@ -57,6 +57,12 @@ impl Torch {
     /// Makes it train a perceptron from now on.
     pub fn mlp(&mut self, digits: &Digits) -> Result<()> {
         self.prepare(&format!("mlp {}", digits.batches.len()), digits.values())
+    }
+
+    /// Makes it train a ResNet-18 from now on.
+    pub fn resnet(&mut self, pictures: &Pictures) -> Result<()> {
+        let request = format!("resnet {}", pictures.batches.len());
+        self.prepare(&request, pictures.values())
     }
 
     fn prepare(&mut self, request: &str, values: impl Iterator<Item = f32>) -> Result<()> {

@@ -14,7 +14,7 @@ use forgeling_shaders::{
 
 use super::{Backwards, BlockForward, BlockGradients, ConvBlockOps};
 use crate::ops::heuristics::Heuristics;
-use crate::ops::launch::{Launch, PART, f32s, part, zeros};
+use crate::ops::launch::{Launch, PART, channels_first, channels_last, f32s, part, zeros};
 
 /// Quads (of four channels) that lie side by side in a workgroup at most, as in `wgsl/shared/place.wgsl`.
 const QUADS_SIDE_BY_SIDE: usize = 16;
@@ -173,15 +173,6 @@ impl Plan {
     fn stored(&self, shape: impl Into<Shape>) -> (Shape, DType) {
         (shape.into(), self.stored)
     }
-}
-
-/// `[n, c, h, w]` as `[n, h, w, c]`, and back.
-fn channels_last(tensor: CubeTensor) -> CubeTensor {
-    CubeBackend::float_permute(tensor, &[0, 2, 3, 1])
-}
-
-fn channels_first(tensor: CubeTensor) -> CubeTensor {
-    CubeBackend::float_permute(tensor, &[0, 3, 1, 2])
 }
 
 impl ConvBlockOps for CubeBackend {

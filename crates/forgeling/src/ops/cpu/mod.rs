@@ -10,8 +10,10 @@
 )]
 
 pub(super) mod attention;
+pub(super) mod batch_norm;
 mod block_shape;
 mod bordered;
+pub(super) mod conv2d;
 pub(super) mod conv_block;
 mod exp;
 pub(super) mod layer_norm;

@@ -31,6 +31,29 @@ pub fn room(length: usize) -> Vec<f32> {
     buffer
 }
 
+/// A value that nothing was written to yet.
+pub type Slot = MaybeUninit<f32>;
+
+/// Room for so many values, without zeros first: those would be another trip through memory, and one that a single
+/// thread makes.
+pub fn slots(length: usize) -> Vec<Slot> {
+    let buffer = fitting(length).unwrap_or_else(|| Vec::with_capacity(length));
+    let mut buffer = std::mem::ManuallyDrop::new(buffer);
+    // SAFETY: a slot has the layout of its value and needs none; the capacity is `length` at least.
+    unsafe { Vec::from_raw_parts(buffer.as_mut_ptr().cast(), length, buffer.capacity()) }
+}
+
+/// The values.
+///
+/// # Safety
+/// All of them must have been written.
+pub unsafe fn written(slots: Vec<Slot>) -> Vec<f32> {
+    let mut slots = std::mem::ManuallyDrop::new(slots);
+    let (length, capacity) = (slots.len(), slots.capacity());
+    // SAFETY: a slot has the layout of its value, and the caller wrote them all.
+    unsafe { Vec::from_raw_parts(slots.as_mut_ptr().cast(), length, capacity) }
+}
+
 /// The smallest buffer that has room, unless most of it would lie idle.
 fn fitting(length: usize) -> Option<Vec<f32>> {
     if length < SMALLEST {

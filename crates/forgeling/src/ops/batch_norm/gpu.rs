@@ -1,0 +1,154 @@
+//! Batch norm on GPUs, channels-last as the convolution.
+
+use burn::backend::TensorMetadata;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::wgpu::{CubeBackend, CubeTensor};
+use burn::tensor::{DType, Shape};
+use forgeling_shaders::{
+    ADD_PARTS, BATCH_NORM, BATCH_NORM_GRAD, BATCH_NORM_GRAD_PARTIALS, BATCH_NORM_PARTIALS,
+    BATCH_NORM_STATISTICS, Kernel,
+};
+
+use super::{BatchNormOps, NormForward, NormGradients, NormOptions};
+use crate::ops::launch::{Launch, PART, channels_first, channels_last, f32s, nothing, part};
+
+/// Pixels of an invocation that sums at least.
+const PIXELS: usize = 64;
+
+struct Plan {
+    pixels: usize,
+    channels: usize,
+    slots: usize,
+    options: NormOptions,
+}
+
+impl Plan {
+    fn new(x: &CubeTensor, options: NormOptions) -> Self {
+        let x = x.shape();
+        let pixels = x[0] * x[2] * x[3];
+        let most = options.heuristics.statistics_slots;
+        Self {
+            pixels,
+            channels: x[1],
+            slots: pixels.div_ceil(PIXELS).min(most),
+            options,
+        }
+    }
+
+    /// From one row of the statistics to the next.
+    fn row(&self) -> usize {
+        self.channels.next_multiple_of(PART)
+    }
+
+    fn launch<const N: usize>(
+        &self,
+        kernel: &'static Kernel,
+        inputs: Vec<CubeTensor>,
+        outputs: [(Shape, DType); N],
+        invocations: usize,
+    ) -> [CubeTensor; N] {
+        let sizes = vec![
+            self.pixels,
+            self.channels,
+            self.slots,
+            usize::from(self.options.residual),
+            usize::from(self.options.relu),
+        ];
+        Launch {
+            kernel,
+            inputs,
+            outputs,
+            sizes,
+            grid: kernel
+                .grid(invocations)
+                .expect("the caller checked that the launch fits"),
+        }
+        .run()
+    }
+}
+
+impl BatchNormOps for CubeBackend {
+    fn normalize(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        options: NormOptions,
+    ) -> NormForward<Self> {
+        let plan = Plan::new(&x, options);
+        let (stored, x) = (x.dtype, channels_last(x));
+        let [partials] = plan.launch(
+            &BATCH_NORM_PARTIALS,
+            vec![x.clone()],
+            [f32s([plan.slots * 3 * plan.channels])],
+            plan.slots * plan.channels,
+        );
+        let [statistics] = plan.launch(
+            &BATCH_NORM_STATISTICS,
+            vec![partials],
+            [f32s([3 * plan.row()])],
+            plan.channels,
+        );
+        let residual = if options.residual {
+            channels_last(residual)
+        } else {
+            nothing(&x)
+        };
+        let shape = x.shape();
+        let invocations = shape.num_elements();
+        let [output] = plan.launch(
+            &BATCH_NORM,
+            vec![x, statistics.clone(), gamma, beta, residual],
+            [(shape, stored)],
+            invocations,
+        );
+        let mean = part(&statistics, 0, plan.channels);
+        let variance = part(&statistics, plan.row(), plan.channels);
+        NormForward {
+            output: channels_first(output),
+            statistics,
+            mean,
+            variance,
+        }
+    }
+
+    fn normalize_backward(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        options: NormOptions,
+    ) -> NormGradients<Self> {
+        let plan = Plan::new(&x, options);
+        let (stored, x, grad) = (x.dtype, channels_last(x), channels_last(grad));
+        let shape = x.shape();
+        let (output, flow) = if options.relu {
+            (channels_last(output), shape.clone())
+        } else {
+            (nothing(&x), Shape::new([4]))
+        };
+        let [partials, flow] = plan.launch(
+            &BATCH_NORM_GRAD_PARTIALS,
+            vec![x.clone(), statistics.clone(), output, grad.clone()],
+            [f32s([plan.slots * 2 * plan.row()]), (flow, stored)],
+            plan.slots * plan.channels,
+        );
+        let flow = if options.relu { flow } else { grad };
+        let [sums] = Launch::per_element(
+            &ADD_PARTS,
+            vec![partials],
+            f32s([2 * plan.row()]),
+            vec![2 * plan.row(), plan.slots],
+        );
+        let inputs = vec![x, statistics, gamma, flow.clone(), sums.clone()];
+        let invocations = shape.num_elements();
+        let [dx] = plan.launch(&BATCH_NORM_GRAD, inputs, [(shape, stored)], invocations);
+        NormGradients {
+            x: channels_first(dx),
+            residual: channels_first(flow),
+            gamma: part(&sums, 0, plan.channels),
+            beta: part(&sums, plan.row(), plan.channels),
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Batch norm, a residual and ReLU as one operation.
+
+mod flex;
+mod gpu;
+#[cfg(feature = "fusion")]
+mod specs;
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, backend_extension,
+};
+use burn::tensor::{DType, Tensor, TensorData};
+
+use super::bodies::composite;
+use super::heuristics::Heuristics;
+use super::launch::has_kernels;
+use super::{Statistics, reference};
+use crate::error::{Error, Result};
+
+/// What follows the normalization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activation {
+    /// Nothing. The default.
+    #[default]
+    Linear,
+    /// `max(0, z)`
+    Relu,
+}
+
+/// Batch norm with the statistics of the batch, as in training:
+///
+/// `y = activation(gamma (x - mean(x)) / sqrt(variance(x) + 1e-5) + beta + residual)`
+///
+/// with mean and biased variance of each channel over the batch and all pixels, which are given too: not
+/// differentiable. Ioffe and Szegedy, *Batch Normalization*, 2015 (arXiv 1502.03167); residuals: He et al., 2015
+/// (arXiv 1512.03385).
+///
+/// Shapes: `x`, `residual` and the result `[batch, channels, height, width]`, `gamma` and `beta` `[channels]`.
+/// Differentiable in all four. The parameters have the dtype of `x`, or are f32 where `x` is of half precision. NaN and
+/// infinity spoil their channel.
+///
+/// # Errors
+/// When shapes do not fit each other, when a size is zero, or when dtypes differ.
+pub fn batch_norm(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    residual: Option<Tensor<4>>,
+    activation: Activation,
+) -> Result<(Tensor<4>, Statistics)> {
+    const OPERATION: &str = "batch_norm";
+    let vectors = [("gamma", &gamma), ("beta", &beta)];
+    check(OPERATION, &x, &vectors, residual.as_ref())?;
+    let countable = i32::try_from(x.shape().num_elements()).is_ok();
+    let plain = gamma.dtype() == DType::F32;
+    if !countable || !plain || !has_kernels(&x.device(), x.dtype()) {
+        let dtype = x.dtype();
+        let reference = || reference::batch_norm(x, gamma, beta, residual, activation);
+        return composite(OPERATION, dtype, reference);
+    }
+    let options = NormOptions {
+        residual: residual.is_some(),
+        relu: activation == Activation::Relu,
+        heuristics: Heuristics::of(&x.device()),
+    };
+    // No residual is one of no elements: the back ends' methods take no optional tensors.
+    let residual = residual.unwrap_or_else(|| {
+        let none = TensorData::new(Vec::<f32>::new(), [0, 0, 0, 0]);
+        Tensor::from_data(none, &x.device())
+    });
+    let norm = <Dispatch as BatchNormOps>::normalize(
+        x.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        residual.into_dispatch(),
+        options,
+    );
+    let statistics = Statistics {
+        mean: Tensor::from_dispatch(norm.mean),
+        variance: Tensor::from_dispatch(norm.variance),
+    };
+    Ok((Tensor::from_dispatch(norm.output), statistics))
+}
+
+/// Batch norm with statistics given, as in evaluation:
+///
+/// `y = activation(gamma (x - mean) / sqrt(variance + 1e-5) + beta + residual)`
+///
+/// Shapes and errors as [`batch_norm`], mean and variance `[channels]`. Made of stock operations.
+///
+/// # Errors
+/// As [`batch_norm`].
+pub fn batch_norm_running(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    statistics: Statistics,
+    residual: Option<Tensor<4>>,
+    activation: Activation,
+) -> Result<Tensor<4>> {
+    const OPERATION: &str = "batch_norm_running";
+    let vectors = [
+        ("gamma", &gamma),
+        ("beta", &beta),
+        ("mean", &statistics.mean),
+        ("variance", &statistics.variance),
+    ];
+    check(OPERATION, &x, &vectors, residual.as_ref())?;
+    Ok(reference::batch_norm_running(
+        x, gamma, beta, statistics, residual, activation,
+    ))
+}
+
+fn check(
+    operation: &'static str,
+    x: &Tensor<4>,
+    vectors: &[(&str, &Tensor<1>)],
+    residual: Option<&Tensor<4>>,
+) -> Result<()> {
+    let channels = x.dims()[1];
+    if x.dims().contains(&0) {
+        return Err(Error::invalid(operation, "empty input")
+            .expected("every size at least 1")
+            .got(format!("x {:?}", x.dims())));
+    }
+    let half = matches!(x.dtype(), DType::F16 | DType::BF16);
+    let dtype = vectors[0].1.dtype();
+    for (name, vector) in vectors {
+        let fits = vector.dtype() == x.dtype() || half && vector.dtype() == DType::F32;
+        if vector.dims() != [channels] || !fits || vector.dtype() != dtype {
+            return Err(Error::invalid(operation, format!("{name} does not fit"))
+                .expected(format!("[{channels}] of {:?}", x.dtype()))
+                .got(format!("{:?} of {:?}", vector.dims(), vector.dtype())));
+        }
+    }
+    if let Some(residual) = residual
+        && (residual.dims() != x.dims() || residual.dtype() != x.dtype())
+    {
+        return Err(Error::invalid(operation, "the residual does not fit")
+            .expected(format!("{:?} of {:?}", x.dims(), x.dtype()))
+            .got(format!("{:?} of {:?}", residual.dims(), residual.dtype())));
+    }
+    Ok(())
+}
+
+/// What is done besides normalizing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NormOptions {
+    residual: bool,
+    relu: bool,
+    heuristics: Heuristics,
+}
+
+/// What a forward pass gives and what its backward pass needs.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
+pub(crate) struct NormForward<B: Backend> {
+    pub output: FloatTensor<B>,
+    /// The statistics, laid out as the back end likes them.
+    pub statistics: FloatTensor<B>,
+    pub mean: FloatTensor<B>,
+    /// Biased.
+    pub variance: FloatTensor<B>,
+}
+
+/// Gradients of a batch norm.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
+pub(crate) struct NormGradients<B: Backend> {
+    pub x: FloatTensor<B>,
+    /// That of the residual, whether there is one or not.
+    pub residual: FloatTensor<B>,
+    pub gamma: FloatTensor<B>,
+    pub beta: FloatTensor<B>,
+}
+
+#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait BatchNormOps: Backend {
+    /// `residual` is of no elements if there is none.
+    #[fusion(meta = specs::forward)]
+    fn normalize(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        options: NormOptions,
+    ) -> NormForward<Self>;
+
+    #[fusion(meta = specs::backward)]
+    fn normalize_backward(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        options: NormOptions,
+    ) -> NormGradients<Self>;
+}
+
+#[derive(Debug)]
+struct BatchNorm;
+
+/// What a backward pass reads.
+#[derive(Debug, Clone)]
+struct Kept<T> {
+    x: T,
+    gamma: T,
+    output: T,
+    statistics: T,
+    options: NormOptions,
+}
+
+impl<B: BatchNormOps> Backward<B, 4> for BatchNorm {
+    type State = Kept<FloatTensor<B>>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 4>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let kept = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let norm = B::normalize_backward(
+            kept.x,
+            kept.gamma,
+            kept.output,
+            kept.statistics,
+            grad,
+            kept.options,
+        );
+        let gradients = [norm.x, norm.gamma, norm.beta, norm.residual];
+        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = parent {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: BatchNormOps, C: CheckpointStrategy> BatchNormOps for Autodiff<B, C> {
+    fn normalize(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        options: NormOptions,
+    ) -> NormForward<Self> {
+        let (x, x_node) = x.into_parts();
+        let (gamma, gamma_node) = gamma.into_parts();
+        let (beta, beta_node) = beta.into_parts();
+        let (residual, residual_node) = residual.into_parts();
+        let norm = B::normalize(x.clone(), gamma.clone(), beta, residual, options);
+        let prepared = BatchNorm
+            .prepare::<C>([x_node, gamma_node, beta_node, residual_node])
+            .compute_bound()
+            .stateful();
+        let output = match prepared {
+            OpsKind::Tracked(prep) => {
+                let kept = Kept {
+                    x,
+                    gamma,
+                    output: norm.output.clone(),
+                    statistics: norm.statistics.clone(),
+                    options,
+                };
+                prep.finish(kept, norm.output)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(norm.output),
+        };
+        NormForward {
+            output,
+            statistics: Self::from_inner(norm.statistics),
+            mean: Self::from_inner(norm.mean),
+            variance: Self::from_inner(norm.variance),
+        }
+    }
+
+    // The tape is first order, as everywhere in burn: the gradients themselves are not recorded.
+    fn normalize_backward(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        options: NormOptions,
+    ) -> NormGradients<Self> {
+        let norm = B::normalize_backward(
+            x.into_primitive(),
+            gamma.into_primitive(),
+            output.into_primitive(),
+            statistics.into_primitive(),
+            grad.into_primitive(),
+            options,
+        );
+        NormGradients {
+            x: Self::from_inner(norm.x),
+            residual: Self::from_inner(norm.residual),
+            gamma: Self::from_inner(norm.gamma),
+            beta: Self::from_inner(norm.beta),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The convolution on the CPU back end.
+
+use burn::backend::Flex;
+use burn::backend::tensor::FloatTensor;
+use forgeling_shaders::cpu::conv2d::ConvShape;
+
+use super::{Conv2dOps, weight_shape, x_shape, y_shape};
+use crate::ops::cpu::conv2d as cpu;
+use crate::ops::flex::{tensor, with_values};
+use crate::ops::heuristics::Heuristics;
+
+impl Conv2dOps for Flex {
+    fn convolve(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        shape: ConvShape,
+        _heuristics: Heuristics,
+    ) -> FloatTensor<Self> {
+        let y = with_values([&x, &weight, &bias], |[x, weight, bias]| {
+            cpu::forward(x, weight, bias, &shape)
+        });
+        tensor(y, y_shape(&shape))
+    }
+
+    fn convolve_grad_input(
+        grad: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        shape: ConvShape,
+        _heuristics: Heuristics,
+    ) -> FloatTensor<Self> {
+        let dx = with_values([&grad, &weight], |[grad, weight]| {
+            cpu::input_gradient(grad, weight, &shape)
+        });
+        tensor(dx, x_shape(&shape))
+    }
+
+    fn convolve_grad_weight(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        shape: ConvShape,
+        _heuristics: Heuristics,
+    ) -> FloatTensor<Self> {
+        let dweight = with_values([&x, &grad], |[x, grad]| {
+            cpu::weight_gradient(x, grad, &shape)
+        });
+        tensor(dweight, weight_shape(&shape))
+    }
+
+    fn convolve_grad_bias(grad: FloatTensor<Self>, shape: ConvShape) -> FloatTensor<Self> {
+        let dbias = with_values([&grad], |[grad]| cpu::bias_gradient(grad, &shape));
+        tensor(dbias, [shape.outputs])
+    }
+}

@@ -1,0 +1,328 @@
+//! General convolution.
+
+mod flex;
+mod gpu;
+#[cfg(feature = "fusion")]
+mod specs;
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, backend_extension};
+use burn::tensor::{DType, Tensor, TensorData};
+use forgeling_shaders::cpu::conv2d::ConvShape;
+
+use super::bodies::composite;
+use super::heuristics::Heuristics;
+use super::launch::has_kernels;
+use super::reference;
+use crate::error::{Error, Result};
+
+const OPERATION: &str = "conv2d";
+
+/// How a convolution moves over the image. Dilation is not in scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2dOptions {
+    /// Rows and columns from one place of the kernel to the next. Default 1.
+    pub stride: [usize; 2],
+    /// Rows of zeros above and below, columns of zeros left and right. Default 0.
+    pub padding: [usize; 2],
+    /// Groups of channels, each convolved by itself. As many as there are channels make a depthwise convolution;
+    /// as many as there are tasks let the parameters of all tasks work in one launch. Default 1.
+    pub groups: usize,
+}
+
+impl Default for Conv2dOptions {
+    fn default() -> Self {
+        Self {
+            stride: [1, 1],
+            padding: [0, 0],
+            groups: 1,
+        }
+    }
+}
+
+/// Convolution, that is cross-correlation as everywhere in deep learning:
+///
+/// `y[n, o, h, w] = bias[o] + sum_{i, k, l} x[n, g in/groups + i, h s - p + k, w s - p + l] weight[o, i, k, l]`
+///
+/// with `g` the group of channel `o`, and zero outside the image. LeCun et al., *Gradient-Based Learning Applied to
+/// Document Recognition*, 1998; groups: Krizhevsky et al., 2012.
+///
+/// Shapes: `x [batch, in, height, width]`, `weight [out, in / groups, rows, columns]`, `bias [out]`, result
+/// `[batch, out, (height + 2 padding - rows) / stride + 1, ..]`, rounded down. Differentiable in all three. The
+/// parameters have the dtype of `x`, or are f32 where `x` is of half precision: sums are then taken in f32, and
+/// the result has the dtype of `x`. NaN and infinity reach every value whose window holds them.
+///
+/// # Errors
+/// When shapes do not fit each other or the groups, when the kernel does not fit into the padded image, when a size or
+/// a stride is zero, or when dtypes differ.
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: Conv2dOptions,
+) -> Result<Tensor<4>> {
+    check(&x, &weight, bias.as_ref(), options)?;
+    let shape = sizes(x.dims(), weight.dims(), options);
+    if !own_body(&x, &weight, bias.as_ref(), &shape) {
+        let dtype = x.dtype();
+        let reference = || reference::conv2d(x, weight, bias, options);
+        return composite(OPERATION, dtype, reference);
+    }
+    let heuristics = Heuristics::of(&x.device());
+    // No bias is one of no elements: the back ends' methods take no optional tensors.
+    let bias = bias.unwrap_or_else(|| {
+        let none = TensorData::new(Vec::<f32>::new(), [0]);
+        Tensor::from_data(none, &x.device())
+    });
+    let y = <Dispatch as Conv2dOps>::convolve(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        shape,
+        heuristics,
+    );
+    Ok(Tensor::from_dispatch(y))
+}
+
+fn sizes(x: [usize; 4], weight: [usize; 4], options: Conv2dOptions) -> ConvShape {
+    ConvShape {
+        images: x[0],
+        groups: options.groups,
+        inputs: x[1],
+        outputs: weight[0],
+        size: [x[2], x[3]],
+        kernel: [weight[2], weight[3]],
+        stride: options.stride,
+        padding: options.padding,
+    }
+}
+
+const fn weight_shape(shape: &ConvShape) -> [usize; 4] {
+    let [rows, columns] = shape.kernel;
+    [shape.outputs, shape.inputs / shape.groups, rows, columns]
+}
+
+const fn x_shape(shape: &ConvShape) -> [usize; 4] {
+    let [height, width] = shape.size;
+    [shape.images, shape.inputs, height, width]
+}
+
+fn y_shape(shape: &ConvShape) -> [usize; 4] {
+    let [height, width] = shape.out();
+    [shape.images, shape.outputs, height, width]
+}
+
+fn own_body(
+    x: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    shape: &ConvShape,
+) -> bool {
+    let [height, width] = shape.out();
+    let [inputs, outputs] = shape.group().map(|channels| channels.next_multiple_of(4));
+    let y = shape.images * height * width * shape.groups * outputs;
+    let packed = shape.groups * shape.taps() * inputs * outputs;
+    let largest = y.max(packed).max(x.shape().num_elements());
+    // Kernels count in 32 bits, and rows and columns with their padding too.
+    let countable = i32::try_from(largest).is_ok()
+        && (0..2).all(|axis| shape.size[axis] + 2 * shape.padding[axis] < 1 << 24);
+    let plain = bias.is_none_or(|bias| bias.dtype() == DType::F32);
+    countable && plain && weight.dtype() == DType::F32 && has_kernels(&x.device(), x.dtype())
+}
+
+fn check(
+    x: &Tensor<4>,
+    weight: &Tensor<4>,
+    bias: Option<&Tensor<1>>,
+    options: Conv2dOptions,
+) -> Result<()> {
+    let [batch, channels, height, width] = x.dims();
+    let [output, input, rows, columns] = weight.dims();
+    let Conv2dOptions {
+        stride,
+        padding,
+        groups,
+    } = options;
+    if stride.contains(&0) || groups == 0 {
+        return Err(Error::invalid(OPERATION, "options of zero")
+            .expected("strides and groups of at least 1")
+            .got(format!("{options:?}")));
+    }
+    if [batch, channels, output, input, height, width, rows, columns].contains(&0) {
+        return Err(Error::invalid(OPERATION, "empty input")
+            .expected("every size at least 1")
+            .got(format!("x {:?}, weight {:?}", x.dims(), weight.dims())));
+    }
+    if input * groups != channels || !output.is_multiple_of(groups) {
+        let expected = if channels.is_multiple_of(groups) {
+            format!("weight [a multiple of {groups}, {}, ..]", channels / groups)
+        } else {
+            format!("x with a multiple of {groups} channels")
+        };
+        return Err(
+            Error::invalid(OPERATION, "the weights do not fit the input and its groups")
+                .expected(expected)
+                .got(format!("x {:?}, weight {:?}", x.dims(), weight.dims())),
+        );
+    }
+    if rows > height + 2 * padding[0] || columns > width + 2 * padding[1] {
+        return Err(
+            Error::invalid(OPERATION, "the kernel does not fit into the padded image")
+                .expected(format!(
+                    "at most [{}, {}]",
+                    height + 2 * padding[0],
+                    width + 2 * padding[1]
+                ))
+                .got(format!("[{rows}, {columns}]")),
+        );
+    }
+    let half = matches!(x.dtype(), DType::F16 | DType::BF16);
+    let fits = |dtype: DType| dtype == x.dtype() || half && dtype == DType::F32;
+    if !fits(weight.dtype()) {
+        return Err(Error::invalid(OPERATION, "x and weight differ in dtype")
+            .expected(format!("{:?}", x.dtype()))
+            .got(format!("{:?}", weight.dtype())));
+    }
+    if let Some(bias) = bias
+        && (bias.dims() != [output] || bias.dtype() != weight.dtype())
+    {
+        return Err(Error::invalid(OPERATION, "bias does not fit")
+            .expected(format!("[{output}] of {:?}", weight.dtype()))
+            .got(format!("{:?} of {:?}", bias.dims(), bias.dtype())));
+    }
+    Ok(())
+}
+
+#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait Conv2dOps: Backend {
+    /// `bias` is of no elements if there is none.
+    #[fusion(meta = specs::forward)]
+    fn convolve(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        shape: ConvShape,
+        heuristics: Heuristics,
+    ) -> FloatTensor<Self>;
+
+    #[fusion(meta = specs::grad_input)]
+    fn convolve_grad_input(
+        grad: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        shape: ConvShape,
+        heuristics: Heuristics,
+    ) -> FloatTensor<Self>;
+
+    #[fusion(meta = specs::grad_weight)]
+    fn convolve_grad_weight(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        shape: ConvShape,
+        heuristics: Heuristics,
+    ) -> FloatTensor<Self>;
+
+    #[fusion(meta = specs::grad_bias)]
+    fn convolve_grad_bias(grad: FloatTensor<Self>, shape: ConvShape) -> FloatTensor<Self>;
+}
+
+#[derive(Debug)]
+struct Conv2d;
+
+/// What a backward pass reads.
+#[derive(Debug, Clone)]
+struct Kept<T> {
+    x: T,
+    weight: T,
+    shape: ConvShape,
+    heuristics: Heuristics,
+}
+
+impl<B: Conv2dOps> Backward<B, 3> for Conv2d {
+    type State = Kept<FloatTensor<B>>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let Kept {
+            x,
+            weight,
+            shape,
+            heuristics,
+        } = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let [of_x, of_weight, of_bias] = ops.parents;
+        if let Some(node) = of_x {
+            let value = B::convolve_grad_input(grad.clone(), weight, shape, heuristics);
+            grads.register::<B>(node.id, value);
+        }
+        if let Some(node) = of_weight {
+            let value = B::convolve_grad_weight(x, grad.clone(), shape, heuristics);
+            grads.register::<B>(node.id, value);
+        }
+        if let Some(node) = of_bias {
+            grads.register::<B>(node.id, B::convolve_grad_bias(grad, shape));
+        }
+    }
+}
+
+impl<B: Conv2dOps, C: CheckpointStrategy> Conv2dOps for Autodiff<B, C> {
+    fn convolve(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        shape: ConvShape,
+        heuristics: Heuristics,
+    ) -> FloatTensor<Self> {
+        let (x, x_node) = x.into_parts();
+        let (weight, weight_node) = weight.into_parts();
+        let (bias, bias_node) = bias.into_parts();
+        let y = B::convolve(x.clone(), weight.clone(), bias, shape, heuristics);
+        let prepared = Conv2d
+            .prepare::<C>([x_node, weight_node, bias_node])
+            .compute_bound()
+            .stateful();
+        match prepared {
+            OpsKind::Tracked(prep) => {
+                let kept = Kept {
+                    x,
+                    weight,
+                    shape,
+                    heuristics,
+                };
+                prep.finish(kept, y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    // The tape is first order, as everywhere in burn: the gradients themselves are not recorded.
+    fn convolve_grad_input(
+        grad: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        shape: ConvShape,
+        heuristics: Heuristics,
+    ) -> FloatTensor<Self> {
+        let (grad, weight) = (grad.into_primitive(), weight.into_primitive());
+        Self::from_inner(B::convolve_grad_input(grad, weight, shape, heuristics))
+    }
+
+    fn convolve_grad_weight(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        shape: ConvShape,
+        heuristics: Heuristics,
+    ) -> FloatTensor<Self> {
+        let (x, grad) = (x.into_primitive(), grad.into_primitive());
+        Self::from_inner(B::convolve_grad_weight(x, grad, shape, heuristics))
+    }
+
+    fn convolve_grad_bias(grad: FloatTensor<Self>, shape: ConvShape) -> FloatTensor<Self> {
+        Self::from_inner(B::convolve_grad_bias(grad.into_primitive(), shape))
+    }
+}

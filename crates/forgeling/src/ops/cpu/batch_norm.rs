@@ -1,0 +1,248 @@
+//! Batch norm with a residual and ReLU. Every channel is read a second time while it is still in the cache.
+
+use macerator::Simd;
+
+use super::moments::{Moments, moments};
+use super::parallel;
+use super::pool::{Slot, slots, written};
+
+/// Added to variances; PyTorch's default.
+pub const EPSILON: f64 = 1e-5;
+
+/// Sizes of a tensor `[images, channels, pixels]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NormShape {
+    pub images: usize,
+    pub channels: usize,
+    pub pixels: usize,
+}
+
+impl NormShape {
+    const fn len(self) -> usize {
+        self.images * self.channels * self.pixels
+    }
+
+    /// The planes of one channel.
+    fn planes(self, values: &[f32], channel: usize) -> impl Iterator<Item = &[f32]> {
+        (0..self.images).map(move |image| {
+            let at = (image * self.channels + channel) * self.pixels;
+            &values[at..at + self.pixels]
+        })
+    }
+
+    /// The planes of every channel, to be written.
+    fn split(self, values: &mut [Slot]) -> Vec<Planes<'_>> {
+        let mut channels: Vec<_> = (0..self.channels)
+            .map(|_| Vec::with_capacity(self.images))
+            .collect();
+        for (index, plane) in values.chunks_exact_mut(self.pixels).enumerate() {
+            channels[index % self.channels].push(plane);
+        }
+        channels
+    }
+}
+
+/// The planes of a channel, to be written.
+type Planes<'a> = Vec<&'a mut [Slot]>;
+
+/// What a batch norm gives.
+pub struct Forward {
+    /// `[images, channels, pixels]`
+    pub output: Vec<f32>,
+    /// Mean of each channel, then biased variance of each.
+    pub statistics: Vec<f32>,
+}
+
+/// `y = relu(gamma (x - mean) / sqrt(variance + 1e-5) + beta + residual)`; no residual if it is empty.
+pub fn forward(
+    x: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    residual: &[f32],
+    relu: bool,
+    shape: NormShape,
+) -> Forward {
+    let mut output = slots(shape.len());
+    let work = shape.split(&mut output).into_iter().enumerate().collect();
+    let channels: Vec<[f32; 2]> = parallel::map(work, |(channel, planes): (usize, Planes<'_>)| {
+        let parts = shape.planes(x, channel).map(moments);
+        let all = parts.fold(Moments::default(), Moments::and);
+        let variance = all.squares / all.count;
+        let scale = f64::from(gamma[channel]) / (variance + EPSILON).sqrt();
+        let shift = f64::from(beta[channel]) - all.mean * scale;
+        let terms = [scale as f32, shift as f32];
+        let mut added = shape.planes(residual, channel);
+        for (x, y) in shape.planes(x, channel).zip(planes) {
+            if residual.is_empty() {
+                apply(x, terms, relu, y);
+            } else if let Some(residual) = added.next() {
+                apply_and_add(x, terms, residual, relu, y);
+            }
+        }
+        [all.mean as f32, variance as f32]
+    });
+    let means = channels.iter().map(|channel| channel[0]);
+    let variances = channels.iter().map(|channel| channel[1]);
+    Forward {
+        // SAFETY: every plane of every channel was.
+        output: unsafe { written(output) },
+        statistics: means.chain(variances).collect(),
+    }
+}
+
+#[macerator::with_simd]
+fn apply<S: Simd>(x: &[f32], terms: [f32; 2], relu: bool, y: &mut [Slot]) {
+    let [scale, shift] = terms;
+    if relu {
+        for (y, x) in y.iter_mut().zip(x) {
+            let value = scale * x + shift;
+            y.write(if value < 0.0 { 0.0 } else { value });
+        }
+    } else {
+        for (y, x) in y.iter_mut().zip(x) {
+            y.write(scale * x + shift);
+        }
+    }
+}
+
+#[macerator::with_simd]
+fn apply_and_add<S: Simd>(
+    x: &[f32],
+    terms: [f32; 2],
+    residual: &[f32],
+    relu: bool,
+    y: &mut [Slot],
+) {
+    let [scale, shift] = terms;
+    if relu {
+        for ((y, x), residual) in y.iter_mut().zip(x).zip(residual) {
+            let value = scale * x + shift + residual;
+            y.write(if value < 0.0 { 0.0 } else { value });
+        }
+    } else {
+        for ((y, x), residual) in y.iter_mut().zip(x).zip(residual) {
+            y.write(scale * x + shift + residual);
+        }
+    }
+}
+
+/// What a batch norm was given and gave in its forward pass, and the gradient of its output.
+pub struct Norm<'a> {
+    pub x: &'a [f32],
+    pub gamma: &'a [f32],
+    pub output: &'a [f32],
+    pub statistics: &'a [f32],
+    pub grad: &'a [f32],
+    pub relu: bool,
+    pub shape: NormShape,
+}
+
+/// Gradients of a batch norm.
+pub struct Gradients {
+    pub x: Vec<f32>,
+    /// The gradient of the output where ReLU let it through, which is that of the residual. Empty without ReLU, where
+    /// it is the gradient of the output.
+    pub flow: Vec<f32>,
+    pub gamma: Vec<f32>,
+    pub beta: Vec<f32>,
+}
+
+/// All gradients.
+pub fn backward(norm: &Norm<'_>) -> Gradients {
+    let shape = norm.shape;
+    let mut dx = slots(shape.len());
+    let mut flow = slots(if norm.relu { shape.len() } else { 0 });
+    let flows = if norm.relu {
+        shape.split(&mut flow)
+    } else {
+        (0..shape.channels).map(|_| Vec::new()).collect()
+    };
+    let work = shape.split(&mut dx).into_iter().zip(flows).enumerate();
+    let work: Vec<(usize, (Planes<'_>, Planes<'_>))> = work.collect();
+    let sums = parallel::map(work, |(channel, (dx, flow))| {
+        channel_backward(norm, channel, dx, flow)
+    });
+    Gradients {
+        // SAFETY: every plane of every channel was.
+        x: unsafe { written(dx) },
+        flow: unsafe { written(flow) },
+        gamma: sums.iter().map(|sums| sums[0]).collect(),
+        beta: sums.iter().map(|sums| sums[1]).collect(),
+    }
+}
+
+/// The gradients of gamma and beta.
+fn channel_backward(norm: &Norm<'_>, channel: usize, dx: Planes<'_>, flow: Planes<'_>) -> [f32; 2] {
+    let shape = norm.shape;
+    let (means, variances) = norm.statistics.split_at(shape.channels);
+    let mean = means[channel];
+    let (mut deviation, mut beta) = (0f64, 0f64);
+    let planes = shape.planes(norm.x, channel);
+    let outputs = shape.planes(norm.output, channel);
+    let mut cuts = flow.into_iter().zip(outputs);
+    let grads = shape.planes(norm.grad, channel);
+    let grads: Vec<&[f32]> = grads
+        .map(|grad| match cuts.next() {
+            Some((flow, output)) => {
+                cut(output, grad, flow);
+                // SAFETY: the line before wrote all of it, as it is as long as the others.
+                unsafe { flow.assume_init_ref() }
+            }
+            None => grad,
+        })
+        .collect();
+    for (x, grad) in planes.zip(&grads) {
+        let [products, sum] = sums(x, grad, mean);
+        deviation += f64::from(products);
+        beta += f64::from(sum);
+    }
+    let inverse = 1.0 / (f64::from(variances[channel]) + EPSILON).sqrt();
+    let gamma = deviation * inverse;
+    let count = (shape.images * shape.pixels) as f64;
+    let scale = f64::from(norm.gamma[channel]) * inverse;
+    let slope = -scale * inverse * gamma / count;
+    let constant = -scale * beta / count - slope * f64::from(mean);
+    let terms = [scale as f32, slope as f32, constant as f32];
+    let planes = shape.planes(norm.x, channel);
+    for ((x, grad), dx) in planes.zip(grads).zip(dx) {
+        combine(x, grad, terms, dx);
+    }
+    [gamma as f32, beta as f32]
+}
+
+/// The gradient where ReLU let the value through.
+#[macerator::with_simd]
+fn cut<S: Simd>(output: &[f32], grad: &[f32], flow: &mut [Slot]) {
+    for ((flow, grad), output) in flow.iter_mut().zip(grad).zip(output) {
+        flow.write(if *output <= 0.0 { 0.0 } else { *grad });
+    }
+}
+
+/// Sums of `grad (x - mean)` and of `grad`, in sixteen lanes that the compiler may keep in registers of any width.
+#[macerator::with_simd]
+fn sums<S: Simd>(x: &[f32], grad: &[f32], mean: f32) -> [f32; 2] {
+    let mut lanes = [[0f32; 16]; 2];
+    let (x_chunks, x_rest) = x.as_chunks::<16>();
+    let (grad_chunks, grad_rest) = grad.as_chunks::<16>();
+    for (x, grad) in x_chunks.iter().zip(grad_chunks) {
+        for lane in 0..16 {
+            lanes[0][lane] += grad[lane] * (x[lane] - mean);
+            lanes[1][lane] += grad[lane];
+        }
+    }
+    let mut totals = lanes.map(|lanes| lanes.into_iter().sum::<f32>());
+    for (x, grad) in x_rest.iter().zip(grad_rest) {
+        totals[0] += grad * (x - mean);
+        totals[1] += grad;
+    }
+    totals
+}
+
+/// `dx = scale grad + slope x + constant`
+#[macerator::with_simd]
+fn combine<S: Simd>(x: &[f32], grad: &[f32], terms: [f32; 3], dx: &mut [Slot]) {
+    let [scale, slope, constant] = terms;
+    for ((dx, x), grad) in dx.iter_mut().zip(x).zip(grad) {
+        dx.write(scale * grad + slope * x + constant);
+    }
+}

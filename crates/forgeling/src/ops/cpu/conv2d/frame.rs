@@ -1,0 +1,179 @@
+//! Images with a border, so that every tap of every position reads a value.
+//!
+//! Where positions are `s` columns apart, every `s`-th column lies side by side: the pixels below one tap are then
+//! neighbours in memory for neighbouring positions.
+
+use std::ops::{Deref, DerefMut};
+
+use super::plan::{Phase, Tap};
+
+/// Values behind a buffer that vectors may reach over its end.
+pub const SLACK: usize = 64;
+
+/// Where the pixels of a channel lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// The first source row and column that are kept; negative where there is a border.
+    low: [isize; 2],
+    /// Rows kept.
+    rows: usize,
+    /// Columns of each residue of the step.
+    columns: usize,
+    /// Source pixels from one position to the next.
+    step: [usize; 2],
+}
+
+/// Neighbouring positions whose pixels are neighbours too.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// The first position.
+    pub position: usize,
+    /// Where its pixel lies, before the tap's offset.
+    pub base: usize,
+    pub length: usize,
+}
+
+impl Frame {
+    /// What the taps of all phases read.
+    pub fn around(phases: &[Phase], step: [usize; 2]) -> Self {
+        let [rows, columns] = [0, 1].map(|axis| {
+            let reach = |phase: &Phase, tap: &Tap| {
+                let last = (phase.count[axis] - 1) * step[axis];
+                [tap.at[axis], tap.at[axis] + last as isize]
+            };
+            let all = phases
+                .iter()
+                .flat_map(|phase| phase.taps.iter().map(|tap| reach(phase, tap)));
+            all.reduce(|a, b| [a[0].min(b[0]), a[1].max(b[1])])
+                .unwrap_or([0, 0])
+        });
+        Self {
+            low: [rows[0], columns[0]],
+            rows: (rows[1] - rows[0] + 1) as usize,
+            columns: ((columns[1] - columns[0] + 1) as usize).div_ceil(step[1]),
+            step,
+        }
+    }
+
+    const fn row(&self) -> usize {
+        self.columns * self.step[1]
+    }
+
+    /// Values of one channel.
+    pub const fn plane(&self) -> usize {
+        self.rows * self.row()
+    }
+
+    /// Where a tap's pixel lies, seen from its position's.
+    pub fn offset(&self, tap: &Tap) -> usize {
+        let [y, x] = [0, 1].map(|axis| (tap.at[axis] - self.low[axis]) as usize);
+        y * self.row() + x % self.step[1] * self.columns + x / self.step[1]
+    }
+
+    /// The positions of `images` images, from one to the next of which there are `stride` values.
+    pub fn runs(&self, count: [usize; 2], images: usize, stride: usize) -> Vec<Run> {
+        let [rows, columns] = count;
+        let from_row_to_row = self.step[0] * self.row();
+        // Without a border rows lie one behind the other.
+        let [rows, columns] = if from_row_to_row == columns {
+            [1, rows * columns]
+        } else {
+            [rows, columns]
+        };
+        (0..images * rows)
+            .map(|row| Run {
+                position: row * columns,
+                base: row / rows * stride + row % rows * from_row_to_row,
+                length: columns,
+            })
+            .collect()
+    }
+
+    /// Copies channels of one image, `[channel, row, column]`, into `values`; borders are left as they are.
+    pub fn fill(&self, image: &[f32], size: [usize; 2], values: &mut [f32]) {
+        let [height, width] = size;
+        let range = |axis: usize, kept: usize| {
+            let low = self.low[axis];
+            let end = (low + kept as isize).clamp(0, size[axis] as isize);
+            low.max(0).min(end) as usize..end as usize
+        };
+        let (rows, columns) = (range(0, self.rows), range(1, self.row()));
+        let planes = image.chunks_exact(height * width);
+        for (plane, values) in planes.zip(values.chunks_exact_mut(self.plane())) {
+            for y in rows.clone() {
+                let source = &plane[y * width..][columns.clone()];
+                let row = (y as isize - self.low[0]) as usize * self.row();
+                let first = (columns.start as isize - self.low[1]) as usize;
+                if self.step[1] == 1 {
+                    values[row + first..][..source.len()].copy_from_slice(source);
+                    continue;
+                }
+                for (offset, x) in (first..).take(self.step[1].min(source.len())).enumerate() {
+                    let at = row + x % self.step[1] * self.columns + x / self.step[1];
+                    every(&source[offset..], self.step[1], &mut values[at..]);
+                }
+            }
+        }
+    }
+}
+
+/// Copies every `step`-th value.
+fn every(source: &[f32], step: usize, target: &mut [f32]) {
+    if step == 2 {
+        // A loop that compilers make vectors of.
+        let (pairs, rest) = source.as_chunks::<2>();
+        for (value, pair) in target.iter_mut().zip(pairs) {
+            *value = pair[0];
+        }
+        if let [last] = rest {
+            target[pairs.len()] = *last;
+        }
+        return;
+    }
+    for (value, source) in target.iter_mut().zip(source.iter().step_by(step)) {
+        *value = *source;
+    }
+}
+
+/// Zeros that begin where a vector does, so that vectors do not straddle the lines of the cache.
+pub struct Aligned {
+    values: Vec<f32>,
+    start: usize,
+}
+
+impl Aligned {
+    pub fn new(length: usize) -> Self {
+        let values = vec![0.0; length + 16];
+        let start = values.as_ptr().align_offset(64).min(16);
+        Self { values, start }
+    }
+}
+
+impl Default for Aligned {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl Aligned {
+    /// At least so many values: the old ones if they suffice, zeros otherwise.
+    pub fn reserve(&mut self, length: usize) {
+        if self.len() < length {
+            *self = Self::new(length);
+        }
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.values[self.start..]
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.values[self.start..]
+    }
+}

@@ -1,0 +1,107 @@
+//! ResNet-18's training step, with our operations and with stock ones of burn.
+
+use std::time::Instant;
+
+use burn::optim::GradientsParams;
+use burn::tensor::{Tensor, TensorData};
+use forgeling::nn::{Normalization, ResNet18, ResNet18Config};
+use forgeling::ops::{Bodies, set_bodies, softmax_cross_entropy};
+use forgeling::train::{Adam, AdamConfig};
+use forgeling::{Device, Readback};
+
+use crate::data::{PictureBatch, Pictures};
+use crate::runner::{Implementation, OURS, Result, Turn};
+
+/// What is measured, for the table.
+pub const WORKLOAD: &str = "ResNet-18 32x32 batch 32 training step";
+
+const LEARNING_RATE: f64 = 1e-3;
+
+/// A network in training on one device.
+pub struct Trained<'a> {
+    name: String,
+    description: String,
+    bodies: Bodies,
+    device: Device,
+    model: ResNet18,
+    optimizer: Adam,
+    pictures: &'a Pictures,
+    steps: usize,
+}
+
+impl<'a> Trained<'a> {
+    pub fn ours(pictures: &'a Pictures, device: &Device) -> Result<Self> {
+        Self::new(OURS, Bodies::Own, pictures, device)
+    }
+
+    pub fn composite(name: &str, pictures: &'a Pictures, device: &Device) -> Result<Self> {
+        Self::new(name, Bodies::Composite, pictures, device)
+    }
+
+    fn new(name: &str, bodies: Bodies, pictures: &'a Pictures, device: &Device) -> Result<Self> {
+        let config = ResNet18Config {
+            channels: Pictures::CHANNELS,
+            classes: Pictures::CLASSES,
+            ..Default::default()
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            description: format!("{} ({})", device.info().name, device.info().backend),
+            bodies,
+            model: ResNet18::new(&config, &device.autodiff())?,
+            optimizer: Adam::new(AdamConfig::default())?,
+            device: device.clone(),
+            pictures,
+            steps: 0,
+        })
+    }
+
+    fn step(&mut self, batch: &PictureBatch) -> Result<f64> {
+        let size = Pictures::SIZE;
+        let shape = [Pictures::BATCH, Pictures::CHANNELS, size, size];
+        let images = TensorData::new(batch.images.clone(), shape);
+        let images = Tensor::<4>::from_data(images, &self.device.autodiff());
+        let (logits, statistics) = self.model.forward(images, Normalization::Batch)?;
+        let loss = softmax_cross_entropy(logits, &batch.labels)?;
+        let gradients = GradientsParams::from_grads(loss.clone().backward(), &self.model);
+        let model = self.model.clone();
+        let model = self.optimizer.step(LEARNING_RATE, model, gradients);
+        self.model = model.absorb(statistics);
+        let [loss] = pollster::block_on(Readback::new().with(loss).run())?;
+        Ok(f64::from(loss[0]))
+    }
+
+    fn steps(&mut self, steps: usize) -> Result<Turn> {
+        let begun = Instant::now();
+        let mut loss = f64::NAN;
+        for _ in 0..steps {
+            let pictures = self.pictures;
+            loss = self.step(&pictures.batches[self.steps % pictures.batches.len()])?;
+            self.steps += 1;
+        }
+        // The optimizer's part of the last step may still be under way.
+        let device = self.device.tensors();
+        device.sync().map_err(|error| format!("{error:?}"))?;
+        Ok(Turn {
+            elapsed: begun.elapsed(),
+            loss,
+        })
+    }
+}
+
+impl Implementation for Trained<'_> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn device(&self) -> &str {
+        &self.description
+    }
+
+    fn turn(&mut self, steps: usize) -> Result<Turn> {
+        set_bodies(self.bodies);
+        let turn = self.steps(steps);
+        set_bodies(Bodies::Own);
+        turn
+    }
+}

@@ -1,0 +1,164 @@
+//! Convolution and batch norm with their gradients, by our own bodies or by the composite reference: one body for every
+//! device, natively and in a browser.
+
+use burn::tensor::{DType, Device as Tensors};
+use forgeling::Readback;
+use forgeling::ops::{Activation, Conv2dOptions, batch_norm, conv2d, reference};
+
+use super::ops_parity::{Body, Results, named, tensor};
+
+/// Sizes of [`convolution`].
+#[derive(Debug, Clone, Copy)]
+pub struct Convolution {
+    /// Batch, channels, height and width.
+    pub x: [usize; 4],
+    /// Output channels, and rows and columns of the kernel.
+    pub weight: [usize; 3],
+    /// Stride, padding and groups.
+    pub options: Conv2dOptions,
+    /// Whether there is a bias.
+    pub bias: bool,
+}
+
+const fn convolution_sizes(
+    x: [usize; 4],
+    weight: [usize; 3],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    groups: usize,
+    bias: bool,
+) -> Convolution {
+    let options = Conv2dOptions {
+        stride,
+        padding,
+        groups,
+    };
+    Convolution {
+        x,
+        weight,
+        options,
+        bias,
+    }
+}
+
+/// Kernels, strides, paddings and groups of all kinds: odd and distinct sizes, single pixels, channels that are and
+/// are not multiples of four, gaps between the places of the kernel, depthwise, more images than a task takes, and
+/// layers of ResNet-18.
+pub const CONVOLUTIONS: [Convolution; 20] = [
+    convolution_sizes([1, 1, 1, 1], [1, 1, 1], [1, 1], [0, 0], 1, true),
+    convolution_sizes([2, 3, 5, 7], [5, 1, 1], [1, 1], [0, 0], 1, true),
+    convolution_sizes([3, 8, 6, 4], [12, 1, 1], [2, 2], [0, 0], 1, false),
+    convolution_sizes([2, 3, 9, 5], [7, 3, 3], [1, 1], [1, 1], 1, true),
+    convolution_sizes([2, 4, 8, 8], [20, 3, 3], [1, 1], [1, 1], 1, false),
+    convolution_sizes([3, 5, 9, 7], [6, 3, 3], [2, 2], [1, 1], 1, true),
+    convolution_sizes([2, 8, 8, 10], [4, 3, 3], [2, 2], [1, 1], 1, false),
+    convolution_sizes([2, 3, 7, 6], [4, 3, 3], [2, 1], [0, 2], 1, true),
+    convolution_sizes([1, 2, 9, 11], [3, 5, 5], [1, 1], [0, 0], 1, true),
+    convolution_sizes([2, 3, 9, 11], [10, 5, 5], [2, 1], [0, 2], 1, true),
+    convolution_sizes([2, 5, 6, 7], [9, 3, 2], [1, 2], [0, 1], 1, true),
+    convolution_sizes([2, 4, 7, 5], [8, 1, 2], [3, 4], [0, 0], 1, false),
+    convolution_sizes([1, 2, 1, 3], [3, 1, 1], [2, 2], [1, 1], 1, true),
+    convolution_sizes([2, 6, 7, 5], [10, 3, 3], [1, 1], [1, 1], 2, true),
+    convolution_sizes([3, 16, 6, 6], [24, 3, 3], [2, 2], [1, 1], 2, false),
+    convolution_sizes([2, 7, 9, 6], [7, 3, 3], [1, 1], [1, 1], 7, true),
+    convolution_sizes([2, 5, 8, 9], [10, 5, 3], [2, 2], [2, 1], 5, true),
+    convolution_sizes([70, 2, 3, 3], [5, 3, 3], [1, 1], [1, 1], 1, true),
+    convolution_sizes([3, 3, 32, 32], [16, 3, 3], [1, 1], [1, 1], 1, false),
+    convolution_sizes([33, 32, 4, 4], [64, 3, 3], [1, 1], [1, 1], 1, false),
+];
+
+/// A convolution with its gradients.
+///
+/// # Panics
+/// When anything fails.
+pub async fn convolution(
+    body: Body,
+    sizes: Convolution,
+    dtype: DType,
+    device: &Tensors,
+) -> Results {
+    let [output, rows, columns] = sizes.weight;
+    let input = sizes.x[1] / sizes.options.groups;
+    let x = tensor(sizes.x, 1.0, device).require_grad();
+    let weight = tensor([output, input, rows, columns], 2.0, device).require_grad();
+    let bias = sizes
+        .bias
+        .then(|| tensor([output], 3.0, device).require_grad());
+    let (stored, w, b) = (x.clone().cast(dtype), weight.clone(), bias.clone());
+    let y = match body {
+        Body::Own => conv2d(stored, w, b, sizes.options).unwrap(),
+        Body::Reference => reference::conv2d(stored, w, b, sizes.options),
+    };
+    assert_eq!(y.dtype(), dtype);
+    let y = y.cast(DType::F32);
+    let direction = tensor(y.dims(), 5.0, device);
+    let gradients = (y.clone() * direction).sum().backward();
+    let trip = Readback::new()
+        .with(y)
+        .with(x.grad(&gradients).unwrap())
+        .with(weight.grad(&gradients).unwrap());
+    let trip = match bias {
+        Some(bias) => trip.with(bias.grad(&gradients).unwrap()),
+        None => trip,
+    };
+    named(&["output", "grad x", "grad weight", "grad bias"], trip).await
+}
+
+/// Sizes of [`batch_normed`], whether there is a residual, and what follows: single, odd and distinct, many pixels, many
+/// channels.
+pub const NORMS: [([usize; 4], bool, Activation); 6] = [
+    ([3, 1, 1, 1], false, Activation::Linear),
+    ([3, 5, 7, 2], false, Activation::Relu),
+    ([2, 7, 5, 9], true, Activation::Relu),
+    ([2, 4, 3, 6], true, Activation::Linear),
+    ([5, 3, 32, 31], false, Activation::Relu),
+    ([9, 130, 4, 4], true, Activation::Relu),
+];
+
+/// A batch norm's output, statistics and gradients.
+///
+/// # Panics
+/// When anything fails.
+pub async fn batch_normed(
+    body: Body,
+    (shape, residual, activation): ([usize; 4], bool, Activation),
+    dtype: DType,
+    device: &Tensors,
+) -> Results {
+    let channels = shape[1];
+    let x = tensor(shape, 1.0, device).require_grad();
+    let gamma = tensor([channels], 3.0, device).require_grad();
+    let beta = tensor([channels], 4.0, device).require_grad();
+    let residual = residual.then(|| tensor(shape, 6.0, device).require_grad());
+    let (stored, g, b) = (x.clone().cast(dtype), gamma.clone(), beta.clone());
+    let added = residual.clone().map(|residual| residual.cast(dtype));
+    let (y, statistics) = match body {
+        Body::Own => batch_norm(stored, g, b, added, activation).unwrap(),
+        Body::Reference => reference::batch_norm(stored, g, b, added, activation),
+    };
+    assert_eq!(y.dtype(), dtype);
+    let y = y.cast(DType::F32);
+    let direction = tensor(shape, 5.0, device);
+    let gradients = (y.clone() * direction).sum().backward();
+    let trip = Readback::new()
+        .with(y)
+        .with(statistics.mean)
+        .with(statistics.variance)
+        .with(x.grad(&gradients).unwrap())
+        .with(gamma.grad(&gradients).unwrap())
+        .with(beta.grad(&gradients).unwrap());
+    let trip = match residual {
+        Some(residual) => trip.with(residual.grad(&gradients).unwrap()),
+        None => trip,
+    };
+    let names = [
+        "output",
+        "mean",
+        "variance",
+        "grad x",
+        "grad gamma",
+        "grad beta",
+        "grad residual",
+    ];
+    named(&names, trip).await
+}
