@@ -93,6 +93,6 @@ mod tests {
             PROTOTYPE_LOGITS.bindings,
             ["query", "prototypes", "logits", "shape"]
         );
-        assert_eq!(ALL.len(), 19);
+        assert_eq!(ALL.len(), 26);
     }
 }

@@ -1,6 +1,7 @@
 //! What the integration tests share: the devices they run on and the tolerances they allow.
 
 pub mod bag;
+pub mod linear_parity;
 pub mod ops_parity;
 pub mod parity;
 pub mod values;
@@ -8,7 +9,7 @@ pub mod values;
 use forgeling::device::DeviceKind;
 use forgeling::{Device, DeviceChoice};
 
-pub use values::{F32_TOLERANCE, assert_close, wave, waves};
+pub use values::{F16_TOLERANCE, F32_TOLERANCE, assert_close, wave, waves};
 
 /// The devices that every operation is tested on: the CPU, and every GPU adapter where
 /// `FORGELING_TEST_VULKAN=1` (set by `cargo xtask test` on Linux) promises that there is one.
@@ -50,5 +51,16 @@ pub fn fast_devices() -> Vec<Device> {
         }
         !software
     });
+    devices
+}
+
+/// Those of [`devices`] that compute with half precision.
+///
+/// # Panics
+/// As [`devices`].
+pub fn half_devices() -> Vec<Device> {
+    let half = burn::tensor::FloatDType::F16;
+    let mut devices = devices();
+    devices.retain(|device| !device.is_cpu() && device.tensors().supports_dtype(half));
     devices
 }

@@ -3,6 +3,9 @@
 /// f32 on another device: sums in another order.
 pub const F32_TOLERANCE: f32 = 1e-4;
 
+/// Activations stored in f16 on one side or both: 11 bits.
+pub const F16_TOLERANCE: f32 = 1e-2;
+
 /// `|a - b| <= tolerance * max|b|` for every element.
 ///
 /// # Panics

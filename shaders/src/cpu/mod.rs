@@ -6,11 +6,15 @@ mod adam;
 pub mod conv_block;
 mod episode;
 mod loss;
+mod matmul;
 mod prototype;
 
 pub use adam::{AdamFactors, AdamShape, GATHERED, GatherShape, adam, adam_gather, adam_update};
 pub use episode::{EpisodeShape, episode_logits, episode_logits_grad, episode_prototypes};
 pub use loss::{running_statistics, softmax_cross_entropy};
+pub use matmul::{
+    MatmulEnd, MatmulShape, activate, activation_grad, matmul, matmul_grad_right, matmul_reduce,
+};
 pub use prototype::{
     PrototypeShape, prototype_logits, prototype_logits_grad_prototypes, prototype_logits_grad_query,
 };

@@ -12,6 +12,8 @@ pub(crate) struct Heuristics {
     pub statistics_slots: usize,
     /// Workgroups of the weight gradient at least, if its channels are to lie side by side.
     pub weight_workgroups: usize,
+    /// Invocations of a matrix product that are worth splitting its sums for.
+    pub product_invocations: usize,
     /// Workgroups that gather gradients at most. Each gives a partial sum of squares, and every invocation of the
     /// optimizer reads them all.
     #[cfg_attr(feature = "fusion", allow(dead_code))]
@@ -26,6 +28,7 @@ pub(crate) struct Heuristics {
 const SOFTWARE: Heuristics = Heuristics {
     statistics_slots: 16,
     weight_workgroups: 8,
+    product_invocations: 1,
     gather_workgroups: 4,
     update_workgroups: 4,
 };
@@ -34,6 +37,7 @@ const SOFTWARE: Heuristics = Heuristics {
 const HARDWARE: Heuristics = Heuristics {
     statistics_slots: 256,
     weight_workgroups: 128,
+    product_invocations: 8192,
     gather_workgroups: 64,
     update_workgroups: 1024,
 };

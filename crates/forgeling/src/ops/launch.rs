@@ -165,3 +165,16 @@ pub(super) fn part(tensor: &CubeTensor, start: usize, length: usize) -> CubeTens
         DType::F32,
     )
 }
+
+/// A tensor of `length` numbers of f32 on the device of `like`, not initialised.
+pub(super) fn empty(like: &CubeTensor, length: usize) -> CubeTensor {
+    let handle = like.client.empty(length * size_of::<f32>());
+    let (client, device) = (like.client.clone(), like.device());
+    CubeTensor::new_contiguous(client, device, Shape::new([length]), handle, DType::F32)
+}
+
+/// A contiguous tensor in another shape.
+pub(super) fn reshaped(tensor: CubeTensor, shape: Shape) -> CubeTensor {
+    let device = tensor.device();
+    CubeTensor::new_contiguous(tensor.client, device, shape, tensor.handle, tensor.dtype)
+}

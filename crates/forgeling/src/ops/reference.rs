@@ -1,12 +1,12 @@
 //! The same operations composed of stock tensor operations: slower, and true on every device and dtype.
 
-use burn::tensor::activation::{log_softmax, relu};
+use burn::tensor::activation::{gelu, log_softmax, relu};
 use burn::tensor::module::{batch_norm, batch_norm_train, conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::conv_block::EPSILON;
-use super::{Blend, ConvBlockOutput, EpisodeCounts, RunningNorm, Statistics};
+use super::{Activation, Blend, ConvBlockOutput, EpisodeCounts, RunningNorm, Statistics};
 
 /// Half precision in f32, in which it is computed; other dtypes as they are.
 pub(super) fn wide<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
@@ -49,6 +49,34 @@ pub fn episode_logits(features: Tensor<2>, counts: EpisodeCounts) -> Tensor<3> {
         .mean_dim(2)
         .reshape([episodes, ways, width]);
     prototype_logits(query.reshape([episodes, ways * queries, width]), prototypes)
+}
+
+/// As [`super::linear`], whose shapes and formula it shares, on inputs that fit.
+pub fn linear(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    activation: Activation,
+) -> Tensor<2> {
+    let stored = x.dtype();
+    let x = wide(x);
+    let computed = x.dtype();
+    let mut z = x.matmul(wide(weight).cast(computed));
+    if let Some(bias) = bias {
+        z = z + wide(bias).cast(computed).unsqueeze_dim::<2>(0);
+    }
+    let y = match activation {
+        Activation::None => z,
+        Activation::Relu => relu(z),
+        Activation::Gelu => gelu(z),
+    };
+    y.cast(stored)
+}
+
+/// As [`super::matmul`], whose shapes and formula it shares, on inputs that fit.
+pub fn matmul(a: Tensor<3>, b: Tensor<3>) -> Tensor<3> {
+    let stored = a.dtype();
+    wide(a).matmul(wide(b)).cast(stored)
 }
 
 /// As [`super::softmax_cross_entropy`], on labels that fit.

@@ -12,7 +12,7 @@ use forgeling_shaders::{ADAM, ADAM_GATHER};
 
 use super::AdamNumbers;
 use crate::ops::heuristics::Heuristics;
-use crate::ops::launch::{Launch, PART, f32s, part};
+use crate::ops::launch::{Launch, PART, empty, f32s, part};
 
 #[derive(Debug, Clone)]
 pub(crate) struct State {
@@ -163,18 +163,6 @@ fn gather(tensors: &[CubeTensor], layout: &Layout, scale: f32, workgroups: usize
         slots,
         first,
     }
-}
-
-fn empty(like: &CubeTensor, length: usize) -> CubeTensor {
-    let handle = like.client.empty(length * size_of::<f32>());
-    let shape = Shape::new([length]);
-    CubeTensor::new_contiguous(
-        like.client.clone(),
-        like.device(),
-        shape,
-        handle,
-        DType::F32,
-    )
 }
 
 fn zeros(like: &CubeTensor, length: usize) -> CubeTensor {

@@ -12,6 +12,7 @@
 mod block_shape;
 mod bordered;
 pub(super) mod conv_block;
+pub(super) mod gemm;
 mod moments;
 mod parallel;
 mod planes;

@@ -1,0 +1,53 @@
+// out[e, m, n] = activation(sum_k a[e, m, k] b[e, k, n] + bias[n]), and kept = the same before the activation
+// For inner and columns % 4 == 0. One invocation per 8 rows and 4 columns, and per split of the inner dimension.
+// shape = [batch, rows, columns, inner, splits, section, activation, flags, ...].
+
+@group(0) @binding(0) var<storage, read_write> a: array<vec4<stored>>;
+@group(0) @binding(1) var<storage, read_write> b: array<vec4<stored>>;
+@group(0) @binding(2) var<storage, read_write> bias: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> out: array<vec4<stored>>;
+@group(0) @binding(4) var<storage, read_write> kept: array<vec4<stored>>;
+@group(0) @binding(5) var<storage, read_write> shape: array<u32>;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let quads = shape[3] / 4u;
+    let stride = shape[2] / 4u;
+    let tile = tile_at(flat_index(workgroup, workgroups, local), quads);
+    if !tile.exists {
+        return;
+    }
+    let a_low = (tile.batch * shape[1] + rows_from(tile.row, shape[1])) * quads;
+    let a_high = (tile.batch * shape[1] + rows_from(tile.row + 4u, shape[1])) * quads;
+    let b_start = tile.batch * shape[3] * stride + tile.column / 4u;
+
+    // Column i holds row i of the tile.
+    var low = mat4x4<f32>();
+    var high = mat4x4<f32>();
+    for (var k = tile.first; k < tile.end; k++) {
+        let at = b_start + 4u * k * stride;
+        let right = mat4x4<f32>(
+            vec4<f32>(b[at]),
+            vec4<f32>(b[at + stride]),
+            vec4<f32>(b[at + 2u * stride]),
+            vec4<f32>(b[at + 3u * stride]),
+        );
+        low += right * mat4x4<f32>(
+            vec4<f32>(a[a_low.x + k]),
+            vec4<f32>(a[a_low.y + k]),
+            vec4<f32>(a[a_low.z + k]),
+            vec4<f32>(a[a_low.w + k]),
+        );
+        high += right * mat4x4<f32>(
+            vec4<f32>(a[a_high.x + k]),
+            vec4<f32>(a[a_high.y + k]),
+            vec4<f32>(a[a_high.z + k]),
+            vec4<f32>(a[a_high.w + k]),
+        );
+    }
+    store_tile(tile, low, high);
+}
