@@ -117,9 +117,9 @@ const KERNELS: &[Declared] = &[
     single("matmul_reduce", &["index", "activation"], 64),
     kernel("activation_grad", &["index", "activation"], 64),
     single("running_statistics", &["index", "channels"], 64),
-    kernel("prototype_logits", &["index"], 64),
-    kernel("prototype_logits_grad_query", &["index"], 64),
-    kernel("prototype_logits_grad_prototypes", &["index"], 64),
+    kernel("pairwise_sq_distance", &["index"], 64),
+    kernel("pairwise_sq_distance_grad_a", &["index"], 64),
+    kernel("pairwise_sq_distance_grad_b", &["index"], 64),
 ];
 
 fn main() {

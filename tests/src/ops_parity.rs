@@ -4,7 +4,8 @@
 use burn::tensor::{Device as Tensors, Tensor, TensorData};
 use forgeling::Readback;
 use forgeling::ops::{
-    EpisodeCounts, conv_block, episode_logits, prototype_logits, reference, softmax_cross_entropy,
+    EpisodeCounts, conv_block, episode_logits, pairwise_sq_distance, prototype_logits, reference,
+    softmax_cross_entropy,
 };
 
 use super::values::{F32_TOLERANCE, assert_close, waves};
@@ -46,6 +47,27 @@ pub async fn logits(body: Body, sizes: [usize; 4], device: &Tensors) -> Results 
         .with(query.grad(&gradients).unwrap())
         .with(prototypes.grad(&gradients).unwrap());
     named(&["logits", "grad query", "grad prototypes"], trip).await
+}
+
+/// Distances and both gradients of `sum(weights * distances)`; `sizes` are batch, rows of each side and features.
+///
+/// # Panics
+/// When anything fails.
+pub async fn distances(body: Body, sizes: [usize; 4], device: &Tensors) -> Results {
+    let [batch, rows, others, features] = sizes;
+    let a = tensor([batch, rows, features], 1.0, device).require_grad();
+    let b = tensor([batch, others, features], 2.0, device).require_grad();
+    let weights = tensor([batch, rows, others], 3.0, device);
+    let distances = match body {
+        Body::Own => pairwise_sq_distance(a.clone(), b.clone()).unwrap(),
+        Body::Reference => reference::pairwise_sq_distance(a.clone(), b.clone()),
+    };
+    let gradients = (distances.clone() * weights).sum().backward();
+    let trip = Readback::new()
+        .with(distances)
+        .with(a.grad(&gradients).unwrap())
+        .with(b.grad(&gradients).unwrap());
+    named(&["distances", "grad a", "grad b"], trip).await
 }
 
 /// Episodes, ways, shots, queries and features of [`episode_loss`]: odd and distinct, and those of a training step.

@@ -7,7 +7,7 @@ pub mod conv_block;
 mod episode;
 mod loss;
 mod matmul;
-mod prototype;
+mod pairwise;
 
 pub use adam::{AdamFactors, AdamShape, GATHERED, GatherShape, adam, adam_gather, adam_update};
 pub use episode::{EpisodeShape, episode_logits, episode_logits_grad, episode_prototypes};
@@ -15,6 +15,6 @@ pub use loss::{running_statistics, softmax_cross_entropy};
 pub use matmul::{
     MatmulEnd, MatmulShape, activate, activation_grad, matmul, matmul_grad_right, matmul_reduce,
 };
-pub use prototype::{
-    PrototypeShape, prototype_logits, prototype_logits_grad_prototypes, prototype_logits_grad_query,
+pub use pairwise::{
+    PairwiseShape, pairwise_sq_distance, pairwise_sq_distance_grad_a, pairwise_sq_distance_grad_b,
 };

@@ -28,7 +28,7 @@ pub(crate) struct Heuristics {
 const SOFTWARE: Heuristics = Heuristics {
     statistics_slots: 16,
     weight_workgroups: 8,
-    product_invocations: 1,
+    product_invocations: 256,
     gather_workgroups: 4,
     update_workgroups: 4,
 };

@@ -16,19 +16,22 @@ pub(super) fn wide<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     }
 }
 
-/// `logits[e, q, n] = -sum_d (query[e, q, d] - prototypes[e, n, d])^2`, by broadcasting.
+/// `distances[e, q, n] = sum_d (a[e, q, d] - b[e, n, d])^2`, by broadcasting.
 ///
-/// Shapes: `query [E, Q, D]`, `prototypes [E, N, D]`, result `[E, Q, N]`. Needs `E*Q*N*D` numbers of
-/// memory in between.
-pub fn prototype_logits(query: Tensor<3>, prototypes: Tensor<3>) -> Tensor<3> {
-    let (query, prototypes) = (wide(query), wide(prototypes));
-    let difference = query.unsqueeze_dim::<4>(2) - prototypes.unsqueeze_dim::<4>(1);
+/// Shapes: `a [E, Q, D]`, `b [E, N, D]`, result `[E, Q, N]`. Needs `E*Q*N*D` numbers of memory in between.
+pub fn pairwise_sq_distance(a: Tensor<3>, b: Tensor<3>) -> Tensor<3> {
+    let (a, b) = (wide(a), wide(b));
+    let difference = a.unsqueeze_dim::<4>(2) - b.unsqueeze_dim::<4>(1);
     difference
         .clone()
         .mul(difference)
         .sum_dim(3)
         .squeeze_dim::<3>(3)
-        .neg()
+}
+
+/// The negative of [`pairwise_sq_distance`].
+pub fn prototype_logits(query: Tensor<3>, prototypes: Tensor<3>) -> Tensor<3> {
+    pairwise_sq_distance(query, prototypes).neg()
 }
 
 /// As [`super::episode_logits`], on features that fit.

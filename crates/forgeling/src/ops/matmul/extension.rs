@@ -116,7 +116,7 @@ pub(crate) trait MatmulOps: Backend {
     ) -> FloatTensor<Self>;
 
     /// `grad b^T`
-    #[fusion(dtype = grad, shape = left_shape(&grad, &b))]
+    #[fusion(dtype = grad, shape = left_shape(grad, b))]
     fn matmul_grad_left(
         grad: FloatTensor<Self>,
         b: FloatTensor<Self>,
