@@ -74,8 +74,9 @@ const fn kernel(
 }
 
 const KERNELS: &[Declared] = &[
-    single("adam_gather", &["finite"], 64),
-    single("adam", &["finite"], 64),
+    single("optimizer_gather", &["finite"], 64),
+    single("adam", &["finite", "optimizer"], 64),
+    single("sgd", &["finite", "optimizer"], 64),
     kernel("conv_block_pack", &["index", "channels"], 64),
     kernel("conv_block_forward", &["place", "moments", "row"], 64),
     kernel(

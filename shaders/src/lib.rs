@@ -93,6 +93,6 @@ mod tests {
             PAIRWISE_SQ_DISTANCE.bindings,
             ["a", "b", "distances", "shape"]
         );
-        assert_eq!(ALL.len(), 26);
+        assert_eq!(ALL.len(), 27);
     }
 }

@@ -4,6 +4,8 @@
 
 #[path = "../../../tests/src/bag.rs"]
 mod bag;
+#[path = "../../../tests/src/linear_parity.rs"]
+mod linear_parity;
 #[path = "../../../tests/src/ops_parity.rs"]
 mod ops_parity;
 #[path = "../../../tests/src/parity.rs"]
@@ -11,14 +13,17 @@ mod parity;
 #[path = "../../../tests/src/values.rs"]
 mod values;
 
-use burn::tensor::Device as Tensors;
+use burn::tensor::{DType, Device as Tensors};
 use forgeling::data::{Glyphs, Split};
 use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
 use forgeling::nn::Conv4Config;
-use forgeling::train::AdamConfig;
+use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
 use forgeling::{Device, DeviceChoice};
 use js_sys::Reflect;
-use ops_parity::{BLOCK_SIZES, Body, EPISODE_SIZES, assert_same, block, episode_loss, logits};
+use linear_parity::{ENDS, LAYER_SIZES, PRODUCT_SIZES, layer, products};
+use ops_parity::{
+    BLOCK_SIZES, Body, EPISODE_SIZES, assert_same, block, distances, episode_loss, logits,
+};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wasm_bindgen::JsValue;
@@ -179,20 +184,62 @@ async fn errors_reach_javascript_with_their_code() {
 }
 
 #[wasm_bindgen_test]
-async fn the_optimizer_gives_the_same_and_skips_what_is_not_finite() {
-    let config = AdamConfig {
-        weight_decay: 0.1,
-        clip_norm: Some(2.0),
-        ..Default::default()
+async fn the_optimizers_give_the_same_and_skip_what_is_not_finite() {
+    let adam = || {
+        Adam::new(AdamConfig {
+            weight_decay: 0.1,
+            clip_norm: Some(2.0),
+            ..Default::default()
+        })
+        .unwrap()
     };
-    let expected = bag::five_steps(config, &cpu().await.autodiff()).await;
+    let sgd = || {
+        Sgd::new(SgdConfig {
+            momentum: 0.9,
+            nesterov: true,
+            weight_decay: 0.1,
+            clip_norm: Some(2.0),
+        })
+        .unwrap()
+    };
+    optimizer_gives_the_same(adam).await;
+    optimizer_gives_the_same(sgd).await;
+}
+
+async fn optimizer_gives_the_same<O: bag::Optimizer>(new: impl Fn() -> O) {
+    let expected = bag::five_steps(new(), &cpu().await.autodiff()).await;
     for device in [cpu().await, webgpu().await] {
         let device = device.autodiff();
-        let got = bag::five_steps(config, &device).await;
+        let got = bag::five_steps(new(), &device).await;
         bag::assert_same("steps", &got, &expected, bag::TOLERANCE);
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let [got, expected] = bag::spoiled_step(value, &device).await;
+            let [got, expected] = bag::spoiled_step(&new, value, &device).await;
             assert_eq!(got, expected, "{value}");
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn products_equal_their_reference_on_cpu_and_webgpu() {
+    let flex = Tensors::flex().autodiff();
+    for device in [cpu().await, webgpu().await] {
+        let (name, device) = (device.info().name.clone(), device.autodiff());
+        for sizes in LAYER_SIZES {
+            for end in ENDS {
+                let got = layer(Body::Own, sizes, end, DType::F32, &device).await;
+                let expected = layer(Body::Reference, sizes, end, DType::F32, &flex).await;
+                assert_same(&got, &expected, &format!("{sizes:?} {end:?} on {name}"));
+            }
+        }
+        for sizes in PRODUCT_SIZES {
+            let got = products(Body::Own, sizes, DType::F32, &device).await;
+            let expected = products(Body::Reference, sizes, DType::F32, &flex).await;
+            assert_same(&got, &expected, &format!("{sizes:?} on {name}"));
+        }
+        for sizes in [[1, 1, 1, 1], [3, 7, 5, 11], [1, 13, 20, 257]] {
+            let got = distances(Body::Own, sizes, &device).await;
+            let expected = distances(Body::Reference, sizes, &flex).await;
+            assert_same(&got, &expected, &format!("{sizes:?} on {name}"));
         }
     }
 }

@@ -5,7 +5,6 @@
 //! and what runs where the kernel cannot: a dtype other than f32, or a device whose compiler does not
 //! take WGSL.
 
-mod adam;
 mod bodies;
 mod conv_block;
 mod cpu;
@@ -14,16 +13,17 @@ mod flex;
 mod heuristics;
 mod launch;
 mod matmul;
+mod optimizer;
 mod pairwise;
 pub mod reference;
 mod running_statistics;
 mod softmax_cross_entropy;
 
-pub(crate) use adam::{AdamNumbers, AdamState, adam};
 pub use bodies::{Bodies, bodies, set_bodies};
 pub use conv_block::{ConvBlockOutput, RunningNorm, conv_block, conv_block_running};
 pub use episode_logits::{EpisodeCounts, episode_logits};
 pub use matmul::{Activation, linear, matmul};
+pub(crate) use optimizer::{AdamRule, OptimizerState, Rule, Scaling, SgdRule, step};
 pub use pairwise::{pairwise_sq_distance, prototype_logits};
 pub use running_statistics::{Blend, Statistics, running_statistics};
 pub use softmax_cross_entropy::softmax_cross_entropy;

@@ -1,6 +1,6 @@
 //! What every method trains with: events, schedules and model files.
 //!
-//! - [`Adam`]: the optimizer.
+//! - [`Adam`], [`Sgd`]: the optimizers.
 //! - [`StepEvent`]: what a training loop reports after each step.
 //! - [`HalvingSchedule`]: the learning rate over time.
 //! - [`weights`]: a module's values by name, and back.
@@ -8,10 +8,13 @@
 
 mod adam;
 pub mod model_file;
+mod optimizer;
+mod sgd;
 pub mod weights;
 
 pub use adam::{Adam, AdamConfig};
 use serde::{Deserialize, Serialize};
+pub use sgd::{Sgd, SgdConfig};
 
 use crate::error::{Error, Result};
 

@@ -14,5 +14,5 @@ mod bordered;
 pub(super) mod conv_block;
 pub(super) mod gemm;
 mod moments;
-mod parallel;
+pub(super) mod parallel;
 mod planes;

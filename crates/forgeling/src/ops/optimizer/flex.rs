@@ -1,17 +1,21 @@
-//! Adam on the CPU back end: tensor by tensor, in order, so that the same bits come every time.
+//! Optimizers on the CPU back end. Values are moved in pieces, each by itself, and sums are taken piece by piece in
+//! order, so that the same bits come every time.
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Device, Tensor, TensorData};
-use forgeling_shaders::cpu::{AdamFactors, adam_update};
 
-use super::AdamNumbers;
+use super::{Rule, Scaling};
+use crate::ops::cpu::parallel;
 use crate::ops::flex::{tensor, with_values};
+
+/// Values of a piece: enough to be worth a task, and few enough to stay in the cache.
+const PIECE: usize = 1 << 14;
 
 #[derive(Debug, Clone)]
 pub(crate) struct State {
-    /// First and second moments of each tensor.
-    moments: Vec<[Vec<f32>; 2]>,
+    /// The moments of each tensor.
+    moments: Vec<Vec<Vec<f32>>>,
     steps: u64,
     last_skipped: bool,
     skipped: u64,
@@ -30,33 +34,36 @@ fn primitive(tensor: Tensor<1>) -> FlexTensor {
         .expect("the caller checked that the tensor is on the CPU")
 }
 
-pub(super) fn step(
+pub(super) fn step<R: Rule>(
+    rule: &R,
+    scaling: Scaling,
     state: Option<State>,
     parameters: Vec<Tensor<1>>,
     gradients: Vec<Tensor<1>>,
-    numbers: &AdamNumbers,
 ) -> (Vec<Tensor<1>>, State) {
     let mut state = state.unwrap_or_else(|| State {
         moments: parameters
             .iter()
-            .map(|tensor| [(); 2].map(|()| vec![0.0; tensor.dims()[0]]))
+            .map(|tensor| vec![vec![0.0; tensor.dims()[0]]; rule.moments()])
             .collect(),
         steps: 0,
         last_skipped: false,
         skipped: 0,
     });
     let gradients: Vec<FlexTensor> = gradients.into_iter().map(primitive).collect();
-    let inverse = (1.0 / numbers.loss_scale) as f32;
+    let inverse = (1.0 / scaling.loss_scale) as f32;
     let (mut squares, mut finite) = (0.0, true);
     for gradient in &gradients {
         with_values([gradient], |[values]| {
-            let (sum, all) = sum_of_squares(values, inverse);
-            squares += sum;
-            finite &= all;
+            let pieces = values.chunks(PIECE).collect();
+            for (sum, all) in parallel::map(pieces, |piece| sum_of_squares(piece, inverse)) {
+                squares += sum;
+                finite &= all;
+            }
         });
     }
     let mut clip = 1.0;
-    if let Some(limit) = numbers.clip_norm {
+    if let Some(limit) = scaling.clip_norm {
         // As on GPUs, where the sum is an f32.
         finite &= (squares as f32).is_finite();
         clip = (limit / (squares.sqrt() + 1e-6)).min(1.0) as f32;
@@ -68,28 +75,29 @@ pub(super) fn step(
     }
 
     state.steps += 1;
-    let correction = |logarithm: f64| -libm::expm1(state.steps as f64 * logarithm);
-    let [correction1, correction2] = numbers.logarithms().map(correction);
-    let factors = AdamFactors {
-        scales: [inverse, clip],
-        keep: numbers.keep() as f32,
-        step: (numbers.rate / correction1) as f32,
-        root: correction2.sqrt() as f32,
-        beta1: [numbers.betas[0] as f32, (1.0 - numbers.betas[0]) as f32],
-        beta2: [numbers.betas[1] as f32, (1.0 - numbers.betas[1]) as f32],
-        epsilon: numbers.epsilon as f32,
-    };
+    let steps = state.steps;
     let all = parameters
         .into_iter()
         .zip(&gradients)
         .zip(&mut state.moments);
     let updated = all
-        .map(|((parameter, gradient), [first, second])| {
+        .map(|((parameter, gradient), moments)| {
             let parameter = primitive(parameter);
-            let values = with_values([&parameter, gradient], |[values, gradient]| {
+            let values = with_values([&parameter, gradient], |[old, gradient]| {
                 // A new vector: someone else may hold the old values.
-                let mut values = values.to_vec();
-                update(&mut values, gradient, first, second, &factors);
+                let mut values = vec![0.0; old.len()];
+                let pieces = pieces(&mut values, old, gradient, moments);
+                parallel::map(pieces, |mut piece| {
+                    piece.values.copy_from_slice(piece.old);
+                    let moments = &mut piece.moments;
+                    rule.update(
+                        piece.values,
+                        piece.gradient,
+                        moments,
+                        steps,
+                        [inverse, clip],
+                    );
+                });
                 values
             });
             let length = values.len();
@@ -99,17 +107,35 @@ pub(super) fn step(
     (updated, state)
 }
 
-// The instructions of `S` are what the body is compiled with; it names none itself.
-#[allow(clippy::extra_unused_type_parameters)]
-#[macerator::with_simd]
-fn update<S: macerator::Simd>(
-    parameters: &mut [f32],
-    gradients: &[f32],
-    first: &mut [f32],
-    second: &mut [f32],
-    factors: &AdamFactors,
-) {
-    adam_update(parameters, gradients, first, second, factors);
+/// What belongs to a piece of one tensor.
+struct Piece<'a> {
+    values: &'a mut [f32],
+    old: &'a [f32],
+    gradient: &'a [f32],
+    moments: Vec<&'a mut [f32]>,
+}
+
+fn pieces<'a>(
+    values: &'a mut [f32],
+    old: &'a [f32],
+    gradient: &'a [f32],
+    moments: &'a mut [Vec<f32>],
+) -> Vec<Piece<'a>> {
+    let mut moments: Vec<_> = moments
+        .iter_mut()
+        .map(|moment| moment.chunks_mut(PIECE))
+        .collect();
+    let all = values
+        .chunks_mut(PIECE)
+        .zip(old.chunks(PIECE))
+        .zip(gradient.chunks(PIECE));
+    all.map(|((values, old), gradient)| Piece {
+        values,
+        old,
+        gradient,
+        moments: moments.iter_mut().filter_map(Iterator::next).collect(),
+    })
+    .collect()
 }
 
 /// The sum of the squares of `scale * values`, in eight lanes, and whether they are all finite.
