@@ -243,3 +243,39 @@ async fn products_equal_their_reference_on_cpu_and_webgpu() {
         }
     }
 }
+
+#[wasm_bindgen_test]
+async fn a_perceptron_learns_alike_on_cpu_and_webgpu() {
+    let data = forgeling_wasm::Dataset::glyphs(0, "train", 4, 14).unwrap();
+    let mut images = Vec::new();
+    for example in 0..5 {
+        for class in 0..4 {
+            images.extend(data.image(class, example).unwrap());
+        }
+    }
+    let labels: Vec<u32> = (0..20).map(|row| row % 4).collect();
+    let mut all = Vec::new();
+    for choice in ["cpu", "gpu:0"] {
+        let device = forgeling_wasm::open_device(choice.into()).await;
+        let device = device.unwrap_or_else(|_| panic!("{choice} opens"));
+        let options = r#"{"inputs": 196, "hidden": [24, 13], "classes": 4, "seed": 1}"#;
+        let config = || js_sys::JSON::parse(options).unwrap();
+        let mlp = forgeling_wasm::Mlp::create(&device, config()).unwrap();
+        assert_eq!(mlp.parameter_count().unwrap(), 197 * 24 + 25 * 13 + 14 * 4);
+        let mut losses = Vec::new();
+        for _ in 0..30 {
+            let step = mlp.train_step(images.clone(), labels.clone(), 1e-2);
+            losses.push(step.await.unwrap());
+        }
+        assert!(losses[29] < 0.1 * losses[0], "{losses:?}");
+        assert_eq!(mlp.classify(images.clone()).await.unwrap(), labels);
+        all.push(losses);
+
+        let wrong = mlp.train_step(vec![0.0; 195], vec![0], 1e-2).await;
+        let code = Reflect::get(&wrong.unwrap_err(), &"code".into()).unwrap();
+        assert_eq!(code.as_string().as_deref(), Some("invalid_argument"));
+    }
+    for (cpu, gpu) in all[0][..5].iter().zip(&all[1]) {
+        assert!((cpu - gpu).abs() < 1e-3 * cpu, "{all:?}");
+    }
+}
