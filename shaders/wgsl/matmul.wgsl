@@ -13,17 +13,42 @@
 const HAS_BIAS = 1u;
 const KEEP = 2u;
 
+// Each column for itself: a vector indexed by a variable is slow in software.
+fn put(at: u32, columns: u32, y: vec4<f32>) {
+    out[at] = stored(y.x);
+    if columns > 1u {
+        out[at + 1u] = stored(y.y);
+    }
+    if columns > 2u {
+        out[at + 2u] = stored(y.z);
+    }
+    if columns > 3u {
+        out[at + 3u] = stored(y.w);
+    }
+}
+
+fn keep(at: u32, columns: u32, z: vec4<f32>) {
+    kept[at] = stored(z.x);
+    if columns > 1u {
+        kept[at + 1u] = stored(z.y);
+    }
+    if columns > 2u {
+        kept[at + 2u] = stored(z.z);
+    }
+    if columns > 3u {
+        kept[at + 3u] = stored(z.w);
+    }
+}
+
 fn store_quad(tile: Tile, offset: u32, sum: vec4<f32>) {
     let row = tile.row + offset;
     if row >= shape[1] {
         return;
     }
-    let columns = min(shape[2] - tile.column, 4u);
+    let columns = shape[2] - tile.column;
     let at = tile.split * shape[5] + (tile.batch * shape[1] + row) * shape[2] + tile.column;
     if shape[4] > 1u {
-        for (var i = 0u; i < columns; i++) {
-            out[at + i] = stored(sum[i]);
-        }
+        put(at, columns, sum);
         return;
     }
     var z = sum;
@@ -31,13 +56,10 @@ fn store_quad(tile: Tile, offset: u32, sum: vec4<f32>) {
         let n = rows_from(tile.column, shape[2]);
         z += vec4<f32>(bias[n.x], bias[n.y], bias[n.z], bias[n.w]);
     }
-    let y = activate(z, shape[6]);
-    for (var i = 0u; i < columns; i++) {
-        if (shape[7] & KEEP) > 0u {
-            kept[at + i] = stored(z[i]);
-        }
-        out[at + i] = stored(y[i]);
+    if (shape[7] & KEEP) > 0u {
+        keep(at, columns, z);
     }
+    put(at, columns, activate(z, shape[6]));
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -47,7 +69,7 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let inner = shape[3];
-    let tile = tile_at(flat_index(workgroup, workgroups, local), inner);
+    let tile = tile_at(flat_index(workgroup, workgroups, local), 4u, inner);
     if !tile.exists {
         return;
     }

@@ -8,15 +8,25 @@
 @group(0) @binding(2) var<storage, read_write> grad_right: array<f32>;
 @group(0) @binding(3) var<storage, read_write> shape: array<u32>;
 
+// Each column for itself: a vector indexed by a variable is slow in software.
+fn put(at: u32, columns: u32, y: vec4<f32>) {
+    grad_right[at] = y.x;
+    if columns > 1u {
+        grad_right[at + 1u] = y.y;
+    }
+    if columns > 2u {
+        grad_right[at + 2u] = y.z;
+    }
+    if columns > 3u {
+        grad_right[at + 3u] = y.w;
+    }
+}
+
 fn store_quad(tile: Tile, offset: u32, sum: vec4<f32>) {
     let row = tile.row + offset;
-    if row >= shape[1] {
-        return;
-    }
-    let columns = min(shape[2] - tile.column, 4u);
-    let at = tile.split * shape[5] + (tile.batch * shape[1] + row) * shape[2] + tile.column;
-    for (var i = 0u; i < columns; i++) {
-        grad_right[at + i] = sum[i];
+    if row < shape[1] {
+        let at = tile.split * shape[5] + (tile.batch * shape[1] + row) * shape[2] + tile.column;
+        put(at, shape[2] - tile.column, sum);
     }
 }
 
@@ -29,7 +39,7 @@ fn main(
     let rows = shape[1];
     let columns = shape[2];
     let inner = shape[3];
-    let tile = tile_at(flat_index(workgroup, workgroups, local), inner);
+    let tile = tile_at(flat_index(workgroup, workgroups, local), 4u, inner);
     if !tile.exists {
         return;
     }
@@ -61,8 +71,6 @@ fn main(
     store_quad(tile, 6u, high[2]);
     store_quad(tile, 7u, high[3]);
     if shape[6] > 0u && tile.row == 0u {
-        for (var i = 0u; i < min(columns - tile.column, 4u); i++) {
-            grad_right[tile.split * shape[5] + shape[6] + tile.column + i] = sum[i];
-        }
+        put(tile.split * shape[5] + shape[6] + tile.column, columns - tile.column, sum);
     }
 }

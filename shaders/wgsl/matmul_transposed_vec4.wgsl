@@ -16,36 +16,45 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let quads = shape[3] / 4u;
-    let tile = tile_at(flat_index(workgroup, workgroups, local), quads);
+    let tile = tile_at(flat_index(workgroup, workgroups, local), TILE_COLUMNS, quads);
     if !tile.exists {
         return;
     }
-    let a_low = (tile.batch * shape[1] + rows_from(tile.row, shape[1])) * quads;
-    let a_high = (tile.batch * shape[1] + rows_from(tile.row + 4u, shape[1])) * quads;
-    let b_rows = (tile.batch * shape[2] + rows_from(tile.column, shape[2])) * quads;
+    let a_upper = (tile.batch * shape[1] + rows_from(tile.row, shape[1])) * quads;
+    let a_lower = (tile.batch * shape[1] + rows_from(tile.row + 4u, shape[1])) * quads;
+    let b_left = (tile.batch * shape[2] + rows_from(tile.column, shape[2])) * quads;
+    let b_right = (tile.batch * shape[2] + rows_from(tile.column + 4u, shape[2])) * quads;
 
-    // Column i holds row i of the tile.
-    var low = mat4x4<f32>();
-    var high = mat4x4<f32>();
+    var sums = Sums();
     for (var k = tile.first; k < tile.end; k++) {
-        let right = transpose(mat4x4<f32>(
-            vec4<f32>(b[b_rows.x + k]),
-            vec4<f32>(b[b_rows.y + k]),
-            vec4<f32>(b[b_rows.z + k]),
-            vec4<f32>(b[b_rows.w + k]),
+        let upper = mat4x4<f32>(
+            vec4<f32>(a[a_upper.x + k]),
+            vec4<f32>(a[a_upper.y + k]),
+            vec4<f32>(a[a_upper.z + k]),
+            vec4<f32>(a[a_upper.w + k]),
+        );
+        let lower = mat4x4<f32>(
+            vec4<f32>(a[a_lower.x + k]),
+            vec4<f32>(a[a_lower.y + k]),
+            vec4<f32>(a[a_lower.z + k]),
+            vec4<f32>(a[a_lower.w + k]),
+        );
+        let left = transpose(mat4x4<f32>(
+            vec4<f32>(b[b_left.x + k]),
+            vec4<f32>(b[b_left.y + k]),
+            vec4<f32>(b[b_left.z + k]),
+            vec4<f32>(b[b_left.w + k]),
         ));
-        low += right * mat4x4<f32>(
-            vec4<f32>(a[a_low.x + k]),
-            vec4<f32>(a[a_low.y + k]),
-            vec4<f32>(a[a_low.z + k]),
-            vec4<f32>(a[a_low.w + k]),
-        );
-        high += right * mat4x4<f32>(
-            vec4<f32>(a[a_high.x + k]),
-            vec4<f32>(a[a_high.y + k]),
-            vec4<f32>(a[a_high.z + k]),
-            vec4<f32>(a[a_high.w + k]),
-        );
+        let right = transpose(mat4x4<f32>(
+            vec4<f32>(b[b_right.x + k]),
+            vec4<f32>(b[b_right.y + k]),
+            vec4<f32>(b[b_right.z + k]),
+            vec4<f32>(b[b_right.w + k]),
+        ));
+        sums.upper += left * upper;
+        sums.lower += left * lower;
+        sums.upper_right += right * upper;
+        sums.lower_right += right * lower;
     }
-    store_tile(tile, low, high);
+    store_tile(tile, sums);
 }

@@ -1,5 +1,5 @@
 // out[e, m, n] = activation(sum_k a[e, m, k] b[e, k, n] + bias[n]), and kept = the same before the activation
-// For inner and columns % 4 == 0. One invocation per 8 rows and 4 columns, and per split of the inner dimension.
+// For inner and columns % 4 == 0. One invocation per 8 rows and 8 columns, and per split of the inner dimension.
 // shape = [batch, rows, columns, inner, splits, section, activation, flags, ...].
 
 @group(0) @binding(0) var<storage, read_write> a: array<vec4<stored>>;
@@ -17,37 +17,47 @@ fn main(
 ) {
     let quads = shape[3] / 4u;
     let stride = shape[2] / 4u;
-    let tile = tile_at(flat_index(workgroup, workgroups, local), quads);
+    let tile = tile_at(flat_index(workgroup, workgroups, local), TILE_COLUMNS, quads);
     if !tile.exists {
         return;
     }
-    let a_low = (tile.batch * shape[1] + rows_from(tile.row, shape[1])) * quads;
-    let a_high = (tile.batch * shape[1] + rows_from(tile.row + 4u, shape[1])) * quads;
-    let b_start = tile.batch * shape[3] * stride + tile.column / 4u;
+    let a_upper = (tile.batch * shape[1] + rows_from(tile.row, shape[1])) * quads;
+    let a_lower = (tile.batch * shape[1] + rows_from(tile.row + 4u, shape[1])) * quads;
+    let b_left = tile.batch * shape[3] * stride + tile.column / 4u;
+    // The last quad of columns may have no neighbour.
+    let b_right = tile.batch * shape[3] * stride + min(tile.column / 4u + 1u, stride - 1u);
 
-    // Column i holds row i of the tile.
-    var low = mat4x4<f32>();
-    var high = mat4x4<f32>();
+    var sums = Sums();
     for (var k = tile.first; k < tile.end; k++) {
-        let at = b_start + 4u * k * stride;
+        let upper = mat4x4<f32>(
+            vec4<f32>(a[a_upper.x + k]),
+            vec4<f32>(a[a_upper.y + k]),
+            vec4<f32>(a[a_upper.z + k]),
+            vec4<f32>(a[a_upper.w + k]),
+        );
+        let lower = mat4x4<f32>(
+            vec4<f32>(a[a_lower.x + k]),
+            vec4<f32>(a[a_lower.y + k]),
+            vec4<f32>(a[a_lower.z + k]),
+            vec4<f32>(a[a_lower.w + k]),
+        );
+        let row = 4u * k * stride;
+        let left = mat4x4<f32>(
+            vec4<f32>(b[b_left + row]),
+            vec4<f32>(b[b_left + row + stride]),
+            vec4<f32>(b[b_left + row + 2u * stride]),
+            vec4<f32>(b[b_left + row + 3u * stride]),
+        );
         let right = mat4x4<f32>(
-            vec4<f32>(b[at]),
-            vec4<f32>(b[at + stride]),
-            vec4<f32>(b[at + 2u * stride]),
-            vec4<f32>(b[at + 3u * stride]),
+            vec4<f32>(b[b_right + row]),
+            vec4<f32>(b[b_right + row + stride]),
+            vec4<f32>(b[b_right + row + 2u * stride]),
+            vec4<f32>(b[b_right + row + 3u * stride]),
         );
-        low += right * mat4x4<f32>(
-            vec4<f32>(a[a_low.x + k]),
-            vec4<f32>(a[a_low.y + k]),
-            vec4<f32>(a[a_low.z + k]),
-            vec4<f32>(a[a_low.w + k]),
-        );
-        high += right * mat4x4<f32>(
-            vec4<f32>(a[a_high.x + k]),
-            vec4<f32>(a[a_high.y + k]),
-            vec4<f32>(a[a_high.z + k]),
-            vec4<f32>(a[a_high.w + k]),
-        );
+        sums.upper += left * upper;
+        sums.lower += left * lower;
+        sums.upper_right += right * upper;
+        sums.lower_right += right * lower;
     }
-    store_tile(tile, low, high);
+    store_tile(tile, sums);
 }

@@ -51,12 +51,7 @@ impl Mlp {
 
     /// One step of Adam on images with a label each, one after the other; gives the loss before it.
     #[wasm_bindgen(js_name = trainStep)]
-    pub async fn train_step(
-        &self,
-        images: Vec<f32>,
-        labels: Vec<u32>,
-        rate: f64,
-    ) -> JsResult<f64> {
+    pub async fn train_step(&self, images: Vec<f32>, labels: Vec<u32>, rate: f64) -> JsResult<f64> {
         let mut trainer = self.take("train_step")?;
         let labels: Vec<usize> = labels.into_iter().map(|label| label as usize).collect();
         let result = trainer.step(images, &labels, rate).await;

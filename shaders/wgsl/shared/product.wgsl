@@ -1,4 +1,4 @@
-// One tile of 8 rows and 4 columns of a batched product, and which part of the inner dimension is summed for it.
+// One tile of 8 rows and some columns of a batched product, and which part of the inner dimension is summed for it.
 // Reads shape = [batch, rows, columns, inner, splits, section, ...], the binding of the kernel that it belongs to.
 const TILE_ROWS = 8u;
 
@@ -13,9 +13,9 @@ struct Tile {
     exists: bool,
 }
 
-// The inner dimension is summed in `steps` steps.
-fn tile_at(index: u32, steps: u32) -> Tile {
-    let column_tiles = (shape[2] + 3u) / 4u;
+// Tiles of `width` columns; the inner dimension is summed in `steps` steps.
+fn tile_at(index: u32, width: u32, steps: u32) -> Tile {
+    let column_tiles = (shape[2] + width - 1u) / width;
     let row_tiles = (shape[1] + TILE_ROWS - 1u) / TILE_ROWS;
     let splits = shape[4];
     let above = index / column_tiles;
@@ -26,7 +26,7 @@ fn tile_at(index: u32, steps: u32) -> Tile {
     return Tile(
         batch,
         above % row_tiles * TILE_ROWS,
-        index % column_tiles * 4u,
+        index % column_tiles * width,
         split,
         first,
         min(first + share, steps),

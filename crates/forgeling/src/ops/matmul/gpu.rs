@@ -17,8 +17,13 @@ use super::{Activation, NOTHING};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::{Launch, PART, empty, f32s, part, reshaped};
 
-/// The register tile of `wgsl/shared/product.wgsl`: rows and columns.
-const TILE: [usize; 2] = [8, 4];
+/// Rows of the register tile of `wgsl/shared/product.wgsl`.
+const TILE_ROWS: usize = 8;
+
+/// Its columns, where a kernel reads four values at a time and where it does not.
+const fn tile_columns(quads: bool) -> usize {
+    if quads { 8 } else { 4 }
+}
 /// Steps of a split sum at least: fewer are not worth reading what they give once more.
 const FEWEST_STEPS: usize = 32;
 
@@ -34,8 +39,15 @@ struct Plan {
 
 impl Plan {
     /// Of a result of `section` numbers; one that is not f32 cannot be split.
-    fn new(sizes: Sizes, section: usize, dtype: DType, heuristics: Heuristics) -> Self {
-        let tiles = sizes.batch * sizes.rows.div_ceil(TILE[0]) * sizes.columns.div_ceil(TILE[1]);
+    fn new(
+        sizes: Sizes,
+        quads: bool,
+        section: usize,
+        dtype: DType,
+        heuristics: Heuristics,
+    ) -> Self {
+        let rows = sizes.rows.div_ceil(TILE_ROWS);
+        let tiles = sizes.batch * rows * sizes.columns.div_ceil(tile_columns(quads));
         let most = if dtype == DType::F32 {
             sizes.inner / FEWEST_STEPS
         } else {
@@ -85,8 +97,9 @@ fn product(
 ) -> [CubeTensor; 2] {
     let dtype = a.dtype;
     let length = shape.num_elements();
-    let plan = Plan::new(sizes, length.next_multiple_of(PART), dtype, heuristics);
     let quads = sizes.inner.is_multiple_of(4) && sizes.columns.is_multiple_of(4);
+    let section = length.next_multiple_of(PART);
+    let plan = Plan::new(sizes, quads, section, dtype, heuristics);
     let kernel = match (quads, transposed) {
         (true, false) => &MATMUL_VEC4,
         (true, true) => &MATMUL_TRANSPOSED_VEC4,
@@ -233,8 +246,9 @@ impl MatmulOps for CubeBackend {
         // The sums of the bias lie behind, as a part that may be bound by itself.
         let behind = shape.num_elements().next_multiple_of(PART);
         let section = behind + columns.next_multiple_of(PART);
-        let plan = Plan::new(sizes, section, DType::F32, heuristics);
-        let kernel = if rows.is_multiple_of(4) && columns.is_multiple_of(4) {
+        let quads = rows.is_multiple_of(4) && columns.is_multiple_of(4);
+        let plan = Plan::new(sizes, quads, section, DType::F32, heuristics);
+        let kernel = if quads {
             &MATMUL_GRAD_RIGHT_VEC4
         } else {
             &MATMUL_GRAD_RIGHT
