@@ -24,8 +24,8 @@ const TILE_ROWS: usize = 8;
 const fn tile_columns(quads: bool) -> usize {
     if quads { 8 } else { 4 }
 }
-/// Steps of a split sum at least: fewer are not worth reading what they give once more.
-const FEWEST_STEPS: usize = 32;
+/// Terms of a split sum at least: fewer are not worth one more launch, which adds the parts up.
+const FEWEST_TERMS: usize = 128;
 
 /// Launches of a product.
 struct Plan {
@@ -49,7 +49,7 @@ impl Plan {
         let rows = sizes.rows.div_ceil(TILE_ROWS);
         let tiles = sizes.batch * rows * sizes.columns.div_ceil(tile_columns(quads));
         let most = if dtype == DType::F32 {
-            sizes.inner / FEWEST_STEPS
+            sizes.inner / FEWEST_TERMS
         } else {
             1
         };

@@ -139,18 +139,24 @@ fn pieces<'a>(
 }
 
 /// The sum of the squares of `scale * values`, in eight lanes, and whether they are all finite.
-fn sum_of_squares(values: &[f32], scale: f32) -> (f64, bool) {
+// The instructions of `S` are what the body is compiled with; it names none itself.
+#[allow(clippy::extra_unused_type_parameters)]
+#[macerator::with_simd]
+fn sum_of_squares<S: macerator::Simd>(values: &[f32], scale: f32) -> (f64, bool) {
+    const INFINITY: u32 = f32::INFINITY.to_bits();
     let mut lanes = [0f64; 8];
-    let mut finite = true;
+    // Without its sign, a number's bits are less than those of infinity, and NaN's are more.
+    let mut largest = [0u32; 8];
     let (chunks, rest) = values.as_chunks::<8>();
     for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
+        for ((lane, largest), value) in lanes.iter_mut().zip(&mut largest).zip(chunk) {
             let value = scale * value;
             *lane += f64::from(value) * f64::from(value);
-            finite &= value.is_finite();
+            *largest = (*largest).max(value.abs().to_bits());
         }
     }
     let mut sum: f64 = lanes.iter().sum();
+    let mut finite = largest.iter().all(|bits| *bits < INFINITY);
     for value in rest {
         let value = scale * value;
         sum += f64::from(value) * f64::from(value);
