@@ -21,7 +21,7 @@ const OPERATION: &str = "mlp";
 ///
 /// # pollster::block_on(async {
 /// let device = Device::open(DeviceChoice::Cpu).await?;
-/// let config = MlpConfig { inputs: 2, hidden: vec![16], classes: 2, ..Default::default() };
+/// let config = MlpConfig { inputs: 2, hidden: vec![32], classes: 2, ..Default::default() };
 /// let mut trainer = MlpTrainer::new(&config, &device)?;
 /// // Exclusive or, which no linear classifier learns.
 /// let points = vec![0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0];
