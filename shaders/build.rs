@@ -74,8 +74,9 @@ const fn kernel(
 }
 
 const KERNELS: &[Declared] = &[
-    single("adam_gather", &["finite"], 64),
-    single("adam", &["finite"], 64),
+    single("optimizer_gather", &["finite"], 64),
+    single("adam", &["finite", "optimizer"], 64),
+    single("sgd", &["finite", "optimizer"], 64),
     kernel("batch_norm_partials", &["index"], 64),
     single("batch_norm_statistics", &["index", "channels"], 64),
     kernel("batch_norm", &["index", "channels"], 64),
@@ -128,10 +129,25 @@ const KERNELS: &[Declared] = &[
     kernel("layer_norm", &["index"], 64),
     kernel("layer_norm_backward", &["channels"], 256),
     single("softmax_cross_entropy", &[], 256),
+    kernel("matmul", &["index", "product", "activation"], 64),
+    kernel(
+        "matmul_vec4",
+        &["index", "product", "quads", "activation", "epilogue"],
+        64,
+    ),
+    kernel(
+        "matmul_transposed_vec4",
+        &["index", "product", "quads", "activation", "epilogue"],
+        64,
+    ),
+    kernel("matmul_grad_right", &["index", "product"], 64),
+    kernel("matmul_grad_right_vec4", &["index", "product", "quads"], 64),
+    single("matmul_reduce", &["index", "activation"], 64),
+    kernel("activation_grad", &["index", "activation"], 64),
     single("running_statistics", &["index", "channels"], 64),
-    kernel("prototype_logits", &["index"], 64),
-    kernel("prototype_logits_grad_query", &["index"], 64),
-    kernel("prototype_logits_grad_prototypes", &["index"], 64),
+    kernel("pairwise_sq_distance", &["index"], 64),
+    kernel("pairwise_sq_distance_grad_a", &["index"], 64),
+    kernel("pairwise_sq_distance_grad_b", &["index"], 64),
 ];
 
 fn main() {

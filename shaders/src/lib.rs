@@ -96,14 +96,14 @@ mod tests {
     #[test]
     fn grid_covers_every_invocation_and_respects_limits() {
         for invocations in [0, 1, 63, 64, 65, 4_194_240, 4_194_241, 100_000_007] {
-            let [x, y, z] = PROTOTYPE_LOGITS.grid(invocations).unwrap();
+            let [x, y, z] = PAIRWISE_SQ_DISTANCE.grid(invocations).unwrap();
             assert!(x <= MAX_WORKGROUPS && y <= MAX_WORKGROUPS && z == 1);
             assert!(
                 x as usize * y as usize * 64 >= invocations,
                 "{invocations}: {x} x {y}"
             );
         }
-        assert_eq!(PROTOTYPE_LOGITS.grid(usize::MAX), None);
+        assert_eq!(PAIRWISE_SQ_DISTANCE.grid(usize::MAX), None);
     }
 
     #[test]
@@ -130,8 +130,8 @@ mod tests {
     #[test]
     fn metadata_names_the_bindings_in_order() {
         assert_eq!(
-            PROTOTYPE_LOGITS.bindings,
-            ["query", "prototypes", "logits", "shape"]
+            PAIRWISE_SQ_DISTANCE.bindings,
+            ["a", "b", "distances", "shape"]
         );
         let files = std::fs::read_dir("wgsl").unwrap();
         let kernels = files.filter(|file| file.as_ref().unwrap().path().is_file());

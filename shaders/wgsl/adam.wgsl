@@ -1,11 +1,11 @@
 // One step of Adam on packed parameters, or none where a gradient is not finite:
 // m' = beta1 m + (1 - beta1) g, v' = beta2 v + (1 - beta2) g^2, t' = t + 1,
 // p' = keep p - rate / (1 - beta1^t') m' / (sqrt(v' / (1 - beta2^t')) + epsilon), keep = 1 - rate decay,
-// where g is the gradient times min(1, clip / (norm + 1e-6)) if clip is above 0.
-// gradients = [what adam_gather says of each workgroup, the values from `first` on], moments = [m, v, (whether the last
-// step was skipped, how many were, t, 0), ...]. Quads of all workgroups take turns; shape counts in vec4.
-// shape = [slots, first, quads, then as bits rate, keep, beta1, 1 - beta1, beta2, 1 - beta2, ln(beta1), ln(beta2),
-// epsilon, clip].
+// where g is the gradient times the scale of `turn` in shared/optimizer.wgsl.
+// moments = [m, v, (whether the last step was skipped, how many were, t, 0), ...]. Quads of all workgroups take turns;
+// shape counts in vec4.
+// shape = [slots, first, quads, then as bits clip, rate, keep, beta1, 1 - beta1, beta2, 1 - beta2, ln(beta1), ln(beta2),
+// epsilon].
 
 @group(0) @binding(0) var<storage, read_write> parameters: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> gradients: array<vec4<f32>>;
@@ -13,10 +13,6 @@
 @group(0) @binding(3) var<storage, read_write> new_parameters: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> new_moments: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> shape: array<u32>;
-
-fn number(index: u32) -> f32 {
-    return bitcast<f32>(shape[3u + index]);
-}
 
 // 1 - exp(x) for x <= 0, by its series where the difference would cancel.
 fn one_minus_exp(exponent: f32) -> f32 {
@@ -34,48 +30,26 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let slots = shape[0];
     let first = shape[1];
     let quads = shape[2];
-    let rate = number(0u);
-    let keep = number(1u);
-    let beta1 = number(2u);
-    let rest1 = number(3u);
-    let beta2 = number(4u);
-    let rest2 = number(5u);
-    let epsilon = number(8u);
-    let clip = number(9u);
+    let rate = number(1u);
+    let keep = number(2u);
+    let beta1 = number(3u);
+    let rest1 = number(4u);
+    let beta2 = number(5u);
+    let rest2 = number(6u);
+    let epsilon = number(9u);
 
-    // Few enough that each invocation reads them all: no barrier, and the same sum everywhere.
-    var squares = 0.0;
-    var skip = false;
-    for (var slot = 0u; slot < slots; slot++) {
-        let sums = gradients[slot];
-        squares += sums.x;
-        skip |= sums.y > 0.0;
-    }
-    var scale = 1.0;
-    if clip > 0.0 {
-        skip |= infinite_or_nan(vec4<f32>(squares));
-        scale = min(1.0, clip / (sqrt(squares) + 1e-6));
-    }
-
-    let state = moments[2u * quads];
-    let skipped = select(0.0, 1.0, skip);
-    let time = state.z + 1.0 - skipped;
     let index = workgroup.x * WORKGROUP_SIZE + local;
-    if index == 0u {
-        new_moments[2u * quads] = vec4<f32>(skipped, state.y + skipped, time, 0.0);
-    }
-
-    let step = rate / one_minus_exp(time * number(6u));
-    let root = sqrt(one_minus_exp(time * number(7u)));
+    let now = turn(2u * quads, index == 0u);
+    let step = rate / one_minus_exp(now.time * number(7u));
+    let root = sqrt(one_minus_exp(now.time * number(8u)));
     for (var quad = index; quad < quads; quad += workgroups.x * WORKGROUP_SIZE) {
         var parameter = parameters[quad];
         var m = moments[quad];
         var v = moments[quads + quad];
-        if !skip {
-            let gradient = scale * gradients[first + quad];
+        if !now.skip {
+            let gradient = now.scale * gradients[first + quad];
             m = beta1 * m + rest1 * gradient;
             v = beta2 * v + rest2 * gradient * gradient;
             parameter = keep * parameter - step * m / (sqrt(v) / root + epsilon);

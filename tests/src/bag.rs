@@ -5,7 +5,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device as Tensors, Tensor, TensorData};
 use forgeling::Readback;
 use forgeling::train::weights::collect;
-use forgeling::train::{Adam, AdamConfig};
+use forgeling::train::{Adam, Sgd};
 
 use super::ops_parity::tensor;
 use super::values::assert_close;
@@ -97,15 +97,43 @@ pub fn assert_same(what: &str, got: &[Vec<f32>], expected: &[Vec<f32>], toleranc
     }
 }
 
+/// What the optimizers have in common.
+pub trait Optimizer {
+    /// One step.
+    fn step(&mut self, rate: f64, bag: Bag, gradients: GradientsParams) -> Bag;
+    /// Whether the last step was skipped, and how many were.
+    fn skipped(&self) -> Option<Tensor<1>>;
+}
+
+impl Optimizer for Adam {
+    fn step(&mut self, rate: f64, bag: Bag, gradients: GradientsParams) -> Bag {
+        Adam::step(self, rate, bag, gradients)
+    }
+
+    fn skipped(&self) -> Option<Tensor<1>> {
+        Adam::skipped(self)
+    }
+}
+
+impl Optimizer for Sgd {
+    fn step(&mut self, rate: f64, bag: Bag, gradients: GradientsParams) -> Bag {
+        Sgd::step(self, rate, bag, gradients)
+    }
+
+    fn skipped(&self) -> Option<Tensor<1>> {
+        Sgd::skipped(self)
+    }
+}
+
 /// Five steps of ours on a [`Bag`].
 ///
 /// # Panics
 /// When anything fails.
-pub async fn five_steps(config: AdamConfig, device: &Tensors) -> Vec<Vec<f32>> {
-    let (mut bag, mut adam) = (Bag::new(&SIZES, device), Adam::new(config).unwrap());
+pub async fn five_steps(mut optimizer: impl Optimizer, device: &Tensors) -> Vec<Vec<f32>> {
+    let mut bag = Bag::new(&SIZES, device);
     for step in 1..=5 {
         let gradients = bag.gradients(100.0 * f64::from(step), 1.0 / f64::from(step));
-        bag = adam.step(0.01, bag, gradients);
+        bag = optimizer.step(0.01, bag, gradients);
     }
     values(&bag).await
 }
@@ -115,19 +143,22 @@ pub async fn five_steps(config: AdamConfig, device: &Tensors) -> Vec<Vec<f32>> {
 ///
 /// # Panics
 /// When the step is not skipped, or does not say so.
-pub async fn spoiled_step(value: f32, device: &Tensors) -> [Vec<Vec<f32>>; 2] {
-    let new = || Adam::new(AdamConfig::default()).unwrap();
-    let (mut bag, mut adam) = (Bag::new(&SIZES, device), new());
+pub async fn spoiled_step<O: Optimizer>(
+    new: impl Fn() -> O,
+    value: f32,
+    device: &Tensors,
+) -> [Vec<Vec<f32>>; 2] {
+    let (mut bag, mut optimizer) = (Bag::new(&SIZES, device), new());
     let (mut expected, mut good) = (bag.clone(), new());
     for phase in [1.0, 2.0] {
         let gradients = bag.gradients(phase, 1.0);
-        bag = adam.step(0.01, bag, gradients);
+        bag = optimizer.step(0.01, bag, gradients);
         let gradients = expected.gradients(phase, 1.0);
         expected = good.step(0.01, expected, gradients);
         let mut gradients = bag.gradients(phase, 1.0);
         bag.spoil(&mut gradients, value);
-        bag = adam.step(0.01, bag, gradients);
-        let trip = Readback::new().with(adam.skipped().unwrap());
+        bag = optimizer.step(0.01, bag, gradients);
+        let trip = Readback::new().with(optimizer.skipped().unwrap());
         let [flags] = trip.run().await.unwrap();
         assert_eq!(flags, [1.0, phase as f32], "{value}");
     }

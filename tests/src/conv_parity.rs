@@ -3,7 +3,7 @@
 
 use burn::tensor::{DType, Device as Tensors};
 use forgeling::Readback;
-use forgeling::ops::{Activation, Conv2dOptions, batch_norm, conv2d, reference};
+use forgeling::ops::{AfterNorm, Conv2dOptions, batch_norm, conv2d, reference};
 
 use super::ops_parity::{Body, Results, named, tensor};
 
@@ -106,13 +106,13 @@ pub async fn convolution(
 
 /// Sizes of [`batch_normed`], whether there is a residual, and what follows: single, odd and distinct, many pixels, many
 /// channels.
-pub const NORMS: [([usize; 4], bool, Activation); 6] = [
-    ([3, 1, 1, 1], false, Activation::Linear),
-    ([3, 5, 7, 2], false, Activation::Relu),
-    ([2, 7, 5, 9], true, Activation::Relu),
-    ([2, 4, 3, 6], true, Activation::Linear),
-    ([5, 3, 32, 31], false, Activation::Relu),
-    ([9, 130, 4, 4], true, Activation::Relu),
+pub const NORMS: [([usize; 4], bool, AfterNorm); 6] = [
+    ([3, 1, 1, 1], false, AfterNorm::Nothing),
+    ([3, 5, 7, 2], false, AfterNorm::Relu),
+    ([2, 7, 5, 9], true, AfterNorm::Relu),
+    ([2, 4, 3, 6], true, AfterNorm::Nothing),
+    ([5, 3, 32, 31], false, AfterNorm::Relu),
+    ([9, 130, 4, 4], true, AfterNorm::Relu),
 ];
 
 /// A batch norm's output, statistics and gradients.
@@ -121,7 +121,7 @@ pub const NORMS: [([usize; 4], bool, Activation); 6] = [
 /// When anything fails.
 pub async fn batch_normed(
     body: Body,
-    (shape, residual, activation): ([usize; 4], bool, Activation),
+    (shape, residual, activation): ([usize; 4], bool, AfterNorm),
     dtype: DType,
     device: &Tensors,
 ) -> Results {

@@ -4,8 +4,8 @@
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
 use forgeling::Readback;
 use forgeling::ops::{
-    EpisodeCounts, RunningNorm, conv_block, conv_block_running, episode_logits, prototype_logits,
-    reference, softmax_cross_entropy,
+    EpisodeCounts, RunningNorm, conv_block, conv_block_running, episode_logits,
+    pairwise_sq_distance, prototype_logits, reference, softmax_cross_entropy,
 };
 
 use super::values::{F16_TOLERANCE, F32_TOLERANCE, assert_close, waves};
@@ -76,6 +76,28 @@ pub async fn logits_with_itself(
         .with(logits)
         .with(x.grad(&gradients).unwrap());
     named(&["logits", "grad"], trip).await
+}
+
+/// Distances and both gradients of `sum(weights * distances)`; `sizes` are batch, rows of each side and features.
+///
+/// # Panics
+/// When anything fails.
+pub async fn distances(body: Body, sizes: [usize; 4], dtype: DType, device: &Tensors) -> Results {
+    let [batch, rows, others, features] = sizes;
+    let a = tensor([batch, rows, features], 1.0, device).require_grad();
+    let b = tensor([batch, others, features], 2.0, device).require_grad();
+    let weights = tensor([batch, rows, others], 3.0, device);
+    let stored = (a.clone().cast(dtype), b.clone().cast(dtype));
+    let distances = match body {
+        Body::Own => pairwise_sq_distance(stored.0, stored.1).unwrap(),
+        Body::Reference => reference::pairwise_sq_distance(stored.0, stored.1),
+    };
+    let gradients = (distances.clone() * weights).sum().backward();
+    let trip = Readback::new()
+        .with(distances)
+        .with(a.grad(&gradients).unwrap())
+        .with(b.grad(&gradients).unwrap());
+    named(&["distances", "grad a", "grad b"], trip).await
 }
 
 /// Episodes, ways, shots, queries and features of [`episode_loss`]: odd and distinct, and those of a training step.

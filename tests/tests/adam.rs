@@ -38,7 +38,7 @@ fn five_steps_equal_burns_adam() {
             let gradients = bag.gradients(100.0 * f64::from(step), 1.0 / f64::from(step));
             bag = burns.step(0.01, bag, gradients);
         }
-        let got = pollster::block_on(bag::five_steps(plain(), &device));
+        let got = pollster::block_on(bag::five_steps(adam(plain()), &device));
         assert_same("burn", &got, &values(&bag), TOLERANCE);
     }
 }
@@ -99,7 +99,8 @@ fn a_gradient_that_is_not_finite_skips_the_step_and_says_so() {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             // Moments and the number of steps are those of the good steps alone.
             let tensors = device.autodiff();
-            let [got, expected] = pollster::block_on(bag::spoiled_step(value, &tensors));
+            let [got, expected] =
+                pollster::block_on(bag::spoiled_step(|| adam(plain()), value, &tensors));
             assert_eq!(got, expected, "{value} on {}", device.info().name);
         }
     }

@@ -1,7 +1,7 @@
 //! Batch norm with a residual and ReLU against its composite reference, on every device.
 
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
-use forgeling::ops::{Activation, Statistics, batch_norm, batch_norm_running};
+use forgeling::ops::{AfterNorm, Statistics, batch_norm, batch_norm_running};
 use forgeling_tests::conv_parity::{NORMS, batch_normed};
 use forgeling_tests::ops_parity::{Body, tensor};
 use forgeling_tests::{F32_TOLERANCE, assert_close, devices, everywhere, wave, waves};
@@ -68,7 +68,7 @@ fn gradients_are_those_of_difference_quotients() {
     };
     let expected = [0, 1, 2, 3].map(quotients);
     for device in devices() {
-        let sizes = (SHAPE, true, Activation::Relu);
+        let sizes = (SHAPE, true, AfterNorm::Relu);
         let got = pollster::block_on(batch_normed(
             Body::Own,
             sizes,
@@ -98,7 +98,7 @@ fn running_statistics_are_those_given() {
             beta.clone(),
             statistics.clone(),
             Some(x.clone()),
-            Activation::Relu,
+            AfterNorm::Relu,
         );
         let [x, gamma, beta, mean, variance] = [
             values(x),
@@ -128,7 +128,7 @@ fn nan_and_infinity_spoil_their_channel_only() {
             pixels[5] = bad;
             let x = Tensor::<4>::from_data(TensorData::new(pixels, [2, 3, 2, 2]), tensors);
             let vector = |phase| tensor([3], phase, tensors);
-            let (y, _) = batch_norm(x, vector(3.0), vector(4.0), None, Activation::Relu).unwrap();
+            let (y, _) = batch_norm(x, vector(3.0), vector(4.0), None, AfterNorm::Relu).unwrap();
             for (index, value) in values(y).into_iter().enumerate() {
                 let spoilt = index / 4 % 3 == 1;
                 let name = &device.info().name;
@@ -147,7 +147,7 @@ fn inputs_that_do_not_fit_are_errors_with_both_shapes() {
             Tensor::zeros([gamma], device),
             Tensor::zeros([x[1]], device),
             Some(Tensor::zeros(residual, device)),
-            Activation::Linear,
+            AfterNorm::Nothing,
         )
         .unwrap_err();
         assert!(
@@ -160,6 +160,6 @@ fn inputs_that_do_not_fit_are_errors_with_both_shapes() {
     refuse([2, 3, 4, 4], 3, [2, 3, 4, 5], "residual");
     let double = Tensor::<4>::zeros([1, 1, 1, 1], (device, DType::F64));
     let vector = || Tensor::<1>::zeros([1], device);
-    let error = batch_norm(double, vector(), vector(), None, Activation::Linear).unwrap_err();
+    let error = batch_norm(double, vector(), vector(), None, AfterNorm::Nothing).unwrap_err();
     assert!(error.to_string().contains("F64"), "{error}");
 }

@@ -1,17 +1,48 @@
-//! How much a GPU is asked to do for one training step.
+//! How much a GPU is asked to do for one training step. One test, since launches of the whole process are counted.
 
 use forgeling::data::{Glyphs, Split};
 use forgeling::device::LaunchCounter;
 use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
-use forgeling::nn::Conv4Config;
+use forgeling::nn::{Conv4Config, MlpConfig};
+use forgeling::train::MlpTrainer;
 use forgeling::{Device, DeviceChoice};
-use forgeling_tests::devices;
+use forgeling_tests::{devices, waves};
 
 /// Launches of a whole Conv4 ProtoNet step with Adam.
 const MOST: usize = 40;
+/// Launches of a whole step of a perceptron of three layers with Adam: three forward and one for the loss; two for its
+/// gradient, two for each layer's gradients but one for the first, which needs none of its input, two for those of ReLU;
+/// two of Adam. One more where the sums of a small layer are split, as the last one's are.
+const MOST_OF_MLP: usize = 16;
 
 #[test]
-fn a_training_step_takes_few_launches() {
+fn training_steps_take_few_launches() {
+    a_protonets_step_takes_few_launches();
+    a_perceptrons_step_takes_few_launches();
+}
+
+fn a_perceptrons_step_takes_few_launches() {
+    let config = MlpConfig {
+        hidden: vec![400, 400],
+        ..Default::default()
+    };
+    let (images, labels) = (waves(128 * config.inputs, 1.0), vec![3; 128]);
+    for device in devices().into_iter().filter(|device| !device.is_cpu()) {
+        let mut trainer = MlpTrainer::new(&config, &device).unwrap();
+        let mut step = || {
+            let counter = LaunchCounter::new();
+            pollster::block_on(trainer.step(images.clone(), &labels, 1e-3)).unwrap();
+            (counter.total(), counter.by_kernel())
+        };
+        // The first step also brings the parameters into order.
+        step();
+        let (total, kernels) = step();
+        let name = &device.info().name;
+        assert!(total <= MOST_OF_MLP, "{total} on {name}: {kernels:#?}");
+    }
+}
+
+fn a_protonets_step_takes_few_launches() {
     let glyphs = Glyphs::new(0, Split::Train, 50).unwrap();
     let config = Conv4Config {
         filters: 12,

@@ -13,6 +13,7 @@ fn results_do_not_depend_on_the_heuristics() {
         gather_workgroups: 1,
         update_workgroups: 1,
         weight_invocations: 1,
+        product_invocations: 1,
     };
     let many = Heuristics {
         statistics_slots: 300,
@@ -20,6 +21,7 @@ fn results_do_not_depend_on_the_heuristics() {
         gather_workgroups: 64,
         update_workgroups: 1024,
         weight_invocations: 100_000,
+        product_invocations: 100_000,
     };
     for device in devices() {
         let table = Heuristics::of(device.tensors());

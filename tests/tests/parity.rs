@@ -3,9 +3,12 @@
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
 use forgeling::Readback;
 use forgeling::ops::{
-    EpisodeCounts, episode_logits, prototype_logits, reference, softmax_cross_entropy,
+    EpisodeCounts, episode_logits, pairwise_sq_distance, prototype_logits, reference,
+    softmax_cross_entropy,
 };
-use forgeling_tests::ops_parity::{EPISODE_SIZES, episode_loss, logits, logits_with_itself};
+use forgeling_tests::ops_parity::{
+    EPISODE_SIZES, distances, episode_loss, logits, logits_with_itself,
+};
 use forgeling_tests::{F32_TOLERANCE, assert_close, devices, everywhere, waves};
 
 fn tensor(values: Vec<f32>, shape: [usize; 3], device: &Tensors) -> Tensor<3> {
@@ -38,6 +41,40 @@ fn a_tensor_may_be_compared_with_itself() {
     everywhere("itself", |body, dtype, device| {
         pollster::block_on(logits_with_itself(body, [2, 5, 7], dtype, device))
     });
+}
+
+#[test]
+fn distances_and_gradients_equal_the_reference() {
+    for sizes in [[1, 1, 1, 1], [3, 7, 5, 11], [1, 13, 20, 257]] {
+        everywhere(&format!("{sizes:?}"), |body, dtype, device| {
+            pollster::block_on(distances(body, sizes, dtype, device))
+        });
+    }
+}
+
+/// Corners of a box, whose distances are known; zero, and never below it, where rows are equal, however large they are.
+#[test]
+fn distances_have_their_closed_form_and_are_the_negative_of_the_logits() {
+    for device in devices() {
+        let corners = |values: &[f32]| {
+            let data = TensorData::new(values.to_vec(), [1, values.len() / 3, 3]);
+            Tensor::<3>::from_data(data, device.tensors())
+        };
+        let read = |tensor: Tensor<3>| {
+            let [values] = pollster::block_on(Readback::new().with(tensor).run()).unwrap();
+            values
+        };
+        let a = corners(&[0.0, 0.0, 0.0, 3.0, 4.0, 12.0]);
+        let b = corners(&[0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 4.0, 12.0]);
+        let squares = read(pairwise_sq_distance(a.clone(), b.clone()).unwrap());
+        assert_eq!(squares, [0.0, 9.0, 160.0, 169.0, 160.0, 9.0]);
+        let logits: Vec<f32> = read(own(a, b)).iter().map(|logit| -logit).collect();
+        assert_eq!(logits, squares);
+        let large = tensor(waves(3 * 70, 1.0), [1, 3, 70], &device.autodiff()) * 1e6;
+        let squares = read(pairwise_sq_distance(large.clone(), large).unwrap());
+        assert!(squares.iter().all(|square| *square >= 0.0), "{squares:?}");
+        assert!([0, 4, 8].iter().all(|&i| squares[i] == 0.0), "{squares:?}");
+    }
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! The shaders' CPU twins, taken step by step, against the composite reference.
 
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
-use forgeling::ops::RunningNorm;
-use forgeling::ops::reference;
+use forgeling::ops::{Activation, RunningNorm, reference};
 use forgeling_shaders::cpu::conv_block::{self as twin, BlockShape};
-use forgeling_tests::ops_parity::{BLOCK_SIZES, Body, assert_same, block};
+use forgeling_shaders::cpu::{
+    self, MatmulEnd, MatmulShape, activation_grad, matmul_grad_right, matmul_reduce,
+};
+use forgeling_tests::linear_parity::{ENDS, LAYER_SIZES, layer};
+use forgeling_tests::ops_parity::{BLOCK_SIZES, Body, Results, assert_same, block};
 use forgeling_tests::{F32_TOLERANCE, assert_close, waves};
 
 /// `[n, c, h, w]` to `[n, h, w, c]` or back.
@@ -126,4 +129,89 @@ fn running_statistics_normalise_as_in_the_reference() {
         &expected,
         F32_TOLERANCE,
     );
+}
+
+/// Whole and in three parts, of which the last may be shorter.
+#[test]
+fn the_products_steps_make_up_a_layer() {
+    let flex = Tensors::flex().autodiff();
+    for sizes in LAYER_SIZES.into_iter().filter(|sizes| sizes[0] < 20) {
+        for (end, splits) in ENDS.into_iter().flat_map(|end| [(end, 1), (end, 3)]) {
+            let got = layer_by_twins(sizes, end, splits);
+            let expected = layer(Body::Reference, sizes, end, DType::F32, &flex);
+            let name = format!("{sizes:?} {end:?} in {splits}");
+            assert_same(&got, &pollster::block_on(expected), DType::F32, &name);
+        }
+    }
+}
+
+/// What [`layer`] computes, step by step.
+fn layer_by_twins(sizes: [usize; 3], end: (Activation, bool), splits: usize) -> Results {
+    let ([rows, input, output], (activation, biased)) = (sizes, end);
+    let scaled = |values: Vec<f32>, shift: f32, count: usize| -> Vec<f32> {
+        let share = 1.0 / (count as f64).sqrt() as f32;
+        values.into_iter().map(|v| (v + shift) * share).collect()
+    };
+    let x = waves(rows * input, 1.0);
+    let weight = scaled(waves(input * output, 2.0), 0.0, input);
+    let bias = waves(output, 3.0);
+    let direction = scaled(waves(rows * output, 4.0), 0.5, rows);
+    let activation = [Activation::None, Activation::Relu, Activation::Gelu]
+        .iter()
+        .position(|one| *one == activation)
+        .unwrap();
+    let end = MatmulEnd {
+        activation,
+        bias: biased,
+        keep: true,
+    };
+    let product = |rows: usize, columns: usize, inner: usize, section: usize| MatmulShape {
+        batch: 1,
+        rows,
+        columns,
+        inner,
+        splits,
+        section,
+    };
+    // The sum as it is, then added up, with bias and activation at the end of either.
+    let run = |a: &[f32], b: &[f32], shape: MatmulShape, end: MatmulEnd, strides: [usize; 2]| {
+        let length = shape.rows * shape.columns;
+        let (mut out, mut kept) = (vec![f32::NAN; length], vec![f32::NAN; length]);
+        if shape.splits == 1 {
+            cpu::matmul(a, b, &bias, &mut out, &mut kept, shape, end, strides);
+        } else {
+            let mut parts = vec![f32::NAN; shape.splits * shape.section];
+            cpu::matmul(a, b, &bias, &mut parts, &mut [], shape, end, strides);
+            matmul_reduce(&parts, &bias, &mut out, &mut kept, shape, end);
+        }
+        [out, kept]
+    };
+    let shape = product(rows, output, input, rows * output);
+    let [y, z] = run(&x, &weight, shape, end, [output, 1]);
+    let kept = if activation == 2 { &z } else { &y };
+    let mut dz = vec![f32::NAN; y.len()];
+    activation_grad(kept, &direction, &mut dz, activation);
+    let none = MatmulEnd {
+        activation: 0,
+        bias: false,
+        keep: false,
+    };
+    let shape = product(rows, input, output, rows * input);
+    let [dx, _] = run(&dz, &weight, shape, none, [1, output]);
+    let behind = input * output;
+    let shape = product(input, output, rows, behind + output);
+    let mut parts = vec![f32::NAN; splits * shape.section];
+    matmul_grad_right(&x, &dz, &mut parts, shape, if biased { behind } else { 0 });
+    let mut gradients = vec![f32::NAN; if biased { shape.section } else { behind }];
+    matmul_reduce(&parts, &[], &mut gradients, &mut [], shape, none);
+    let (dweight, dbias) = gradients.split_at(behind);
+    let mut results = vec![
+        ("output", y),
+        ("grad x", dx),
+        ("grad weight", dweight.to_vec()),
+    ];
+    if biased {
+        results.push(("grad bias", dbias.to_vec()));
+    }
+    results
 }

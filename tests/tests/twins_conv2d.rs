@@ -1,7 +1,7 @@
 //! The CPU twins of the convolution's and the norm's shaders, taken step by step, against the composite reference.
 
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
-use forgeling::ops::Activation;
+use forgeling::ops::AfterNorm;
 use forgeling_shaders::cpu::batch_norm::{self as norm_twin, NormShape};
 use forgeling_shaders::cpu::conv_block::row_of;
 use forgeling_shaders::cpu::conv2d::{self as twin, ConvShape};
@@ -94,7 +94,7 @@ fn the_norms_steps_make_up_the_norm() {
             channels,
             slots: 3,
             residual,
-            relu: activation == Activation::Relu,
+            relu: activation == AfterNorm::Relu,
         };
         let row = row_of(channels);
         let x = last(waves(count(sizes), 1.0), sizes);

@@ -9,12 +9,14 @@
 mod convert;
 mod data;
 mod device;
+mod mlp;
 mod model;
 
 use wasm_bindgen::prelude::*;
 
 pub use data::Dataset;
 pub use device::{Device, open_device};
+pub use mlp::Mlp;
 pub use model::{Classifier, ProtoNet, Trainer};
 
 /// Runs when the module is loaded: a panic, which would be a bug of ours, is shown with its place.

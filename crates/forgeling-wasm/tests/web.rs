@@ -8,6 +8,8 @@ mod bag;
 mod blocks_parity;
 #[path = "../../../tests/src/conv_parity.rs"]
 mod conv_parity;
+#[path = "../../../tests/src/linear_parity.rs"]
+mod linear_parity;
 #[path = "../../../tests/src/ops_parity.rs"]
 mod ops_parity;
 #[path = "../../../tests/src/parity.rs"]
@@ -21,12 +23,13 @@ use conv_parity::{CONVOLUTIONS, NORMS, batch_normed, convolution};
 use forgeling::data::{Glyphs, Split};
 use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
 use forgeling::nn::Conv4Config;
-use forgeling::train::AdamConfig;
+use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
 use forgeling::{Device, DeviceChoice};
 use js_sys::Reflect;
+use linear_parity::{ENDS, LAYER_SIZES, PRODUCT_SIZES, layer, products};
 use ops_parity::{
-    BLOCK_SIZES, Body, EPISODE_SIZES, assert_same, block, episode_loss, logits, logits_with_itself,
-    running_block,
+    BLOCK_SIZES, Body, EPISODE_SIZES, assert_same, block, distances, episode_loss, logits,
+    logits_with_itself, running_block,
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -294,20 +297,101 @@ async fn errors_reach_javascript_with_their_code() {
 }
 
 #[wasm_bindgen_test]
-async fn the_optimizer_gives_the_same_and_skips_what_is_not_finite() {
-    let config = AdamConfig {
-        weight_decay: 0.1,
-        clip_norm: Some(2.0),
-        ..Default::default()
+async fn the_optimizers_give_the_same_and_skip_what_is_not_finite() {
+    let adam = || {
+        Adam::new(AdamConfig {
+            weight_decay: 0.1,
+            clip_norm: Some(2.0),
+            ..Default::default()
+        })
+        .unwrap()
     };
-    let expected = bag::five_steps(config, &cpu().await.autodiff()).await;
+    let sgd = || {
+        Sgd::new(SgdConfig {
+            momentum: 0.9,
+            nesterov: true,
+            weight_decay: 0.1,
+            clip_norm: Some(2.0),
+        })
+        .unwrap()
+    };
+    optimizer_gives_the_same(adam).await;
+    optimizer_gives_the_same(sgd).await;
+}
+
+async fn optimizer_gives_the_same<O: bag::Optimizer>(new: impl Fn() -> O) {
+    let expected = bag::five_steps(new(), &cpu().await.autodiff()).await;
     for device in [cpu().await, webgpu().await] {
         let device = device.autodiff();
-        let got = bag::five_steps(config, &device).await;
+        let got = bag::five_steps(new(), &device).await;
         bag::assert_same("steps", &got, &expected, bag::TOLERANCE);
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let [got, expected] = bag::spoiled_step(value, &device).await;
+            let [got, expected] = bag::spoiled_step(&new, value, &device).await;
             assert_eq!(got, expected, "{value}");
         }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn products_and_distances_equal_their_reference_on_cpu_and_webgpu() {
+    let flex = Tensors::flex().autodiff();
+    for (device, dtype) in bodies_to_test().await {
+        let (name, device) = (&device.info().name, device.autodiff());
+        for sizes in LAYER_SIZES {
+            for end in ENDS {
+                let got = layer(Body::Own, sizes, end, dtype, &device).await;
+                let expected = layer(Body::Reference, sizes, end, dtype, &flex).await;
+                let what = format!("{sizes:?} {end:?} of {dtype:?} on {name}");
+                assert_same(&got, &expected, dtype, &what);
+            }
+        }
+        for sizes in PRODUCT_SIZES {
+            let got = products(Body::Own, sizes, dtype, &device).await;
+            let expected = products(Body::Reference, sizes, dtype, &flex).await;
+            let what = format!("{sizes:?} of {dtype:?} on {name}");
+            assert_same(&got, &expected, dtype, &what);
+        }
+        for sizes in [[1, 1, 1, 1], [3, 7, 5, 11], [1, 13, 20, 257]] {
+            let got = distances(Body::Own, sizes, dtype, &device).await;
+            let expected = distances(Body::Reference, sizes, dtype, &flex).await;
+            let what = format!("{sizes:?} of {dtype:?} on {name}");
+            assert_same(&got, &expected, dtype, &what);
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn a_perceptron_learns_alike_on_cpu_and_webgpu() {
+    let data = forgeling_wasm::Dataset::glyphs(0, "train", 4, 14).unwrap();
+    let mut images = Vec::new();
+    for example in 0..5 {
+        for class in 0..4 {
+            images.extend(data.image(class, example).unwrap());
+        }
+    }
+    let labels: Vec<u32> = (0..20).map(|row| row % 4).collect();
+    let mut all = Vec::new();
+    for choice in ["cpu", "gpu:0"] {
+        let device = forgeling_wasm::open_device(choice.into()).await;
+        let device = device.unwrap_or_else(|_| panic!("{choice} opens"));
+        let options = r#"{"inputs": 196, "hidden": [24, 13], "classes": 4, "seed": 1}"#;
+        let config = || js_sys::JSON::parse(options).unwrap();
+        let mlp = forgeling_wasm::Mlp::create(&device, config()).unwrap();
+        assert_eq!(mlp.parameter_count().unwrap(), 197 * 24 + 25 * 13 + 14 * 4);
+        let mut losses = Vec::new();
+        for _ in 0..30 {
+            let step = mlp.train_step(images.clone(), labels.clone(), 1e-2);
+            losses.push(step.await.unwrap());
+        }
+        assert!(losses[29] < 0.1 * losses[0], "{losses:?}");
+        assert_eq!(mlp.classify(images.clone()).await.unwrap(), labels);
+        all.push(losses);
+
+        let wrong = mlp.train_step(vec![0.0; 195], vec![0], 1e-2).await;
+        let code = Reflect::get(&wrong.unwrap_err(), &"code".into()).unwrap();
+        assert_eq!(code.as_string().as_deref(), Some("invalid_argument"));
+    }
+    for (cpu, gpu) in all[0][..5].iter().zip(&all[1]) {
+        assert!((cpu - gpu).abs() < 1e-3 * cpu, "{all:?}");
     }
 }

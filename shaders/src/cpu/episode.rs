@@ -1,6 +1,6 @@
 //! Logits of whole episodes, from the features of support and queries.
 
-use super::prototype::squared_distance;
+use super::pairwise::squared_distance;
 
 /// `[episodes, ways, shots, queries, width]`, as the shaders' last binding.
 pub type EpisodeShape = [usize; 5];

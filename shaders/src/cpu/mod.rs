@@ -2,7 +2,6 @@
 //!
 //! Every function has the name and the argument order of its shader.
 
-mod adam;
 mod attention;
 pub mod batch_norm;
 pub mod conv2d;
@@ -10,13 +9,21 @@ pub mod conv_block;
 mod episode;
 mod layer_norm;
 mod loss;
-mod prototype;
+mod matmul;
+mod optimizer;
+mod pairwise;
 
-pub use adam::{AdamFactors, AdamShape, GATHERED, GatherShape, adam, adam_gather, adam_update};
 pub use attention::{AttentionShape, attention, attention_grad_key_value, attention_grad_query};
 pub use episode::{EpisodeShape, episode_logits, episode_logits_grad, episode_prototypes};
 pub use layer_norm::{LayerNormShape, layer_norm, layer_norm_backward};
 pub use loss::{running_statistics, softmax_cross_entropy};
-pub use prototype::{
-    PrototypeShape, prototype_logits, prototype_logits_grad_prototypes, prototype_logits_grad_query,
+pub use matmul::{
+    MatmulEnd, MatmulShape, activate, activation_grad, matmul, matmul_grad_right, matmul_reduce,
+};
+pub use optimizer::{
+    AdamFactors, AdamShape, GATHERED, GatherShape, SgdFactors, SgdShape, adam, adam_update,
+    optimizer_gather, sgd, sgd_update,
+};
+pub use pairwise::{
+    PairwiseShape, pairwise_sq_distance, pairwise_sq_distance_grad_a, pairwise_sq_distance_grad_b,
 };

@@ -37,6 +37,11 @@ export interface RawClassifier extends RawHandle {
   labels(): string[];
   classify(pixels: Float32Array): Promise<object[]>;
 }
+export interface RawMlp extends RawHandle {
+  readonly parameterCount: number;
+  trainStep(images: Float32Array, labels: Uint32Array, rate: number): Promise<number>;
+  classify(images: Float32Array): Promise<Uint32Array>;
+}
 export interface Binding {
   default(input?: { module_or_path: InitInput }): Promise<unknown>;
   version(): string;
@@ -54,6 +59,9 @@ export interface Binding {
   ProtoNet: {
     create(device: RawDevice, config: object): RawProtoNet;
     load(device: RawDevice, bytes: Uint8Array): Promise<RawProtoNet>;
+  };
+  Mlp: {
+    create(device: RawDevice, config: object): RawMlp;
   };
   // A constructor's parameters are compared strictly, and the generated classes have more members than
   // the interfaces above: hence `any` for the two.

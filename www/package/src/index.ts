@@ -20,6 +20,7 @@ export {
 } from "./device.js";
 export { ForgelingError, type ErrorCode, type ErrorDetails, type ErrorJson } from "./errors.js";
 export { imageToInk, type InkOptions, type PixelSource } from "./ink.js";
+export { Mlp, type MlpConfig } from "./mlp.js";
 export {
   ProtoNet,
   type EvaluateOptions,

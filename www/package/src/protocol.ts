@@ -4,6 +4,7 @@ import type { Prediction } from "./classifier.js";
 import type { GlyphOptions, ImageOptions } from "./dataset.js";
 import type { DeviceChoice, DeviceInfo, WarmUpEvent } from "./device.js";
 import type { ErrorJson } from "./errors.js";
+import type { MlpConfig } from "./mlp.js";
 import type {
   EvaluateOptions,
   Evaluation,
@@ -43,6 +44,12 @@ export interface Sample {
   classes: { name: string; images: Float32Array[] }[];
 }
 
+/** A perceptron that lives in the worker. */
+export interface MlpInfo {
+  /** How many numbers training adjusts. */
+  parameterCount: number;
+}
+
 export interface Operations {
   init(wasm?: string): void;
   openDevice(choice?: DeviceChoice): DeviceInfo;
@@ -58,6 +65,9 @@ export interface Operations {
   resetClassifier(): void;
   labels(): string[];
   classify(image: Float32Array): Prediction[];
+  createMlp(config?: MlpConfig): MlpInfo;
+  trainMlp(images: Float32Array, labels: ArrayLike<number>, rate?: number): number;
+  classifyMlp(images: Float32Array): number[];
 }
 
 export type Operation = keyof Operations;

@@ -3,17 +3,19 @@ import type { Classifier } from "./classifier.js";
 import { Dataset } from "./dataset.js";
 import { openDevice, type Device, type WarmUpEvent } from "./device.js";
 import { ForgelingError } from "./errors.js";
+import { Mlp } from "./mlp.js";
 import type { DataSource, ModelInfo, Operation, Operations, Port, Reply, Request } from "./protocol.js";
 import { ProtoNet, type FitEvent } from "./protonet.js";
 
 type Async<F> = F extends (...args: infer A) => infer R ? (...args: A) => R | Promise<R> : never;
 type Handlers = { [K in Operation]: Async<Operations[K]> };
 
-/** What one worker holds: a device, a model, and a classifier on that model. */
+/** What one worker holds: a device, a model, a classifier on that model, and a perceptron. */
 class Session {
   #device: Device | undefined;
   #model: ProtoNet | undefined;
   #classifier: Classifier | undefined;
+  #mlp: Mlp | undefined;
 
   get device(): Device {
     return this.#device ?? missing("openDevice()");
@@ -22,6 +24,8 @@ class Session {
   set device(device: Device) {
     this.#model?.free();
     this.#model = undefined;
+    this.#mlp?.free();
+    this.#mlp = undefined;
     this.resetClassifier();
     this.#device?.free();
     this.#device = device;
@@ -40,6 +44,15 @@ class Session {
   get classifier(): Classifier {
     this.#classifier ??= this.model.classifier();
     return this.#classifier;
+  }
+
+  get mlp(): Mlp {
+    return this.#mlp ?? missing("createMlp()");
+  }
+
+  set mlp(mlp: Mlp) {
+    this.#mlp?.free();
+    this.#mlp = mlp;
   }
 
   resetClassifier(): void {
@@ -105,6 +118,12 @@ export function serve(port: Port): void {
     resetClassifier: () => session.resetClassifier(),
     labels: () => session.classifier.labels,
     classify: (image) => session.classifier.classify(image),
+    createMlp: (config) => {
+      session.mlp = Mlp.create(session.device, config);
+      return { parameterCount: session.mlp.parameterCount };
+    },
+    trainMlp: (images, labels, rate) => session.mlp.trainStep(images, labels, rate),
+    classifyMlp: (images) => session.mlp.classify(images),
   });
 
   port.onmessage = ({ data }: MessageEvent) => {

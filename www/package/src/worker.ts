@@ -10,8 +10,10 @@
 import type { Prediction } from "./classifier.js";
 import type { DeviceChoice, DeviceInfo, WarmUpEvent } from "./device.js";
 import { ForgelingError } from "./errors.js";
+import type { MlpConfig } from "./mlp.js";
 import type {
   DataSource,
+  MlpInfo,
   ModelInfo,
   Operation,
   Operations,
@@ -29,7 +31,8 @@ export type { Prediction } from "./classifier.js";
 export type { DeviceChoice, DeviceInfo, DeviceKind, WarmUpEvent } from "./device.js";
 export type { GlyphOptions, ImageOptions } from "./dataset.js";
 export type { EvaluateOptions, Evaluation, FitEvent, ProtoNetConfig } from "./protonet.js";
-export type { DataSource, ModelInfo, Sample, TrainOptions, TrainSummary } from "./protocol.js";
+export type { MlpConfig } from "./mlp.js";
+export type { DataSource, MlpInfo, ModelInfo, Sample, TrainOptions, TrainSummary } from "./protocol.js";
 
 /** How to start a worker. */
 export interface WorkerOptions {
@@ -70,7 +73,7 @@ interface Call {
   report?: ((event: never) => void) | undefined;
 }
 
-/** A worker that holds one device, one model and one classifier. Calls are served in order. */
+/** A worker that holds one device, one model, one classifier and one perceptron. Calls are served in order. */
 export class ForgelingWorker {
   readonly #port: Port;
   readonly #end: () => void;
@@ -168,6 +171,21 @@ export class ForgelingWorker {
   /** All labels with their probabilities, the most probable first. */
   classify(image: Float32Array): Promise<Prediction[]> {
     return this.#call("classify", [image]);
+  }
+
+  /** Puts a new perceptron with random weights in the place of the earlier one. */
+  createMlp(config?: MlpConfig): Promise<MlpInfo> {
+    return this.#call("createMlp", [config]);
+  }
+
+  /** One optimizer step of the perceptron, default rate 0.001; resolves to the loss before it. */
+  trainMlp(images: Float32Array, labels: ArrayLike<number>, rate?: number): Promise<number> {
+    return this.#call("trainMlp", [images, labels, rate]);
+  }
+
+  /** The most probable class of each image, by the perceptron. */
+  classifyMlp(images: Float32Array): Promise<number[]> {
+    return this.#call("classifyMlp", [images]);
   }
 
   /** Ends the worker at once; calls under way are rejected as `cancelled`. */

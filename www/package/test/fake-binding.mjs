@@ -154,6 +154,37 @@ class Classifier extends Raw {
   }
 }
 
+class Mlp extends Raw {
+  #seen = [];
+  constructor(config) {
+    super();
+    this.config = { inputs: 784, hidden: [128], classes: 10, seed: 0, ...config };
+    const sizes = [this.config.inputs, ...this.config.hidden, this.config.classes];
+    this.parameterCount = sizes.slice(1).reduce((sum, size, i) => sum + (sizes[i] + 1) * size, 0);
+  }
+  static create(device, config) {
+    if (!device.alive) throw new Error("null pointer passed to rust");
+    return new Mlp(config);
+  }
+  #rows(images) {
+    const { inputs } = this.config;
+    if (images.length === 0 || images.length % inputs > 0) {
+      throw fail("invalid_argument", "mlp: not whole examples", { operation: "mlp", expected: `a multiple of ${inputs} numbers` });
+    }
+    return Array.from({ length: images.length / inputs }, (_, i) => images.subarray(i * inputs, (i + 1) * inputs));
+  }
+  async trainStep(images, labels, rate) {
+    if (!(labels instanceof Uint32Array) || typeof rate !== "number") throw new TypeError("other types than wasm takes");
+    this.#rows(images).forEach((row, i) => this.#seen.push({ row, label: labels[i] }));
+    return rate / this.#seen.length;
+  }
+  async classify(images) {
+    const far = (a, b) => a.reduce((sum, value, i) => sum + (value - b[i]) ** 2, 0);
+    const nearest = (row) => this.#seen.reduce((best, one) => (far(one.row, row) < far(best.row, row) ? one : best));
+    return Uint32Array.from(this.#rows(images), (row) => nearest(row).label);
+  }
+}
+
 function blur(pixels) {
   const side = Math.round(Math.sqrt(pixels.length));
   const at = (x, y) => (x >= 0 && y >= 0 && x < side && y < side ? pixels[y * side + x] : 0);
@@ -181,5 +212,5 @@ async function openDevice(choice) {
 }
 
 export const version = () => "0.1.0";
-export { openDevice, Device, Dataset, ProtoNet, Trainer, Classifier };
+export { openDevice, Device, Dataset, ProtoNet, Trainer, Classifier, Mlp };
 export default start;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { replaceBinding } from "../dist/binding.js";
-import { Dataset, ForgelingError, ProtoNet, init, openDevice, version } from "../dist/index.js";
+import { Dataset, ForgelingError, Mlp, ProtoNet, init, openDevice, version } from "../dist/index.js";
 import * as fake from "./fake-binding.mjs";
 
 beforeEach(() => replaceBinding(async () => fake));
@@ -180,6 +180,23 @@ test("calls that overlap take turns, and one that fails does not stop the next",
   const empty = assert.rejects(classifier.add("b", new Float32Array(0)), rejected("bad_data"));
   await Promise.all([classifier.add("a", data.image(0, 0)), empty, classifier.add("c", data.image(2, 0))]);
   assert.deepEqual(classifier.labels, ["a", "c"]);
+});
+
+test("a perceptron is trained step by step, and labels are classes", async () => {
+  const { device } = await model();
+  const mlp = Mlp.create(device, { inputs: 2, hidden: [3], classes: 2 });
+  assert.equal(mlp.parameterCount, 3 * 3 + 4 * 2);
+  const images = Float32Array.of(0, 0, 1, 1);
+  assert.equal(await mlp.trainStep(images, [0, 1]), 1e-3 / 2);
+  assert.ok((await mlp.trainStep(images, Uint8Array.of(0, 1), 0.1)) > 0);
+  assert.deepEqual(await mlp.classify(Float32Array.of(0.9, 1, 0.1, 0)), [1, 0]);
+  for (const label of [-1, 0.5, NaN, 2 ** 32]) {
+    const thrown = rejected("invalid_argument", { operation: "train_step", got: String(label) });
+    await assert.rejects(mlp.trainStep(images, [0, label]), thrown);
+  }
+  await assert.rejects(mlp.trainStep(images.subarray(1), [0]), rejected("invalid_argument", { operation: "mlp" }));
+  mlp.free();
+  await assert.rejects(mlp.classify(images), rejected("freed", { operation: "classify" }));
 });
 
 test("use after free is an error, and freeing twice is not", async () => {

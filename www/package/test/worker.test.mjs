@@ -52,6 +52,20 @@ test("a whole session: device, training, examples, answer, saving", async () => 
   assert.equal((await worker.evaluate(glyphs, { episodes: 5 })).episodes, 5);
 });
 
+test("a perceptron lives in the worker too, and goes with its device", async () => {
+  await worker.openDevice("cpu");
+  await assert.rejects(worker.classifyMlp(new Float32Array(2)), code("not_ready"));
+  assert.deepEqual(await worker.createMlp({ inputs: 2, hidden: [], classes: 2 }), { parameterCount: 6 });
+  const images = Float32Array.of(0, 0, 1, 1);
+  assert.equal(await worker.trainMlp(images, [0, 1], 0.5), 0.25);
+  assert.deepEqual(await worker.classifyMlp(images), [0, 1]);
+  await assert.rejects(worker.trainMlp(images, [0, -1]), code("invalid_argument"));
+  const before = fake.liveObjects();
+  await worker.openDevice("cpu");
+  assert.equal(fake.liveObjects(), before - 1, "a device came, a device and the perceptron went");
+  await assert.rejects(worker.trainMlp(images, [0, 1]), code("not_ready"));
+});
+
 test("stop overtakes the queue and keeps the last event", async () => {
   await worker.openDevice("cpu");
   await worker.createModel();

@@ -1,7 +1,7 @@
 // forgeling, as its README has it.
-import { Dataset, ProtoNet, init, openDevice } from "../../package/dist/index.js";
+import { Dataset, Mlp, ProtoNet, init, openDevice } from "../../package/dist/index.js";
 import { adapter } from "./adapter.js";
-import { classes, examples, queries, shots, ways } from "./data.js";
+import { Batches, classes, examples, labels, pixels, queries, shots, ways } from "./data.js";
 
 /** All images as `[classes, examples, pixels]`. */
 export async function draw() {
@@ -30,6 +30,19 @@ export async function open(backend) {
         step: async () => (await steps.next()).value.loss,
         // Reading the weights waits for the optimizer's part of the last step.
         finish: () => model.save(),
+      };
+    },
+
+    mlp(pool) {
+      const batches = new Batches(pool);
+      const mlp = Mlp.create(device, { inputs: pixels, hidden: [400, 400], classes: labels });
+      return {
+        step: () => {
+          const { images, truth } = batches.digits();
+          return mlp.trainStep(images, truth, 1e-3);
+        },
+        // With the loss comes the optimizer's word on whether it moved the weights, so that nothing is left to wait for.
+        finish: () => {},
       };
     },
   };

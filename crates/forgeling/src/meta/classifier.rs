@@ -115,10 +115,11 @@ impl Classifier {
             .iter()
             .flat_map(|c| c.prototype(width))
             .collect();
-        let sizes = [1, features.len(), self.classes.len(), width];
+        let negative = (-1f32).to_bits() as usize;
+        let sizes = [1, features.len(), self.classes.len(), width, negative];
         let mut logits = vec![0.0; features.len() * self.classes.len()];
         // So few numbers that a trip to the device would cost more.
-        cpu::prototype_logits(&features.concat(), &prototypes, &mut logits, sizes);
+        cpu::pairwise_sq_distance(&features.concat(), &prototypes, &mut logits, sizes);
         if logits.iter().any(|logit| !logit.is_finite()) {
             return Err(
                 Error::bad_data(OPERATION, "an image's features are not finite")

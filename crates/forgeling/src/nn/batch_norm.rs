@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use super::init::{buffer, constant};
 use super::{BatchStatistics, Normalization};
 use crate::error::Result;
-use crate::ops::{Activation, Statistics, batch_norm, batch_norm_running};
+use crate::ops::{AfterNorm, Statistics, batch_norm, batch_norm_running};
 
 /// Normalizes each channel, adds a residual if there is one, and activates:
 ///
@@ -46,7 +46,7 @@ impl BatchNorm {
         &self,
         input: Tensor<4>,
         residual: Option<Tensor<4>>,
-        activation: Activation,
+        activation: AfterNorm,
         normalization: Normalization,
     ) -> Result<(Tensor<4>, Option<BatchStatistics>)> {
         let (gamma, beta) = (self.gamma.val(), self.beta.val());

@@ -7,6 +7,8 @@
 //! - [`Vit`]: patches and such blocks, a small Vision Transformer.
 //! - [`BatchNorm`]: batch norm with a residual and an activation.
 //! - [`ResNet18`]: the standard residual network, for images of 32×32.
+//! - [`Linear`]: a layer of neurons.
+//! - [`Mlp`]: the multilayer perceptron.
 //! - `init`: seeded initial weights, the same on every platform.
 
 mod batch_norm;
@@ -14,6 +16,8 @@ mod conv4;
 mod conv_block;
 mod init;
 mod layer_norm;
+mod linear;
+mod mlp;
 mod resnet;
 mod vit;
 mod vit_block;
@@ -22,6 +26,8 @@ pub use batch_norm::BatchNorm;
 pub use conv_block::{BatchStatistics, ConvBlock, Normalization};
 pub use conv4::{Conv4, Conv4Config};
 pub use layer_norm::LayerNorm;
+pub use linear::Linear;
+pub use mlp::{Mlp, MlpConfig};
 pub use resnet::{BasicBlock, ConvNorm, ResNet18, ResNet18Config};
 pub use vit::{Vit, VitConfig};
 pub use vit_block::VitBlock;

@@ -8,7 +8,7 @@ use super::init::uniform;
 use super::{BatchNorm, BatchStatistics, Normalization};
 use crate::data::Rng;
 use crate::error::{Error, Result};
-use crate::ops::{Activation, Conv2dOptions, conv2d};
+use crate::ops::{AfterNorm, Conv2dOptions, conv2d};
 
 /// The shape of a [`ResNet18`] and the seed of its initial weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ impl ConvNorm {
         &self,
         input: Tensor<4>,
         residual: Option<Tensor<4>>,
-        activation: Activation,
+        activation: AfterNorm,
         pass: &mut Pass,
     ) -> Result<Tensor<4>> {
         let weight = self.weight.val();
@@ -158,13 +158,13 @@ impl BasicBlock {
     fn forward(&self, input: Tensor<4>, pass: &mut Pass) -> Result<Tensor<4>> {
         let hidden = self
             .first
-            .forward(input.clone(), None, Activation::Relu, pass)?;
+            .forward(input.clone(), None, AfterNorm::Relu, pass)?;
         let around = match &self.shortcut {
-            Some(shortcut) => shortcut.forward(input, None, Activation::Linear, pass)?,
+            Some(shortcut) => shortcut.forward(input, None, AfterNorm::Nothing, pass)?,
             None => input,
         };
         self.second
-            .forward(hidden, Some(around), Activation::Relu, pass)
+            .forward(hidden, Some(around), AfterNorm::Relu, pass)
     }
 
     fn absorb(self, statistics: &mut impl Iterator<Item = BatchStatistics>) -> Self {
@@ -246,7 +246,7 @@ impl ResNet18 {
         };
         let mut hidden = self
             .stem
-            .forward(images, None, Activation::Relu, &mut pass)?;
+            .forward(images, None, AfterNorm::Relu, &mut pass)?;
         for block in &self.blocks {
             hidden = block.forward(hidden, &mut pass)?;
         }

@@ -17,6 +17,8 @@ pub struct Heuristics {
     /// Invocations of a general convolution's weight gradient at least. Where it has fewer, pixels are shared out, and
     /// partial sums added in a second launch.
     pub weight_invocations: usize,
+    /// Invocations of a matrix product that are worth splitting its sums for.
+    pub product_invocations: usize,
     /// Workgroups that gather gradients at most. Each gives a partial sum of squares, and every invocation of the
     /// optimizer reads them all.
     pub gather_workgroups: usize,
@@ -30,6 +32,7 @@ const SOFTWARE: Heuristics = Heuristics {
     statistics_slots: 16,
     weight_workgroups: 8,
     weight_invocations: 256,
+    product_invocations: 256,
     gather_workgroups: 4,
     update_workgroups: 4,
 };
@@ -39,6 +42,7 @@ const HARDWARE: Heuristics = Heuristics {
     statistics_slots: 256,
     weight_workgroups: 128,
     weight_invocations: 1 << 16,
+    product_invocations: 8192,
     gather_workgroups: 64,
     update_workgroups: 1024,
 };
@@ -60,6 +64,7 @@ pub fn set_heuristics(heuristics: Option<Heuristics>) {
         gather_workgroups: numbers.gather_workgroups.max(1),
         update_workgroups: numbers.update_workgroups.max(1),
         weight_invocations: numbers.weight_invocations.max(1),
+        product_invocations: numbers.product_invocations.max(1),
     });
 }
 

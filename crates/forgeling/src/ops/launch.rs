@@ -233,3 +233,9 @@ pub(super) fn channels_first(tensor: CubeTensor) -> CubeTensor {
 pub(super) fn nothing(like: &CubeTensor) -> CubeTensor {
     numbers(like, 4, sizes_on(like, &[0; 4]), DType::F32)
 }
+
+/// A contiguous tensor in another shape.
+pub(super) fn reshaped(tensor: CubeTensor, shape: Shape) -> CubeTensor {
+    let device = tensor.device();
+    CubeTensor::new_contiguous(tensor.client, device, shape, tensor.handle, tensor.dtype)
+}

@@ -5,7 +5,6 @@
 //! and what runs where the kernel cannot: a dtype other than f32, or a device whose compiler does not
 //! take WGSL.
 
-mod adam;
 mod attention;
 mod batch_norm;
 mod bodies;
@@ -17,21 +16,24 @@ mod flex;
 mod heuristics;
 mod launch;
 mod layer_norm;
-mod prototype_logits;
+mod matmul;
+mod optimizer;
+mod pairwise;
 pub mod reference;
 mod running_statistics;
 mod self_test;
 mod softmax_cross_entropy;
 
-pub(crate) use adam::{AdamNumbers, AdamState, adam};
 pub use attention::{AttentionOptions, attention};
-pub use batch_norm::{Activation, batch_norm, batch_norm_running};
+pub use batch_norm::{AfterNorm, batch_norm, batch_norm_running};
 pub use bodies::{Bodies, bodies, set_bodies};
 pub use conv_block::{ConvBlockOutput, RunningNorm, conv_block, conv_block_running};
 pub use conv2d::{Conv2dOptions, conv2d};
 pub use episode_logits::{EpisodeCounts, episode_logits};
 pub use heuristics::{Heuristics, set_heuristics};
 pub use layer_norm::layer_norm;
-pub use prototype_logits::prototype_logits;
+pub use matmul::{Activation, linear, matmul};
+pub(crate) use optimizer::{AdamRule, OptimizerState, Rule, Scaling, SgdRule, step};
+pub use pairwise::{pairwise_sq_distance, prototype_logits};
 pub use running_statistics::{Blend, Statistics, running_statistics};
 pub use softmax_cross_entropy::softmax_cross_entropy;

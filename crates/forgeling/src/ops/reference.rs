@@ -1,6 +1,6 @@
 //! The same operations composed of stock tensor operations: slower, and true on every device and dtype.
 
-use burn::tensor::activation::{log_softmax, relu, softmax};
+use burn::tensor::activation::{gelu, log_softmax, relu, softmax};
 use burn::tensor::module::{self, batch_norm_train, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Bool, Tensor, TensorData};
@@ -8,7 +8,7 @@ use burn::tensor::{Bool, Tensor, TensorData};
 use super::bodies::computed_in;
 use super::conv_block::EPSILON;
 use super::{
-    Activation, AttentionOptions, Blend, Conv2dOptions, ConvBlockOutput, EpisodeCounts,
+    Activation, AfterNorm, AttentionOptions, Blend, Conv2dOptions, ConvBlockOutput, EpisodeCounts,
     RunningNorm, Statistics,
 };
 
@@ -18,19 +18,22 @@ pub(super) fn wide<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     tensor.cast(dtype)
 }
 
-/// `logits[e, q, n] = -sum_d (query[e, q, d] - prototypes[e, n, d])^2`, by broadcasting.
+/// `distances[e, q, n] = sum_d (a[e, q, d] - b[e, n, d])^2`, by broadcasting.
 ///
-/// Shapes: `query [E, Q, D]`, `prototypes [E, N, D]`, result `[E, Q, N]`. Needs `E*Q*N*D` numbers of
-/// memory in between.
-pub fn prototype_logits(query: Tensor<3>, prototypes: Tensor<3>) -> Tensor<3> {
-    let (query, prototypes) = (wide(query), wide(prototypes));
-    let difference = query.unsqueeze_dim::<4>(2) - prototypes.unsqueeze_dim::<4>(1);
+/// Shapes: `a [E, Q, D]`, `b [E, N, D]`, result `[E, Q, N]`. Needs `E*Q*N*D` numbers of memory in between.
+pub fn pairwise_sq_distance(a: Tensor<3>, b: Tensor<3>) -> Tensor<3> {
+    let (a, b) = (wide(a), wide(b));
+    let difference = a.unsqueeze_dim::<4>(2) - b.unsqueeze_dim::<4>(1);
     difference
         .clone()
         .mul(difference)
         .sum_dim(3)
         .squeeze_dim::<3>(3)
-        .neg()
+}
+
+/// The negative of [`pairwise_sq_distance`].
+pub fn prototype_logits(query: Tensor<3>, prototypes: Tensor<3>) -> Tensor<3> {
+    pairwise_sq_distance(query, prototypes).neg()
 }
 
 /// As [`super::episode_logits`], on features that fit.
@@ -51,6 +54,34 @@ pub fn episode_logits(features: Tensor<2>, counts: EpisodeCounts) -> Tensor<3> {
         .mean_dim(2)
         .reshape([episodes, ways, width]);
     prototype_logits(query.reshape([episodes, ways * queries, width]), prototypes)
+}
+
+/// As [`super::linear`], whose shapes and formula it shares, on inputs that fit.
+pub fn linear(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    activation: Activation,
+) -> Tensor<2> {
+    let stored = x.dtype();
+    let x = wide(x);
+    let computed = x.dtype();
+    let mut z = x.matmul(wide(weight).cast(computed));
+    if let Some(bias) = bias {
+        z = z + wide(bias).cast(computed).unsqueeze_dim::<2>(0);
+    }
+    let y = match activation {
+        Activation::None => z,
+        Activation::Relu => relu(z),
+        Activation::Gelu => gelu(z),
+    };
+    y.cast(stored)
+}
+
+/// As [`super::matmul`], whose shapes and formula it shares, on inputs that fit.
+pub fn matmul(a: Tensor<3>, b: Tensor<3>) -> Tensor<3> {
+    let stored = a.dtype();
+    wide(a).matmul(wide(b)).cast(stored)
 }
 
 /// As [`super::softmax_cross_entropy`], on labels that fit.
@@ -173,7 +204,7 @@ pub fn batch_norm(
     gamma: Tensor<1>,
     beta: Tensor<1>,
     residual: Option<Tensor<4>>,
-    activation: Activation,
+    after: AfterNorm,
 ) -> (Tensor<4>, Statistics) {
     let stored = x.dtype();
     let result = batch_norm_train(wide(x), wide(gamma), wide(beta), EPSILON);
@@ -181,7 +212,7 @@ pub fn batch_norm(
         mean: result.mean.detach(),
         variance: result.variance.detach(),
     };
-    let output = add_and_activate(result.output, residual, activation);
+    let output = add_and_activate(result.output, residual, after);
     (output.cast(stored), statistics)
 }
 
@@ -192,7 +223,7 @@ pub fn batch_norm_running(
     beta: Tensor<1>,
     statistics: Statistics,
     residual: Option<Tensor<4>>,
-    activation: Activation,
+    after: AfterNorm,
 ) -> Tensor<4> {
     let stored = x.dtype();
     let normalised = module::batch_norm(
@@ -203,21 +234,21 @@ pub fn batch_norm_running(
         wide(statistics.variance),
         EPSILON,
     );
-    add_and_activate(normalised, residual, activation).cast(stored)
+    add_and_activate(normalised, residual, after).cast(stored)
 }
 
 fn add_and_activate(
     normalised: Tensor<4>,
     residual: Option<Tensor<4>>,
-    activation: Activation,
+    after: AfterNorm,
 ) -> Tensor<4> {
     let sum = match residual {
         Some(residual) => normalised + wide(residual),
         None => normalised,
     };
-    match activation {
-        Activation::Linear => sum,
-        Activation::Relu => relu(sum),
+    match after {
+        AfterNorm::Nothing => sum,
+        AfterNorm::Relu => relu(sum),
     }
 }
 

@@ -7,8 +7,8 @@
 use burn::tensor::{Device as Tensors, Gradients, Tensor, TensorData};
 
 use super::{
-    AdamNumbers, Blend, EpisodeCounts, RunningNorm, Statistics, adam, conv_block,
-    conv_block_running, episode_logits, running_statistics, softmax_cross_entropy,
+    Activation, AdamRule, Blend, EpisodeCounts, RunningNorm, Scaling, Statistics, conv_block,
+    conv_block_running, episode_logits, linear, running_statistics, softmax_cross_entropy, step,
 };
 use crate::data::Rng;
 use crate::device::{Device, DeviceChoice, Readback};
@@ -45,6 +45,7 @@ const CHECKS: &[Check] = &[
     ("conv_block", block_gradients),
     ("episode_logits", episode_gradients),
     ("adam", adam_step),
+    ("linear", layer_gradients),
     #[cfg(feature = "composite")]
     ("conv2d", stock::conv_gradients),
     #[cfg(feature = "composite")]
@@ -200,16 +201,38 @@ fn adam_step(device: &Tensors) -> Result<Vec<Tensor<1>>> {
             .map(|length| uniform(seed, [length], &device))
             .to_vec()
     };
-    let numbers = AdamNumbers {
+    let rule = AdamRule {
         rate: 0.01,
         betas: [0.9, 0.999],
         epsilon: 1e-8,
         weight_decay: 0.1,
+    };
+    let scaling = Scaling {
         clip_norm: Some(1.0),
         loss_scale: 2.0,
     };
-    let (parameters, state) = adam(None, of(10), of(11), &numbers);
-    Ok(adam(Some(state), parameters, of(12), &numbers).0)
+    let (parameters, state) = step(&rule, scaling, None, of(10), of(11));
+    Ok(step(&rule, scaling, Some(state), parameters, of(12)).0)
+}
+
+/// A layer with bias and activation.
+fn layer_gradients(device: &Tensors) -> Result<Vec<Tensor<1>>> {
+    let x = values(13, [5, 12], device);
+    let (weight, bias) = (values(14, [12, 8], device), values(15, [8], device));
+    let y = linear(
+        x.clone(),
+        weight.clone(),
+        Some(bias.clone()),
+        Activation::Relu,
+    )?;
+    Ok(gradients_of(
+        y,
+        [
+            &|g| x.grad(g).map(|t| t.flatten(0, 1)),
+            &|g| weight.grad(g).map(|t| t.flatten(0, 1)),
+            &|g| bias.grad(g),
+        ],
+    ))
 }
 
 #[cfg(feature = "composite")]

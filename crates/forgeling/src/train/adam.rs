@@ -1,14 +1,13 @@
-//! The optimizer.
+//! The optimizer that adapts its steps.
 
-use std::collections::HashMap;
-
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-use crate::ops::{AdamNumbers, AdamState, adam};
+use super::optimizer::{Stepper, below_one, check, clip_check, not_negative, positive};
+use crate::error::Result;
+use crate::ops::AdamRule;
 
 const OPERATION: &str = "adam";
 
@@ -22,7 +21,7 @@ pub struct AdamConfig {
     pub beta2: f64,
     /// Added to the root of the mean squared gradient. Default 1e-8.
     pub epsilon: f64,
-    /// Part of itself that a parameter loses at each step, times the learning rate. Default 0.
+    /// Part of itself that a parameter loses at each step, times the learning rate, as in AdamW. Default 0.
     pub weight_decay: f64,
     /// The largest norm of all gradients together; larger ones are scaled down to it. Default `None`.
     pub clip_norm: Option<f64>,
@@ -47,14 +46,9 @@ impl AdamConfig {
     /// When a beta is not at least 0 and below 1, when epsilon or the norm is not a positive number that f32 can
     /// hold, or when the weight decay is negative or not finite.
     pub fn validate(&self) -> Result<()> {
-        // Below 1 in f32 too, in which the steps are computed.
-        let beta = |value: f64| value >= 0.0 && (value as f32) < 1.0;
-        let positive = |value: f64| value as f32 > 0.0 && (value as f32).is_finite();
-        let decay = self.weight_decay >= 0.0 && (self.weight_decay as f32).is_finite();
-        let clip = self.clip_norm.unwrap_or(1.0);
         let checks = [
-            ("beta1", self.beta1, beta(self.beta1), "0 to below 1"),
-            ("beta2", self.beta2, beta(self.beta2), "0 to below 1"),
+            ("beta1", self.beta1, below_one(self.beta1), "0 to below 1"),
+            ("beta2", self.beta2, below_one(self.beta2), "0 to below 1"),
             (
                 "epsilon",
                 self.epsilon,
@@ -64,19 +58,12 @@ impl AdamConfig {
             (
                 "weight_decay",
                 self.weight_decay,
-                decay,
+                not_negative(self.weight_decay),
                 "a number of at least 0",
             ),
-            ("clip_norm", clip, positive(clip), "a positive number"),
+            clip_check(self.clip_norm),
         ];
-        for (name, value, right, expected) in checks {
-            if !right {
-                return Err(Error::invalid(OPERATION, format!("{name} is out of range"))
-                    .expected(expected)
-                    .got(value));
-            }
-        }
-        Ok(())
+        check(OPERATION, &checks)
     }
 }
 
@@ -88,7 +75,8 @@ impl AdamConfig {
 ///
 /// element by element, with `m` and `v` zero at first and `t` counted from 1. Kingma and Ba, *Adam: A Method for
 /// Stochastic Optimization*, 2015 (arXiv 1412.6980). The weight decay is decoupled from the gradient: Loshchilov and
-/// Hutter, *Decoupled Weight Decay Regularization*, 2019 (arXiv 1711.05101). With
+/// Hutter, *Decoupled Weight Decay Regularization*, 2019 (arXiv 1711.05101). So with a weight decay this is AdamW, and
+/// there is no other type for it; PyTorch's plain `Adam` adds the decay to the gradient, which this does not. With
 /// [`clip_norm`](AdamConfig::clip_norm), `g` is first multiplied with `min(1, clip_norm / (norm + 1e-6))`, where
 /// `norm` is the root of the sum of all squares of all gradients; Pascanu et al., 2013 (arXiv 1211.5063). All of it as
 /// in PyTorch.
@@ -127,17 +115,7 @@ impl AdamConfig {
 #[derive(Debug, Clone)]
 pub struct Adam {
     config: AdamConfig,
-    loss_scale: f64,
-    state: Option<(Vec<Key>, AdamState)>,
-}
-
-/// What the state of one parameter belongs to.
-#[derive(Debug, Clone, PartialEq)]
-struct Key {
-    id: ParamId,
-    shape: Vec<usize>,
-    dtypes: [DType; 2],
-    device: Device,
+    stepper: Stepper,
 }
 
 impl Adam {
@@ -149,8 +127,7 @@ impl Adam {
         config.validate()?;
         Ok(Self {
             config,
-            loss_scale: 1.0,
-            state: None,
+            stepper: Stepper::new(),
         })
     }
 
@@ -166,14 +143,7 @@ impl Adam {
     /// # Errors
     /// When `scale` or its reciprocal is not a positive number that f32 can hold.
     pub fn set_loss_scale(&mut self, scale: f64) -> Result<()> {
-        let holds = |value: f64| (value as f32).is_normal() && value > 0.0;
-        if !(holds(scale) && holds(1.0 / scale)) {
-            return Err(Error::invalid(OPERATION, "the loss scale is out of range")
-                .expected("a positive number")
-                .got(scale));
-        }
-        self.loss_scale = scale;
-        Ok(())
+        self.stepper.set_loss_scale(OPERATION, scale)
     }
 
     /// Moves every parameter of `module` that has a gradient, keeping ids, devices and what is tracked. Other modules
@@ -182,96 +152,21 @@ impl Adam {
     /// `rate` is the learning rate, a finite number such as [`HalvingSchedule`](super::HalvingSchedule) gives.
     /// Gradients are in the units of the parameters. Without any, the module is returned as it is.
     pub fn step<M: Module>(&mut self, rate: f64, module: M, gradients: GradientsParams) -> M {
-        let mut found = Found {
-            gradients,
-            keys: Vec::new(),
-            parameters: Vec::new(),
-            trained: Vec::new(),
-        };
-        module.visit(&mut found);
-        if found.keys.is_empty() {
-            return module;
-        }
-        let state = self.state.take();
-        let state = state.and_then(|(keys, state)| (keys == found.keys).then_some(state));
-        let numbers = AdamNumbers {
+        let rule = AdamRule {
             rate,
             betas: [self.config.beta1, self.config.beta2],
             epsilon: self.config.epsilon,
             weight_decay: self.config.weight_decay,
-            clip_norm: self.config.clip_norm,
-            loss_scale: self.loss_scale,
         };
-        let (updated, state) = adam(state, found.parameters, found.trained, &numbers);
-        let ids = found.keys.iter().map(|key| key.id);
-        let mut replace = Replace(ids.zip(updated).collect());
-        self.state = Some((found.keys, state));
-        module.map(&mut replace)
+        let clip_norm = self.config.clip_norm;
+        self.stepper.step(&rule, clip_norm, module, gradients)
     }
 
     /// Whether the last step was skipped (0 or 1), and how many were since the state began; `[2]`, on the device of
     /// the first parameter and not tracked, to be read with a [`Readback`](crate::Readback). `None` before the first
     /// step.
     pub fn skipped(&self) -> Option<Tensor<1>> {
-        self.state.as_ref().map(|(_, state)| state.skipped())
-    }
-}
-
-/// Collects the parameters that have a gradient, flattened and not tracked.
-struct Found {
-    gradients: GradientsParams,
-    keys: Vec<Key>,
-    parameters: Vec<Tensor<1>>,
-    trained: Vec<Tensor<1>>,
-}
-
-impl ModuleVisitor for Found {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        // A parameter found in two places has given its gradient away at the first.
-        let Some(gradient) = self.gradients.remove::<D>(param.id) else {
-            return;
-        };
-        let parameter = param.val().without_autodiff();
-        let device = parameter.device();
-        let mut gradient = gradient.without_autodiff();
-        if gradient.device() != device {
-            gradient = gradient.to_device(&device);
-        }
-        let shape = parameter.dims().to_vec();
-        let length: usize = shape.iter().product();
-        if length == 0 {
-            return;
-        }
-        self.keys.push(Key {
-            id: param.id,
-            shape,
-            dtypes: [parameter.dtype(), gradient.dtype()],
-            device,
-        });
-        self.parameters.push(parameter.reshape([length]));
-        self.trained.push(gradient.reshape([length]));
-    }
-}
-
-struct Replace(HashMap<ParamId, Tensor<1>>);
-
-impl ModuleMapper for Replace {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(new) = self.0.get(&param.id).cloned() else {
-            return param;
-        };
-        param.map(|old| {
-            let new = new.reshape(old.dims());
-            if !old.device().is_autodiff() {
-                return new;
-            }
-            let mut new = Tensor::from_inner(new);
-            // Two strategies do not meet in one graph.
-            if let Some(strategy) = old.gradient_checkpointing_strategy() {
-                new = new.with_gradient_checkpointing_strategy(strategy);
-            }
-            new.set_require_grad(old.is_require_grad())
-        })
+        self.stepper.skipped()
     }
 }
 

@@ -1,17 +1,23 @@
 //! What every method trains with: events, schedules and model files.
 //!
-//! - [`Adam`]: the optimizer.
+//! - [`Adam`], [`Sgd`]: the optimizers.
+//! - [`MlpTrainer`]: a perceptron in training.
 //! - [`StepEvent`]: what a training loop reports after each step.
 //! - [`HalvingSchedule`]: the learning rate over time.
 //! - [`weights`]: a module's values by name, and back.
 //! - [`model_file`]: safetensors with a header of ours, written so that nothing is lost half-way.
 
 mod adam;
+mod mlp;
 pub mod model_file;
+mod optimizer;
+mod sgd;
 pub mod weights;
 
 pub use adam::{Adam, AdamConfig};
+pub use mlp::MlpTrainer;
 use serde::{Deserialize, Serialize};
+pub use sgd::{Sgd, SgdConfig};
 
 use crate::error::{Error, Result};
 

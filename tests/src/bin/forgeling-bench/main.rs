@@ -3,7 +3,7 @@
 //! - `runner`: lets the implementations of a workload take turns.
 //! - `data`: the batches that all of them train on.
 //! - `protonet`: ours, and the same made of stock burn operations.
-//! - `mlp`: a perceptron of burn's layers.
+//! - `mlp`: perceptrons, ours and one of burn's layers.
 //! - `resnet`: ResNet-18, likewise.
 //! - `torch`: PyTorch in a process of its own.
 
@@ -126,7 +126,8 @@ fn bench(options: &Options) -> Result<()> {
     compare(resnet::WORKLOAD, None, Pace::long(slow), &device, &mut all)?;
     let digits = Digits::draw()?;
     let mut burn = mlp::Trained::new(&burn, &digits, &device);
-    let mut all: Vec<&mut dyn Implementation> = vec![&mut burn];
+    let mut ours = mlp::Ours::new(&digits, &device)?;
+    let mut all: Vec<&mut dyn Implementation> = vec![&mut ours, &mut burn];
     if let Some(torch) = &mut torch {
         torch.mlp(&digits)?;
         all.push(torch);

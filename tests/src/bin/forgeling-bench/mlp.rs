@@ -1,4 +1,4 @@
-//! A perceptron of burn's own layers.
+//! Perceptrons: ours, and one of burn's own layers.
 
 use std::time::Instant;
 
@@ -8,10 +8,12 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device as Tensors, Int, Tensor, TensorData};
+use forgeling::nn::MlpConfig;
+use forgeling::train::MlpTrainer;
 use forgeling::{Device, Readback};
 
 use crate::data::{DigitBatch, Digits};
-use crate::runner::{Implementation, Result, Turn};
+use crate::runner::{Implementation, OURS, Result, Turn};
 
 /// What is measured, for the table.
 pub const WORKLOAD: &str = "MLP training step, 784-400-400-10, batch 128";
@@ -41,7 +43,67 @@ impl Mlp {
     }
 }
 
-/// A perceptron in training on one device.
+/// Our perceptron in training on one device.
+pub struct Ours<'a> {
+    description: String,
+    device: Tensors,
+    trainer: MlpTrainer,
+    digits: &'a Digits,
+    steps: usize,
+}
+
+impl<'a> Ours<'a> {
+    pub fn new(digits: &'a Digits, device: &Device) -> Result<Self> {
+        let config = MlpConfig {
+            inputs: Digits::PIXELS,
+            hidden: vec![HIDDEN, HIDDEN],
+            classes: Digits::CLASSES,
+            seed: 0,
+        };
+        Ok(Self {
+            description: description(device),
+            device: device.autodiff(),
+            trainer: MlpTrainer::new(&config, device)?,
+            digits,
+            steps: 0,
+        })
+    }
+}
+
+fn description(device: &Device) -> String {
+    format!("{} ({})", device.info().name, device.info().backend)
+}
+
+impl Implementation for Ours<'_> {
+    fn name(&self) -> &str {
+        OURS
+    }
+
+    fn device(&self) -> &str {
+        &self.description
+    }
+
+    fn turn(&mut self, steps: usize) -> Result<Turn> {
+        let begun = Instant::now();
+        let mut loss = f64::NAN;
+        for _ in 0..steps {
+            let batch = &self.digits.batches[self.steps % self.digits.batches.len()];
+            let labels: Vec<usize> = batch.labels.iter().copied().map(usize::from).collect();
+            let step = self
+                .trainer
+                .step(batch.images.clone(), &labels, LEARNING_RATE);
+            loss = pollster::block_on(step)?;
+            self.steps += 1;
+        }
+        self.device.sync().map_err(|error| format!("{error:?}"))?;
+        Ok(Turn {
+            elapsed: begun.elapsed(),
+            loss,
+        })
+    }
+}
+
+/// A perceptron of burn's layers in training on one device.
 pub struct Trained<'a> {
     name: String,
     description: String,
@@ -56,7 +118,7 @@ impl<'a> Trained<'a> {
     pub fn new(name: &str, digits: &'a Digits, device: &Device) -> Self {
         Self {
             name: name.to_owned(),
-            description: format!("{} ({})", device.info().name, device.info().backend),
+            description: description(device),
             model: Mlp::new(&device.autodiff()),
             optimizer: AdamConfig::new().with_epsilon(1e-8).init(),
             device: device.autodiff(),

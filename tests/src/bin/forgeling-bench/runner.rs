@@ -225,7 +225,8 @@ mod tests {
             rounds: 2,
             steps: 3,
         };
-        compare("w", None, pace, &mut [&mut one, &mut two]).unwrap();
+        let device = pollster::block_on(Device::open(forgeling::DeviceChoice::Cpu)).unwrap();
+        compare("w", None, pace, &device, &mut [&mut one, &mut two]).unwrap();
         assert_eq!((one.0, two.0), (vec![2, 1, 3, 3], vec![2, 1, 3, 3]));
     }
 }

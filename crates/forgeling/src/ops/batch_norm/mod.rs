@@ -22,10 +22,10 @@ use crate::error::{Error, Result};
 
 /// What follows the normalization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Activation {
+pub enum AfterNorm {
     /// Nothing. The default.
     #[default]
-    Linear,
+    Nothing,
     /// `max(0, z)`
     Relu,
 }
@@ -49,7 +49,7 @@ pub fn batch_norm(
     gamma: Tensor<1>,
     beta: Tensor<1>,
     residual: Option<Tensor<4>>,
-    activation: Activation,
+    activation: AfterNorm,
 ) -> Result<(Tensor<4>, Statistics)> {
     const OPERATION: &str = "batch_norm";
     let vectors = [("gamma", &gamma), ("beta", &beta)];
@@ -63,7 +63,7 @@ pub fn batch_norm(
     }
     let options = NormOptions {
         residual: residual.is_some(),
-        relu: activation == Activation::Relu,
+        relu: activation == AfterNorm::Relu,
         heuristics: Heuristics::of(&x.device()),
     };
     // No residual is one of no elements: the back ends' methods take no optional tensors.
@@ -99,7 +99,7 @@ pub fn batch_norm_running(
     beta: Tensor<1>,
     statistics: Statistics,
     residual: Option<Tensor<4>>,
-    activation: Activation,
+    activation: AfterNorm,
 ) -> Result<Tensor<4>> {
     const OPERATION: &str = "batch_norm_running";
     let vectors = [

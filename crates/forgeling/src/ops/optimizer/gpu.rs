@@ -1,4 +1,4 @@
-//! Adam on GPUs. All parameters of a model lie in one buffer, each a part of it, so that one launch moves them all;
+//! Optimizers on GPUs. All parameters of a model lie in one buffer, each a part of it, so that one launch moves them all;
 //! gradients, which lie where the backward pass left them, are gathered into such a buffer first.
 
 use std::ops::Range;
@@ -7,10 +7,10 @@ use burn::backend::TensorMetadata;
 use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
 use burn::tensor::Tensor;
 use cubecl::server::Handle;
+use forgeling_shaders::OPTIMIZER_GATHER;
 use forgeling_shaders::cpu::GATHERED;
-use forgeling_shaders::{ADAM, ADAM_GATHER};
 
-use super::AdamNumbers;
+use super::{Rule, Scaling};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::{Launch, PART, empty, f32s, overlap, part, zeros};
 
@@ -18,14 +18,15 @@ use crate::ops::launch::{Launch, PART, empty, f32s, overlap, part, zeros};
 pub(crate) struct State {
     /// The parameters that the last step gave, each in its part.
     parameters: CubeTensor,
-    /// First moments, second moments, `[whether the last step was skipped, how many were, steps, 0]`.
+    /// The moments, one after the other, then `[whether the last step was skipped, how many were, steps, 0]`.
     moments: CubeTensor,
-    layout: Layout,
+    /// Where the moments end.
+    kept: usize,
 }
 
 impl State {
     pub fn skipped(&self) -> Tensor<1> {
-        Tensor::from_primitive::<CubeBackend>(part(&self.moments, 2 * self.layout.length, 2))
+        Tensor::from_primitive::<CubeBackend>(part(&self.moments, self.kept, 2))
     }
 }
 
@@ -122,8 +123,8 @@ fn gather(tensors: &[CubeTensor], layout: &Layout, scale: f32, workgroups: usize
                 sizes.extend([0, 0]);
             }
         }
-        let grid = ADAM_GATHER.spread(workgroups).expect("few workgroups");
-        let kernel = &ADAM_GATHER;
+        let grid = OPTIMIZER_GATHER.spread(workgroups).expect("few workgroups");
+        let kernel = &OPTIMIZER_GATHER;
         buffer = match buffer {
             None => {
                 let outputs = [f32s([first + layout.length])];
@@ -158,25 +159,30 @@ fn gather(tensors: &[CubeTensor], layout: &Layout, scale: f32, workgroups: usize
     }
 }
 
-pub(super) fn step(
+pub(super) fn step<R: Rule>(
+    rule: &R,
+    scaling: Scaling,
     state: Option<State>,
     parameters: Vec<Tensor<1>>,
     gradients: Vec<Tensor<1>>,
-    numbers: &AdamNumbers,
 ) -> (Vec<Tensor<1>>, State) {
     let heuristics = Heuristics::of(&parameters[0].device());
+    let kernel = rule.kernel();
     let parameters: Vec<CubeTensor> = parameters.into_iter().map(primitive).collect();
     let gradients: Vec<CubeTensor> = gradients.into_iter().map(primitive).collect();
     let layout = Layout::new(&parameters);
     let workgroups = |values: usize, most: usize| {
         let quads = values / 4;
-        quads.div_ceil(ADAM.workgroup_size as usize).clamp(1, most)
+        quads
+            .div_ceil(kernel.workgroup_size as usize)
+            .clamp(1, most)
     };
     let gathering = workgroups(layout.length, heuristics.gather_workgroups);
 
+    let kept = rule.moments() * layout.length;
     let (old, moments) = match state {
         Some(state) => (Some(state.parameters), state.moments),
-        None => (None, zeros(&parameters[0], 2 * layout.length + PART)),
+        None => (None, zeros(&parameters[0], kept + PART)),
     };
     let unchanged = |packed: &CubeTensor| {
         let parts = layout.split(packed);
@@ -187,32 +193,21 @@ pub(super) fn step(
         let gathered = gather(&parameters, &layout, 1.0, gathering);
         part(&gathered.buffer, gathered.first, layout.length)
     });
-    let scale = (1.0 / numbers.loss_scale) as f32;
+    let scale = (1.0 / scaling.loss_scale) as f32;
     let gathered = gather(&gradients, &layout, scale, gathering);
 
-    let [beta1, beta2] = numbers.betas;
-    let [logarithm1, logarithm2] = numbers.logarithms();
-    let values = [
-        numbers.rate,
-        numbers.keep(),
-        beta1,
-        1.0 - beta1,
-        beta2,
-        1.0 - beta2,
-        logarithm1,
-        logarithm2,
-        numbers.epsilon,
-        numbers.clip_norm.unwrap_or(0.0),
-    ];
+    let numbers = [scaling.clip_norm.unwrap_or(0.0)]
+        .into_iter()
+        .chain(rule.numbers());
     let mut sizes = vec![gathered.slots, gathered.first / 4, layout.length / 4];
-    sizes.extend(values.map(|value| (value as f32).to_bits() as usize));
+    sizes.extend(numbers.map(|number| (number as f32).to_bits() as usize));
     let groups = workgroups(layout.length, heuristics.update_workgroups);
     let [parameters, moments] = Launch {
-        kernel: &ADAM,
+        kernel,
         inputs: vec![packed, gathered.buffer, moments],
-        outputs: [f32s([layout.length]), f32s([2 * layout.length + PART])],
+        outputs: [f32s([layout.length]), f32s([kept + PART])],
         sizes,
-        grid: ADAM.spread(groups).expect("few workgroups"),
+        grid: kernel.spread(groups).expect("few workgroups"),
     }
     .run();
     let updated = layout
@@ -223,7 +218,7 @@ pub(super) fn step(
     let state = State {
         parameters,
         moments,
-        layout,
+        kept,
     };
     (updated, state)
 }

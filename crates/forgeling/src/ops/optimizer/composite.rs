@@ -1,13 +1,13 @@
-//! Adam by burn's own operations: for any dtype and device.
+//! Optimizers by burn's own operations: for any dtype and device.
 
 use burn::tensor::{Bool, DType, Tensor};
 
-use super::AdamNumbers;
+use super::{Rule, Scaling};
 
 #[derive(Debug, Clone)]
 pub(crate) struct State {
-    /// First and second moments of each tensor, in its working dtype.
-    moments: Vec<[Tensor<1>; 2]>,
+    /// The moments of each tensor, in its working dtype.
+    moments: Vec<Vec<Tensor<1>>>,
     /// Steps that were taken.
     time: Tensor<1>,
     /// Whether the last one was skipped, and how many were: `[1]` each.
@@ -38,15 +38,16 @@ fn all_finite(tensor: Tensor<1>) -> Tensor<1, Bool> {
     tensor.abs().lower_equal_elem(largest).all()
 }
 
-pub(super) fn step(
+pub(super) fn step<R: Rule>(
+    rule: &R,
+    scaling: Scaling,
     state: Option<State>,
     parameters: Vec<Tensor<1>>,
     gradients: Vec<Tensor<1>>,
-    numbers: &AdamNumbers,
 ) -> (Vec<Tensor<1>>, State) {
     let gradients: Vec<Tensor<1>> = gradients
         .into_iter()
-        .map(|gradient| working(gradient) / numbers.loss_scale)
+        .map(|gradient| working(gradient) / scaling.loss_scale)
         .collect();
     let home = parameters[0].device();
     let state = state.unwrap_or_else(|| {
@@ -54,7 +55,7 @@ pub(super) fn step(
         State {
             moments: gradients
                 .iter()
-                .map(|g| [g.zeros_like(), g.zeros_like()])
+                .map(|g| vec![g.zeros_like(); rule.moments()])
                 .collect(),
             time: zero.clone(),
             last_skipped: zero.clone(),
@@ -67,45 +68,39 @@ pub(super) fn step(
     for gradient in &gradients {
         let ok = all_finite(gradient.clone()).float().cast(DType::F32);
         finite = finite * ok.to_device(&home);
-        if numbers.clip_norm.is_some() {
+        if scaling.clip_norm.is_some() {
             let sum = gradient.clone().square().sum().cast(DType::F32);
             squares = squares + sum.to_device(&home);
         }
     }
     let mut clip = None;
-    if let Some(limit) = numbers.clip_norm {
+    if let Some(limit) = scaling.clip_norm {
         finite = finite * all_finite(squares.clone()).float().cast(DType::F32);
         let norm = squares.sqrt() + 1e-6;
         clip = Some((norm.recip() * limit).clamp_max(1.0));
     }
     let last_skipped = -finite.clone() + 1.0;
     let time = state.time + finite.clone();
-    let [logarithm1, logarithm2] = numbers.logarithms();
-    let correction = |logarithm: f64| -(time.clone() * logarithm).exp() + 1.0;
-    let step = correction(logarithm1).recip() * numbers.rate;
-    let root = correction(logarithm2).sqrt();
-    let [beta1, beta2] = numbers.betas;
+    let factors = rule.factors(&time);
 
     let all = parameters.into_iter().zip(gradients).zip(state.moments);
     let (updated, moments) = all
-        .map(|((old, gradient), [first, second])| {
+        .map(|((old, gradient), kept)| {
             let (device, dtype) = (gradient.device(), gradient.dtype());
             let scalar = |value: &Tensor<1>| value.clone().to_device(&device).cast(dtype);
             let gradient = match &clip {
                 Some(clip) => gradient * scalar(clip),
                 None => gradient,
             };
-            let m = first.clone() * beta1 + gradient.clone() * (1.0 - beta1);
-            let v = second.clone() * beta2 + gradient.square() * (1.0 - beta2);
-            let denominator = v.clone().sqrt() / scalar(&root) + numbers.epsilon;
-            let moved = m.clone() * scalar(&step) / denominator;
-            let new = working(old.clone()) * numbers.keep() - moved;
+            let factors: Vec<_> = factors.iter().map(scalar).collect();
+            let (new, moments) = rule.compose(working(old.clone()), gradient, &kept, &factors);
             let skip = scalar(&last_skipped).greater_elem(0.5).expand(old.dims());
             let new = new.cast(old.dtype()).mask_where(skip.clone(), old);
-            let moments = [
-                m.mask_where(skip.clone(), first),
-                v.mask_where(skip, second),
-            ];
+            let moments = moments
+                .into_iter()
+                .zip(kept)
+                .map(|(new, kept)| new.mask_where(skip.clone(), kept))
+                .collect();
             (new, moments)
         })
         .unzip();

@@ -1,42 +1,6 @@
-//! Twins of `adam_gather.wgsl` and `adam.wgsl`.
+//! Twin of `adam.wgsl`.
 
-use crate::PART;
-
-/// Tensors that one launch of the gather kernel takes.
-pub const GATHERED: usize = 6;
-
-/// The numbers of the gather shader's last binding; `slot` and destinations count in groups of four.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct GatherShape {
-    /// Where the sum of squares goes.
-    pub slot: usize,
-    /// What values are multiplied with.
-    pub scale: f32,
-    /// Destination and length of each tensor.
-    pub tensors: [(usize, usize); GATHERED],
-}
-
-/// `packed[destination + i] = scale * tensor[i]`, zero up to the next multiple of 64, and at `slot` the sum of the
-/// squares and 1 if a value is not finite. The shader writes a slot for each workgroup; this is the first one's, as
-/// though there were no others.
-///
-/// # Panics
-/// When a slice is shorter than `shape` says.
-pub fn adam_gather(tensors: [&[f32]; GATHERED], packed: &mut [f32], shape: &GatherShape) {
-    let (mut squares, mut bad) = (0.0f64, false);
-    for (tensor, (destination, length)) in tensors.into_iter().zip(shape.tensors) {
-        let end = length.next_multiple_of(PART);
-        let destination = &mut packed[destination * 4..][..end];
-        let (values, padding) = destination.split_at_mut(length);
-        for (value, tensor) in values.iter_mut().zip(&tensor[..length]) {
-            *value = shape.scale * tensor;
-            squares += f64::from(*value) * f64::from(*value);
-            bad |= !value.is_finite();
-        }
-        padding.fill(0.0);
-    }
-    packed[shape.slot * 4..][..4].copy_from_slice(&[squares as f32, f32::from(bad), 0.0, 0.0]);
-}
+use super::turn;
 
 /// The numbers of the Adam shader's last binding; `first` and `quads` count in groups of four.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,7 +65,7 @@ pub fn adam_update(
     }
 }
 
-/// One step on packed parameters: `gradients` as [`adam_gather`] writes them, `moments` and `new_moments` the first
+/// One step on packed parameters: `gradients` as [`optimizer_gather`] writes them, `moments` and `new_moments` the first
 /// and second moments and `[whether the last step was skipped, how many were, steps, 0]`. The step is skipped where
 /// a gradient, or the norm that is to be clipped, is not finite.
 ///
@@ -116,31 +80,23 @@ pub fn adam(
     shape: &AdamShape,
 ) {
     let length = shape.quads * 4;
-    let (mut squares, mut skip) = (0.0f32, false);
-    for slot in gradients[..shape.slots * 4].as_chunks::<4>().0 {
-        squares += slot[0];
-        skip |= slot[1] > 0.0;
-    }
-    let mut clip = 1.0;
-    if shape.clip > 0.0 {
-        skip |= !squares.is_finite();
-        clip = (shape.clip / (squares.sqrt() + 1e-6)).min(1.0);
-    }
-    let skipped = f32::from(skip);
-    let state = &moments[2 * length..][..4];
-    let time = state[2] + 1.0 - skipped;
-    let state = [skipped, state[1] + skipped, time, 0.0];
-
     new_parameters[..length].copy_from_slice(&parameters[..length]);
     new_moments[..2 * length].copy_from_slice(&moments[..2 * length]);
-    new_moments[2 * length..][..4].copy_from_slice(&state);
-    if skip {
+    let (kept, state) = new_moments.split_at_mut(2 * length);
+    let turn = turn(
+        gradients,
+        shape.slots,
+        shape.clip,
+        &moments[2 * length..],
+        state,
+    );
+    if turn.skip {
         return;
     }
-    let correction = |logarithm: f32| -(f64::from(time) * f64::from(logarithm)).exp_m1();
-    let (first, second) = new_moments[..2 * length].split_at_mut(length);
+    let correction = |logarithm: f32| -(f64::from(turn.time) * f64::from(logarithm)).exp_m1();
+    let (first, second) = kept.split_at_mut(length);
     let factors = AdamFactors {
-        scales: [1.0, clip],
+        scales: [1.0, turn.scale],
         keep: shape.keep,
         step: (f64::from(shape.rate) / correction(shape.logarithms[0])) as f32,
         root: correction(shape.logarithms[1]).sqrt() as f32,
@@ -159,7 +115,9 @@ pub fn adam(
 
 #[cfg(test)]
 mod tests {
+    use super::super::{GATHERED, GatherShape, optimizer_gather};
     use super::*;
+    use crate::PART;
 
     const LENGTHS: [usize; GATHERED] = [1, 63, 64, 65, 0, 200];
 
@@ -206,7 +164,7 @@ mod tests {
                 scale: if bad { f32::INFINITY } else { 0.25 },
                 tensors: std::array::from_fn(|i| (starts[i] / 4, LENGTHS[i])),
             };
-            adam_gather(
+            optimizer_gather(
                 std::array::from_fn(|i| &tensors[i][..]),
                 &mut packed,
                 &gather,

@@ -1,0 +1,39 @@
+//! A layer of neurons.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+
+use super::init::uniform;
+use crate::data::Rng;
+use crate::error::Result;
+use crate::ops::{Activation, linear};
+
+/// A layer of neurons: `y = activation(x weight + bias)`, see [`linear`].
+///
+/// Shapes: `[rows, in]` to `[rows, out]`. Weight and bias start uniform in `±1/sqrt(in)`, as in burn and PyTorch.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[in, out]`
+    pub weight: Param<Tensor<2>>,
+    /// `[out]`
+    pub bias: Param<Tensor<1>>,
+}
+
+impl Linear {
+    /// A layer with weights drawn from `rng`.
+    pub fn new(input: usize, output: usize, rng: &mut Rng, device: &Device) -> Self {
+        let bound = 1.0 / (input as f32).sqrt();
+        Self {
+            weight: uniform(rng, [input, output], bound, device),
+            bias: uniform(rng, [output], bound, device),
+        }
+    }
+
+    /// The layer's output.
+    ///
+    /// # Errors
+    /// When the input does not fit the weights, or is empty.
+    pub fn forward(&self, x: Tensor<2>, activation: Activation) -> Result<Tensor<2>> {
+        linear(x, self.weight.val(), Some(self.bias.val()), activation)
+    }
+}

@@ -1,0 +1,129 @@
+//! The products on the CPU back end.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Flex, TensorMetadata};
+use forgeling_shaders::cpu::{activate, activation_grad};
+
+use super::Activation;
+use super::extension::{
+    End, MatmulForward, MatmulOps, RightGradients, Sizes, left_shape, right_shape, with_columns,
+};
+use crate::ops::cpu::gemm::{self, Matrices, ProductShape, column_sums, product, relu_gradient};
+use crate::ops::flex::{tensor, with_values};
+use crate::ops::heuristics::Heuristics;
+
+impl MatmulOps for Flex {
+    fn matmul(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        end: End,
+        _heuristics: Heuristics,
+    ) -> MatmulForward<Self> {
+        let Sizes {
+            batch,
+            rows,
+            columns,
+            inner,
+        } = Sizes::of(&a.shape(), &b.shape());
+        let shape = ProductShape {
+            batch,
+            rows,
+            inner,
+            columns,
+        };
+        let mut out = vec![0.0; batch * rows * columns];
+        with_values([&a, &b, &bias], |[a, b, bias]| {
+            let end = gemm::End {
+                bias: end.bias.then_some(bias),
+                relu: end.activation == Activation::Relu,
+            };
+            let (a, b) = (Matrices::new(a, inner), Matrices::new(b, columns));
+            product(shape, a, b, end, &mut out);
+        });
+        let shape = with_columns(&a.shape(), columns);
+        let (output, kept) = if end.activation == Activation::Gelu {
+            let code = end.activation.code();
+            let output = out.iter().map(|z| activate(*z, code)).collect();
+            (tensor(output, shape.clone()), tensor(out, shape))
+        } else {
+            let output = tensor(out, shape);
+            (output.clone(), output)
+        };
+        MatmulForward {
+            output,
+            right: b,
+            kept,
+        }
+    }
+
+    fn activation_grad(
+        kept: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        let values = with_values([&kept, &grad], |[kept, grad]| {
+            if activation == Activation::Relu {
+                return relu_gradient(kept, grad);
+            }
+            let mut out = vec![0.0; grad.len()];
+            activation_grad(kept, grad, &mut out, activation.code());
+            out
+        });
+        tensor(values, grad.shape())
+    }
+
+    fn matmul_grad_left(
+        grad: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        _heuristics: Heuristics,
+    ) -> FloatTensor<Self> {
+        let shape = left_shape(&grad.shape(), &b.shape());
+        let sizes = Sizes::of(&shape, &b.shape());
+        let product_shape = ProductShape {
+            batch: sizes.batch,
+            rows: sizes.rows,
+            inner: sizes.columns,
+            columns: sizes.inner,
+        };
+        let mut out = vec![0.0; shape.num_elements()];
+        with_values([&grad, &b], |[grad, b]| {
+            let grad = Matrices::new(grad, sizes.columns);
+            let b = Matrices::new(b, sizes.columns).transposed();
+            product(product_shape, grad, b, gemm::End::default(), &mut out);
+        });
+        tensor(out, shape)
+    }
+
+    fn matmul_grad_right(
+        a: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        bias: bool,
+        _heuristics: Heuristics,
+    ) -> RightGradients<Self> {
+        let shape = right_shape(&a.shape(), &grad.shape());
+        let sizes = Sizes::of(&a.shape(), &shape);
+        let product_shape = ProductShape {
+            batch: sizes.batch,
+            rows: sizes.inner,
+            inner: sizes.rows,
+            columns: sizes.columns,
+        };
+        let mut out = vec![0.0; shape.num_elements()];
+        let sums = with_values([&a, &grad], |[a, grad]| {
+            let sums = if bias {
+                column_sums(grad, sizes.columns)
+            } else {
+                vec![0.0; sizes.columns]
+            };
+            let a = Matrices::new(a, sizes.inner).transposed();
+            let grad = Matrices::new(grad, sizes.columns);
+            product(product_shape, a, grad, gemm::End::default(), &mut out);
+            sums
+        });
+        RightGradients {
+            right: tensor(out, shape),
+            bias: tensor(sums, [sizes.columns]),
+        }
+    }
+}

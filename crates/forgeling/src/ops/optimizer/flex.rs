@@ -1,0 +1,166 @@
+//! Optimizers on the CPU back end. Values are moved in pieces, each by itself, and sums are taken piece by piece in
+//! order, so that the same bits come every time.
+
+use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::{Rule, Scaling};
+use crate::ops::cpu::parallel;
+use crate::ops::flex::{tensor, with_values};
+
+/// Values of a piece: enough to be worth a task, and few enough to stay in the cache.
+const PIECE: usize = 1 << 14;
+
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    /// The moments of each tensor.
+    moments: Vec<Vec<Vec<f32>>>,
+    steps: u64,
+    last_skipped: bool,
+    skipped: u64,
+}
+
+impl State {
+    pub fn skipped(&self) -> Tensor<1> {
+        let values = vec![f32::from(self.last_skipped), self.skipped as f32];
+        Tensor::from_data(TensorData::new(values, [2]), &Device::flex())
+    }
+}
+
+fn primitive(tensor: Tensor<1>) -> FlexTensor {
+    tensor
+        .try_into_primitive::<Flex>()
+        .expect("the caller checked that the tensor is on the CPU")
+}
+
+pub(super) fn step<R: Rule>(
+    rule: &R,
+    scaling: Scaling,
+    state: Option<State>,
+    parameters: Vec<Tensor<1>>,
+    gradients: Vec<Tensor<1>>,
+) -> (Vec<Tensor<1>>, State) {
+    let mut state = state.unwrap_or_else(|| State {
+        moments: parameters
+            .iter()
+            .map(|tensor| vec![vec![0.0; tensor.dims()[0]]; rule.moments()])
+            .collect(),
+        steps: 0,
+        last_skipped: false,
+        skipped: 0,
+    });
+    let gradients: Vec<FlexTensor> = gradients.into_iter().map(primitive).collect();
+    let inverse = (1.0 / scaling.loss_scale) as f32;
+    let (mut squares, mut finite) = (0.0, true);
+    for gradient in &gradients {
+        with_values([gradient], |[values]| {
+            let pieces = values.chunks(PIECE).collect();
+            for (sum, all) in parallel::map(pieces, |piece| sum_of_squares(piece, inverse)) {
+                squares += sum;
+                finite &= all;
+            }
+        });
+    }
+    let mut clip = 1.0;
+    if let Some(limit) = scaling.clip_norm {
+        // As on GPUs, where the sum is an f32.
+        finite &= (squares as f32).is_finite();
+        clip = (limit / (squares.sqrt() + 1e-6)).min(1.0) as f32;
+    }
+    state.last_skipped = !finite;
+    if !finite {
+        state.skipped += 1;
+        return (parameters, state);
+    }
+
+    state.steps += 1;
+    let steps = state.steps;
+    let all = parameters
+        .into_iter()
+        .zip(&gradients)
+        .zip(&mut state.moments);
+    let updated = all
+        .map(|((parameter, gradient), moments)| {
+            let parameter = primitive(parameter);
+            let values = with_values([&parameter, gradient], |[old, gradient]| {
+                // A new vector: someone else may hold the old values.
+                let mut values = vec![0.0; old.len()];
+                let pieces = pieces(&mut values, old, gradient, moments);
+                parallel::map(pieces, |mut piece| {
+                    piece.values.copy_from_slice(piece.old);
+                    let moments = &mut piece.moments;
+                    rule.update(
+                        piece.values,
+                        piece.gradient,
+                        moments,
+                        steps,
+                        [inverse, clip],
+                    );
+                });
+                values
+            });
+            let length = values.len();
+            Tensor::from_primitive::<Flex>(tensor(values, [length]))
+        })
+        .collect();
+    (updated, state)
+}
+
+/// What belongs to a piece of one tensor.
+struct Piece<'a> {
+    values: &'a mut [f32],
+    old: &'a [f32],
+    gradient: &'a [f32],
+    moments: Vec<&'a mut [f32]>,
+}
+
+fn pieces<'a>(
+    values: &'a mut [f32],
+    old: &'a [f32],
+    gradient: &'a [f32],
+    moments: &'a mut [Vec<f32>],
+) -> Vec<Piece<'a>> {
+    let mut moments: Vec<_> = moments
+        .iter_mut()
+        .map(|moment| moment.chunks_mut(PIECE))
+        .collect();
+    let all = values
+        .chunks_mut(PIECE)
+        .zip(old.chunks(PIECE))
+        .zip(gradient.chunks(PIECE));
+    all.map(|((values, old), gradient)| Piece {
+        values,
+        old,
+        gradient,
+        moments: moments.iter_mut().filter_map(Iterator::next).collect(),
+    })
+    .collect()
+}
+
+/// The sum of the squares of `scale * values`, in eight lanes, and whether they are all finite.
+// The instructions of `S` are what the body is compiled with; it names none itself.
+#[allow(clippy::extra_unused_type_parameters)]
+#[macerator::with_simd]
+fn sum_of_squares<S: macerator::Simd>(values: &[f32], scale: f32) -> (f64, bool) {
+    const INFINITY: u32 = f32::INFINITY.to_bits();
+    let mut lanes = [0f64; 8];
+    // Without its sign, a number's bits are less than those of infinity, and NaN's are more.
+    let mut largest = [0u32; 8];
+    let (chunks, rest) = values.as_chunks::<8>();
+    for chunk in chunks {
+        for ((lane, largest), value) in lanes.iter_mut().zip(&mut largest).zip(chunk) {
+            let value = scale * value;
+            *lane += f64::from(value) * f64::from(value);
+            *largest = (*largest).max(value.abs().to_bits());
+        }
+    }
+    let mut sum: f64 = lanes.iter().sum();
+    let mut finite = largest.iter().all(|bits| *bits < INFINITY);
+    for value in rest {
+        let value = scale * value;
+        sum += f64::from(value) * f64::from(value);
+        finite &= value.is_finite();
+    }
+    (sum, finite)
+}

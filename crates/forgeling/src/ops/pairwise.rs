@@ -1,0 +1,311 @@
+//! Squared distances of all pairs of rows, as they are and as the logits of prototypes.
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::wgpu::{CubeBackend, CubeTensor};
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata, backend_extension,
+};
+use burn::tensor::{DType, Shape, Tensor};
+use forgeling_shaders::cpu::{self, PairwiseShape};
+use forgeling_shaders::{
+    Kernel, PAIRWISE_SQ_DISTANCE, PAIRWISE_SQ_DISTANCE_GRAD_A, PAIRWISE_SQ_DISTANCE_GRAD_B,
+};
+
+use super::bodies::composite;
+use super::flex::{tensor, with_values};
+use super::launch::{Launch, f32s, has_kernels};
+use super::reference;
+use crate::error::{Error, Result};
+
+/// Squared Euclidean distances of every row of `a` to every row of `b`:
+///
+/// `distances[e, q, n] = sum_d (a[e, q, d] - b[e, n, d])^2`
+///
+/// Shapes: `a [E, Q, D]`, `b [E, N, D]`, result `[E, Q, N]`, in f32 if the inputs are of half precision, which squares
+/// soon leave; both inputs of one float dtype and on one device. Never negative, and exactly 0 for equal rows, since
+/// the differences themselves are squared. Differentiable in both. NaN and infinity propagate.
+///
+/// This is one kernel forward and one per gradient; dtypes without a kernel use [`mod@reference`].
+///
+/// # Errors
+/// When batch or features differ, when a size is zero, or when dtypes differ.
+pub fn pairwise_sq_distance(a: Tensor<3>, b: Tensor<3>) -> Result<Tensor<3>> {
+    distances("pairwise_sq_distance", ["a", "b"], a, b, 1.0)
+}
+
+/// Negative squared Euclidean distances of every query to every class prototype of its episode:
+///
+/// `logits[e, q, n] = -sum_d (query[e, q, d] - prototypes[e, n, d])^2`
+///
+/// Shapes: `query [E, Q, D]`, `prototypes [E, N, D]`, result `[E, Q, N]`. Snell et al., *Prototypical Networks for
+/// Few-shot Learning*, 2017 (arXiv 1703.05175). The negative of [`pairwise_sq_distance`], in the same kernels.
+///
+/// # Errors
+/// As [`pairwise_sq_distance`].
+pub fn prototype_logits(query: Tensor<3>, prototypes: Tensor<3>) -> Result<Tensor<3>> {
+    let names = ["query", "prototypes"];
+    distances("prototype_logits", names, query, prototypes, -1.0)
+}
+
+/// Distances times `factor`.
+fn distances(
+    operation: &'static str,
+    names: [&str; 2],
+    a: Tensor<3>,
+    b: Tensor<3>,
+    factor: f32,
+) -> Result<Tensor<3>> {
+    let [batch, rows, features] = a.dims();
+    let [b_batch, others, b_features] = b.dims();
+    let [a_name, b_name] = names;
+    if batch != b_batch || features != b_features {
+        let message = format!("{a_name} and {b_name} differ in batch or features");
+        return Err(Error::invalid(operation, message)
+            .expected(format!("{b_name} [{batch}, rows, {features}]"))
+            .got(format!("{:?}", b.dims())));
+    }
+    if [batch, rows, others, features].contains(&0) {
+        return Err(Error::invalid(operation, "empty input")
+            .expected("every size at least 1")
+            .got(format!("{a_name} {:?}, {b_name} {:?}", a.dims(), b.dims())));
+    }
+    if a.dtype() != b.dtype() {
+        let message = format!("{a_name} and {b_name} differ in dtype");
+        return Err(Error::invalid(operation, message)
+            .expected(format!("{:?}", a.dtype()))
+            .got(format!("{:?}", b.dtype())));
+    }
+    let largest = (batch * rows * features)
+        .max(batch * others * features)
+        .max(batch * rows * others);
+    let own_kernel =
+        PAIRWISE_SQ_DISTANCE.grid(largest).is_some() && has_kernels(&a.device(), a.dtype());
+    if !own_kernel {
+        let dtype = a.dtype();
+        return composite(operation, dtype, || {
+            let distances = reference::pairwise_sq_distance(a, b);
+            if factor == 1.0 {
+                distances
+            } else {
+                distances * factor
+            }
+        });
+    }
+    let (a, b) = (a.into_dispatch(), b.into_dispatch());
+    let distances = <Dispatch as PairwiseOps>::pairwise_sq_distance(a, b, factor);
+    Ok(Tensor::from_dispatch(distances))
+}
+
+#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait PairwiseOps: Backend {
+    #[fusion(dtype = DType::F32, shape = Shape::new([a[0], a[1], b[1]]))]
+    fn pairwise_sq_distance(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        factor: f32,
+    ) -> FloatTensor<Self>;
+
+    #[fusion(dtype = a, shape = a)]
+    fn pairwise_sq_distance_grad_a(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        factor: f32,
+    ) -> FloatTensor<Self>;
+
+    #[fusion(dtype = b, shape = b)]
+    fn pairwise_sq_distance_grad_b(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        factor: f32,
+    ) -> FloatTensor<Self>;
+}
+
+/// `[batch, rows, others, features]` of checked inputs, and the factor.
+fn sizes(a: &Shape, b: &Shape, factor: f32) -> PairwiseShape {
+    [a[0], a[1], b[1], a[2], factor.to_bits() as usize]
+}
+
+fn launch(
+    kernel: &'static Kernel,
+    inputs: Vec<CubeTensor>,
+    output: (Shape, DType),
+    sizes: PairwiseShape,
+) -> CubeTensor {
+    let [output] = Launch::per_element(kernel, inputs, output, sizes.to_vec());
+    output
+}
+
+impl PairwiseOps for CubeBackend {
+    fn pairwise_sq_distance(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        factor: f32,
+    ) -> FloatTensor<Self> {
+        let sizes = sizes(&a.shape(), &b.shape(), factor);
+        let output = f32s([sizes[0], sizes[1], sizes[2]]);
+        launch(&PAIRWISE_SQ_DISTANCE, vec![a, b], output, sizes)
+    }
+
+    fn pairwise_sq_distance_grad_a(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        factor: f32,
+    ) -> FloatTensor<Self> {
+        let output = (a.shape(), a.dtype());
+        let sizes = sizes(&a.shape(), &b.shape(), factor);
+        launch(
+            &PAIRWISE_SQ_DISTANCE_GRAD_A,
+            vec![a, b, grad],
+            output,
+            sizes,
+        )
+    }
+
+    fn pairwise_sq_distance_grad_b(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        factor: f32,
+    ) -> FloatTensor<Self> {
+        let output = (b.shape(), b.dtype());
+        let sizes = sizes(&a.shape(), &b.shape(), factor);
+        launch(
+            &PAIRWISE_SQ_DISTANCE_GRAD_B,
+            vec![a, b, grad],
+            output,
+            sizes,
+        )
+    }
+}
+
+/// Runs a CPU body over the values of `inputs` into a new tensor of `shape`.
+fn on_cpu<const N: usize>(
+    inputs: [&FlexTensor; N],
+    shape: Shape,
+    body: impl FnOnce([&[f32]; N], &mut [f32]),
+) -> FlexTensor {
+    let mut output = vec![0.0; shape.num_elements()];
+    with_values(inputs, |values| body(values, &mut output));
+    tensor(output, shape)
+}
+
+impl PairwiseOps for Flex {
+    fn pairwise_sq_distance(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        factor: f32,
+    ) -> FloatTensor<Self> {
+        let sizes = sizes(&a.shape(), &b.shape(), factor);
+        let shape = Shape::new([sizes[0], sizes[1], sizes[2]]);
+        on_cpu([&a, &b], shape, |[a, b], distances| {
+            cpu::pairwise_sq_distance(a, b, distances, sizes);
+        })
+    }
+
+    fn pairwise_sq_distance_grad_a(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        factor: f32,
+    ) -> FloatTensor<Self> {
+        let sizes = sizes(&a.shape(), &b.shape(), factor);
+        on_cpu([&a, &b, &grad], a.shape(), |[a, b, grad], out| {
+            cpu::pairwise_sq_distance_grad_a(a, b, grad, out, sizes);
+        })
+    }
+
+    fn pairwise_sq_distance_grad_b(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        factor: f32,
+    ) -> FloatTensor<Self> {
+        let sizes = sizes(&a.shape(), &b.shape(), factor);
+        on_cpu([&a, &b, &grad], b.shape(), |[a, b, grad], out| {
+            cpu::pairwise_sq_distance_grad_b(a, b, grad, out, sizes);
+        })
+    }
+}
+
+#[derive(Debug)]
+struct PairwiseSqDistance;
+
+impl<B: PairwiseOps> Backward<B, 2> for PairwiseSqDistance {
+    /// Both inputs and the factor.
+    type State = (FloatTensor<B>, FloatTensor<B>, f32);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 2>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let [a_node, b_node] = ops.parents;
+        let (a, b, factor) = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        if let Some(node) = a_node {
+            let value = B::pairwise_sq_distance_grad_a(a.clone(), b.clone(), grad.clone(), factor);
+            grads.register::<B>(node.id, value);
+        }
+        if let Some(node) = b_node {
+            let value = B::pairwise_sq_distance_grad_b(a, b, grad, factor);
+            grads.register::<B>(node.id, value);
+        }
+    }
+}
+
+impl<B: PairwiseOps, C: CheckpointStrategy> PairwiseOps for Autodiff<B, C> {
+    fn pairwise_sq_distance(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        factor: f32,
+    ) -> FloatTensor<Self> {
+        let (a, a_node) = a.into_parts();
+        let (b, b_node) = b.into_parts();
+        let distances = B::pairwise_sq_distance(a.clone(), b.clone(), factor);
+        match PairwiseSqDistance
+            .prepare::<C>([a_node, b_node])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish((a, b, factor), distances),
+            OpsKind::UnTracked(prep) => prep.finish(distances),
+        }
+    }
+
+    // The tape is first order, as everywhere in burn: the gradients themselves are not recorded.
+    fn pairwise_sq_distance_grad_a(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        factor: f32,
+    ) -> FloatTensor<Self> {
+        Self::from_inner(B::pairwise_sq_distance_grad_a(
+            a.into_primitive(),
+            b.into_primitive(),
+            grad.into_primitive(),
+            factor,
+        ))
+    }
+
+    fn pairwise_sq_distance_grad_b(
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        factor: f32,
+    ) -> FloatTensor<Self> {
+        Self::from_inner(B::pairwise_sq_distance_grad_b(
+            a.into_primitive(),
+            b.into_primitive(),
+            grad.into_primitive(),
+            factor,
+        ))
+    }
+}
