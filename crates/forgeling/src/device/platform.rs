@@ -128,6 +128,8 @@ mod native {
 
 #[cfg(target_arch = "wasm32")]
 mod web {
+    use std::sync::Once;
+
     use super::{FoundAdapter, wgpu};
 
     /// A page has no environment.
@@ -141,8 +143,23 @@ mod web {
         (!value.is_undefined() && !value.is_null()).then_some(value)
     }
 
+    unsafe extern "C" {
+        fn __wasm_call_ctors();
+    }
+
+    /// Runs the module's constructors, with which CubeCL registers what its compiler knows.
+    ///
+    /// Were they not called by name, the linker would have every export call them, each time: that is, for every object
+    /// of JavaScript that comes or goes, which took half of a training step.
+    fn construct() {
+        static CONSTRUCTED: Once = Once::new();
+        // SAFETY: constructors are made to run once before what they register is used, which is on GPUs only.
+        CONSTRUCTED.call_once(|| unsafe { __wasm_call_ctors() });
+    }
+
     /// The one adapter a browser gives out, or why there is none.
     pub(in super::super) async fn find() -> Result<Vec<FoundAdapter>, String> {
+        construct();
         if global("isSecureContext").is_some_and(|secure| secure.is_falsy()) {
             return Err("WebGPU needs a secure context (https or localhost)".into());
         }
