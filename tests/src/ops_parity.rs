@@ -28,9 +28,6 @@ pub fn tensor<const D: usize>(shape: [usize; D], phase: f64, device: &Tensors) -
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// What dtypes activations are tested in; the second only on GPUs whose shaders have it.
-pub const DTYPES: [DType; 2] = [DType::F32, DType::F16];
-
 /// Logits and both gradients of `sum(weights * logits)`; `sizes` are episodes, queries, ways and features.
 ///
 /// # Panics

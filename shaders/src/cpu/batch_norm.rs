@@ -1,6 +1,6 @@
 //! Batch norm with a residual and ReLU, step by step as the shaders take it.
 //!
-//! Activations are channels-last. Rows of statistics lie [`row_of`](super::conv_block::row_of) apart.
+//! Activations are channels-last. Rows of statistics lie [`row_of`] apart.
 
 use super::conv_block::row_of;
 

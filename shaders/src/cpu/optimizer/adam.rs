@@ -65,7 +65,7 @@ pub fn adam_update(
     }
 }
 
-/// One step on packed parameters: `gradients` as [`optimizer_gather`] writes them, `moments` and `new_moments` the first
+/// One step on packed parameters: `gradients` as [`optimizer_gather`](super::optimizer_gather) writes them, `moments` and `new_moments` the first
 /// and second moments and `[whether the last step was skipped, how many were, steps, 0]`. The step is skipped where
 /// a gradient, or the norm that is to be clipped, is not finite.
 ///
