@@ -2,8 +2,11 @@
 //!
 //! Each operation has a WGSL kernel for wgpu devices, a CPU body, a backward pass of its own, and a
 //! composite [`mod@reference`] made of stock tensor operations. The reference is what tests compare with,
-//! and what runs where the kernel cannot: a dtype other than f32, or a device whose compiler does not
-//! take WGSL.
+//! and what runs, with the cargo feature `composite`, where no body of ours can: a dtype other than f32
+//! (and f16 on GPUs), or a device whose compiler does not take WGSL.
+//!
+//! Activations may be of half precision on GPUs whose shaders have it ([`DeviceInfo::f16`](crate::device::DeviceInfo)):
+//! they are stored so, and parameters, sums and statistics stay f32.
 
 mod attention;
 mod batch_norm;

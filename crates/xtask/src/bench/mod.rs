@@ -62,7 +62,8 @@ impl Bench {
                 "Times are of one training step with its loss read. In each round every implementation of a \
                  workload takes `steps` steps, one after the other; `forgeling` and `burn` differ only in the \
                  operations of forgeling's own. `launches` are kernels launched in one step, MB moved those of the buffers \
-                 that forgeling's own were given, MB at peak the most in use on the device at a launch."
+                 that forgeling's own were given, MB at peak the most in use on the device at a launch, \
+                 the weights of the other implementations of the workload included."
             }
             Self::Web => {
                 "One headless Chromium. Opening is from importing a library to its device being ready. Times are of one \

@@ -80,59 +80,79 @@ impl Options {
 
 fn bench(options: &Options) -> Result<()> {
     let device = open(options.choice)?;
-    let slow = device.info().kind == DeviceKind::SoftwareGpu;
-    let burn = format!(
-        "burn {}{}",
-        if device.is_cpu() { "flex" } else { "wgpu" },
-        options.burn_version
-    );
-    let mut torch = match &options.python {
-        Some(python) => Some(Torch::start(python)?),
-        None => None,
+    let back_end = if device.is_cpu() { "flex" } else { "wgpu" };
+    let mut bench = Bench {
+        slow: device.info().kind == DeviceKind::SoftwareGpu,
+        burn: format!("burn {back_end}{}", options.burn_version),
+        torch: match &options.python {
+            Some(python) => Some(Torch::start(python)?),
+            None => None,
+        },
+        device,
     };
     for (filters, episodes) in PROTONETS {
         // A software adapter takes minutes for these.
-        if slow && episodes > 1 {
-            continue;
+        if episodes == 1 || !bench.slow {
+            bench.protonet(filters, episodes)?;
         }
+    }
+    bench.resnet()?;
+    bench.mlp()
+}
+
+/// What the workloads have in common. Each drops its networks before the next.
+struct Bench {
+    device: Device,
+    slow: bool,
+    /// The name of plain burn.
+    burn: String,
+    torch: Option<Torch>,
+}
+
+impl Bench {
+    fn protonet(&mut self, filters: usize, episodes: usize) -> Result<()> {
         let batches = Episodes::draw(episodes)?;
-        let mut ours = protonet::Trained::ours(filters, &batches, &device)?;
-        let mut composite = protonet::Trained::composite(&burn, filters, &batches, &device)?;
-        let mut all: Vec<&mut dyn Implementation> = vec![&mut ours, &mut composite];
-        if let Some(torch) = &mut torch {
+        let mut ours = protonet::Trained::ours(filters, &batches, &self.device)?;
+        let mut burn = protonet::Trained::composite(&self.burn, filters, &batches, &self.device)?;
+        let mut all: Vec<&mut dyn Implementation> = vec![&mut ours, &mut burn];
+        if let Some(torch) = &mut self.torch {
             torch.protonet(filters, &batches)?;
             all.push(torch);
         }
-        compare(
-            &protonet::workload(filters, episodes),
-            Some(episodes),
-            Pace::of(slow, filters * episodes),
-            &device,
-            &mut all,
-        )?;
+        let pace = Pace::of(self.slow, filters * episodes);
+        let workload = protonet::workload(filters, episodes);
+        compare(&workload, Some(episodes), pace, &self.device, &mut all)
     }
-    let pictures = Pictures::draw()?;
-    let mut ours = resnet::Trained::ours(&pictures, &device)?;
-    let mut composite = resnet::Trained::composite(&burn, &pictures, &device)?;
-    let mut all: Vec<&mut dyn Implementation> = vec![&mut ours];
-    // With stock operations a step takes minutes on a software adapter.
-    if !slow {
-        all.push(&mut composite);
+
+    fn resnet(&mut self) -> Result<()> {
+        let pictures = Pictures::draw()?;
+        let mut ours = resnet::Trained::ours(&pictures, &self.device)?;
+        let mut burn = resnet::Trained::composite(&self.burn, &pictures, &self.device)?;
+        let mut all: Vec<&mut dyn Implementation> = vec![&mut ours];
+        // With stock operations a step takes minutes on a software adapter.
+        if !self.slow {
+            all.push(&mut burn);
+        }
+        if let Some(torch) = &mut self.torch {
+            torch.resnet(&pictures)?;
+            all.push(torch);
+        }
+        let pace = Pace::long(self.slow);
+        compare(resnet::WORKLOAD, None, pace, &self.device, &mut all)
     }
-    if let Some(torch) = &mut torch {
-        torch.resnet(&pictures)?;
-        all.push(torch);
+
+    fn mlp(&mut self) -> Result<()> {
+        let digits = Digits::draw()?;
+        let mut ours = mlp::Ours::new(&digits, &self.device)?;
+        let mut burn = mlp::Trained::new(&self.burn, &digits, &self.device);
+        let mut all: Vec<&mut dyn Implementation> = vec![&mut ours, &mut burn];
+        if let Some(torch) = &mut self.torch {
+            torch.mlp(&digits)?;
+            all.push(torch);
+        }
+        let pace = Pace::of(self.slow, 0);
+        compare(mlp::WORKLOAD, None, pace, &self.device, &mut all)
     }
-    compare(resnet::WORKLOAD, None, Pace::long(slow), &device, &mut all)?;
-    let digits = Digits::draw()?;
-    let mut burn = mlp::Trained::new(&burn, &digits, &device);
-    let mut ours = mlp::Ours::new(&digits, &device)?;
-    let mut all: Vec<&mut dyn Implementation> = vec![&mut ours, &mut burn];
-    if let Some(torch) = &mut torch {
-        torch.mlp(&digits)?;
-        all.push(torch);
-    }
-    compare(mlp::WORKLOAD, None, Pace::of(slow, 0), &device, &mut all)
 }
 
 fn open(choice: DeviceChoice) -> forgeling::Result<Device> {
