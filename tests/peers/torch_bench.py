@@ -1,8 +1,9 @@
 """The peer of forgeling-bench: training steps as a user of PyTorch writes them.
 
-    python torch_bench.py THREADS
+    python torch_bench.py THREADS cpu|cuda|cuda-amp
 
-Greets with its name, a tab and its device. Requests are lines on standard input, answers on standard output:
+On CUDA, f32 is f32 (TF32 is off), and `amp` is automatic mixed precision in f16 with a scaled loss. Greets with its name, a
+tab and its device, or says "none" and ends where there is no CUDA. Requests are lines on standard input, answers on standard output:
 
     protonet FILTERS EPISODES BATCHES   then the batches' images as little-endian f32; answers "ready"
     mlp BATCHES                         then the batches' images and labels; answers "ready"
@@ -23,6 +24,26 @@ from torch import nn
 
 WAYS, SHOTS, QUERIES, SIZE = 5, 5, 15, 28
 BATCH, PIXELS, CLASSES, HIDDEN = 128, 784, 10, 400
+
+
+class Trainer:
+    """A model's steps on one device, in f32 or with automatic mixed precision."""
+
+    def __init__(self, model, device, amp):
+        self.model = model.to(device)
+        self.device = device
+        self.amp = amp
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        self.scaler = torch.amp.GradScaler(device, enabled=amp)
+
+    def step(self, loss_of):
+        self.optimizer.zero_grad()
+        with torch.autocast(self.device, torch.float16, enabled=self.amp):
+            loss = loss_of(self.model)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.item()
 
 
 class ProtoNet(nn.Module):
@@ -94,62 +115,64 @@ def read(*shape):
     return torch.frombuffer(data, dtype=torch.float32).view(shape)
 
 
-def protonet(filters, episodes, batches):
-    model = ProtoNet(filters)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    images = [read(episodes * WAYS * (SHOTS + QUERIES), 1, SIZE, SIZE) for _ in range(batches)]
-    targets = torch.arange(WAYS).repeat_interleave(QUERIES).repeat(episodes)
+def protonet(place, filters, episodes, batches):
+    trainer = Trainer(ProtoNet(filters), *place)
+    device = trainer.device
+    images = [read(episodes * WAYS * (SHOTS + QUERIES), 1, SIZE, SIZE).to(device) for _ in range(batches)]
+    targets = torch.arange(WAYS, device=device).repeat_interleave(QUERIES).repeat(episodes)
 
     def step(index):
-        optimizer.zero_grad()
-        logits = model(images[index % batches], episodes)
-        loss = F.cross_entropy(logits.flatten(0, 1), targets)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+        batch = images[index % batches]
+        return trainer.step(lambda model: F.cross_entropy(model(batch, episodes).flatten(0, 1), targets))
 
     return step
 
 
-def mlp(batches):
+def classifier(place, model, shape, batches):
+    trainer = Trainer(model, *place)
+    device = trainer.device
+    data = [(read(*shape).to(device), read(shape[0]).long().to(device)) for _ in range(batches)]
+
+    def step(index):
+        images, labels = data[index % batches]
+        return trainer.step(lambda model: F.cross_entropy(model(images), labels))
+
+    return step
+
+
+def mlp(place, batches):
     model = nn.Sequential(
         nn.Linear(PIXELS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, CLASSES)
     )
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    data = [(read(BATCH, PIXELS), read(BATCH).long()) for _ in range(batches)]
-
-    def step(index):
-        images, labels = data[index % batches]
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return step
+    return classifier(place, model, (BATCH, PIXELS), batches)
 
 
-def resnet(batches):
-    model = ResNet18()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    data = [(read(32, 3, 32, 32), read(32).long()) for _ in range(batches)]
+def resnet(place, batches):
+    return classifier(place, ResNet18(), (32, 3, 32, 32), batches)
 
-    def step(index):
-        images, labels = data[index % batches]
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
 
-    return step
+def greeting(threads, device, amp):
+    """Name and device, or None where there is no such device."""
+    name = f"PyTorch {torch.__version__}"
+    if device == "cpu":
+        return f"{name}\tcpu (torch, {threads} threads)"
+    if not torch.cuda.is_available():
+        return None
+    precision = "f16 AMP" if amp else "f32"
+    return f"{name} CUDA {precision}\t{torch.cuda.get_device_name()} (cuda)"
 
 
 def main():
-    threads = int(sys.argv[1])
+    threads, mode = int(sys.argv[1]), sys.argv[2]
+    device, amp = mode.removesuffix("-amp"), mode.endswith("-amp")
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    print(f"PyTorch {torch.__version__}\tcpu (torch, {threads} threads)", flush=True)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    hello = greeting(threads, device, amp)
+    print(hello or "none", flush=True)
+    if hello is None:
+        return
     step, done = None, 0
     # Not an iterator, which would read ahead into the batches.
     while line := sys.stdin.buffer.readline():
@@ -164,7 +187,8 @@ def main():
                 done += 1
             print(*times, loss, flush=True)
         else:
-            step, done = {"protonet": protonet, "mlp": mlp, "resnet": resnet}[request](*numbers), 0
+            prepare = {"protonet": protonet, "mlp": mlp, "resnet": resnet}[request]
+            step, done = prepare((device, amp), *numbers), 0
             print("ready", flush=True)
 
 

@@ -94,7 +94,8 @@ impl Bench {
                 let step = Step::new(workspace.target().join("release").join(name))
                     .args([self.name(), "--json", "--burn-version"])
                     .arg(workspace.locked_version("burn")?);
-                if peers && self == Self::Cpu {
+                // On a GPU PyTorch is a peer where it has CUDA.
+                if peers && (self == Self::Cpu || has_nvidia()) {
                     step.arg("--python").arg(python::ensure(workspace)?)
                 } else {
                     step
@@ -116,6 +117,11 @@ impl Bench {
             }
         })
     }
+}
+
+/// Whether this machine has an NVIDIA GPU with its driver.
+fn has_nvidia() -> bool {
+    Step::new("nvidia-smi").arg("-L").output().is_ok()
 }
 
 /// Runs the benchmarks one after the other and records each as soon as it is done.

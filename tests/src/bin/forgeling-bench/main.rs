@@ -2,12 +2,13 @@
 //!
 //! - `runner`: lets the implementations of a workload take turns.
 //! - `data`: the batches that all of them train on.
-//! - `protonet`: ours, and the same made of stock burn operations.
+//! - `protonet`: ours, and the same made of stock burn operations; `half`: ours in half precision.
 //! - `mlp`: perceptrons, ours and one of burn's layers.
 //! - `resnet`: ResNet-18, likewise.
 //! - `torch`: PyTorch in a process of its own.
 
 mod data;
+mod half;
 mod mlp;
 mod protonet;
 mod resnet;
@@ -25,7 +26,7 @@ use runner::{Implementation, Pace, Result, compare};
 use torch::Torch;
 
 /// Filters and episodes per step.
-const PROTONETS: [(usize, usize); 4] = [(32, 1), (64, 1), (32, 8), (64, 8)];
+const PROTONETS: [(usize, usize); 5] = [(32, 1), (64, 1), (32, 8), (64, 8), (64, 32)];
 
 struct Options {
     choice: DeviceChoice,
@@ -85,14 +86,19 @@ fn bench(options: &Options) -> Result<()> {
         slow: device.info().kind == DeviceKind::SoftwareGpu,
         burn: format!("burn {back_end}{}", options.burn_version),
         torch: match &options.python {
-            Some(python) => Some(Torch::start(python)?),
-            None => None,
+            Some(python) => Torch::start_all(python, device.is_cpu())?,
+            None => Vec::new(),
         },
         device,
     };
     for (filters, episodes) in PROTONETS {
-        // A software adapter takes minutes for these.
-        if episodes == 1 || !bench.slow {
+        // A software adapter takes minutes for several episodes, and the CPU for many.
+        let most = match (bench.slow, bench.device.is_cpu()) {
+            (true, _) => 1,
+            (false, true) => 8,
+            (false, false) => usize::MAX,
+        };
+        if episodes <= most {
             bench.protonet(filters, episodes)?;
         }
     }
@@ -106,7 +112,7 @@ struct Bench {
     slow: bool,
     /// The name of plain burn.
     burn: String,
-    torch: Option<Torch>,
+    torch: Vec<Torch>,
 }
 
 impl Bench {
@@ -114,8 +120,13 @@ impl Bench {
         let batches = Episodes::draw(episodes)?;
         let mut ours = protonet::Trained::ours(filters, &batches, &self.device)?;
         let mut burn = protonet::Trained::composite(&self.burn, filters, &batches, &self.device)?;
-        let mut all: Vec<&mut dyn Implementation> = vec![&mut ours, &mut burn];
-        if let Some(torch) = &mut self.torch {
+        let mut half = half::Trained::new(filters, &batches, &self.device)?;
+        let mut all: Vec<&mut dyn Implementation> = vec![&mut ours];
+        if self.device.info().f16 {
+            all.push(&mut half);
+        }
+        all.push(&mut burn);
+        for torch in &mut self.torch {
             torch.protonet(filters, &batches)?;
             all.push(torch);
         }
@@ -133,7 +144,7 @@ impl Bench {
         if !self.slow {
             all.push(&mut burn);
         }
-        if let Some(torch) = &mut self.torch {
+        for torch in &mut self.torch {
             torch.resnet(&pictures)?;
             all.push(torch);
         }
@@ -146,7 +157,7 @@ impl Bench {
         let mut ours = mlp::Ours::new(&digits, &self.device)?;
         let mut burn = mlp::Trained::new(&self.burn, &digits, &self.device);
         let mut all: Vec<&mut dyn Implementation> = vec![&mut ours, &mut burn];
-        if let Some(torch) = &mut self.torch {
+        for torch in &mut self.torch {
             torch.mlp(&digits)?;
             all.push(torch);
         }

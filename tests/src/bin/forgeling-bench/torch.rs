@@ -19,12 +19,27 @@ pub struct Torch {
 }
 
 impl Torch {
-    /// Starts the script with as many threads as the others have.
-    pub fn start(python: &Path) -> Result<Self> {
+    /// Starts the script in each mode that suits the device: on the CPU, or on CUDA in f32 and with automatic mixed
+    /// precision, where there is CUDA.
+    pub fn start_all(python: &Path, cpu: bool) -> Result<Vec<Self>> {
+        let modes = if cpu {
+            &["cpu"][..]
+        } else {
+            &["cuda", "cuda-amp"]
+        };
+        let mut all = Vec::new();
+        for mode in modes {
+            all.extend(Self::start(python, mode)?);
+        }
+        Ok(all)
+    }
+
+    /// Starts the script with as many threads as the others have. `None` when it finds no such device.
+    fn start(python: &Path, mode: &str) -> Result<Option<Self>> {
         let threads = std::thread::available_parallelism()?;
         let mut process = Command::new(python)
             .arg(SCRIPT)
-            .arg(threads.to_string())
+            .args([&threads.to_string(), mode])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -40,9 +55,12 @@ impl Torch {
             device: String::new(),
         };
         let hello = torch.answer()?;
+        if hello == "none" {
+            return Ok(None);
+        }
         let (name, device) = hello.split_once('\t').ok_or("PyTorch did not greet")?;
         (torch.name, torch.device) = (name.to_owned(), device.to_owned());
-        Ok(torch)
+        Ok(Some(torch))
     }
 
     /// Makes it train a ProtoNet from now on.
