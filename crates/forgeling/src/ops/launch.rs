@@ -151,12 +151,12 @@ fn sizes_on(like: &CubeTensor, sizes: &[usize]) -> Handle {
         if known.len() >= MOST_SIZES {
             known.clear();
         }
-        let bytes: Vec<u8> = sizes.iter().flat_map(|size| size.to_ne_bytes()).collect();
-        let new = || like.client.create_from_slice(&bytes);
-        known
-            .entry((like.device(), sizes))
-            .or_insert_with(new)
-            .clone()
+        let write = |(_, sizes): &(CubeDevice, Vec<u32>)| {
+            let bytes: Vec<u8> = sizes.iter().flat_map(|size| size.to_ne_bytes()).collect();
+            like.client.create_from_slice(&bytes)
+        };
+        let key = (like.device(), sizes);
+        known.entry(key).or_insert_with_key(write).clone()
     })
 }
 

@@ -1,7 +1,5 @@
 //! ProtoNet's training step with activations of half precision, made of our operations.
 
-use std::time::Instant;
-
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor, TensorData};
 use forgeling::nn::{Conv4, Conv4Config, Normalization};
@@ -10,7 +8,7 @@ use forgeling::train::{Adam, AdamConfig};
 use forgeling::{Device, Readback};
 
 use crate::data::Episodes;
-use crate::runner::{Implementation, Result, Turn};
+use crate::runner::{Implementation, Result, Turn, description, timed};
 
 const LEARNING_RATE: f64 = 1e-3;
 /// Keeps small gradients from vanishing on their way.
@@ -35,7 +33,7 @@ impl<'a> Trained<'a> {
         let mut optimizer = Adam::new(AdamConfig::default())?;
         optimizer.set_loss_scale(LOSS_SCALE)?;
         Ok(Self {
-            description: format!("{} ({})", device.info().name, device.info().backend),
+            description: description(device),
             encoder: Conv4::new(&config, &device.autodiff())?,
             optimizer,
             device: device.clone(),
@@ -89,17 +87,6 @@ impl Implementation for Trained<'_> {
     }
 
     fn turn(&mut self, steps: usize) -> Result<Turn> {
-        let begun = Instant::now();
-        let mut loss = f64::NAN;
-        for _ in 0..steps {
-            loss = self.step()?;
-        }
-        // The optimizer's part of the last step may still be under way.
-        let synced = self.device.tensors().sync();
-        synced.map_err(|error| format!("{error:?}"))?;
-        Ok(Turn {
-            elapsed: begun.elapsed(),
-            loss,
-        })
+        timed(&self.device.tensors().clone(), steps, || self.step())
     }
 }

@@ -120,10 +120,12 @@ impl Bench {
         let batches = Episodes::draw(episodes)?;
         let mut ours = protonet::Trained::ours(filters, &batches, &self.device)?;
         let mut burn = protonet::Trained::composite(&self.burn, filters, &batches, &self.device)?;
-        let mut half = half::Trained::new(filters, &batches, &self.device)?;
+        let has_half = self.device.info().f16;
+        let half = has_half.then(|| half::Trained::new(filters, &batches, &self.device));
+        let mut half = half.transpose()?;
         let mut all: Vec<&mut dyn Implementation> = vec![&mut ours];
-        if self.device.info().f16 {
-            all.push(&mut half);
+        if let Some(half) = &mut half {
+            all.push(half);
         }
         all.push(&mut burn);
         for torch in &mut self.torch {

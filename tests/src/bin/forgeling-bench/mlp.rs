@@ -1,7 +1,5 @@
 //! Perceptrons: ours, and one of burn's own layers.
 
-use std::time::Instant;
-
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
@@ -13,7 +11,7 @@ use forgeling::train::MlpTrainer;
 use forgeling::{Device, Readback};
 
 use crate::data::{DigitBatch, Digits};
-use crate::runner::{Implementation, OURS, Result, Turn};
+use crate::runner::{Implementation, OURS, Result, Turn, description, timed};
 
 /// What is measured, for the table.
 pub const WORKLOAD: &str = "MLP training step, 784-400-400-10, batch 128";
@@ -70,10 +68,6 @@ impl<'a> Ours<'a> {
     }
 }
 
-fn description(device: &Device) -> String {
-    format!("{} ({})", device.info().name, device.info().backend)
-}
-
 impl Implementation for Ours<'_> {
     fn name(&self) -> &str {
         OURS
@@ -84,21 +78,13 @@ impl Implementation for Ours<'_> {
     }
 
     fn turn(&mut self, steps: usize) -> Result<Turn> {
-        let begun = Instant::now();
-        let mut loss = f64::NAN;
-        for _ in 0..steps {
+        timed(&self.device.clone(), steps, || {
             let batch = &self.digits.batches[self.steps % self.digits.batches.len()];
             let labels: Vec<usize> = batch.labels.iter().copied().map(usize::from).collect();
-            let step = self
-                .trainer
-                .step(batch.images.clone(), &labels, LEARNING_RATE);
-            loss = pollster::block_on(step)?;
             self.steps += 1;
-        }
-        self.device.sync().map_err(|error| format!("{error:?}"))?;
-        Ok(Turn {
-            elapsed: begun.elapsed(),
-            loss,
+            let images = batch.images.clone();
+            let step = self.trainer.step(images, &labels, LEARNING_RATE);
+            Ok(pollster::block_on(step)?)
         })
     }
 }
@@ -155,17 +141,11 @@ impl Implementation for Trained<'_> {
     }
 
     fn turn(&mut self, steps: usize) -> Result<Turn> {
-        let begun = Instant::now();
-        let mut loss = f64::NAN;
-        for _ in 0..steps {
+        timed(&self.device.clone(), steps, || {
             let digits = self.digits;
-            loss = self.step(&digits.batches[self.steps % digits.batches.len()])?;
+            let loss = self.step(&digits.batches[self.steps % digits.batches.len()])?;
             self.steps += 1;
-        }
-        self.device.sync().map_err(|error| format!("{error:?}"))?;
-        Ok(Turn {
-            elapsed: begun.elapsed(),
-            loss,
+            Ok(loss)
         })
     }
 }

@@ -1,14 +1,12 @@
 //! ProtoNet's training step, with our operations and with stock ones of burn.
 
-use std::time::Instant;
-
 use forgeling::Device;
 use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
 use forgeling::nn::Conv4Config;
 use forgeling::ops::{Bodies, set_bodies};
 
 use crate::data::Episodes;
-use crate::runner::{Implementation, OURS, Result, Turn};
+use crate::runner::{Implementation, OURS, Result, Turn, description, timed};
 
 /// A network in training on one device.
 pub struct Trained<'a> {
@@ -52,7 +50,7 @@ impl<'a> Trained<'a> {
         };
         Ok(Self {
             name: name.to_owned(),
-            device: format!("{} ({})", device.info().name, device.info().backend),
+            device: description(device),
             bodies,
             model: ProtoNet::new(&config, device)?,
             trainer: EpisodeTrainer::new(fit)?,
@@ -62,20 +60,11 @@ impl<'a> Trained<'a> {
     }
 
     fn steps(&mut self, steps: usize) -> Result<Turn> {
-        let begun = Instant::now();
-        let mut loss = f64::NAN;
-        for _ in 0..steps {
+        timed(&self.model.device().tensors().clone(), steps, || {
             let batch = &self.episodes.batches[self.steps % self.episodes.batches.len()];
             self.steps += 1;
             let step = self.trainer.step_on(&mut self.model, batch.clone());
-            loss = pollster::block_on(step)?.loss;
-        }
-        // The optimizer's part of the last step may still be under way.
-        let device = self.model.device().tensors();
-        device.sync().map_err(|error| format!("{error:?}"))?;
-        Ok(Turn {
-            elapsed: begun.elapsed(),
-            loss,
+            Ok(pollster::block_on(step)?.loss)
         })
     }
 }

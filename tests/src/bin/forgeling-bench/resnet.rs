@@ -1,7 +1,5 @@
 //! ResNet-18's training step, with our operations and with stock ones of burn.
 
-use std::time::Instant;
-
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use forgeling::nn::{Normalization, ResNet18, ResNet18Config};
@@ -10,7 +8,7 @@ use forgeling::train::{Adam, AdamConfig};
 use forgeling::{Device, Readback};
 
 use crate::data::{PictureBatch, Pictures};
-use crate::runner::{Implementation, OURS, Result, Turn};
+use crate::runner::{Implementation, OURS, Result, Turn, description, timed};
 
 /// What is measured, for the table.
 pub const WORKLOAD: &str = "ResNet-18 32x32 batch 32 training step";
@@ -46,7 +44,7 @@ impl<'a> Trained<'a> {
         };
         Ok(Self {
             name: name.to_owned(),
-            description: format!("{} ({})", device.info().name, device.info().backend),
+            description: description(device),
             bodies,
             model: ResNet18::new(&config, &device.autodiff())?,
             optimizer: Adam::new(AdamConfig::default())?,
@@ -72,19 +70,11 @@ impl<'a> Trained<'a> {
     }
 
     fn steps(&mut self, steps: usize) -> Result<Turn> {
-        let begun = Instant::now();
-        let mut loss = f64::NAN;
-        for _ in 0..steps {
+        timed(&self.device.tensors().clone(), steps, || {
             let pictures = self.pictures;
-            loss = self.step(&pictures.batches[self.steps % pictures.batches.len()])?;
+            let loss = self.step(&pictures.batches[self.steps % pictures.batches.len()])?;
             self.steps += 1;
-        }
-        // The optimizer's part of the last step may still be under way.
-        let device = self.device.tensors();
-        device.sync().map_err(|error| format!("{error:?}"))?;
-        Ok(Turn {
-            elapsed: begun.elapsed(),
-            loss,
+            Ok(loss)
         })
     }
 }

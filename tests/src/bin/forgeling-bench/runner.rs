@@ -3,8 +3,9 @@
 
 use std::error::Error;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use burn::tensor::Device as Tensors;
 use forgeling::Device;
 use forgeling::device::LaunchCounter;
 use serde_json::{Value, json};
@@ -116,6 +117,30 @@ pub fn compare(
         eprintln!("loss of {} at the end: {last:.3}", implementation.name());
     }
     Ok(())
+}
+
+/// A device of ours, for people.
+pub fn description(device: &Device) -> String {
+    format!("{} ({})", device.info().name, device.info().backend)
+}
+
+/// Times `steps` calls of `step`, which gives its loss, with what they leave to do on `device`.
+pub fn timed(
+    device: &Tensors,
+    steps: usize,
+    mut step: impl FnMut() -> Result<f64>,
+) -> Result<Turn> {
+    let begun = Instant::now();
+    let mut loss = f64::NAN;
+    for _ in 0..steps {
+        loss = step()?;
+    }
+    // The optimizer's part of the last step may still be under way.
+    device.sync().map_err(|error| format!("{error:?}"))?;
+    Ok(Turn {
+        elapsed: begun.elapsed(),
+        loss,
+    })
 }
 
 /// The name of our own implementation.
