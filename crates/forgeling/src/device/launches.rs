@@ -116,4 +116,9 @@ impl LaunchCounter {
         let watches = self.counts.watched.is_some();
         watches.then(|| self.counts.peak.load(Ordering::Relaxed))
     }
+
+    /// The most bytes at a launch since the last call, or 0.
+    pub(super) fn take_peak(&self) -> u64 {
+        self.counts.peak.swap(0, Ordering::Relaxed)
+    }
 }

@@ -9,11 +9,17 @@
 //! - `choose`: the policy, a pure function of choice and adapters.
 //! - `shaders`: what the driver says of our kernels.
 //! - `launches`: counts what a GPU is asked to do.
+//! - `memory`, `memory_monitor`: what a device holds, now and by the phases of training.
+//! - `memory_budget`, `ledger`: what one trainer may hold, and does.
 //! - `readback`: the one road by which values leave a device.
 
 mod adapter;
 mod choose;
 mod launches;
+mod ledger;
+mod memory;
+mod memory_budget;
+mod memory_monitor;
 mod platform;
 mod readback;
 mod shaders;
@@ -28,6 +34,12 @@ pub use adapter::{Adapter, DeviceKind};
 pub use choose::DeviceChoice;
 pub use launches::LaunchCounter;
 pub(crate) use launches::bound;
+pub use ledger::{Attached, Entered, Ledger};
+pub(crate) use ledger::{admit, allocated};
+pub use memory::MemoryUsage;
+pub(crate) use memory::{Counted, waiting};
+pub use memory_budget::MemoryBudget;
+pub use memory_monitor::{MemoryMonitor, MemoryPhase, MemoryReport, PhaseMemory};
 pub use readback::Readback;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -40,6 +52,8 @@ pub struct Device {
     tensors: burn::tensor::Device,
     /// What the tensors' device is made of, on a GPU.
     gpu: Option<wgpu::Device>,
+    /// What a GPU binds at most, in bytes.
+    largest_buffer: u64,
     info: Arc<DeviceInfo>,
 }
 
@@ -124,6 +138,7 @@ impl Device {
         Self {
             tensors: burn::tensor::Device::flex(),
             gpu: None,
+            largest_buffer: 0,
             info: Arc::new(DeviceInfo {
                 kind: DeviceKind::Cpu,
                 name: "cpu".into(),
@@ -142,6 +157,7 @@ impl Device {
         Self {
             tensors,
             gpu: Some(gpu),
+            largest_buffer: adapter.max_buffer,
             info: Arc::new(DeviceInfo {
                 kind: adapter.kind,
                 name: adapter.name.clone(),

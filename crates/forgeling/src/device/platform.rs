@@ -6,9 +6,12 @@ use burn::tensor::wgpu::{WgpuSetup, wgpu};
 use super::{Adapter, DeviceKind};
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(super) use native::{environment_choice, find};
+pub(super) use native::{environment_choice, find, host_memory};
 #[cfg(target_arch = "wasm32")]
-pub(super) use web::{environment_choice, find};
+pub(super) use web::{environment_choice, find, host_memory};
+
+/// Bytes of a machine that does not tell: 2 GiB.
+const UNKNOWN_MEMORY: u64 = 2 << 30;
 
 /// An adapter and what is needed to open it.
 pub(super) struct FoundAdapter {
@@ -99,7 +102,23 @@ impl FoundAdapter {
 mod native {
     use std::sync::OnceLock;
 
-    use super::{FoundAdapter, wgpu};
+    use super::{FoundAdapter, UNKNOWN_MEMORY, wgpu};
+
+    /// The machine's memory in bytes.
+    pub(in super::super) fn host_memory() -> u64 {
+        static TOTAL: OnceLock<u64> = OnceLock::new();
+        *TOTAL.get_or_init(|| {
+            let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+            total(&text).unwrap_or(UNKNOWN_MEMORY)
+        })
+    }
+
+    /// The line is `MemTotal:       24049860 kB`.
+    fn total(text: &str) -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        kibibytes.checked_mul(1024)
+    }
 
     /// What the environment asks for, unless it leaves the choice open.
     pub(in super::super) fn environment_choice() -> Option<String> {
@@ -130,7 +149,12 @@ mod native {
 mod web {
     use std::sync::Once;
 
-    use super::{FoundAdapter, wgpu};
+    use super::{FoundAdapter, UNKNOWN_MEMORY, wgpu};
+
+    /// A page is not told.
+    pub(in super::super) fn host_memory() -> u64 {
+        UNKNOWN_MEMORY
+    }
 
     /// A page has no environment.
     pub(in super::super) fn environment_choice() -> Option<String> {

@@ -11,6 +11,7 @@
 //! - [`Linear`]: a layer of neurons.
 //! - [`Mlp`]: the multilayer perceptron.
 //! - [`Pass`]: what goes through a forward pass: checkpointing, precision, statistics.
+//! - [`MemoryPlan`]: how much memory training takes, told before any is allocated.
 //! - `init`: seeded initial weights, the same on every platform.
 
 mod batch_norm;
@@ -22,6 +23,7 @@ mod layer_norm;
 mod linear;
 mod mlp;
 mod pass;
+mod plan;
 mod resnet;
 mod vit;
 mod vit_block;
@@ -34,6 +36,9 @@ pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::{Mlp, MlpConfig};
 pub use pass::Pass;
+pub use plan::{
+    Contributor, MemoryPlan, PlanConfig, Planned, PlannedClassifier, PlannedEpisodes,
+};
 pub use resnet::{BasicBlock, ConvNorm, ResNet18, ResNet18Config};
 pub use vit::{Vit, VitConfig};
 pub use vit_block::VitBlock;

@@ -8,7 +8,8 @@ use super::init::uniform;
 use super::{BatchNorm, BatchStatistics, Normalization, Pass};
 use crate::data::Rng;
 use crate::error::{Error, Result};
-use crate::ops::{AfterNorm, Conv2dOptions, conv2d};
+use crate::ops::plan::{ConvSizes, NormSizes, Shaped, Simulation};
+use crate::ops::{Activation, AfterNorm, Conv2dOptions, conv2d};
 
 /// The shape of a [`ResNet18`] and the seed of its initial weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -274,4 +275,52 @@ impl ResNet18 {
             head_bias: self.head_bias,
         }
     }
+}
+
+/// What [`ResNet18::forward_with`] does, for a plan.
+pub(super) fn describe(config: &ResNet18Config, sim: &Simulation, images: Shaped) -> Result<Shaped> {
+    let conv_norm = |sim: &Simulation, input, sizes: [usize; 3], residual, relu| {
+        let [outputs, kernel, stride] = sizes;
+        let sizes = ConvSizes {
+            outputs,
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            padding: [kernel / 2; 2],
+            groups: 1,
+        };
+        let convolved = sim.conv2d(input, sizes)?;
+        sim.part("norm", || sim.batch_norm(convolved, residual, NormSizes { relu }))
+    };
+    let width = config.width;
+    let mut hidden = sim.block("stem", images, move |sim, input| {
+        conv_norm(sim, input, [width, 3, 1], None, true)
+    })?;
+    let mut channels = width;
+    for index in 0..STAGES * BLOCKS {
+        let (stage, block) = (index / BLOCKS, index % BLOCKS);
+        let output = width << stage;
+        let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+        let other = stride != 1 || channels != output;
+        channels = output;
+        hidden = sim.block(format_args!("blocks.{index}"), hidden, move |sim, input| {
+            let hidden = sim.part("first", || {
+                conv_norm(sim, input.clone(), [output, 3, stride], None, true)
+            })?;
+            let around = if other {
+                let sizes = [output, 1, stride];
+                sim.part("shortcut", || conv_norm(sim, input, sizes, None, false))?
+            } else {
+                input
+            };
+            sim.part("second", || {
+                conv_norm(sim, hidden, [output, 3, 1], Some(around), true)
+            })
+        })?;
+    }
+    let hidden = sim.output(hidden);
+    let [batch, channels] = [hidden.shape()[0], hidden.shape()[1]];
+    let pixels = hidden.len() / (batch * channels);
+    let flat = sim.reshape(hidden, &[batch, channels, pixels]);
+    let features = sim.mean(flat, &[batch, channels]);
+    sim.part("head", || sim.linear(features, config.classes, Activation::None))
 }

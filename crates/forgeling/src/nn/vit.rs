@@ -9,6 +9,7 @@ use super::{LayerNorm, Linear, Normalization, Pass, VitBlock};
 use crate::data::{ImageShape, Rng};
 use crate::error::{Error, Result};
 use crate::ops::Activation;
+use crate::ops::plan::{Shaped, Simulation};
 
 /// The shape of a [`Vit`] and the seed of its initial weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,4 +236,24 @@ impl Vit {
         let features = self.features_with(images, pass)?;
         self.head.forward(features, Activation::None)
     }
+}
+
+/// What [`Vit::forward_with`] does, for a plan.
+pub(super) fn describe(config: &VitConfig, sim: &Simulation, images: Shaped) -> Result<Shaped> {
+    let (batch, tokens, width) = (images.shape()[0], config.tokens(), config.width);
+    let pixels = config.channels * config.patch * config.patch;
+    let patches = sim.permuted_copy(images, &[batch * tokens, pixels]);
+    let embedded = sim.part("embed", || sim.linear(patches, width, Activation::None))?;
+    let positions = sim.input(sim.parameter("positions", &[tokens, width]));
+    let placed = sim.add_repeated(embedded, positions);
+    let mut hidden = placed;
+    for index in 0..config.depth {
+        let (heads, inner) = (config.heads, config.hidden);
+        hidden = sim.block(format_args!("blocks.{index}"), hidden, move |sim, input| {
+            super::vit_block::describe(sim, input, [batch, heads, inner])
+        })?;
+    }
+    let last = sim.part("norm", || sim.layer_norm(hidden))?;
+    let features = sim.mean(sim.output(last), &[batch, width]);
+    sim.part("head", || sim.linear(features, config.classes, Activation::None))
 }

@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor};
 use super::{LayerNorm, Linear};
 use crate::data::Rng;
 use crate::error::{Error, Result};
+use crate::ops::plan::{Shaped, Simulation};
 use crate::ops::{Activation, AttentionOptions, attention};
 
 /// Attention and a perceptron, each after a norm and added to what it was given:
@@ -88,4 +89,29 @@ impl VitBlock {
         let expanded = self.expand.forward(normed, Activation::Gelu)?;
         Ok(hidden + self.contract.forward(expanded, Activation::None)?)
     }
+}
+
+/// What [`VitBlock::forward`] does, for a plan, with so many images, heads and hidden neurons.
+pub(super) fn describe(
+    sim: &Simulation,
+    hidden: Shaped,
+    [batch, heads, inner]: [usize; 3],
+) -> Result<Shaped> {
+    let [rows, width] = [hidden.shape()[0], hidden.shape()[1]];
+    let normed = sim.part("attention_norm", || sim.layer_norm(hidden.clone()))?;
+    let split = |name: &str, normed: Shaped| {
+        let all = sim.part(name, || sim.linear(normed, width, Activation::None))?;
+        Ok(sim.reshape(all, &[batch, heads, rows / batch, width / heads]))
+    };
+    let query = split("query", normed.clone())?;
+    let key = split("key", normed.clone())?;
+    let value = split("value", normed)?;
+    let seen = sim.part("attention", || sim.attention(query, key, value))?;
+    let seen = sim.reshape(seen, &[rows, width]);
+    let projected = sim.part("project", || sim.linear(seen, width, Activation::None))?;
+    let hidden = sim.add(hidden, projected);
+    let normed = sim.part("mlp_norm", || sim.layer_norm(hidden.clone()))?;
+    let expanded = sim.part("expand", || sim.linear(normed, inner, Activation::Gelu))?;
+    let contracted = sim.part("contract", || sim.linear(expanded, width, Activation::None))?;
+    Ok(sim.add(hidden, contracted))
 }

@@ -16,6 +16,7 @@ use forgeling_shaders::{EPISODE_LOGITS, EPISODE_LOGITS_GRAD, EPISODE_PROTOTYPES}
 use super::bodies::composite;
 use super::flex::{tensor, with_values};
 use super::launch::{Launch, f32s, has_kernels};
+use super::plan::admit_op;
 use super::reference;
 use crate::error::{Error, Result};
 
@@ -84,6 +85,9 @@ pub fn episode_logits(features: Tensor<2>, counts: EpisodeCounts) -> Result<Tens
         let reference = || reference::episode_logits(features, counts);
         return composite(OPERATION, dtype, reference);
     }
+    admit_op(OPERATION, &features.device(), |sim| {
+        sim.episode_logits(sim.given(&features), counts).map(drop)
+    })?;
     let forward = <Dispatch as EpisodeOps>::episode_logits(features.into_dispatch(), counts);
     Ok(Tensor::from_dispatch(forward.logits))
 }

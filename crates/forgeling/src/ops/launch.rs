@@ -17,7 +17,7 @@ pub(super) use forgeling_shaders::PART;
 use forgeling_shaders::{Kernel, Storage};
 
 use super::bodies::{Bodies, bodies};
-use crate::device::bound;
+use crate::device::{allocated, bound};
 
 /// The language of our kernels, as CubeCL names it.
 const LANGUAGE: &str = "wgsl";
@@ -100,10 +100,14 @@ impl<const N: usize> Launch<N> {
         );
         let client = inputs[0].client.clone();
         let device = inputs[0].device();
+        // WebGPU binds multiples of 4 bytes.
+        let bytes = |shape: &Shape, dtype: DType| {
+            (shape.num_elements() * dtype.size()).next_multiple_of(4)
+        };
+        let all = self.outputs.iter().map(|(shape, dtype)| bytes(shape, *dtype));
+        allocated(all.sum::<usize>() as u64);
         let outputs = self.outputs.map(|(shape, dtype)| {
-            // WebGPU binds multiples of 4 bytes.
-            let bytes = (shape.num_elements() * dtype.size()).next_multiple_of(4);
-            let handle = client.empty(bytes);
+            let handle = client.empty(bytes(&shape, dtype));
             CubeTensor::new_contiguous(client.clone(), device.clone(), shape, handle, dtype)
         });
         let half = |tensor: &CubeTensor| tensor.dtype == DType::F16;

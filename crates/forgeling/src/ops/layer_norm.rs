@@ -16,6 +16,7 @@ use super::bodies::composite;
 use super::cpu::layer_norm as cpu;
 use super::flex::{tensor, with_values};
 use super::launch::{Launch, PART, f32s, has_kernels, part};
+use super::plan::admit_op;
 use super::reference;
 use crate::error::{Error, Result};
 
@@ -52,6 +53,9 @@ pub fn layer_norm(
         let reference = || reference::layer_norm(x, gamma, beta, epsilon);
         return composite(OPERATION, dtype, reference);
     }
+    admit_op(OPERATION, &x.device(), |sim| {
+        sim.layer_norm(sim.given(&x)).map(drop)
+    })?;
     let forward = <Dispatch as LayerNormOps>::row_norm(
         x.into_dispatch(),
         gamma.into_dispatch(),

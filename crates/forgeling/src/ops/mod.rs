@@ -22,6 +22,7 @@ mod layer_norm;
 mod matmul;
 mod optimizer;
 mod pairwise;
+pub mod plan;
 pub mod reference;
 mod running_statistics;
 mod self_test;

@@ -10,6 +10,7 @@ use super::{
     Activation, AdamRule, Blend, EpisodeCounts, RunningNorm, Scaling, Statistics, conv_block,
     conv_block_running, episode_logits, linear, running_statistics, softmax_cross_entropy, step,
 };
+use super::cpu::pool;
 use crate::data::Rng;
 use crate::device::{Device, DeviceChoice, Readback, is_software};
 use crate::error::Result;
@@ -28,6 +29,15 @@ impl Device {
     /// [`Error::is_device`](crate::Error::is_device) holds.
     pub async fn open(choice: DeviceChoice) -> Result<Self> {
         Self::open_tested(choice, disagreement).await
+    }
+
+    /// Gives memory that waits to be used again back to the system, as far as the device's pools let it go; on the CPU
+    /// that is what our own operations keep. What is in use stays. The next operations are slower for it.
+    pub fn cleanup(&self) {
+        if self.is_cpu() {
+            pool::empty();
+        }
+        self.tensors().memory_cleanup();
     }
 }
 

@@ -17,6 +17,7 @@ use forgeling_shaders::{SOFTMAX_CROSS_ENTROPY, cpu};
 use super::bodies::composite;
 use super::flex::{tensor, with_values};
 use super::launch::{Launch, f32s, has_kernels};
+use super::plan::admit_op;
 use super::reference::{self, wide};
 use crate::error::{Error, Result};
 
@@ -53,6 +54,9 @@ pub fn softmax_cross_entropy(logits: Tensor<2>, labels: &[usize]) -> Result<Tens
         let reference = || reference::softmax_cross_entropy(logits, labels);
         return composite(OPERATION, dtype, reference);
     }
+    admit_op(OPERATION, &logits.device(), |sim| {
+        sim.softmax_cross_entropy(sim.given(&logits)).map(drop)
+    })?;
     let forward =
         <Dispatch as LossOps>::softmax_cross_entropy(logits.into_dispatch(), labels.into());
     Ok(Tensor::from_dispatch(forward.loss))

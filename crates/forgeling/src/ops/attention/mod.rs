@@ -16,6 +16,7 @@ use burn::tensor::Tensor;
 
 use super::bodies::composite;
 use super::launch::has_kernels;
+use super::plan::admit_op;
 use super::reference;
 use crate::error::{Error, Result};
 
@@ -75,6 +76,10 @@ pub fn attention(
         let reference = || reference::attention(query, key, value, options);
         return composite(OPERATION, dtype, reference);
     }
+    admit_op(OPERATION, &query.device(), |sim| {
+        let [query, key, value] = [&query, &key, &value].map(|tensor| sim.given(tensor));
+        sim.attention(query, key, value).map(drop)
+    })?;
     let forward = <Dispatch as AttentionOps>::softmax_attention(
         query.into_dispatch(),
         key.into_dispatch(),

@@ -17,6 +17,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use super::bodies::composite;
 use super::heuristics::Heuristics;
 use super::launch::has_kernels;
+use super::plan::{NormSizes, admit_op};
 use super::{Statistics, reference};
 use crate::error::{Error, Result};
 
@@ -61,9 +62,14 @@ pub fn batch_norm(
         let reference = || reference::batch_norm(x, gamma, beta, residual, activation);
         return composite(OPERATION, dtype, reference);
     }
+    let relu = activation == AfterNorm::Relu;
+    admit_op(OPERATION, &x.device(), |sim| {
+        let residual = residual.as_ref().map(|residual| sim.given(residual));
+        sim.batch_norm(sim.given(&x), residual, NormSizes { relu }).map(drop)
+    })?;
     let options = NormOptions {
         residual: residual.is_some(),
-        relu: activation == AfterNorm::Relu,
+        relu,
         heuristics: Heuristics::of(&x.device()),
     };
     // No residual is one of no elements: the back ends' methods take no optional tensors.

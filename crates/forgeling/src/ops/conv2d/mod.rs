@@ -16,6 +16,7 @@ use forgeling_shaders::cpu::conv2d::ConvShape;
 use super::bodies::composite;
 use super::heuristics::Heuristics;
 use super::launch::has_kernels;
+use super::plan::{ConvSizes, admit_op};
 use super::reference;
 use crate::error::{Error, Result};
 
@@ -71,6 +72,16 @@ pub fn conv2d(
         let reference = || reference::conv2d(x, weight, bias, options);
         return composite(OPERATION, dtype, reference);
     }
+    admit_op(OPERATION, &x.device(), |sim| {
+        let sizes = ConvSizes {
+            outputs: shape.outputs,
+            kernel: shape.kernel,
+            stride: shape.stride,
+            padding: shape.padding,
+            groups: shape.groups,
+        };
+        sim.conv2d(sim.given(&x), sizes).map(drop)
+    })?;
     let heuristics = Heuristics::of(&x.device());
     // No bias is one of no elements: the back ends' methods take no optional tensors.
     let bias = bias.unwrap_or_else(|| {

@@ -14,6 +14,7 @@ use super::bodies::{composite, computed_in};
 use super::cpu::conv_block as cpu;
 use super::heuristics::Heuristics;
 use super::launch::has_kernels;
+use super::plan::admit_op;
 use super::reference;
 use crate::error::{Error, Result};
 
@@ -65,6 +66,7 @@ pub fn conv_block(
         let reference = || reference::conv_block(x, weight, gamma, beta);
         return composite(OPERATION, dtype, reference);
     }
+    admit(OPERATION, &x, &weight)?;
     let heuristics = Heuristics::of(&x.device());
     let block = <Dispatch as ConvBlockOps>::conv_block(
         x.into_dispatch(),
@@ -119,6 +121,7 @@ pub fn conv_block_running(x: Tensor<4>, weight: Tensor<4>, norm: RunningNorm) ->
         let reference = || reference::conv_block_running(x, weight, norm);
         return composite(OPERATION, dtype, reference);
     }
+    admit(OPERATION, &x, &weight)?;
     let heuristics = Heuristics::of(&x.device());
     let block = <Dispatch as ConvBlockOps>::conv_block_running(
         x.into_dispatch(),
@@ -132,6 +135,13 @@ pub fn conv_block_running(x: Tensor<4>, weight: Tensor<4>, norm: RunningNorm) ->
         heuristics,
     );
     Ok(Tensor::from_dispatch(block.output))
+}
+
+/// Whether the memory budget suffices, if there is one.
+fn admit(operation: &'static str, x: &Tensor<4>, weight: &Tensor<4>) -> Result<()> {
+    admit_op(operation, &x.device(), |sim| {
+        sim.conv_block(sim.given(x), weight.dims()[0]).map(drop)
+    })
 }
 
 fn own_body(x: &Tensor<4>, weight: &Tensor<4>) -> bool {

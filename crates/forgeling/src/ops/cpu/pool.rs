@@ -9,6 +9,8 @@ use std::sync::{Mutex, MutexGuard};
 use burn::tensor::{AllocationProperty, Bytes};
 use cubecl_environment::bytes::{AccessError, AccessPolicy, AllocationController};
 
+use crate::device::{Counted, waiting as note_waiting};
+
 /// Numbers of a buffer at least; smaller ones are quickly had.
 const SMALLEST: usize = 1 << 14;
 /// Numbers of all buffers that wait to be used again, at most: 256 MiB.
@@ -67,7 +69,22 @@ fn fitting(length: usize) -> Option<Vec<f32>> {
         .filter(|(_, buffer)| fits(buffer))
         .min_by_key(|(_, buffer)| buffer.capacity())?
         .0;
-    Some(waiting.swap_remove(best))
+    let buffer = waiting.swap_remove(best);
+    note_waiting(held(&waiting));
+    Some(buffer)
+}
+
+/// Bytes of `buffers`.
+fn held(buffers: &[Vec<f32>]) -> u64 {
+    let numbers: usize = buffers.iter().map(Vec::capacity).sum();
+    (numbers * size_of::<f32>()) as u64
+}
+
+/// Gives the buffers that wait back to the system.
+pub fn empty() {
+    let mut waiting = waiting();
+    *waiting = Vec::new();
+    note_waiting(0);
 }
 
 /// The bytes of `values`, whose memory is used again when they are dropped.
@@ -76,18 +93,27 @@ pub fn bytes(values: Vec<f32>) -> Bytes {
         return Bytes::from_elems(values);
     }
     let length = size_of_val(values.as_slice());
+    let counted = Counted::new((values.capacity() * size_of::<f32>()) as u64);
+    let pooled = Pooled {
+        values,
+        _counted: counted,
+    };
     // SAFETY: a vector's numbers are initialized, all `length` bytes of them.
-    unsafe { Bytes::from_controller(Box::new(Pooled(values)), length) }
+    unsafe { Bytes::from_controller(Box::new(pooled), length) }
 }
 
-struct Pooled(Vec<f32>);
+struct Pooled {
+    values: Vec<f32>,
+    _counted: Counted,
+}
 
 impl Drop for Pooled {
     fn drop(&mut self) {
         let mut waiting = waiting();
-        let held: usize = waiting.iter().map(Vec::capacity).sum();
-        if held + self.0.capacity() <= MOST {
-            waiting.push(std::mem::take(&mut self.0));
+        let numbers: usize = waiting.iter().map(Vec::capacity).sum();
+        if numbers + self.values.capacity() <= MOST {
+            waiting.push(std::mem::take(&mut self.values));
+            note_waiting(held(&waiting));
         }
     }
 }
@@ -105,16 +131,16 @@ impl AllocationController for Pooled {
         &mut self,
         _policy: AccessPolicy,
     ) -> Result<&mut [MaybeUninit<u8>], AccessError> {
-        let length = size_of_val(self.0.as_slice());
+        let length = size_of_val(self.values.as_slice());
         // SAFETY: these are the vector's bytes, borrowed as it is; the caller writes initialized data only, and any
         // bytes make an f32.
-        Ok(unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), length) })
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.values.as_mut_ptr().cast(), length) })
     }
 
     fn memory(&self, _policy: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
-        let length = size_of_val(self.0.as_slice());
+        let length = size_of_val(self.values.as_slice());
         // SAFETY: these are the vector's bytes, borrowed as it is.
-        Ok(unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), length) })
+        Ok(unsafe { std::slice::from_raw_parts(self.values.as_ptr().cast(), length) })
     }
 }
 

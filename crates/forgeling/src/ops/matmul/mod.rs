@@ -14,6 +14,7 @@ use self::extension::{End, MatmulOps};
 use super::bodies::composite;
 use super::heuristics::Heuristics;
 use super::launch::has_kernels;
+use super::plan::admit_op;
 use super::reference;
 use crate::error::{Error, Result};
 
@@ -99,6 +100,9 @@ pub fn linear(
         let reference = || reference::linear(x, weight, bias, activation);
         return composite(OPERATION, dtype, reference);
     }
+    admit_op(OPERATION, &x.device(), |sim| {
+        sim.linear(sim.given(&x), output, activation).map(drop)
+    })?;
     let end = End {
         activation,
         bias: bias.is_some(),
@@ -148,6 +152,9 @@ pub fn matmul(a: Tensor<3>, b: Tensor<3>) -> Result<Tensor<3>> {
         let reference = || reference::matmul(a, b);
         return composite(OPERATION, dtype, reference);
     }
+    admit_op(OPERATION, &a.device(), |sim| {
+        sim.matmul(sim.given(&a), sim.given(&b)).map(drop)
+    })?;
     let heuristics = Heuristics::of(&a.device());
     let nothing = Tensor::<1>::empty([NOTHING], (&a.device(), DType::F32));
     let forward = <Dispatch as MatmulOps>::matmul(

@@ -1,0 +1,261 @@
+//! The operations on images.
+
+use super::tally::Buffer;
+use super::{MemoryUse, SINGLE, Shaped, Simulation, misfit};
+use crate::error::Result;
+use crate::ops::launch::PART;
+
+/// Of a general convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvSizes {
+    /// Output channels.
+    pub outputs: usize,
+    /// Rows and columns of the kernel.
+    pub kernel: [usize; 2],
+    /// Step along each axis.
+    pub stride: [usize; 2],
+    /// Zeros on each side.
+    pub padding: [usize; 2],
+    /// Groups of channels.
+    pub groups: usize,
+}
+
+/// Of a batch norm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NormSizes {
+    /// Whether ReLU follows.
+    pub relu: bool,
+}
+
+/// Pixels of an invocation that sums at least, as in `batch_norm/gpu.rs`.
+const NORM_PIXELS: usize = 64;
+/// Inputs and outputs of an invocation, as in `conv2d/gpu.rs`.
+const BLOCK: usize = 8;
+/// The register tile of a convolution block, as in `conv_block/gpu.rs`.
+const TILE: [usize; 2] = [2, 7];
+
+fn row(channels: usize) -> usize {
+    channels.next_multiple_of(PART)
+}
+
+/// The sizes of images.
+fn images(operation: &'static str, x: &Shaped) -> Result<[usize; 4]> {
+    x.shape
+        .clone()
+        .try_into()
+        .map_err(|_| misfit(operation, "[batch, channels, height, width]", x))
+}
+
+impl Simulation {
+    /// A copy in channels-last order, unless the images lie so.
+    fn channels_last(&self, x: &Shaped) -> Option<Buffer> {
+        let copied = !x.channels_last && !Self::lies_either_way(x);
+        copied.then(|| self.scratch("channels last", x.len() * x.size))
+    }
+
+    fn image(&self, usage: MemoryUse, what: &str, shape: [usize; 4], size: usize) -> Shaped {
+        Shaped {
+            channels_last: true,
+            ..self.made(usage, what, &shape, size)
+        }
+    }
+
+    /// [`conv_block`](crate::ops::conv_block) with `outputs` channels, and its parameters `weight`, `gamma` and `beta`,
+    /// with the values that are there but not trained by it: `bias`, `running_mean` and `running_var`.
+    ///
+    /// # Errors
+    /// When the input is no image, or smaller than 2×2.
+    pub fn conv_block(&self, x: Shaped, outputs: usize) -> Result<Shaped> {
+        let [batch, inputs, height, width] = images("conv_block", &x)?;
+        if height < 2 || width < 2 {
+            return Err(misfit("conv_block", "height and width of at least 2", &x));
+        }
+        let weight = self.parameter("weight", &[outputs, inputs, 3, 3]);
+        let [gamma, beta] = ["gamma", "beta"].map(|name| self.parameter(name, &[outputs]));
+        for name in ["bias", "running_mean", "running_var"] {
+            self.constant(name, &[outputs]);
+        }
+        let (x_node, x) = (x.node.clone(), x.detached());
+        let (padded, size) = (outputs.next_multiple_of(4), x.size);
+        let packed = self.made(
+            MemoryUse::Activations,
+            "packed weight",
+            &[9 * inputs * padded],
+            SINGLE,
+        );
+        let tiles = batch * height.div_ceil(TILE[0]) * width.div_ceil(TILE[1]);
+        let slots = tiles.min(self.heuristics.statistics_slots);
+        let copy = self.channels_last(&x);
+        let of_images = |what, shape| self.image(MemoryUse::Activations, what, shape, size);
+        let convolved = of_images("convolved", [batch, padded, height, width]);
+        let partials = self.scratch("partials", slots * 3 * padded * SINGLE);
+        drop(copy);
+        let output = of_images("output", [batch, outputs, height / 2, width / 2]);
+        let statistics = self.buffer(MemoryUse::Activations, "statistics", 3 * row(outputs) * SINGLE);
+        drop(partials);
+        self.statistics.borrow_mut().push(statistics.clone());
+
+        let parents = [x_node.clone(), weight.node.clone(), gamma.node.clone(), beta.node.clone()];
+        let (kept_x, kept) = (self.keep(&x), self.keep(&convolved));
+        drop((x, convolved));
+        let path = self.path.borrow().join(".");
+        let step = move |sim: &Self, grad: Shaped, grads: &mut super::tape::Gradients| {
+            sim.part(&path, || {
+                let convolved = sim.unkeep(kept);
+                let copy = sim.channels_last(&grad);
+                let sums = sim.made(MemoryUse::Gradients, "sums", &[2 * row(outputs)], SINGLE);
+                let flow = sim.like(&convolved, MemoryUse::Flow, "flow");
+                drop((copy, convolved, grad));
+                let x = sim.unkeep(kept_x);
+                let dx = x_node.is_some().then(|| {
+                    let shape = [batch, inputs, height, width];
+                    sim.image(MemoryUse::Flow, "gradient of input", shape, size)
+                });
+                let copy = sim.channels_last(&x);
+                let dweight = sim.like(&weight, MemoryUse::Gradients, "gradient of weight");
+                drop((copy, x, flow, packed, statistics));
+                if let Some(dx) = dx {
+                    grads.register(sim, &x_node, dx);
+                }
+                grads.register(sim, &weight.node, dweight.detached());
+                grads.register(sim, &gamma.node, sums.clone());
+                grads.register(sim, &beta.node, sums);
+            });
+        };
+        let parents = parents.each_ref();
+        Ok(self.track(&parents, output, step))
+    }
+
+    /// [`conv2d`](crate::ops::conv2d) without a bias, and its parameter `weight`.
+    ///
+    /// # Errors
+    /// When the input is no image or smaller than the kernel.
+    pub fn conv2d(&self, x: Shaped, sizes: ConvSizes) -> Result<Shaped> {
+        let [batch, inputs, height, width] = images("conv2d", &x)?;
+        let ConvSizes {
+            outputs,
+            kernel,
+            stride,
+            padding,
+            groups,
+        } = sizes;
+        let out = |axis: usize, side: usize| {
+            let room = (side + 2 * padding[axis]).checked_sub(kernel[axis])?;
+            Some(room / stride[axis] + 1)
+        };
+        let (Some(out_height), Some(out_width)) = (out(0, height), out(1, width)) else {
+            return Err(misfit("conv2d", "an image that the kernel fits into", &x));
+        };
+        let (depth, taps) = (inputs / groups, kernel[0] * kernel[1]);
+        let weight = self.parameter("weight", &[outputs, depth, kernel[0], kernel[1]]);
+        let (x_node, x) = (x.node.clone(), x.detached());
+        let size = x.size;
+        let pack = move |sim: &Self, depth: usize, rows: usize| {
+            let quads = groups * taps * depth * rows.div_ceil(4);
+            sim.scratch("packed weight", 4 * quads * size)
+        };
+        let packed = pack(self, depth, outputs / groups);
+        let copy = self.channels_last(&x);
+        let shape = [batch, outputs, out_height, out_width];
+        let output = self.image(MemoryUse::Activations, "convolved", shape, size);
+        drop((copy, packed));
+
+        let kept = self.keep(&x);
+        drop(x);
+        let parents = [x_node.clone(), weight.node.clone()];
+        let path = self.path.borrow().join(".");
+        let invocations = {
+            let blocks = depth.div_ceil(BLOCK) * (outputs / groups).div_ceil(BLOCK);
+            groups * taps * blocks
+        };
+        let most = self.heuristics.weight_invocations;
+        let parts = most.div_ceil(invocations).min(batch * out_height);
+        let step = move |sim: &Self, grad: Shaped, grads: &mut super::tape::Gradients| {
+            sim.part(&path, || {
+                if x_node.is_some() {
+                    let packed = pack(sim, outputs / groups, depth);
+                    let copy = sim.channels_last(&grad);
+                    let shape = [batch, inputs, height, width];
+                    let dx = sim.image(MemoryUse::Flow, "gradient of input", shape, size);
+                    drop((packed, copy));
+                    grads.register(sim, &x_node, dx);
+                }
+                let x = sim.unkeep(kept);
+                let copies = [sim.channels_last(&x), sim.channels_last(&grad)];
+                let bytes = parts * weight.len() * SINGLE;
+                let partial = (parts > 1).then(|| sim.scratch("parts of weight", bytes));
+                if partial.is_some() {
+                    // They are added up in a second launch.
+                    drop((x, grad, copies));
+                }
+                let dweight = sim.like(&weight, MemoryUse::Gradients, "gradient of weight");
+                drop(partial);
+                grads.register(sim, &weight.node, dweight.detached());
+            });
+        };
+        Ok(self.track(&parents.each_ref(), output, step))
+    }
+
+    /// [`batch_norm`](crate::ops::batch_norm), and its parameters `gamma` and `beta`, with the values that are there but
+    /// not trained: `running_mean` and `running_var`.
+    ///
+    /// # Errors
+    /// When the input is no image.
+    pub fn batch_norm(
+        &self,
+        x: Shaped,
+        residual: Option<Shaped>,
+        sizes: NormSizes,
+    ) -> Result<Shaped> {
+        let [batch, channels, height, width] = images("batch_norm", &x)?;
+        let [gamma, beta] = ["gamma", "beta"].map(|name| self.parameter(name, &[channels]));
+        for name in ["running_mean", "running_var"] {
+            self.constant(name, &[channels]);
+        }
+        let (x_node, x) = (x.node.clone(), x.detached());
+        let residual_node = residual.as_ref().and_then(|residual| residual.node.clone());
+        let copy = self.channels_last(&x);
+        let pixels = batch * height * width;
+        let slots = pixels.div_ceil(NORM_PIXELS).min(self.heuristics.statistics_slots);
+        let partials = self.scratch("partials", slots * 3 * channels * SINGLE);
+        let statistics = self.buffer(MemoryUse::Activations, "statistics", 3 * row(channels) * SINGLE);
+        drop(partials);
+        let other = residual.as_ref().map(|residual| self.channels_last(residual));
+        let shape = [batch, channels, height, width];
+        let output = self.image(MemoryUse::Activations, "normed", shape, x.size);
+        drop((copy, other, residual));
+        self.statistics.borrow_mut().push(statistics.clone());
+
+        let parents = [
+            x_node.clone(),
+            gamma.node.clone(),
+            beta.node.clone(),
+            residual_node.clone(),
+        ];
+        let (kept_x, kept_output) = (self.keep(&x), self.keep(&output));
+        drop(x);
+        let path = self.path.borrow().join(".");
+        let step = move |sim: &Self, grad: Shaped, grads: &mut super::tape::Gradients| {
+            sim.part(&path, || {
+                let (x, output) = (sim.unkeep(kept_x), sim.unkeep(kept_output));
+                let copies = [sim.channels_last(&x), sim.channels_last(&grad)];
+                let partials = sim.scratch("partials", slots * 2 * row(channels) * SINGLE);
+                let flow = if sizes.relu {
+                    sim.image(MemoryUse::Flow, "flow", shape, x.size)
+                } else {
+                    grad.detached()
+                };
+                drop(output);
+                let sums = sim.made(MemoryUse::Gradients, "sums", &[2 * row(channels)], SINGLE);
+                drop(partials);
+                let dx = sim.image(MemoryUse::Flow, "gradient of input", shape, x.size);
+                drop((copies, x, statistics, grad));
+                grads.register(sim, &x_node, dx);
+                grads.register(sim, &gamma.node, sums.clone());
+                grads.register(sim, &beta.node, sums);
+                grads.register(sim, &residual_node, flow);
+            });
+        };
+        Ok(self.track(&parents.each_ref(), output, step))
+    }
+}

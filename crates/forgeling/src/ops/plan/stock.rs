@@ -1,0 +1,173 @@
+//! The operations of burn that networks use between ours.
+
+use super::{MemoryUse, SINGLE, Shaped, Simulation};
+
+impl Simulation {
+    /// Whether channels-last and in order are the same for this tensor.
+    pub(super) fn lies_either_way(tensor: &Shaped) -> bool {
+        match tensor.shape[..] {
+            [_, channels, height, width] => channels == 1 || height * width == 1,
+            _ => true,
+        }
+    }
+
+    /// `a + b` of equal shapes, in place if nothing else holds one of them.
+    pub(super) fn sum_of(&self, a: Shaped, b: Shaped) -> Shaped {
+        if a.buffer.is_unique() {
+            return Shaped { node: None, ..a };
+        }
+        if b.buffer.is_unique() {
+            return Shaped { node: None, ..b };
+        }
+        let usage = if a.size == SINGLE && a.shape.len() == 1 {
+            MemoryUse::Gradients
+        } else {
+            MemoryUse::Flow
+        };
+        self.like(&a, usage, "sum")
+    }
+
+    /// `a + b` of equal shapes.
+    pub fn add(&self, a: Shaped, b: Shaped) -> Shaped {
+        let nodes = [a.node.clone(), b.node.clone()];
+        let (a, b) = (Shaped { node: None, ..a }, Shaped { node: None, ..b });
+        let sum = if a.buffer.is_unique() {
+            a
+        } else if b.buffer.is_unique() {
+            b
+        } else {
+            self.like(&a, MemoryUse::Activations, "sum")
+        };
+        let [left, right] = nodes;
+        let parents = [left.clone(), right.clone()];
+        self.track(&[&parents[0], &parents[1]], sum, move |sim, grad, grads| {
+            grads.register(sim, &left, grad.clone());
+            grads.register(sim, &right, grad);
+        })
+    }
+
+    /// `a + b`, where `b` has the values of one row of `a` and is repeated.
+    pub fn add_repeated(&self, a: Shaped, b: Shaped) -> Shaped {
+        let nodes = [a.node.clone(), b.node.clone()];
+        let a = Shaped { node: None, ..a };
+        let b = b.detached();
+        let sum = if a.buffer.is_unique() {
+            a
+        } else {
+            self.like(&a, MemoryUse::Activations, "sum")
+        };
+        let [left, right] = nodes;
+        let parents = [left.clone(), right.clone()];
+        self.track(&[&parents[0], &parents[1]], sum, move |sim, grad, grads| {
+            grads.register(sim, &left, grad.clone());
+            if right.is_some() {
+                let of_row = sim.like(&b, MemoryUse::Gradients, "sum");
+                drop(grad);
+                grads.register(sim, &right, of_row);
+            }
+        })
+    }
+
+    /// The same values in another shape; those of images that lie channels-last are copied.
+    pub fn reshape(&self, tensor: Shaped, shape: &[usize]) -> Shaped {
+        debug_assert_eq!(tensor.len(), shape.iter().product::<usize>());
+        let node = tensor.node.clone();
+        let copied = tensor.channels_last && !Self::lies_either_way(&tensor);
+        let before = tensor.shape.clone();
+        let reshaped = if copied {
+            self.made(MemoryUse::Activations, "in order", shape, tensor.size)
+        } else {
+            Shaped {
+                shape: shape.to_vec(),
+                channels_last: false,
+                node: None,
+                ..tensor.clone()
+            }
+        };
+        drop(tensor);
+        let parent = node.clone();
+        self.track(&[&parent], reshaped, move |sim, grad, grads| {
+            let grad = sim.reshape(grad.detached(), &before);
+            grads.register(sim, &node, grad);
+        })
+    }
+
+    /// A copy of the values in another order, as a permutation that is then reshaped makes it.
+    pub fn permuted_copy(&self, tensor: Shaped, shape: &[usize]) -> Shaped {
+        let node = tensor.node.clone();
+        let copy = self.made(MemoryUse::Activations, "permuted", shape, tensor.size);
+        let before = tensor.detached();
+        drop(tensor);
+        let shape = before.shape.clone();
+        let (size, parent) = (before.size, node.clone());
+        drop(before);
+        self.track(&[&parent], copy, move |sim, grad, grads| {
+            let back = sim.made(MemoryUse::Flow, "permuted", &shape, size);
+            drop(grad);
+            grads.register(sim, &node, back);
+        })
+    }
+
+    /// The mean over some of the dimensions: what is left has `shape`.
+    pub fn mean(&self, tensor: Shaped, shape: &[usize]) -> Shaped {
+        let node = tensor.node.clone();
+        let (before, size) = (tensor.shape.clone(), tensor.size);
+        let mean = self.made(MemoryUse::Activations, "mean", shape, size);
+        drop(tensor);
+        let parent = node.clone();
+        self.track(&[&parent], mean, move |sim, grad, grads| {
+            let spread = sim.made(MemoryUse::Flow, "mean", &before, size);
+            drop(grad);
+            grads.register(sim, &node, spread);
+        })
+    }
+
+    /// The values in so many bytes each.
+    pub(super) fn cast(&self, tensor: Shaped, size: usize) -> Shaped {
+        if tensor.size == size {
+            return tensor;
+        }
+        let node = tensor.node.clone();
+        let (before, usage) = (tensor.size, MemoryUse::Activations);
+        let mut cast = self.made(usage, "cast", &tensor.shape, size);
+        cast.channels_last = tensor.channels_last;
+        drop(tensor);
+        let parent = node.clone();
+        self.track(&[&parent], cast, move |sim, grad, grads| {
+            let mut back = sim.made(MemoryUse::Flow, "cast", &grad.shape, before);
+            back.channels_last = grad.channels_last;
+            drop(grad);
+            grads.register(sim, &node, back);
+        })
+    }
+
+    /// `a b`, where `b` is not tracked.
+    pub(super) fn times_constant(&self, a: Shaped, b: Shaped) -> Shaped {
+        let node = a.node.clone();
+        let a = Shaped { node: None, ..a };
+        let product = if a.buffer.is_unique() {
+            a
+        } else {
+            self.like(&a, MemoryUse::Flow, "product")
+        };
+        let parent = node.clone();
+        self.track(&[&parent], product, move |sim, grad, grads| {
+            let back = sim.sum_of(grad, b);
+            grads.register(sim, &node, back);
+        })
+    }
+
+    /// The sum of all values.
+    pub(super) fn total(&self, tensor: Shaped) -> Shaped {
+        let node = tensor.node.clone();
+        let ones = tensor.shape.clone();
+        let size = tensor.size;
+        let total = self.made(MemoryUse::Activations, "total", &[1], SINGLE);
+        drop(tensor);
+        let parent = node.clone();
+        self.track(&[&parent], total, move |sim, _, grads| {
+            let spread = sim.made(MemoryUse::Flow, "total", &ones, size);
+            grads.register(sim, &node, spread);
+        })
+    }
+}
