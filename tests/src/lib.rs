@@ -4,6 +4,8 @@ pub mod bag;
 pub mod blocks_parity;
 pub mod conv_parity;
 pub mod linear_parity;
+pub mod memory_budget;
+pub mod memory_leak;
 pub mod memory_models;
 pub mod ops_parity;
 pub mod parity;

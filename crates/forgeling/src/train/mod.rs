@@ -1,6 +1,7 @@
 //! What every method trains with: events, schedules and model files.
 //!
 //! - [`Adam`], [`Sgd`]: the optimizers.
+//! - [`MicroBatch`]: batches in parts that fit into memory, and the search for the largest.
 //! - [`MlpTrainer`]: a perceptron in training.
 //! - [`StepEvent`]: what a training loop reports after each step.
 //! - [`HalvingSchedule`]: the learning rate over time.
@@ -8,6 +9,7 @@
 //! - [`model_file`]: safetensors with a header of ours, written so that nothing is lost half-way.
 
 mod adam;
+mod micro_batch;
 mod mlp;
 pub mod model_file;
 mod optimizer;
@@ -15,6 +17,7 @@ mod sgd;
 pub mod weights;
 
 pub use adam::{Adam, AdamConfig};
+pub use micro_batch::{FoundMicroBatch, MicroBatch, find_micro_batch};
 pub use mlp::MlpTrainer;
 use serde::{Deserialize, Serialize};
 pub use sgd::{Sgd, SgdConfig};

@@ -1,0 +1,107 @@
+//! Whether memory grows from step to step.
+
+use burn::tensor::{Tensor, TensorData};
+use forgeling::nn::{Conv4, Conv4Config, Normalization, Pass};
+use forgeling::ops::softmax_cross_entropy;
+use forgeling::train::{Adam, AdamConfig};
+use forgeling::{Device, Readback};
+
+use crate::waves;
+
+/// Steps before the first sample: buffers and kernels are made, pools find their size.
+const WARM_UP: usize = 50;
+/// Samples in all.
+const SAMPLES: usize = 20;
+/// Growth that is noise, of all steps together: a buffer or two of the step that had not ended when another sample was
+/// taken.
+const NOISE: f64 = 64.0 * 1024.0;
+
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub struct Growth {
+    /// Steps after warming up.
+    pub steps: usize,
+    /// Bytes in use and reserved, at evenly spaced steps.
+    pub samples: Vec<[u64; 2]>,
+    /// Bytes by which what is in use and what is reserved grow with each step: slopes of least squares.
+    pub slopes: [f64; 2],
+}
+
+/// Trains a small network for so many steps after warming up, and samples the device's memory.
+pub async fn grow(device: &Device, steps: usize) -> Growth {
+    let config = Conv4Config {
+        filters: 8,
+        blocks: 2,
+        size: 12,
+        ..Default::default()
+    };
+    let on = device.autodiff();
+    let mut model = Conv4::new(&config, &on).unwrap();
+    let mut adam = Adam::new(AdamConfig::default()).unwrap();
+    // Large enough for the CPU's pool, which counts large buffers.
+    let (batch, classes) = (24, config.features());
+    let labels: Vec<usize> = (0..batch).map(|row| row % classes).collect();
+    let values = waves(batch * 12 * 12, 1.0);
+    let mut samples = Vec::new();
+    let every = (steps / SAMPLES).max(1);
+    for step in 0..WARM_UP + steps {
+        let mut pass = Pass::new(Normalization::Batch, &on);
+        let images: Tensor<4> = pass.values(TensorData::new(values.clone(), [batch, 1, 12, 12]));
+        let logits = model.forward_with(images, &mut pass).unwrap();
+        let loss = softmax_cross_entropy(logits, &labels).unwrap();
+        let statistics = pass.take_statistics();
+        let gradients = pass.backward(loss.clone(), &model).unwrap();
+        model = adam.step(1e-4, model, gradients).absorb(statistics);
+        let [loss] = Readback::new().with(loss).run().await.unwrap();
+        assert!(loss[0].is_finite());
+        if step >= WARM_UP && (step - WARM_UP + 1).is_multiple_of(every) {
+            let usage = device.memory();
+            samples.push([usage.in_use, usage.reserved]);
+        }
+    }
+    let slopes = [0, 1].map(|which| {
+        let values = samples.iter().map(|sample| sample[which] as f64);
+        slope(&values.collect::<Vec<_>>()) / every as f64
+    });
+    Growth {
+        steps,
+        samples,
+        slopes,
+    }
+}
+
+/// Of least squares, from one value to the next.
+fn slope(values: &[f64]) -> f64 {
+    let count = values.len() as f64;
+    let (middle, mean) = ((count - 1.0) / 2.0, values.iter().sum::<f64>() / count);
+    let places = || (0..values.len()).map(|place| place as f64 - middle);
+    let covariance: f64 = places().zip(values).map(|(x, y)| x * (y - mean)).sum();
+    covariance / places().map(|x| x * x).sum::<f64>()
+}
+
+/// Asserts that neither what is in use nor what is reserved has grown by more than noise.
+///
+/// # Panics
+/// When it has.
+pub fn assert_flat(growth: &Growth, name: &str) {
+    for (slope, what) in growth.slopes.iter().zip(["in use", "reserved"]) {
+        let grown = slope * growth.steps as f64;
+        assert!(
+            grown.abs() <= NOISE,
+            "{grown} bytes {what} in {} steps on {name}: {:?}",
+            growth.steps,
+            growth.samples
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_its_slope() {
+        assert_eq!(slope(&[1.0, 3.0, 5.0, 7.0]), 2.0);
+        assert_eq!(slope(&[4.0; 5]), 0.0);
+    }
+}
