@@ -85,6 +85,11 @@ pub(super) struct Launch<const N: usize> {
 impl<const N: usize> Launch<N> {
     /// Runs the kernel's variant for the dtypes of its tensors, and gives its outputs, contiguous.
     pub fn run(self) -> [CubeTensor; N] {
+        self.run_into([const { None }; N])
+    }
+
+    /// As [`run`](Self::run), with outputs written to where there is something given, such as a [`part`].
+    pub fn run_into(self, given: [Option<CubeTensor>; N]) -> [CubeTensor; N] {
         let mut inputs: Vec<CubeTensor> = Vec::with_capacity(self.inputs.len());
         for input in self.inputs {
             let input = into_contiguous(input);
@@ -100,7 +105,12 @@ impl<const N: usize> Launch<N> {
         );
         let client = inputs[0].client.clone();
         let device = inputs[0].device();
+        let mut given = given.into_iter();
         let outputs = self.outputs.map(|(shape, dtype)| {
+            if let Some(given) = given.next().flatten() {
+                debug_assert_eq!(given.shape().num_elements(), shape.num_elements());
+                return given;
+            }
             // WebGPU binds multiples of 4 bytes.
             let bytes = (shape.num_elements() * dtype.size()).next_multiple_of(4);
             let handle = client.empty(bytes);
