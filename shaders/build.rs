@@ -106,7 +106,24 @@ const KERNELS: &[Declared] = &[
     kernel("conv_block_forward", &["place", "moments", "row"], 64),
     kernel(
         "conv_block_normalize",
-        &["place", "moments", "window", "channels", "pool"],
+        &[
+            "place",
+            "moments",
+            "window",
+            "channels",
+            "pool",
+            "normalize",
+        ],
+        64,
+    ),
+    single(
+        "conv_block_normalize_peaks",
+        &["place", "moments", "channels", "normalize"],
+        64,
+    ),
+    single(
+        "conv_block_keep",
+        &["index", "window", "channels", "half"],
         64,
     ),
     kernel(
@@ -144,6 +161,8 @@ const KERNELS: &[Declared] = &[
     kernel("matmul_grad_right_vec4", &["index", "product", "quads"], 64),
     single("matmul_reduce", &["index", "activation"], 64),
     kernel("activation_grad", &["index", "activation"], 64),
+    single("pack_half", &["index", "half"], 64),
+    single("unpack_half", &["index", "half"], 64),
     single("running_statistics", &["index", "channels"], 64),
     kernel("pairwise_sq_distance", &["index"], 64),
     kernel("pairwise_sq_distance_grad_a", &["index"], 64),

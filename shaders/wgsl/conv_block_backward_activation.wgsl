@@ -1,7 +1,8 @@
-// dy = gamma / sqrt(variance + 1e-5) (dz - dbeta / m - xhat dgamma / m), m = images height width, with xhat, z and
+// dy = gamma / sqrt(variance + 1e-5) (dz - dbeta / m - xhat dgamma / m), m = all images height width, with xhat, z and
 // dz as in conv_block_backward_reduce; 0 where channels only pad. Pixels that an odd height or width leaves out of
 // the windows have dz = 0. One invocation per row of windows, the left out included, and 4 channels.
-// shape = [images, height, width, inputs, channels, ...].
+// shape = [images, height, width, inputs, channels, slots, block, _, _, all images, whether dout is 0 already where ReLU
+// cut off].
 
 @group(0) @binding(0) var<storage, read_write> y: array<vec4<stored>>;
 @group(0) @binding(1) var<storage, read_write> stats: array<f32>;
@@ -41,7 +42,7 @@ fn main(
     let scale = vec4<f32>(gamma[c.x], gamma[c.y], gamma[c.z], gamma[c.w]);
     let shift = vec4<f32>(beta[c.x], beta[c.y], beta[c.z], beta[c.w]);
     let b = c + vec4<u32>(row_of(channels));
-    let pixels = f32(images * height * width);
+    let pixels = f32(shape[9] * height * width);
     let dgamma = vec4<f32>(sums[c.x], sums[c.y], sums[c.z], sums[c.w]) / pixels;
     let dbeta = vec4<f32>(sums[b.x], sums[b.y], sums[b.z], sums[b.w]) / pixels;
     let factor = scale * inverse;
@@ -76,7 +77,7 @@ fn main(
         if has_right && has_lower {
             let g = c + vec4<u32>(((image * out_height + row) * out_width + column) * channels);
             let gradient = vec4<f32>(vec4<stored>(dout[g.x], dout[g.y], dout[g.z], dout[g.w]));
-            dz = select(gradient, zero, best <= zero);
+            dz = select(gradient, zero, (best <= zero) & vec4<bool>(shape[10] == 0u));
         }
         let dz0 = select(dz, zero, is1 | is2 | is3);
         let dz1 = select(select(zero, dz, is1), zero, is2 | is3);

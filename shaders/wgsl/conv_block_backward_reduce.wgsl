@@ -1,7 +1,8 @@
 // sums = [dgamma, dbeta] in rows of row_of(channels): dgamma[o] = sum dz[., o] xhat[., o], dbeta[o] = sum dz[., o], where
 // xhat = (y - mean) / sqrt(variance + 1e-5), z = gamma xhat + beta, and dz is dout at the first largest z of its
 // window if that is above 0, else 0. One workgroup per 4 channels, whose invocations take rows of windows in turn.
-// shape = [images, height, width, inputs, channels, ...].
+// shape = [images, height, width, inputs, channels, slots, block, _, _, all images, whether dout is 0 already where ReLU
+// cut off].
 
 @group(0) @binding(0) var<storage, read_write> y: array<vec4<stored>>;
 @group(0) @binding(1) var<storage, read_write> stats: array<f32>;
@@ -60,7 +61,8 @@ fn main(
 
             let g = c + vec4<u32>((row * out_width + column) * channels);
             let gradient = vec4<f32>(vec4<stored>(dout[g.x], dout[g.y], dout[g.z], dout[g.w]));
-            let dz = select(gradient, vec4<f32>(), z <= vec4<f32>());
+            let dead = (z <= vec4<f32>()) & vec4<bool>(shape[10] == 0u);
+            let dz = select(gradient, vec4<f32>(), dead);
             dgamma += dz * best;
             dbeta += dz;
         }

@@ -1,7 +1,8 @@
 // y[n, h, w, o] = sum_{k, l, i} x[n, h + k - 1, w + l - 1, i] packed[3 k + l, i, o], zero outside the image,
 // and for every slot the mean, the sum of squared deviations and the count of each channel of its part of y.
-// For any number of inputs. One invocation per 2x7 pixels and 4 channels at a time.
-// shape = [images, height, width, inputs, channels, slots, ...].
+// For any number of inputs. One invocation per 2x7 pixels and 4 channels at a time. Images are dealt to groups of slots,
+// so that a launch for each group gives what one for all of them gives.
+// shape = [images, height, width, inputs, channels, slots, block, images of a group, slots of a group, ...].
 
 @group(0) @binding(0) var<storage, read_write> x: array<stored>;
 @group(0) @binding(1) var<storage, read_write> packed: array<vec4<f32>>;
@@ -118,8 +119,11 @@ fn main(
     let busy = at.busy && at.slot < slots;
 
     var moments = Moments();
-    let tiles = select(0u, images * tiles_y * tiles_x, busy);
-    for (var tile = at.slot * at.lanes + at.lane; tile < tiles; tile += slots * at.lanes) {
+    let group = at.slot / shape[8];
+    let end = min((group + 1u) * shape[7], images) * tiles_y * tiles_x;
+    let tiles = select(0u, end, busy);
+    let first = group * shape[7] * tiles_y * tiles_x + at.slot % shape[8] * at.lanes + at.lane;
+    for (var tile = first; tile < tiles; tile += shape[8] * at.lanes) {
         let column = tile % tiles_x * TILE_WIDTH;
         let row = tile / tiles_x % tiles_y * TILE_HEIGHT;
         let image_row = tile / (tiles_x * tiles_y) * height;

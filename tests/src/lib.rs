@@ -9,6 +9,7 @@ pub mod memory_leak;
 pub mod memory_models;
 pub mod ops_parity;
 pub mod parity;
+pub mod storage_parity;
 pub mod values;
 
 use burn::tensor::{DType, Device as Tensors};

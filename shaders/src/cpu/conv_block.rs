@@ -3,6 +3,7 @@
 //! Activations are channels-last. `quads` is the number of channels divided by 4, rounded up; buffers `[.., C4]` have
 //! `4 quads` channels, of which the last ones may be padding. Rows of statistics lie [`row_of`] apart.
 
+use super::half::{below, equal, pack_half};
 use crate::PART;
 
 /// Sizes of a block, as the first numbers of the shaders' last binding.
@@ -172,6 +173,78 @@ pub fn conv_block_normalize_running(
                 .into_iter()
                 .fold(f32::NEG_INFINITY, larger);
             out[window * shape.channels + channel] = if best < 0.0 { 0.0 } else { best };
+        }
+    }
+}
+
+/// What a block keeps of its convolution in 16 bits, two numbers a word, f16 where `kind` is 0 and bf16 where it is 1; and
+/// of every window what max pooling takes after scale and shift, the largest or where gamma is negative the smallest
+/// value. A pixel that rounding makes equal to the one behind it that wins its window is moved by one step more.
+pub fn conv_block_keep(
+    y: &[f32],
+    gamma: &[f32],
+    halves: &mut [u32],
+    peaks: &mut [f32],
+    shape: BlockShape,
+    kind: usize,
+) {
+    let (padded, channels) = (shape.padded(), shape.channels);
+    let length = shape.pixels() * padded;
+    pack_half(y, halves, [length, kind]);
+    let half = |halves: &[u32], at: usize| (halves[at / 2] >> (16 * (at % 2))) as u16;
+    for (window, pixels) in shape.windows().enumerate() {
+        // Channels that only pad are the last one's.
+        for padding in 0..padded {
+            let channel = padding.min(channels - 1);
+            let falling = gamma[channel] < 0.0;
+            let at = pixels.map(|pixel| pixel * padded + padding);
+            let value = |place: usize| if falling { -y[at[place]] } else { y[at[place]] };
+            let mut best = 0;
+            for place in 1..4 {
+                if value(place) > value(best) || value(place).is_nan() {
+                    best = place;
+                }
+            }
+            let winner = half(halves, at[best]);
+            for &at in &at[..best] {
+                let own = half(halves, at);
+                if equal(own, winner) {
+                    let moved = u32::from(own ^ below(own, falling, kind));
+                    halves[at / 2] ^= moved << (16 * (at % 2));
+                }
+            }
+            if padding < channels {
+                peaks[window * channels + channel] = y[at[best]];
+            }
+        }
+    }
+}
+
+/// `out = relu(gamma (peaks - mean) / sqrt(variance + 1e-5) + beta)` of [`conv_block_keep`]'s peaks, and `stats` as
+/// [`conv_block_normalize`].
+pub fn conv_block_normalize_peaks(
+    peaks: &[f32],
+    partials: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    out: &mut [f32],
+    stats: &mut [f32],
+    shape: BlockShape,
+) {
+    let (channels, padded, row) = (shape.channels, shape.padded(), row_of(shape.channels));
+    for channel in 0..channels {
+        let mean = partials[channel];
+        let variance = partials[padded + channel] / partials[2 * padded + channel];
+        let inverse = 1.0 / (variance + EPSILON).sqrt();
+        stats[channel] = mean;
+        stats[row + channel] = variance;
+        stats[2 * row + channel] = inverse;
+        let scale = gamma[channel] * inverse;
+        let shift = beta[channel] - mean * scale;
+        let windows = shape.windows().count();
+        for at in (channel..windows * channels).step_by(channels) {
+            let value = scale * peaks[at] + shift;
+            out[at] = if value < 0.0 { 0.0 } else { value };
         }
     }
 }

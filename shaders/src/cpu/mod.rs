@@ -7,6 +7,7 @@ pub mod batch_norm;
 pub mod conv2d;
 pub mod conv_block;
 mod episode;
+pub mod half;
 mod layer_norm;
 mod loss;
 mod matmul;
@@ -15,6 +16,7 @@ mod pairwise;
 
 pub use attention::{AttentionShape, attention, attention_grad_key_value, attention_grad_query};
 pub use episode::{EpisodeShape, episode_logits, episode_logits_grad, episode_prototypes};
+pub use half::{pack_half, unpack_half};
 pub use layer_norm::{LayerNormShape, layer_norm, layer_norm_backward};
 pub use loss::{running_statistics, softmax_cross_entropy};
 pub use matmul::{

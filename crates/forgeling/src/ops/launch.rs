@@ -85,6 +85,11 @@ pub(super) struct Launch<const N: usize> {
 impl<const N: usize> Launch<N> {
     /// Runs the kernel's variant for the dtypes of its tensors, and gives its outputs, contiguous.
     pub fn run(self) -> [CubeTensor; N] {
+        self.run_into([const { None }; N])
+    }
+
+    /// As [`run`](Self::run), with outputs written to where there is something given, such as a [`part`].
+    pub fn run_into(self, given: [Option<CubeTensor>; N]) -> [CubeTensor; N] {
         let mut inputs: Vec<CubeTensor> = Vec::with_capacity(self.inputs.len());
         for input in self.inputs {
             let input = into_contiguous(input);
@@ -100,14 +105,16 @@ impl<const N: usize> Launch<N> {
         );
         let client = inputs[0].client.clone();
         let device = inputs[0].device();
-        // WebGPU binds multiples of 4 bytes.
-        let bytes = |shape: &Shape, dtype: DType| {
-            (shape.num_elements() * dtype.size()).next_multiple_of(4)
-        };
-        let all = self.outputs.iter().map(|(shape, dtype)| bytes(shape, *dtype));
-        allocated(all.sum::<usize>() as u64);
+        let mut given = given.into_iter();
         let outputs = self.outputs.map(|(shape, dtype)| {
-            let handle = client.empty(bytes(&shape, dtype));
+            if let Some(given) = given.next().flatten() {
+                debug_assert_eq!(given.shape().num_elements(), shape.num_elements());
+                return given;
+            }
+            // WebGPU binds multiples of 4 bytes.
+            let bytes = (shape.num_elements() * dtype.size()).next_multiple_of(4);
+            allocated(bytes as u64);
+            let handle = client.empty(bytes);
             CubeTensor::new_contiguous(client.clone(), device.clone(), shape, handle, dtype)
         });
         let half = |tensor: &CubeTensor| tensor.dtype == DType::F16;
@@ -200,6 +207,7 @@ fn numbers(like: &CubeTensor, length: usize, handle: Handle, dtype: DType) -> Cu
 
 /// `length` f32 numbers on the device of `like`, of any value.
 pub(super) fn empty(like: &CubeTensor, length: usize) -> CubeTensor {
+    allocated((length * size_of::<f32>()) as u64);
     let handle = like.client.empty(length * size_of::<f32>());
     numbers(like, length, handle, DType::F32)
 }

@@ -18,6 +18,7 @@ use super::flex::{tensor, with_values};
 use super::launch::{Launch, PART, f32s, has_kernels, part};
 use super::plan::admit_op;
 use super::reference;
+use super::storage::{Order, StorageOps, Stored};
 use crate::error::{Error, Result};
 
 const OPERATION: &str = "layer_norm";
@@ -109,7 +110,7 @@ pub(crate) struct LayerNormGradients<B: Backend> {
 }
 
 #[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
-pub(crate) trait LayerNormOps: Backend {
+pub(crate) trait LayerNormOps: StorageOps {
     #[fusion(meta = specs::forward)]
     fn row_norm(
         x: FloatTensor<Self>,
@@ -256,7 +257,7 @@ struct LayerNorm;
 
 impl<B: LayerNormOps> Backward<B, 3> for LayerNorm {
     /// Input, gamma and statistics.
-    type State = [FloatTensor<B>; 3];
+    type State = (Stored<FloatTensor<B>>, FloatTensor<B>, FloatTensor<B>);
 
     fn backward(
         self,
@@ -264,9 +265,9 @@ impl<B: LayerNormOps> Backward<B, 3> for LayerNorm {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let [x, gamma, statistics] = ops.state;
+        let (x, gamma, statistics) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
-        let all = B::row_norm_backward(x, gamma, statistics, grad);
+        let all = B::row_norm_backward(x.restore::<B>(), gamma, statistics, grad);
         let gradients = [all.x, all.gamma, all.beta];
         for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
             if let Some(node) = parent {
@@ -287,13 +288,15 @@ impl<B: LayerNormOps, C: CheckpointStrategy> LayerNormOps for Autodiff<B, C> {
         let (gamma, gamma_node) = gamma.into_parts();
         let (beta, beta_node) = beta.into_parts();
         let forward = B::row_norm(x.clone(), gamma.clone(), beta, epsilon);
+        let x_id = x_node.id();
         let prepared = LayerNorm
             .prepare::<C>([x_node, gamma_node, beta_node])
             .compute_bound()
             .stateful();
         let output = match prepared {
             OpsKind::Tracked(prep) => {
-                prep.finish([x, gamma, forward.statistics.clone()], forward.output)
+                let x = Stored::of_node::<B>(x, x_id, Order::Plain);
+                prep.finish((x, gamma, forward.statistics.clone()), forward.output)
             }
             OpsKind::UnTracked(prep) => prep.finish(forward.output),
         };

@@ -27,6 +27,7 @@ pub mod reference;
 mod running_statistics;
 mod self_test;
 mod softmax_cross_entropy;
+mod storage;
 
 pub use attention::{AttentionOptions, attention};
 pub use batch_norm::{AfterNorm, batch_norm, batch_norm_running};
@@ -41,3 +42,4 @@ pub(crate) use optimizer::{AdamRule, OptimizerState, Rule, Scaling, SgdRule, ste
 pub use pairwise::{pairwise_sq_distance, prototype_logits};
 pub use running_statistics::{Blend, Statistics, running_statistics};
 pub use softmax_cross_entropy::softmax_cross_entropy;
+pub use storage::{Storage, store_as};

@@ -18,6 +18,7 @@ use super::bodies::composite;
 use super::launch::has_kernels;
 use super::plan::admit_op;
 use super::reference;
+use super::storage::{Order, StorageOps, Stored};
 use crate::error::{Error, Result};
 
 const OPERATION: &str = "attention";
@@ -150,7 +151,7 @@ pub(crate) struct AttentionGradients<B: Backend> {
 }
 
 #[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
-pub(crate) trait AttentionOps: Backend {
+pub(crate) trait AttentionOps: StorageOps {
     #[fusion(meta = specs::forward)]
     fn softmax_attention(
         query: FloatTensor<Self>,
@@ -178,10 +179,10 @@ struct Attention;
 /// What a backward pass reads.
 #[derive(Debug, Clone)]
 struct Kept<T> {
-    query: T,
-    key: T,
-    value: T,
-    output: T,
+    query: Stored<T>,
+    key: Stored<T>,
+    value: Stored<T>,
+    output: Stored<T>,
     lse: T,
     weighing: Weighing,
 }
@@ -198,10 +199,10 @@ impl<B: AttentionOps> Backward<B, 3> for Attention {
         let kept = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         let all = B::softmax_attention_backward(
-            kept.query,
-            kept.key,
-            kept.value,
-            kept.output,
+            kept.query.restore::<B>(),
+            kept.key.restore::<B>(),
+            kept.value.restore::<B>(),
+            kept.output.restore::<B>(),
             kept.lse,
             grad,
             kept.weighing,
@@ -226,21 +227,26 @@ impl<B: AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff<B, C> {
         let (key, key_node) = key.into_parts();
         let (value, value_node) = value.into_parts();
         let forward = B::softmax_attention(query.clone(), key.clone(), value.clone(), weighing);
+        let ids = [query_node.id(), key_node.id(), value_node.id()];
         let prepared = Attention
             .prepare::<C>([query_node, key_node, value_node])
             .compute_bound()
             .stateful();
         let output = match prepared {
             OpsKind::Tracked(prep) => {
+                let store = |tensor, id| Stored::of_node::<B>(tensor, id, Order::Heads);
+                let output = Stored::of::<B>(forward.output.clone(), Order::Heads);
                 let kept = Kept {
-                    query,
-                    key,
-                    value,
-                    output: forward.output.clone(),
+                    query: store(query, ids[0]),
+                    key: store(key, ids[1]),
+                    value: store(value, ids[2]),
+                    output: output.clone(),
                     lse: forward.lse.clone(),
                     weighing,
                 };
-                prep.finish(kept, forward.output)
+                let tracked = prep.finish(kept, forward.output);
+                output.share(tracked.id());
+                tracked
             }
             OpsKind::UnTracked(prep) => prep.finish(forward.output),
         };

@@ -18,6 +18,7 @@ use super::bodies::composite;
 use super::heuristics::Heuristics;
 use super::launch::has_kernels;
 use super::plan::{NormSizes, admit_op};
+use super::storage::{Order, StorageOps, Stored};
 use super::{Statistics, reference};
 use crate::error::{Error, Result};
 
@@ -184,7 +185,7 @@ pub(crate) struct NormGradients<B: Backend> {
 }
 
 #[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
-pub(crate) trait BatchNormOps: Backend {
+pub(crate) trait BatchNormOps: StorageOps {
     /// `residual` is of no elements if there is none.
     #[fusion(meta = specs::forward)]
     fn normalize(
@@ -195,6 +196,7 @@ pub(crate) trait BatchNormOps: Backend {
         options: NormOptions,
     ) -> NormForward<Self>;
 
+    /// `output` is only read with ReLU.
     #[fusion(meta = specs::backward)]
     fn normalize_backward(
         x: FloatTensor<Self>,
@@ -212,9 +214,10 @@ struct BatchNorm;
 /// What a backward pass reads.
 #[derive(Debug, Clone)]
 struct Kept<T> {
-    x: T,
+    x: Stored<T>,
     gamma: T,
-    output: T,
+    /// Where it says what ReLU cut off.
+    output: Option<Stored<T>>,
     statistics: T,
     options: NormOptions,
 }
@@ -230,10 +233,14 @@ impl<B: BatchNormOps> Backward<B, 4> for BatchNorm {
     ) {
         let kept = ops.state;
         let grad = grads.consume::<B>(&ops.node);
+        let output = match kept.output {
+            Some(output) => output.restore::<B>(),
+            None => kept.statistics.clone(),
+        };
         let norm = B::normalize_backward(
-            kept.x,
+            kept.x.restore::<B>(),
             kept.gamma,
-            kept.output,
+            output,
             kept.statistics,
             grad,
             kept.options,
@@ -260,20 +267,29 @@ impl<B: BatchNormOps, C: CheckpointStrategy> BatchNormOps for Autodiff<B, C> {
         let (beta, beta_node) = beta.into_parts();
         let (residual, residual_node) = residual.into_parts();
         let norm = B::normalize(x.clone(), gamma.clone(), beta, residual, options);
+        let x_id = x_node.id();
         let prepared = BatchNorm
             .prepare::<C>([x_node, gamma_node, beta_node, residual_node])
             .compute_bound()
             .stateful();
         let output = match prepared {
             OpsKind::Tracked(prep) => {
+                let x = Stored::of_node::<B>(x, x_id, Order::Images);
+                let output = options
+                    .relu
+                    .then(|| Stored::of::<B>(norm.output.clone(), Order::Images));
                 let kept = Kept {
                     x,
                     gamma,
-                    output: norm.output.clone(),
+                    output: output.clone(),
                     statistics: norm.statistics.clone(),
                     options,
                 };
-                prep.finish(kept, norm.output)
+                let tracked = prep.finish(kept, norm.output);
+                if let Some(output) = output {
+                    output.share(tracked.id());
+                }
+                tracked
             }
             OpsKind::UnTracked(prep) => prep.finish(norm.output),
         };

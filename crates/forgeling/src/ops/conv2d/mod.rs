@@ -9,7 +9,7 @@ use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::Checkpoi
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, backend_extension};
+use burn::backend::{Autodiff, AutodiffBackend, Dispatch, backend_extension};
 use burn::tensor::{DType, Tensor, TensorData};
 use forgeling_shaders::cpu::conv2d::ConvShape;
 
@@ -18,6 +18,7 @@ use super::heuristics::Heuristics;
 use super::launch::has_kernels;
 use super::plan::{ConvSizes, admit_op};
 use super::reference;
+use super::storage::{Order, StorageOps, Stored};
 use crate::error::{Error, Result};
 
 const OPERATION: &str = "conv2d";
@@ -208,7 +209,7 @@ fn check(
 }
 
 #[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
-pub(crate) trait Conv2dOps: Backend {
+pub(crate) trait Conv2dOps: StorageOps {
     /// `bias` is of no elements if there is none.
     #[fusion(meta = specs::forward)]
     fn convolve(
@@ -245,7 +246,7 @@ struct Conv2d;
 /// What a backward pass reads.
 #[derive(Debug, Clone)]
 struct Kept<T> {
-    x: T,
+    x: Stored<T>,
     weight: T,
     shape: ConvShape,
     heuristics: Heuristics,
@@ -268,16 +269,18 @@ impl<B: Conv2dOps> Backward<B, 3> for Conv2d {
         } = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         let [of_x, of_weight, of_bias] = ops.parents;
-        if let Some(node) = of_x {
-            let value = B::convolve_grad_input(grad.clone(), weight, shape, heuristics);
-            grads.register::<B>(node.id, value);
-        }
+        // The input's comes last, when the input itself is no longer there.
         if let Some(node) = of_weight {
+            let x = x.restore::<B>();
             let value = B::convolve_grad_weight(x, grad.clone(), shape, heuristics);
             grads.register::<B>(node.id, value);
         }
         if let Some(node) = of_bias {
-            grads.register::<B>(node.id, B::convolve_grad_bias(grad, shape));
+            grads.register::<B>(node.id, B::convolve_grad_bias(grad.clone(), shape));
+        }
+        if let Some(node) = of_x {
+            let value = B::convolve_grad_input(grad, weight, shape, heuristics);
+            grads.register::<B>(node.id, value);
         }
     }
 }
@@ -294,6 +297,7 @@ impl<B: Conv2dOps, C: CheckpointStrategy> Conv2dOps for Autodiff<B, C> {
         let (weight, weight_node) = weight.into_parts();
         let (bias, bias_node) = bias.into_parts();
         let y = B::convolve(x.clone(), weight.clone(), bias, shape, heuristics);
+        let x_id = x_node.id();
         let prepared = Conv2d
             .prepare::<C>([x_node, weight_node, bias_node])
             .compute_bound()
@@ -301,7 +305,7 @@ impl<B: Conv2dOps, C: CheckpointStrategy> Conv2dOps for Autodiff<B, C> {
         match prepared {
             OpsKind::Tracked(prep) => {
                 let kept = Kept {
-                    x,
+                    x: Stored::of_node::<B>(x, x_id, Order::Images),
                     weight,
                     shape,
                     heuristics,

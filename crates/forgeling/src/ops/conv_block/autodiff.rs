@@ -1,48 +1,93 @@
 //! The block on the tape.
 
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, AutodiffBackend};
+use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
+use burn::tensor::{DType, Shape};
 
-use super::{Backwards, BlockForward, BlockGradients, ConvBlockOps, EPSILON};
+use super::{Backwards, BlockForward, BlockGradients, ConvBlockOps, EPSILON, Formats};
 use crate::ops::heuristics::Heuristics;
+use crate::ops::storage::{Half, Order, Storage, Stored, WORTH_PACKING};
 
 /// What a backward pass reads.
 #[derive(Debug, Clone)]
 struct Kept<T> {
-    x: T,
+    x: Stored<T>,
     weight: T,
     packed: T,
     gamma: T,
     beta: T,
-    convolved: T,
+    convolved: Convolved<T>,
     statistics: T,
     variance: T,
     heuristics: Heuristics,
 }
 
-impl<T> Kept<T> {
+/// The convolution as it is, or packed; then with the output.
+#[derive(Debug, Clone)]
+enum Convolved<T> {
+    Full(T),
+    Packed {
+        bits: T,
+        half: Half,
+        output: Stored<T>,
+        shape: [usize; 4],
+    },
+}
+
+impl<T: TensorMetadata + 'static> Kept<T> {
     fn backward<B>(self, grad: T, input_gradient: bool, running: bool) -> BlockGradients<B>
     where
         B: ConvBlockOps<FloatTensorPrimitive = T>,
     {
-        B::conv_block_backward(
-            self.x,
-            self.weight,
-            self.packed,
-            self.gamma,
-            self.beta,
-            self.convolved,
-            self.statistics,
-            grad,
-            Backwards {
-                input_gradient,
-                running,
-                heuristics: self.heuristics,
-            },
-        )
+        let what = Backwards {
+            input_gradient,
+            running,
+            heuristics: self.heuristics,
+        };
+        match self.convolved {
+            Convolved::Full(convolved) => B::conv_block_backward(
+                self.x.restore::<B>(),
+                self.weight,
+                self.packed,
+                self.gamma,
+                self.beta,
+                convolved,
+                self.statistics,
+                grad,
+                what,
+            ),
+            Convolved::Packed {
+                bits,
+                half,
+                output,
+                shape,
+            } => {
+                let ((x, of_x), (output, of_output)) = (self.x.into_bits(), output.into_bits());
+                let formats = Formats {
+                    shape,
+                    convolved: half,
+                    x: of_x,
+                    output: of_output,
+                };
+                B::conv_block_packed_backward(
+                    x,
+                    self.weight,
+                    self.packed,
+                    self.gamma,
+                    self.beta,
+                    bits,
+                    output,
+                    self.statistics,
+                    grad,
+                    formats,
+                    what,
+                )
+            }
+        }
     }
 }
 
@@ -119,6 +164,98 @@ fn untracked<B: ConvBlockOps, C: CheckpointStrategy>(
     }
 }
 
+fn untracked_gradients<B: ConvBlockOps, C: CheckpointStrategy>(
+    block: BlockGradients<B>,
+) -> BlockGradients<Autodiff<B, C>> {
+    let inner = Autodiff::<B, C>::from_inner;
+    BlockGradients {
+        x: inner(block.x),
+        weight: inner(block.weight),
+        gamma: inner(block.gamma),
+        beta: inner(block.beta),
+    }
+}
+
+/// What goes into a block, without the tape.
+struct Block<B: ConvBlockOps> {
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    beta: FloatTensor<B>,
+    /// Mean without the bias, and variance, if they are given.
+    given: Option<[FloatTensor<B>; 2]>,
+    heuristics: Heuristics,
+}
+
+impl<B: ConvBlockOps> Block<B> {
+    /// In which format the convolution is to be kept.
+    fn half(&self) -> Option<Half> {
+        let (x, weight) = (self.x.shape(), self.weight.shape());
+        let worth = x[0] * weight[0] * x[2] * x[3] >= WORTH_PACKING;
+        let single = self.x.dtype() == DType::F32;
+        Storage::current().half().filter(|_| single && worth)
+    }
+
+    fn packed(&self, half: Half) -> BlockForward<B> {
+        let [mean, variance] = self.given.clone().unwrap_or_else(|| {
+            let none = || {
+                let device = self.x.device();
+                B::float_zeros(Shape::new([0]), &device, DType::F32.into())
+            };
+            [none(), none()]
+        });
+        B::conv_block_packed(
+            self.x.clone(),
+            self.weight.clone(),
+            self.gamma.clone(),
+            self.beta.clone(),
+            mean,
+            variance,
+            half,
+            self.heuristics,
+        )
+    }
+
+    /// What a backward pass reads of a block whose convolution is packed if there is a `half`.
+    fn keep(
+        self,
+        forward: &BlockForward<B>,
+        variance: FloatTensor<B>,
+        x_id: NodeId,
+        half: Option<Half>,
+    ) -> Kept<FloatTensor<B>> {
+        let convolved = forward.convolved.clone();
+        let convolved = match half {
+            None => Convolved::Full(convolved),
+            Some(half) => Convolved::Packed {
+                bits: convolved,
+                half,
+                output: Stored::of::<B>(forward.output.clone(), Order::Images),
+                shape: self.x.shape().dims(),
+            },
+        };
+        Kept {
+            x: Stored::of_node::<B>(self.x, x_id, Order::Images),
+            weight: self.weight,
+            packed: forward.packed.clone(),
+            gamma: self.gamma,
+            beta: self.beta,
+            convolved,
+            statistics: forward.statistics.clone(),
+            variance,
+            heuristics: self.heuristics,
+        }
+    }
+}
+
+/// The output as the next operations may store it.
+fn output_of<T: Clone>(kept: &Kept<T>) -> Option<Stored<T>> {
+    match &kept.convolved {
+        Convolved::Packed { output, .. } => Some(output.clone()),
+        Convolved::Full(_) => None,
+    }
+}
+
 impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
     fn conv_block(
         x: FloatTensor<Self>,
@@ -131,35 +268,45 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
         let (weight, weight_node) = weight.into_parts();
         let (gamma, gamma_node) = gamma.into_parts();
         let (beta, beta_node) = beta.into_parts();
-        let block = B::conv_block(
-            x.clone(),
-            weight.clone(),
-            gamma.clone(),
-            beta.clone(),
+        let x_id = x_node.id();
+        let block = Block::<B> {
+            x,
+            weight,
+            gamma,
+            beta,
+            given: None,
             heuristics,
-        );
+        };
+        let full = |block: &Block<B>| {
+            B::conv_block(
+                block.x.clone(),
+                block.weight.clone(),
+                block.gamma.clone(),
+                block.beta.clone(),
+                heuristics,
+            )
+        };
         let prepared = OfBatch
             .prepare::<C>([x_node, weight_node, gamma_node, beta_node])
             .compute_bound()
             .stateful();
-        let output = match prepared {
+        match prepared {
             OpsKind::Tracked(prep) => {
-                let kept = Kept {
-                    x,
-                    weight,
-                    packed: block.packed.clone(),
-                    gamma,
-                    beta,
-                    convolved: block.convolved.clone(),
-                    statistics: block.statistics.clone(),
-                    variance: block.variance.clone(),
-                    heuristics,
-                };
-                prep.finish(kept, block.output.clone())
+                let half = block.half();
+                let forward = half.map_or_else(|| full(&block), |half| block.packed(half));
+                let kept = block.keep(&forward, forward.variance.clone(), x_id, half);
+                let shared = output_of(&kept);
+                let output = prep.finish(kept, forward.output.clone());
+                if let Some(shared) = shared {
+                    shared.share(output.id());
+                }
+                untracked(output, forward)
             }
-            OpsKind::UnTracked(prep) => prep.finish(block.output.clone()),
-        };
-        untracked(output, block)
+            OpsKind::UnTracked(prep) => {
+                let forward = full(&block);
+                untracked(prep.finish(forward.output.clone()), forward)
+            }
+        }
     }
 
     fn conv_block_running(
@@ -179,14 +326,23 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
         let (gamma, gamma_node) = gamma.into_parts();
         let (beta, beta_node) = beta.into_parts();
         let (mean, variance) = (mean.into_primitive(), variance.into_primitive());
-        let forward = |keep: bool| {
+        let x_id = x_node.id();
+        let mut block = Block::<B> {
+            x,
+            weight,
+            gamma,
+            beta,
+            given: None,
+            heuristics,
+        };
+        let full = |block: &Block<B>, bias: FloatTensor<B>, mean: FloatTensor<B>, keep: bool| {
             B::conv_block_running(
-                x.clone(),
-                weight.clone(),
-                bias.clone(),
-                gamma.clone(),
-                beta.clone(),
-                mean.clone(),
+                block.x.clone(),
+                block.weight.clone(),
+                bias,
+                block.gamma.clone(),
+                block.beta.clone(),
+                mean,
                 variance.clone(),
                 keep,
                 heuristics,
@@ -198,23 +354,25 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
             .stateful();
         match prepared {
             OpsKind::Tracked(prep) => {
-                let block = forward(true);
-                let kept = Kept {
-                    x,
-                    weight,
-                    packed: block.packed.clone(),
-                    gamma,
-                    beta,
-                    convolved: block.convolved.clone(),
-                    statistics: block.statistics.clone(),
-                    variance,
-                    heuristics,
+                let half = block.half();
+                let forward = if let Some(half) = half {
+                    // What the bias adds, the mean may as well lack.
+                    block.given = Some([B::float_sub(mean, bias), variance.clone()]);
+                    block.packed(half)
+                } else {
+                    full(&block, bias, mean, true)
                 };
-                untracked(prep.finish(kept, block.output.clone()), block)
+                let kept = block.keep(&forward, variance, x_id, half);
+                let shared = output_of(&kept);
+                let output = prep.finish(kept, forward.output.clone());
+                if let Some(shared) = shared {
+                    shared.share(output.id());
+                }
+                untracked(output, forward)
             }
             OpsKind::UnTracked(prep) => {
-                let block = forward(false);
-                untracked(prep.finish(block.output.clone()), block)
+                let forward = full(&block, bias, mean, false);
+                untracked(prep.finish(forward.output.clone()), forward)
             }
         }
     }
@@ -231,7 +389,7 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
         grad: FloatTensor<Self>,
         what: Backwards,
     ) -> BlockGradients<Self> {
-        let block = B::conv_block_backward(
+        untracked_gradients(B::conv_block_backward(
             x.into_primitive(),
             weight.into_primitive(),
             packed.into_primitive(),
@@ -241,12 +399,57 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
             statistics.into_primitive(),
             grad.into_primitive(),
             what,
+        ))
+    }
+
+    fn conv_block_packed(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        half: Half,
+        heuristics: Heuristics,
+    ) -> BlockForward<Self> {
+        let block = B::conv_block_packed(
+            x.into_primitive(),
+            weight.into_primitive(),
+            gamma.into_primitive(),
+            beta.into_primitive(),
+            mean.into_primitive(),
+            variance.into_primitive(),
+            half,
+            heuristics,
         );
-        BlockGradients {
-            x: Self::from_inner(block.x),
-            weight: Self::from_inner(block.weight),
-            gamma: Self::from_inner(block.gamma),
-            beta: Self::from_inner(block.beta),
-        }
+        untracked(Self::from_inner(block.output.clone()), block)
+    }
+
+    fn conv_block_packed_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        packed: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        convolved: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        formats: Formats,
+        what: Backwards,
+    ) -> BlockGradients<Self> {
+        untracked_gradients(B::conv_block_packed_backward(
+            x.into_primitive(),
+            weight.into_primitive(),
+            packed.into_primitive(),
+            gamma.into_primitive(),
+            beta.into_primitive(),
+            convolved.into_primitive(),
+            output.into_primitive(),
+            statistics.into_primitive(),
+            grad.into_primitive(),
+            formats,
+            what,
+        ))
     }
 }

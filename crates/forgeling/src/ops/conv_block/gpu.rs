@@ -12,9 +12,10 @@ use forgeling_shaders::{
     CONV_BLOCK_NORMALIZE, CONV_BLOCK_NORMALIZE_RUNNING, CONV_BLOCK_PACK, Kernel,
 };
 
-use super::{Backwards, BlockForward, BlockGradients, ConvBlockOps};
+use super::{Backwards, BlockForward, BlockGradients, ConvBlockOps, Formats, gpu_packed};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::{Launch, PART, channels_first, channels_last, f32s, part, zeros};
+use crate::ops::storage::Half;
 
 /// Quads (of four channels) that lie side by side in a workgroup at most, as in `wgsl/shared/place.wgsl`.
 const QUADS_SIDE_BY_SIDE: usize = 16;
@@ -22,25 +23,42 @@ const QUADS_SIDE_BY_SIDE: usize = 16;
 const TILE: [usize; 2] = [2, 7];
 
 /// Sizes of a block and of its launches.
-struct Plan {
-    images: usize,
-    height: usize,
-    width: usize,
-    inputs: usize,
-    channels: usize,
-    quads: usize,
+#[derive(Clone, Copy)]
+pub(super) struct Plan {
+    pub images: usize,
+    pub height: usize,
+    pub width: usize,
+    pub inputs: usize,
+    pub channels: usize,
+    pub quads: usize,
     /// Of activations.
     stored: DType,
     /// Groups of workgroups that share the pixels of a forward pass; each gives one partial statistic.
-    slots: usize,
+    pub slots: usize,
     /// Quads of a workgroup of the weight gradient.
     block: usize,
+    /// Images, and slots, that are worked on at a time where the convolution is not to be held as a whole. Where it is,
+    /// its statistics are summed in the same order.
+    pub group_images: usize,
+    pub group_slots: usize,
+    /// Images of all groups.
+    all_images: usize,
+    /// Whether gradients are 0 already where ReLU cut off.
+    cut: bool,
 }
+
+/// Bytes of a group's convolution in f32 from which there are two of them.
+const GROUP_BYTES: usize = 4 << 20;
+const MOST_GROUPS: usize = 8;
+/// Slots of a group at least, if it has work for so many.
+const GROUP_SLOTS: usize = 16;
 
 impl Plan {
     fn new(x: &CubeTensor, weight: &CubeTensor, heuristics: Heuristics) -> Self {
-        let stored = x.dtype;
-        let (x, weight) = (x.shape(), weight.shape());
+        Self::of(x.dtype, &x.shape(), &weight.shape(), heuristics)
+    }
+
+    pub fn of(stored: DType, x: &Shape, weight: &Shape, heuristics: Heuristics) -> Self {
         let (inputs, channels) = (x[1], weight[0]);
         let quads = channels.div_ceil(4);
         let mut plan = Self {
@@ -53,9 +71,12 @@ impl Plan {
             stored,
             slots: 1,
             block: 1,
+            group_images: x[0],
+            group_slots: 1,
+            all_images: x[0],
+            cut: false,
         };
-        let items = plan.tiles().div_ceil(plan.lanes(&CONV_BLOCK_FORWARD));
-        plan.slots = items.div_ceil(items.div_ceil(heuristics.statistics_slots));
+        plan.deal(heuristics.statistics_slots);
         // Wide enough to read neighbours together, but not so wide that too few workgroups are left.
         while plan.block < 8
             && plan.block * 2 <= quads
@@ -64,6 +85,51 @@ impl Plan {
             plan.block *= 2;
         }
         plan
+    }
+
+    /// Deals images to groups and their tiles to slots.
+    fn deal(&mut self, most_slots: usize) {
+        let pixels = self.height * self.width;
+        let [height, width] = self.pooled();
+        let bytes = self.images * pixels * self.quads * 4 * size_of::<f32>();
+        let groups = bytes.div_ceil(GROUP_BYTES).clamp(1, MOST_GROUPS);
+        // A group's part of every buffer, of one in 16 bits too, is one that may be bound by itself.
+        let numbers = [
+            pixels * self.inputs,
+            pixels * self.quads * 4,
+            height * width * self.channels,
+        ];
+        let steps =
+            numbers.map(|number| (2 * PART) >> number.trailing_zeros().min((2 * PART).ilog2()));
+        let step = steps.into_iter().fold(1, usize::max);
+        let images = self.images.div_ceil(groups).next_multiple_of(step);
+        self.group_images = images.min(self.images);
+        let groups = self.images.div_ceil(self.group_images);
+        let most = if groups == 1 {
+            most_slots
+        } else {
+            (most_slots / groups).max(GROUP_SLOTS)
+        };
+        let tiles = self.tiles() / self.images * self.group_images;
+        let items = tiles.div_ceil(self.lanes(&CONV_BLOCK_FORWARD));
+        self.group_slots = items.div_ceil(items.div_ceil(most));
+        self.slots = groups * self.group_slots;
+    }
+
+    /// The plans of the groups with their first images, for a backward pass with gradients that are 0 already where ReLU
+    /// cut off.
+    pub fn groups(&self) -> impl Iterator<Item = (usize, Self)> {
+        let starts = (0..self.images).step_by(self.group_images);
+        starts.map(|start| {
+            let images = self.group_images.min(self.images - start);
+            let group = Self {
+                images,
+                slots: self.group_slots,
+                cut: true,
+                ..*self
+            };
+            (start, group)
+        })
     }
 
     /// Whether the weight gradient reads inputs four channels at a time.
@@ -92,15 +158,15 @@ impl Plan {
     }
 
     /// Groups of quads that lie side by side, and invocations beside each other on the same quad.
-    fn blocks(&self) -> usize {
+    pub fn blocks(&self) -> usize {
         self.quads.div_ceil(QUADS_SIDE_BY_SIDE)
     }
 
-    fn lanes(&self, kernel: &Kernel) -> usize {
+    pub fn lanes(&self, kernel: &Kernel) -> usize {
         kernel.workgroup_size as usize / self.quads.div_ceil(self.blocks())
     }
 
-    fn pooled(&self) -> [usize; 2] {
+    pub fn pooled(&self) -> [usize; 2] {
         [self.height / 2, self.width / 2]
     }
 
@@ -113,17 +179,33 @@ impl Plan {
             self.channels,
             self.slots,
             self.block,
+            self.group_images,
+            self.group_slots,
+            self.all_images,
+            usize::from(self.cut),
         ]
     }
 
     /// A launch of `workgroups` workgroups.
-    fn launch<const N: usize>(
+    pub fn launch<const N: usize>(
         &self,
         kernel: &'static Kernel,
         inputs: Vec<CubeTensor>,
         outputs: [(Shape, DType); N],
         workgroups: usize,
     ) -> [CubeTensor; N] {
+        let launch = self.prepare(kernel, inputs, outputs, workgroups);
+        launch.run()
+    }
+
+    /// As [`launch`](Self::launch), to be run.
+    pub fn prepare<const N: usize>(
+        &self,
+        kernel: &'static Kernel,
+        inputs: Vec<CubeTensor>,
+        outputs: [(Shape, DType); N],
+        workgroups: usize,
+    ) -> Launch<N> {
         Launch {
             kernel,
             inputs,
@@ -133,10 +215,9 @@ impl Plan {
                 .spread(workgroups)
                 .expect("the caller checked that the launch fits"),
         }
-        .run()
     }
 
-    fn pack(&self, weight: CubeTensor) -> CubeTensor {
+    pub fn pack(&self, weight: CubeTensor) -> CubeTensor {
         let values = 9 * self.inputs * self.quads;
         let [packed] = self.launch(
             &CONV_BLOCK_PACK,
@@ -148,7 +229,7 @@ impl Plan {
     }
 
     /// The convolution and the partial statistics.
-    fn convolve(&self, x: CubeTensor, packed: CubeTensor) -> [CubeTensor; 2] {
+    pub fn convolve(&self, x: CubeTensor, packed: CubeTensor) -> [CubeTensor; 2] {
         let convolved = [self.images, self.height, self.width, self.quads * 4];
         let partials = [self.slots, 3, self.quads * 4];
         self.launch(
@@ -159,18 +240,46 @@ impl Plan {
         )
     }
 
+    /// The gradient of the convolution, from the convolution, statistics, gamma, beta, the output's gradient and the
+    /// sums.
+    pub fn flow(&self, inputs: Vec<CubeTensor>) -> Launch<1> {
+        let kernel = &CONV_BLOCK_BACKWARD_ACTIVATION;
+        let invocations = self.images * self.height.div_ceil(2) * self.quads;
+        let shape = [self.images, self.height, self.width, self.quads * 4];
+        let workgroups = invocations.div_ceil(kernel.workgroup_size as usize);
+        self.prepare(kernel, inputs, [self.stored(shape)], workgroups)
+    }
+
+    pub fn input_gradient(&self, flow: CubeTensor, packed: CubeTensor) -> Launch<1> {
+        let kernel = &CONV_BLOCK_GRAD_INPUT;
+        let invocations = self.tiles() * self.inputs.div_ceil(4);
+        let shape = [self.images, self.height, self.width, self.inputs];
+        let workgroups = invocations.div_ceil(kernel.workgroup_size as usize);
+        self.prepare(kernel, vec![flow, packed], [self.stored(shape)], workgroups)
+    }
+
+    pub fn weight_gradient(
+        &self,
+        x: CubeTensor,
+        flow: CubeTensor,
+        output: (Shape, DType),
+    ) -> Launch<1> {
+        let workgroups = self.weight_units() * self.quads.div_ceil(self.block);
+        self.prepare(self.grad_weight(), vec![x, flow], [output], workgroups)
+    }
+
     /// From one row of the statistics to the next, each of which has a number per channel.
-    fn row(&self) -> usize {
+    pub fn row(&self) -> usize {
         self.channels.next_multiple_of(PART)
     }
 
-    fn output(&self) -> (Shape, DType) {
+    pub fn output(&self) -> (Shape, DType) {
         let [height, width] = self.pooled();
         self.stored([self.images, height, width, self.channels])
     }
 
     /// An output of activations.
-    fn stored(&self, shape: impl Into<Shape>) -> (Shape, DType) {
+    pub fn stored(&self, shape: impl Into<Shape>) -> (Shape, DType) {
         (shape.into(), self.stored)
     }
 }
@@ -232,33 +341,17 @@ impl ConvBlockOps for CubeBackend {
         } else {
             sums.clone()
         };
-        let invocations = plan.images * plan.height.div_ceil(2) * plan.quads;
-        let shape = inputs[0].shape();
-        let [flow] = plan.launch(
-            &CONV_BLOCK_BACKWARD_ACTIVATION,
-            inputs.into_iter().chain([through_statistics]).collect(),
-            [plan.stored(shape)],
-            invocations.div_ceil(CONV_BLOCK_BACKWARD_ACTIVATION.workgroup_size as usize),
-        );
+        let inputs = inputs.into_iter().chain([through_statistics]).collect();
+        let [flow] = plan.flow(inputs).run();
         let dx = if what.input_gradient {
-            let invocations = plan.tiles() * plan.inputs.div_ceil(4);
-            let shape = [plan.images, plan.height, plan.width, plan.inputs];
-            let [dx] = plan.launch(
-                &CONV_BLOCK_GRAD_INPUT,
-                vec![flow.clone(), packed],
-                [plan.stored(shape)],
-                invocations.div_ceil(CONV_BLOCK_GRAD_INPUT.workgroup_size as usize),
-            );
+            let [dx] = plan.input_gradient(flow.clone(), packed).run();
             channels_first(dx)
         } else {
             part(&sums, 0, 0)
         };
-        let [dweight] = plan.launch(
-            plan.grad_weight(),
-            vec![channels_last(x), flow],
-            [f32s(weight_shape)],
-            plan.weight_units() * plan.quads.div_ceil(plan.block),
-        );
+        let [dweight] = plan
+            .weight_gradient(channels_last(x), flow, f32s(weight_shape))
+            .run();
         BlockGradients {
             x: dx,
             weight: dweight,
@@ -298,5 +391,49 @@ impl ConvBlockOps for CubeBackend {
             mean,
             variance,
         }
+    }
+
+    fn conv_block_packed(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        half: Half,
+        heuristics: Heuristics,
+    ) -> BlockForward<Self> {
+        let plan = Plan::new(&x, &weight, heuristics);
+        let given = (mean.shape().num_elements() > 0).then_some([mean, variance]);
+        gpu_packed::forward(&plan, x, weight, [gamma, beta], given, half, heuristics)
+    }
+
+    fn conv_block_packed_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        packed: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        convolved: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        formats: Formats,
+        what: Backwards,
+    ) -> BlockGradients<Self> {
+        let shape = Shape::new(formats.shape);
+        let plan = Plan::of(DType::F32, &shape, &weight.shape(), what.heuristics);
+        let kept = gpu_packed::Kept {
+            x,
+            weight_shape: weight.shape(),
+            packed,
+            gamma,
+            beta,
+            convolved,
+            output,
+            statistics,
+            formats,
+        };
+        gpu_packed::backward(&plan, kept, grad, what)
     }
 }

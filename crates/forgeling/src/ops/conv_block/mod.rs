@@ -3,6 +3,7 @@
 mod autodiff;
 mod flex;
 mod gpu;
+mod gpu_packed;
 #[cfg(feature = "fusion")]
 mod specs;
 
@@ -16,6 +17,7 @@ use super::heuristics::Heuristics;
 use super::launch::has_kernels;
 use super::plan::admit_op;
 use super::reference;
+use super::storage::{Half, StorageOps};
 use crate::error::{Error, Result};
 
 /// Added to variances; PyTorch's default.
@@ -226,8 +228,20 @@ pub(crate) struct Backwards {
     pub heuristics: Heuristics,
 }
 
+/// In which format a backward pass gets what was packed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Formats {
+    /// The shape of the input, which its bits do not tell.
+    pub shape: [usize; 4],
+    /// That of the convolution.
+    pub convolved: Half,
+    /// Those of the input and of the output; `None` for what is not packed.
+    pub x: Option<Half>,
+    pub output: Option<Half>,
+}
+
 #[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
-pub(crate) trait ConvBlockOps: Backend {
+pub(crate) trait ConvBlockOps: StorageOps {
     #[fusion(meta = specs::forward)]
     fn conv_block(
         x: FloatTensor<Self>,
@@ -263,6 +277,39 @@ pub(crate) trait ConvBlockOps: Backend {
         convolved: FloatTensor<Self>,
         statistics: FloatTensor<Self>,
         grad: FloatTensor<Self>,
+        what: Backwards,
+    ) -> BlockGradients<Self>;
+
+    /// As [`conv_block`](Self::conv_block), but the convolution is given in 16 bits, and never held as a whole otherwise;
+    /// the output is the same bit for bit. With `mean` and `variance` unless these are of no elements.
+    #[allow(clippy::too_many_arguments)]
+    #[fusion(meta = specs::packed)]
+    fn conv_block_packed(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        half: Half,
+        heuristics: Heuristics,
+    ) -> BlockForward<Self>;
+
+    /// As [`conv_block_backward`](Self::conv_block_backward), from what is packed. The output says what ReLU cut off,
+    /// which a rounded convolution does not.
+    #[allow(clippy::too_many_arguments)]
+    #[fusion(meta = specs::packed_backward)]
+    fn conv_block_packed_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        packed: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        convolved: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        formats: Formats,
         what: Backwards,
     ) -> BlockGradients<Self>;
 }

@@ -3,9 +3,10 @@
 use burn::backend::fusion::custom::TensorSpec;
 use burn::tensor::{DType, Shape};
 
-use super::{Backwards, BlockForwardMetadata, BlockGradientsMetadata};
+use super::{Backwards, BlockForwardMetadata, BlockGradientsMetadata, Formats};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::PART;
+use crate::ops::storage::{Half, words};
 
 /// The last two dimensions are halved by pooling; what only the backward pass reads is as GPUs lay it out, since
 /// only they are fused.
@@ -71,4 +72,45 @@ pub fn backward(
         gamma: gamma.clone(),
         beta: beta.clone(),
     }
+}
+
+/// As [`forward`], with the convolution in 16 bits.
+#[allow(clippy::too_many_arguments)]
+pub fn packed(
+    x: &TensorSpec,
+    weight: &TensorSpec,
+    gamma: &TensorSpec,
+    beta: &TensorSpec,
+    _mean: &TensorSpec,
+    _variance: &TensorSpec,
+    _half: &Half,
+    heuristics: &Heuristics,
+) -> BlockForwardMetadata {
+    let forward = forward(x, weight, gamma, beta, heuristics);
+    let words = words(forward.convolved.shape.num_elements());
+    BlockForwardMetadata {
+        convolved: TensorSpec::new(Shape::new([words]), DType::F32),
+        ..forward
+    }
+}
+
+/// As [`backward`].
+#[allow(clippy::too_many_arguments)]
+pub fn packed_backward(
+    _x: &TensorSpec,
+    weight: &TensorSpec,
+    packed: &TensorSpec,
+    gamma: &TensorSpec,
+    beta: &TensorSpec,
+    convolved: &TensorSpec,
+    _output: &TensorSpec,
+    statistics: &TensorSpec,
+    grad: &TensorSpec,
+    formats: &Formats,
+    what: &Backwards,
+) -> BlockGradientsMetadata {
+    let x = TensorSpec::new(Shape::new(formats.shape), DType::F32);
+    backward(
+        &x, weight, packed, gamma, beta, convolved, statistics, grad, what,
+    )
 }

@@ -17,6 +17,7 @@ pub(super) mod conv2d;
 pub(super) mod conv_block;
 mod exp;
 pub(super) mod gemm;
+pub(super) mod half;
 pub(super) mod layer_norm;
 mod moments;
 pub(super) mod parallel;

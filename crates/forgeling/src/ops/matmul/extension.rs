@@ -13,6 +13,7 @@ use super::Activation;
 #[cfg(feature = "fusion")]
 use super::specs;
 use crate::ops::heuristics::Heuristics;
+use crate::ops::storage::{Order, StorageOps, Stored};
 
 /// What a product ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,7 +97,7 @@ pub(crate) struct RightGradients<B: Backend> {
 }
 
 #[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
-pub(crate) trait MatmulOps: Backend {
+pub(crate) trait MatmulOps: StorageOps {
     /// `activation(a b + bias)`
     #[fusion(meta = specs::forward)]
     fn matmul(
@@ -139,9 +140,11 @@ struct Matmul;
 /// What a backward pass reads.
 #[derive(Debug, Clone)]
 struct Kept<T> {
-    a: T,
-    right: T,
-    kept: T,
+    a: Stored<T>,
+    /// A parameter, or the other side of a product.
+    right: Stored<T>,
+    /// Where there is an activation.
+    kept: Option<Stored<T>>,
     /// Whether the right side's gradient belongs to a tensor of the left's dtype.
     same_dtype: bool,
     end: End,
@@ -167,10 +170,11 @@ impl<B: MatmulOps> Backward<B, 3> for Matmul {
         } = ops.state;
         let [left_node, right_node, bias_node] = ops.parents;
         let mut grad = grads.consume::<B>(&ops.node);
-        if end.activation != Activation::None {
-            grad = B::activation_grad(kept, grad, end.activation);
+        if let Some(kept) = kept {
+            grad = B::activation_grad(kept.restore::<B>(), grad, end.activation);
         }
         if let Some(node) = left_node {
+            let right = right.restore::<B>();
             let value = B::matmul_grad_left(grad.clone(), right, heuristics);
             grads.register::<B>(node.id, value);
         }
@@ -178,6 +182,7 @@ impl<B: MatmulOps> Backward<B, 3> for Matmul {
         if right_node.is_none() && bias_node.is_none() {
             return;
         }
+        let a = a.restore::<B>();
         let dtype = a.dtype();
         let value = B::matmul_grad_right(a, grad, bias_node.is_some(), heuristics);
         if let Some(node) = right_node {
@@ -207,6 +212,7 @@ impl<B: MatmulOps, C: CheckpointStrategy> MatmulOps for Autodiff<B, C> {
         let (bias, bias_node) = bias.into_parts();
         let end = End { keep: true, ..end };
         let same_dtype = a.dtype() == b.dtype();
+        let (a_id, b_id) = (a_node.id(), b_node.id());
         let forward = B::matmul(a.clone(), b, bias, end, heuristics);
         let prepared = Matmul
             .prepare::<C>([a_node, b_node, bias_node])
@@ -214,15 +220,28 @@ impl<B: MatmulOps, C: CheckpointStrategy> MatmulOps for Autodiff<B, C> {
             .stateful();
         let output = match prepared {
             OpsKind::Tracked(prep) => {
-                let kept = Kept {
-                    a,
-                    right: forward.right.clone(),
-                    kept: forward.kept.clone(),
+                let store = |tensor| Stored::of::<B>(tensor, Order::Plain);
+                let right = forward.right.clone();
+                let kept =
+                    (end.activation != Activation::None).then(|| store(forward.kept.clone()));
+                // Weights are no activations.
+                let right = match right.rank() {
+                    2 => Stored::Full(right),
+                    _ => Stored::of_node::<B>(right, b_id, Order::Plain),
+                };
+                let state = Kept {
+                    a: Stored::of_node::<B>(a, a_id, Order::Plain),
+                    right,
+                    kept: kept.clone(),
                     same_dtype,
                     end,
                     heuristics,
                 };
-                prep.finish(kept, forward.output)
+                let tracked = prep.finish(state, forward.output);
+                if let Some(output) = kept.filter(|_| !end.keeps_sum()) {
+                    output.share(tracked.id());
+                }
+                tracked
             }
             OpsKind::UnTracked(prep) => prep.finish(forward.output),
         };

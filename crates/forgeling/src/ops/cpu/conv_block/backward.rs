@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::super::block_shape::{BlockShape, split};
 use super::super::bordered::Bordered;
+use super::super::half::Values;
 use super::super::parallel;
 use super::super::planes::{PackedWeights, TAPS, add_weight_gradient, convolve};
 use super::super::pool::room;
@@ -11,11 +12,13 @@ use super::{EPSILON, affine};
 
 /// What a block was given and gave in its forward pass, and the gradient of its output.
 pub struct Block<'a> {
-    pub x: &'a [f32],
+    pub x: Values<'a>,
     pub weight: &'a [f32],
     pub gamma: &'a [f32],
     pub beta: &'a [f32],
-    pub convolved: &'a [f32],
+    pub convolved: Values<'a>,
+    /// The output, which says what ReLU cut off, where the convolution is rounded and may not say it.
+    pub output: Option<Values<'a>>,
     /// Mean of each channel, then biased variance of each.
     pub statistics: &'a [f32],
     /// Whether the statistics were given, so that no gradient flows through them.
@@ -85,13 +88,27 @@ fn find_winners(block: &Block<'_>) -> (Vec<u8>, Vec<[f64; 2]>) {
     let work = tasks.into_iter().zip(parts).collect();
     let per_task = parallel::map(work, |(images, places): (Range<usize>, &mut [u8])| {
         let mut sums = vec![[0f64; 2]; shape.output];
+        let mut scratch = [Vec::new(), Vec::new()];
         let first = images.start * shape.output;
         for (index, places) in places.chunks_exact_mut(pooled).enumerate() {
             let channel = index % shape.output;
-            let plane = &block.convolved[(first + index) * pixels..][..pixels];
-            let grad = &block.grad[(first + index) * pooled..][..pooled];
+            let [of_plane, of_output] = &mut scratch;
+            let at = (first + index) * pixels;
+            let plane = block.convolved.read(at..at + pixels, of_plane);
+            let at = (first + index) * pooled;
+            let output = block
+                .output
+                .map_or(&[][..], |output| output.read(at..at + pooled, of_output));
+            let grad = &block.grad[at..at + pooled];
             let mean = block.statistics[channel];
-            let sum = winners(plane, shape.width, affine[channel], mean, grad, places);
+            let sum = winners(
+                plane,
+                shape.width,
+                affine[channel],
+                mean,
+                [grad, output],
+                places,
+            );
             sums[channel][0] += f64::from(sum[0]);
             sums[channel][1] += f64::from(sum[1]);
         }
@@ -129,16 +146,22 @@ fn through_convolution(
         let mut flow = Bordered::new(full, shape.output);
         let mut output = Bordered::new(full, if input_gradient { shape.input } else { 0 });
         let mut sum = vec![0.0; block.weight.len()];
+        let mut scratch = Vec::new();
         for first in images.clone().step_by(full.images) {
             let chunk = first..images.end.min(first + full.images);
             let planes = shape.planes(chunk.len());
             input.resize(planes);
             flow.resize(planes);
-            input.fill(
-                &block.x[chunk.start * per_image..chunk.end * per_image],
-                shape.input,
+            let x = chunk.start * per_image..chunk.end * per_image;
+            input.fill(block.x.read(x, &mut scratch), shape.input);
+            fill_flow(
+                block,
+                terms,
+                winners,
+                chunk.clone(),
+                &mut flow,
+                &mut scratch,
             );
-            fill_flow(block, terms, winners, chunk.clone(), &mut flow);
             let channels = [shape.output, shape.input];
             add_weight_gradient(planes, channels, &input.values, &flow.values, &mut sum);
             if input_gradient {
@@ -167,6 +190,7 @@ fn fill_flow(
     winners: &[u8],
     images: Range<usize>,
     flow: &mut Bordered,
+    scratch: &mut Vec<f32>,
 ) {
     let shape = block.shape;
     let planes = shape.planes(images.len());
@@ -181,7 +205,9 @@ fn fill_flow(
             slope,
         } = terms[channel];
         let values = &mut flow.values[channel * planes.length()..][..planes.length()];
-        let convolved = &block.convolved[plane * pixels..][..pixels];
+        let convolved = block
+            .convolved
+            .read(plane * pixels..(plane + 1) * pixels, scratch);
         for (y, row) in convolved.chunks_exact(shape.width).enumerate() {
             let at = planes.start(image, y);
             line(&mut values[at..at + shape.width], row, constant, slope);
@@ -204,16 +230,17 @@ fn fill_flow(
 const DEAD: u8 = 4;
 
 /// Which pixel of each 2×2 window is the largest (0 to 3, row by row), or [`DEAD`] where ReLU cut it off; and the
-/// sums of `grad` and of `grad * (convolved - mean)`.
+/// sums of `grad` and of `grad * (convolved - mean)`. The outputs say what was cut off, if there are any.
 #[macerator::with_simd]
 fn winners<S: macerator::Simd>(
     plane: &[f32],
     width: usize,
     affine: [f32; 2],
     mean: f32,
-    grad: &[f32],
+    grads: [&[f32]; 2],
     winners: &mut [u8],
 ) -> [f32; 2] {
+    let [grad, outputs] = grads;
     let [scale, shift] = affine;
     let pooled = width / 2;
     let mut sums = [0f32; 2];
@@ -224,7 +251,9 @@ fn winners<S: macerator::Simd>(
     {
         let (upper, lower) = plane[2 * y * width..].split_at(width);
         let pairs = upper.chunks_exact(2).zip(lower.chunks_exact(2));
-        for ((&grad, winner), (upper, lower)) in grad.iter().zip(winners).zip(pairs) {
+        for (x, ((&grad, winner), (upper, lower))) in
+            grad.iter().zip(winners).zip(pairs).enumerate()
+        {
             let window = [upper[0], upper[1], lower[0], lower[1]];
             let mut best = window[0];
             let mut place = 0u8;
@@ -236,7 +265,8 @@ fn winners<S: macerator::Simd>(
                 place = if better { index as u8 } else { place };
                 height = if better { candidate } else { height };
             }
-            let dead = height <= 0.0;
+            let height = outputs.get(y * pooled + x).unwrap_or(&height);
+            let dead = *height <= 0.0;
             *winner = if dead { DEAD } else { place };
             let grad = if dead { 0.0 } else { grad };
             sums[0] += grad;

@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
+use forgeling_shaders::cpu::half::{below, equal};
+
 use super::super::block_shape::{BlockShape, split};
 use super::super::bordered::Bordered;
+use super::super::half::{halves_mut, pack_into};
 use super::super::moments::{Moments, moments};
 use super::super::parallel;
 use super::super::planes::{PackedWeights, TAPS, convolve};
@@ -30,7 +33,21 @@ pub fn forward(
     shape: BlockShape,
 ) -> Forward {
     let mut convolved = room(shape.convolved_len());
-    let of_batch = convolve_images(x, weight, shape, &mut convolved);
+    let tasks = shape.tasks();
+    let parts = split(&mut convolved, &tasks, shape.output * shape.pixels());
+    let of_batch = convolve_images(
+        x,
+        weight,
+        shape,
+        parts,
+        |output, images, rest: &mut &mut [f32], channels| {
+            let length = images * shape.output * shape.pixels();
+            let (part, later) = std::mem::take(rest).split_at_mut(length);
+            output.read(part, shape.output);
+            *rest = later;
+            add_moments(part, shape, channels);
+        },
+    );
     let statistics = statistics.unwrap_or(of_batch);
     let terms = affine(gamma, beta, &statistics);
     let output = pool_images(&convolved, &terms, shape);
@@ -47,29 +64,146 @@ fn pack(weight: &[f32], shape: BlockShape) -> PackedWeights {
     })
 }
 
-/// Convolves into `convolved`, and returns the statistics.
-fn convolve_images(
+/// What a block gives in training, its convolution in 16 bits.
+pub struct Packed {
+    /// As [`Forward`] has it, bit for bit.
+    pub output: Vec<f32>,
+    /// Two numbers to the bits of each.
+    pub convolved: Vec<f32>,
+    /// As [`Forward`] has them, bit for bit.
+    pub statistics: Vec<f32>,
+}
+
+/// As [`forward`], but the convolution is never held as a whole: `kind` is 0 for f16, 1 for bf16.
+pub fn forward_packed(
+    x: &[f32],
+    weight: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    statistics: Option<Vec<f32>>,
+    kind: usize,
+    shape: BlockShape,
+) -> Packed {
+    let [height, width] = shape.pooled();
+    let per_image = [shape.output * shape.pixels(), shape.output * height * width];
+    let length = shape.convolved_len();
+    let mut convolved = room(length.div_ceil(2));
+    let (halves, rest) = halves_mut(&mut convolved).split_at_mut(length);
+    rest.fill(0);
+    // Max pooling takes the largest or, where scale and shift turn them round, the smallest: either before them.
+    let mut output = room(shape.output_len());
+    let tasks = shape.tasks();
+    let halves = split(halves, &tasks, per_image[0]);
+    let peaks = split(&mut output, &tasks, per_image[1]);
+    let parts = halves.into_iter().zip(peaks);
+    let parts = parts
+        .map(|(halves, peaks)| (halves, peaks, Vec::new()))
+        .collect();
+    let of_batch = convolve_images(
+        x,
+        weight,
+        shape,
+        parts,
+        |convolution, images, part, channels| {
+            let (halves, peaks, scratch): &mut (&mut [u16], &mut [f32], Vec<f32>) = part;
+            scratch.resize(images * per_image[0], 0.0);
+            convolution.read(scratch, shape.output);
+            add_moments(scratch, shape, channels);
+            let (now, later) = std::mem::take(halves).split_at_mut(scratch.len());
+            *halves = later;
+            let (peaks_now, later) = std::mem::take(peaks).split_at_mut(images * per_image[1]);
+            *peaks = later;
+            pack_into(scratch, now, kind);
+            let planes = scratch.chunks_exact(shape.pixels());
+            let kept = now.chunks_exact_mut(shape.pixels());
+            let peaks = peaks_now.chunks_exact_mut(height * width);
+            for (index, ((plane, halves), peaks)) in planes.zip(kept).zip(peaks).enumerate() {
+                let falling = gamma[index % shape.output] < 0.0;
+                find_peaks(plane, halves, peaks, shape.width, falling, kind);
+            }
+        },
+    );
+    let statistics = statistics.unwrap_or(of_batch);
+    let terms = affine(gamma, beta, &statistics);
+    let parts = split(&mut output, &tasks, per_image[1]);
+    parallel::map(parts, |part| {
+        for (index, peaks) in part.chunks_exact_mut(height * width).enumerate() {
+            normalize_peaks(peaks, terms[index % shape.output]);
+        }
+    });
+    Packed {
+        output,
+        convolved,
+        statistics,
+    }
+}
+
+/// What max pooling takes of each window; and where rounding made a pixel equal to the one behind it that wins, it is
+/// moved by one step more, so that the same pixel wins among the rounded ones.
+#[macerator::with_simd]
+fn find_peaks<S: macerator::Simd>(
+    plane: &[f32],
+    halves: &mut [u16],
+    peaks: &mut [f32],
+    width: usize,
+    falling: bool,
+    kind: usize,
+) {
+    let sign = if falling { -1.0 } else { 1.0 };
+    for (y, peaks) in peaks.chunks_exact_mut(width / 2).enumerate() {
+        for (x, peak) in peaks.iter_mut().enumerate() {
+            let first = 2 * (y * width + x);
+            let window = [first, first + 1, first + width, first + width + 1];
+            let mut best = 0;
+            let mut height = sign * plane[first];
+            for (place, &at) in window.iter().enumerate().skip(1) {
+                let candidate = sign * plane[at];
+                let better = candidate > height || candidate.is_nan();
+                best = if better { place } else { best };
+                height = if better { candidate } else { height };
+            }
+            *peak = sign * height;
+            let winner = halves[window[best]];
+            for &at in &window[..best] {
+                if equal(halves[at], winner) {
+                    halves[at] = below(halves[at], falling, kind);
+                }
+            }
+        }
+    }
+}
+
+#[macerator::with_simd]
+fn normalize_peaks<S: macerator::Simd>(peaks: &mut [f32], affine: [f32; 2]) {
+    let [scale, shift] = affine;
+    for peak in peaks {
+        let value = scale * *peak + shift;
+        *peak = if value < 0.0 { 0.0 } else { value };
+    }
+}
+
+fn add_moments(part: &[f32], shape: BlockShape, channels: &mut [Moments]) {
+    for (index, plane) in part.chunks_exact(shape.pixels()).enumerate() {
+        let channel = &mut channels[index % shape.output];
+        *channel = channel.and(moments(plane));
+    }
+}
+
+/// Convolves, and returns the statistics: `then` is shown each chunk of the convolution, its images, the task's one of
+/// `parts`, and the moments of the channels so far.
+fn convolve_images<P: Send>(
     x: &[f32],
     weight: &[f32],
     shape: BlockShape,
-    convolved: &mut [f32],
+    parts: Vec<P>,
+    then: impl Fn(&Bordered, usize, &mut P, &mut [Moments]) + Sync + Send,
 ) -> Vec<f32> {
     let packed = pack(weight, shape);
-    let tasks = shape.tasks();
-    let parts = split(convolved, &tasks, shape.output * shape.pixels());
-    let work = tasks.into_iter().zip(parts).collect();
-    let per_task = parallel::map(work, |(images, part): (Range<usize>, &mut [f32])| {
+    let work = shape.tasks().into_iter().zip(parts).collect();
+    let per_task = parallel::map(work, |(images, mut part): (Range<usize>, P)| {
         let mut channels = vec![Moments::default(); shape.output];
-        let mut rest = part;
         each_chunk(x, &packed, shape, images, |output, images| {
-            let length = images * shape.output * shape.pixels();
-            let (part, later) = std::mem::take(&mut rest).split_at_mut(length);
-            output.read(part, shape.output);
-            rest = later;
-            for (index, plane) in part.chunks_exact(shape.pixels()).enumerate() {
-                let channel = &mut channels[index % shape.output];
-                *channel = channel.and(moments(plane));
-            }
+            then(output, images, &mut part, &mut channels);
         });
         channels
     });

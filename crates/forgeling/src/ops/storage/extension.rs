@@ -1,0 +1,193 @@
+//! Packing as an extension of the back ends.
+
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::wgpu::{CubeBackend, CubeTensor};
+use burn::backend::{Autodiff, AutodiffBackend, Backend, Flex, TensorMetadata, backend_extension};
+use burn::tensor::Shape;
+use forgeling_shaders::{PACK_HALF, UNPACK_HALF};
+
+use crate::ops::cpu::half as cpu;
+use crate::ops::flex::{tensor, with_values};
+use crate::ops::launch::{Launch, f32s};
+
+/// A format of 16 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Half {
+    F16,
+    Bf16,
+}
+
+impl Half {
+    /// Its number in the kernels, as in `wgsl/shared/half.wgsl`.
+    pub const fn code(self) -> usize {
+        match self {
+            Self::F16 => 0,
+            Self::Bf16 => 1,
+        }
+    }
+}
+
+/// Which order of a tensor's dimensions is likely that of its memory, and is that of its packed numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Order {
+    /// The tensor's own.
+    Plain,
+    /// That of images: channels last on GPUs.
+    Images,
+    /// That of attention's heads: tokens before heads.
+    Heads,
+}
+
+/// Two numbers to each "f32" of a tensor of one dimension, which is nothing but 32 bits: back ends have no other dtype
+/// that all of them can allocate and pass on.
+#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait StorageOps: Backend {
+    #[fusion(meta = specs::packed)]
+    fn pack_half(x: FloatTensor<Self>, half: Half, order: Order) -> FloatTensor<Self>;
+
+    /// The packed tensor of `shape`.
+    #[fusion(meta = specs::unpacked)]
+    fn unpack_half(
+        bits: FloatTensor<Self>,
+        shape: Shape,
+        half: Half,
+        order: Order,
+    ) -> FloatTensor<Self>;
+}
+
+/// Shapes of the outputs, which burn's fusion asks for before it runs anything.
+#[cfg(feature = "fusion")]
+mod specs {
+    use burn::backend::fusion::custom::TensorSpec;
+    use burn::tensor::{DType, Shape};
+
+    use super::{Half, Order, words};
+
+    pub fn packed(x: &TensorSpec, _half: &Half, _order: &Order) -> TensorSpec {
+        let words = words(x.shape.num_elements());
+        TensorSpec::new(Shape::new([words]), DType::F32)
+    }
+
+    pub fn unpacked(_bits: &TensorSpec, shape: &Shape, _half: &Half, _order: &Order) -> TensorSpec {
+        TensorSpec::new(shape.clone(), DType::F32)
+    }
+}
+
+/// Words of so many numbers.
+pub(crate) const fn words(numbers: usize) -> usize {
+    numbers.div_ceil(2)
+}
+
+/// Dimensions of a tensor of four in the order of memory, and in their own order again.
+const IMAGES: [[usize; 4]; 2] = [[0, 2, 3, 1], [0, 3, 1, 2]];
+const HEADS: [[usize; 4]; 2] = [[0, 2, 1, 3], [0, 2, 1, 3]];
+
+fn permuted(shape: &Shape, axes: [usize; 4]) -> Shape {
+    Shape::new(axes.map(|axis| shape[axis]))
+}
+
+/// Packs contiguous numbers.
+pub(crate) fn pack(x: CubeTensor, half: Half) -> CubeTensor {
+    let length = x.shape().num_elements();
+    let [bits] = Launch {
+        kernel: &PACK_HALF,
+        inputs: vec![x],
+        outputs: [f32s([words(length)])],
+        sizes: vec![length, half.code()],
+        grid: PACK_HALF
+            .grid(length.div_ceil(4))
+            .expect("the caller checked that the launch fits"),
+    }
+    .run();
+    bits
+}
+
+/// Unpacks to contiguous numbers.
+pub(crate) fn unpack(bits: CubeTensor, shape: impl Into<Shape>, half: Half) -> CubeTensor {
+    let shape = shape.into();
+    let length = shape.num_elements();
+    let [x] = Launch {
+        kernel: &UNPACK_HALF,
+        inputs: vec![bits],
+        outputs: [f32s(shape)],
+        sizes: vec![length, half.code()],
+        grid: UNPACK_HALF
+            .grid(length.div_ceil(4))
+            .expect("the caller checked that the launch fits"),
+    }
+    .run();
+    x
+}
+
+impl StorageOps for CubeBackend {
+    fn pack_half(x: FloatTensor<Self>, half: Half, order: Order) -> FloatTensor<Self> {
+        let x = match order {
+            Order::Plain => x,
+            Order::Images => CubeBackend::float_permute(x, &IMAGES[0]),
+            Order::Heads => CubeBackend::float_permute(x, &HEADS[0]),
+        };
+        pack(x, half)
+    }
+
+    fn unpack_half(
+        bits: FloatTensor<Self>,
+        shape: Shape,
+        half: Half,
+        order: Order,
+    ) -> FloatTensor<Self> {
+        let axes = match order {
+            Order::Plain => return unpack(bits, shape, half),
+            Order::Images => IMAGES,
+            Order::Heads => HEADS,
+        };
+        let x = unpack(bits, permuted(&shape, axes[0]), half);
+        CubeBackend::float_permute(x, &axes[1])
+    }
+}
+
+impl StorageOps for Flex {
+    fn pack_half(x: FloatTensor<Self>, half: Half, order: Order) -> FloatTensor<Self> {
+        // Images lie as they are numbered here.
+        let x = if order == Order::Heads {
+            x.permute(&HEADS[0])
+        } else {
+            x
+        };
+        let bits = with_values([&x], |[x]| cpu::pack(x, half.code()));
+        let words = bits.len();
+        tensor(bits, [words])
+    }
+
+    fn unpack_half(
+        bits: FloatTensor<Self>,
+        shape: Shape,
+        half: Half,
+        order: Order,
+    ) -> FloatTensor<Self> {
+        let length = shape.num_elements();
+        let values = with_values([&bits], |[bits]| cpu::unpack(bits, length, half.code()));
+        if order == Order::Heads {
+            tensor(values, permuted(&shape, HEADS[0])).permute(&HEADS[1])
+        } else {
+            tensor(values, shape)
+        }
+    }
+}
+
+impl<B: StorageOps, C: CheckpointStrategy> StorageOps for Autodiff<B, C> {
+    // Packing happens inside other operations' steps; nobody differentiates through it.
+    fn pack_half(x: FloatTensor<Self>, half: Half, order: Order) -> FloatTensor<Self> {
+        Self::from_inner(B::pack_half(x.into_primitive(), half, order))
+    }
+
+    fn unpack_half(
+        bits: FloatTensor<Self>,
+        shape: Shape,
+        half: Half,
+        order: Order,
+    ) -> FloatTensor<Self> {
+        Self::from_inner(B::unpack_half(bits.into_primitive(), shape, half, order))
+    }
+}
