@@ -10,7 +10,9 @@ use forgeling::nn::{
     PlannedEpisodes, ResNet18, ResNet18Config, Vit, VitConfig,
 };
 use forgeling::ops::plan::{PlannedOptimizer, PlannedPrecision};
-use forgeling::ops::{EpisodeCounts, episode_logits, softmax_cross_entropy};
+use forgeling::ops::{
+    EpisodeCounts, Storage, episode_logits, softmax_cross_entropy, store_as,
+};
 use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
 
 use crate::waves;
@@ -181,6 +183,10 @@ fn measured<M: Module>(
         PlannedPrecision::F16 => DType::F16,
         _ => DType::F32,
     };
+    let storage = match config.precision {
+        PlannedPrecision::Packed16 => Storage::F16,
+        _ => Storage::Full,
+    };
     for _ in 0..2 {
         let mut pending: Option<(GradientsParams, _, _, _)> = None;
         for _ in 0..1 + usize::from(config.accumulating) {
@@ -189,7 +195,7 @@ fn measured<M: Module>(
                 .checkpointing(config.checkpointing);
             let values = waves(shape.iter().product(), 1.0);
             let images = pass.values(TensorData::new(values, shape));
-            let (logits, loss) = run(&model, images, &mut pass);
+            let (logits, loss) = store_as(storage, || run(&model, images, &mut pass));
             let logits = logits.without_autodiff();
             let statistics = pass.take_statistics();
             let gradients = pass.backward(loss.clone(), &model).unwrap();

@@ -25,6 +25,13 @@ fn plans_lie_near_what_is_measured() {
         ("f16, Adam", half),
         ("f16, no moments", without(half)),
         (
+            "packed to 16 bits, Adam",
+            PlanConfig {
+                precision: PlannedPrecision::Packed16,
+                ..plain
+            },
+        ),
+        (
             "f32, checkpoints",
             PlanConfig {
                 checkpointing: true,
@@ -41,8 +48,10 @@ fn plans_lie_near_what_is_measured() {
     ];
     let mut wrong = Vec::new();
     for device in devices().into_iter().filter(|device| !device.is_cpu()) {
+        let chosen = std::env::var("FORGELING_PLAN_MODES").unwrap_or_default();
         for model in models() {
             for (mode, config) in configs {
+                if !mode.contains(&chosen) { continue; }
                 if config.precision == PlannedPrecision::F16 && !device.info().f16 {
                     continue;
                 }

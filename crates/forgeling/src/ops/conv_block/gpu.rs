@@ -24,7 +24,7 @@ const TILE: [usize; 2] = [2, 7];
 
 /// Sizes of a block and of its launches.
 #[derive(Clone, Copy)]
-pub(super) struct Plan {
+pub(in crate::ops) struct Plan {
     pub images: usize,
     pub height: usize,
     pub width: usize,

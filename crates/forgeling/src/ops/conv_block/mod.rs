@@ -11,6 +11,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::tensor::Tensor;
 
+pub(super) use self::gpu::Plan as BlockPlan;
 use super::bodies::{composite, computed_in};
 use super::cpu::conv_block as cpu;
 use super::heuristics::Heuristics;

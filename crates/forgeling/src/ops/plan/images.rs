@@ -4,6 +4,7 @@ use super::tally::Buffer;
 use super::{MemoryUse, SINGLE, Shaped, Simulation, misfit};
 use crate::error::Result;
 use crate::ops::launch::PART;
+use crate::ops::storage::Order;
 
 /// Of a general convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,15 +32,13 @@ pub struct NormSizes {
 const NORM_PIXELS: usize = 64;
 /// Inputs and outputs of an invocation, as in `conv2d/gpu.rs`.
 const BLOCK: usize = 8;
-/// The register tile of a convolution block, as in `conv_block/gpu.rs`.
-const TILE: [usize; 2] = [2, 7];
 
-fn row(channels: usize) -> usize {
+pub(super) fn row(channels: usize) -> usize {
     channels.next_multiple_of(PART)
 }
 
 /// The sizes of images.
-fn images(operation: &'static str, x: &Shaped) -> Result<[usize; 4]> {
+pub(super) fn images(operation: &'static str, x: &Shaped) -> Result<[usize; 4]> {
     x.shape
         .clone()
         .try_into()
@@ -48,82 +47,16 @@ fn images(operation: &'static str, x: &Shaped) -> Result<[usize; 4]> {
 
 impl Simulation {
     /// A copy in channels-last order, unless the images lie so.
-    fn channels_last(&self, x: &Shaped) -> Option<Buffer> {
+    pub(super) fn channels_last(&self, x: &Shaped) -> Option<Buffer> {
         let copied = !x.channels_last && !Self::lies_either_way(x);
         copied.then(|| self.scratch("channels last", x.len() * x.size))
     }
 
-    fn image(&self, usage: MemoryUse, what: &str, shape: [usize; 4], size: usize) -> Shaped {
+    pub(super) fn image(&self, usage: MemoryUse, what: &str, shape: [usize; 4], size: usize) -> Shaped {
         Shaped {
             channels_last: true,
             ..self.made(usage, what, &shape, size)
         }
-    }
-
-    /// [`conv_block`](crate::ops::conv_block) with `outputs` channels, and its parameters `weight`, `gamma` and `beta`,
-    /// with the values that are there but not trained by it: `bias`, `running_mean` and `running_var`.
-    ///
-    /// # Errors
-    /// When the input is no image, or smaller than 2×2.
-    pub fn conv_block(&self, x: Shaped, outputs: usize) -> Result<Shaped> {
-        let [batch, inputs, height, width] = images("conv_block", &x)?;
-        if height < 2 || width < 2 {
-            return Err(misfit("conv_block", "height and width of at least 2", &x));
-        }
-        let weight = self.parameter("weight", &[outputs, inputs, 3, 3]);
-        let [gamma, beta] = ["gamma", "beta"].map(|name| self.parameter(name, &[outputs]));
-        for name in ["bias", "running_mean", "running_var"] {
-            self.constant(name, &[outputs]);
-        }
-        let (x_node, x) = (x.node.clone(), x.detached());
-        let (padded, size) = (outputs.next_multiple_of(4), x.size);
-        let packed = self.made(
-            MemoryUse::Activations,
-            "packed weight",
-            &[9 * inputs * padded],
-            SINGLE,
-        );
-        let tiles = batch * height.div_ceil(TILE[0]) * width.div_ceil(TILE[1]);
-        let slots = tiles.min(self.heuristics.statistics_slots);
-        let copy = self.channels_last(&x);
-        let of_images = |what, shape| self.image(MemoryUse::Activations, what, shape, size);
-        let convolved = of_images("convolved", [batch, padded, height, width]);
-        let partials = self.scratch("partials", slots * 3 * padded * SINGLE);
-        drop(copy);
-        let output = of_images("output", [batch, outputs, height / 2, width / 2]);
-        let statistics = self.buffer(MemoryUse::Activations, "statistics", 3 * row(outputs) * SINGLE);
-        drop(partials);
-        self.statistics.borrow_mut().push(statistics.clone());
-
-        let parents = [x_node.clone(), weight.node.clone(), gamma.node.clone(), beta.node.clone()];
-        let (kept_x, kept) = (self.keep(&x), self.keep(&convolved));
-        drop((x, convolved));
-        let path = self.path.borrow().join(".");
-        let step = move |sim: &Self, grad: Shaped, grads: &mut super::tape::Gradients| {
-            sim.part(&path, || {
-                let convolved = sim.unkeep(kept);
-                let copy = sim.channels_last(&grad);
-                let sums = sim.made(MemoryUse::Gradients, "sums", &[2 * row(outputs)], SINGLE);
-                let flow = sim.like(&convolved, MemoryUse::Flow, "flow");
-                drop((copy, convolved, grad));
-                let x = sim.unkeep(kept_x);
-                let dx = x_node.is_some().then(|| {
-                    let shape = [batch, inputs, height, width];
-                    sim.image(MemoryUse::Flow, "gradient of input", shape, size)
-                });
-                let copy = sim.channels_last(&x);
-                let dweight = sim.like(&weight, MemoryUse::Gradients, "gradient of weight");
-                drop((copy, x, flow, packed, statistics));
-                if let Some(dx) = dx {
-                    grads.register(sim, &x_node, dx);
-                }
-                grads.register(sim, &weight.node, dweight.detached());
-                grads.register(sim, &gamma.node, sums.clone());
-                grads.register(sim, &beta.node, sums);
-            });
-        };
-        let parents = parents.each_ref();
-        Ok(self.track(&parents, output, step))
     }
 
     /// [`conv2d`](crate::ops::conv2d) without a bias, and its parameter `weight`.
@@ -160,7 +93,7 @@ impl Simulation {
         let output = self.image(MemoryUse::Activations, "convolved", shape, size);
         drop((copy, packed));
 
-        let kept = self.keep(&x);
+        let kept = self.keep_node(&x, &x_node, Order::Images);
         drop(x);
         let parents = [x_node.clone(), weight.node.clone()];
         let path = self.path.borrow().join(".");
@@ -172,6 +105,20 @@ impl Simulation {
         let parts = most.div_ceil(invocations).min(batch * out_height);
         let step = move |sim: &Self, grad: Shaped, grads: &mut super::tape::Gradients| {
             sim.part(&path, || {
+                let x = sim.unkeep(kept);
+                let copies = [sim.channels_last(&x), sim.channels_last(&grad)];
+                let bytes = parts * weight.len() * SINGLE;
+                let partial = (parts > 1).then(|| sim.scratch("parts of weight", bytes));
+                let given = if partial.is_some() {
+                    // They are added up in a second launch.
+                    drop((x, copies));
+                    None
+                } else {
+                    Some((x, copies))
+                };
+                let dweight = sim.like(&weight, MemoryUse::Gradients, "gradient of weight");
+                drop((given, partial));
+                grads.register(sim, &weight.node, dweight.detached());
                 if x_node.is_some() {
                     let packed = pack(sim, outputs / groups, depth);
                     let copy = sim.channels_last(&grad);
@@ -180,17 +127,6 @@ impl Simulation {
                     drop((packed, copy));
                     grads.register(sim, &x_node, dx);
                 }
-                let x = sim.unkeep(kept);
-                let copies = [sim.channels_last(&x), sim.channels_last(&grad)];
-                let bytes = parts * weight.len() * SINGLE;
-                let partial = (parts > 1).then(|| sim.scratch("parts of weight", bytes));
-                if partial.is_some() {
-                    // They are added up in a second launch.
-                    drop((x, grad, copies));
-                }
-                let dweight = sim.like(&weight, MemoryUse::Gradients, "gradient of weight");
-                drop(partial);
-                grads.register(sim, &weight.node, dweight.detached());
             });
         };
         Ok(self.track(&parents.each_ref(), output, step))
@@ -232,12 +168,15 @@ impl Simulation {
             beta.node.clone(),
             residual_node.clone(),
         ];
-        let (kept_x, kept_output) = (self.keep(&x), self.keep(&output));
+        let kept_x = self.keep_node(&x, &x_node, Order::Images);
+        let kept_output = sizes.relu.then(|| self.keep(&output));
         drop(x);
+        let shared = kept_output.clone();
         let path = self.path.borrow().join(".");
         let step = move |sim: &Self, grad: Shaped, grads: &mut super::tape::Gradients| {
             sim.part(&path, || {
-                let (x, output) = (sim.unkeep(kept_x), sim.unkeep(kept_output));
+                let output = kept_output.map(|kept| sim.unkeep(kept));
+                let x = sim.unkeep(kept_x);
                 let copies = [sim.channels_last(&x), sim.channels_last(&grad)];
                 let partials = sim.scratch("partials", slots * 2 * row(channels) * SINGLE);
                 let flow = if sizes.relu {
@@ -256,6 +195,10 @@ impl Simulation {
                 grads.register(sim, &residual_node, flow);
             });
         };
-        Ok(self.track(&parents.each_ref(), output, step))
+        let output = self.track(&parents.each_ref(), output, step);
+        if let Some(kept) = shared {
+            self.share(&kept, &output.node, Order::Images);
+        }
+        Ok(output)
     }
 }

@@ -6,11 +6,12 @@
 //!
 //! - `tally`: buffers that are only sizes, and the most of them.
 //! - `tape`: which buffers live how long: burn's autodiff.
-//! - `images`, `rows`, `stock`: the operations.
+//! - `conv_block`, `images`, `rows`, `stock`: the operations.
 //! - `optimizer`: the step that follows.
 //!
 //! This is what our bodies on GPUs do. Those on the CPU keep about the same, and use more scratch within an operation.
 
+mod conv_block;
 mod images;
 mod optimizer;
 mod rows;
@@ -19,7 +20,7 @@ mod tally;
 mod tape;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use burn::tensor::Tensor;
@@ -28,10 +29,11 @@ use serde::{Deserialize, Serialize};
 pub use self::images::{ConvSizes, NormSizes};
 pub use self::optimizer::PlannedOptimizer;
 pub use self::tally::MemoryUse;
-use self::tally::{Buffer, Peak, Tally};
-use self::tape::Gradients;
+use self::tally::{Buffer, Peak, Tally, WeakBuffer};
+use self::tape::{Gradients, Node};
 pub use self::tape::Shaped;
 use super::heuristics::Heuristics;
+use super::storage::{Order, WORTH_PACKING};
 use crate::device::{MemoryPhase, admit};
 use crate::error::{Error, Result};
 
@@ -74,6 +76,8 @@ pub struct Simulation {
     path: RefCell<Vec<String>>,
     parameters: RefCell<Vec<(String, Shaped)>>,
     segments: RefCell<Vec<Segment>>,
+    /// What is packed already, by node and order.
+    packed: RefCell<HashMap<(usize, Order), WeakBuffer>>,
     /// What norms found in this batch.
     statistics: RefCell<Vec<Buffer>>,
     optimizer: RefCell<optimizer::State>,
@@ -105,6 +109,7 @@ impl Simulation {
             path: RefCell::default(),
             parameters: RefCell::default(),
             segments: RefCell::default(),
+            packed: RefCell::default(),
             statistics: RefCell::default(),
             optimizer: RefCell::default(),
             pending: RefCell::default(),
@@ -333,7 +338,7 @@ impl Simulation {
     }
 }
 
-/// What is kept for the backward pass, packed or as it is.
+/// What is kept for the backward pass, packed or as it is: `ops/storage/stored.rs`.
 #[derive(Clone)]
 struct Kept {
     tensor: Shaped,
@@ -341,15 +346,56 @@ struct Kept {
 }
 
 impl Simulation {
-    /// Keeps an activation for the backward pass.
-    fn keep(&self, tensor: &Shaped) -> Kept {
-        let packed = self.precision == PlannedPrecision::Packed16 && tensor.size == SINGLE;
-        let mut tensor = tensor.detached();
-        if packed {
-            let bytes = tensor.len() * 2;
-            tensor.buffer = self.buffer(MemoryUse::Activations, "packed", bytes);
+    /// Whether so many numbers are kept in 16 bits.
+    fn packs(&self, numbers: usize) -> bool {
+        self.precision == PlannedPrecision::Packed16 && numbers >= WORTH_PACKING
+    }
+
+    /// Keeps a tensor of the tape for the backward pass; it is packed once for all who keep it in this order.
+    fn keep_node(&self, tensor: &Shaped, node: &Option<Rc<Node>>, order: Order) -> Kept {
+        if let Some(node) = node
+            && self.packs(tensor.len())
+        {
+            let shared = self.packed.borrow();
+            let known = shared.get(&(node.id, order)).and_then(WeakBuffer::upgrade);
+            if let Some(buffer) = known {
+                let tensor = Shaped {
+                    buffer,
+                    ..tensor.detached()
+                };
+                return Kept {
+                    tensor,
+                    packed: true,
+                };
+            }
         }
-        Kept { tensor, packed }
+        let kept = self.keep(tensor);
+        self.share(&kept, node, order);
+        kept
+    }
+
+    /// Keeps a tensor for the backward pass.
+    fn keep(&self, tensor: &Shaped) -> Kept {
+        let packed = self.packs(tensor.len());
+        let mut kept = tensor.detached();
+        if packed {
+            let copy = self.channels_last(tensor);
+            let bytes = tensor.len() * 2;
+            kept.buffer = self.buffer(MemoryUse::Activations, "packed", bytes);
+            drop(copy);
+        }
+        Kept {
+            tensor: kept,
+            packed,
+        }
+    }
+
+    /// Lets the operations to come keep what is kept already, as this node of the tape.
+    fn share(&self, kept: &Kept, node: &Option<Rc<Node>>, order: Order) {
+        if let (true, Some(node)) = (kept.packed, node) {
+            let weak = kept.tensor.buffer.downgrade();
+            self.packed.borrow_mut().insert((node.id, order), weak);
+        }
     }
 
     /// What was kept, as the operation gave it.
@@ -357,7 +403,12 @@ impl Simulation {
         if !kept.packed {
             return kept.tensor;
         }
-        self.like(&kept.tensor, MemoryUse::Scratch, "unpacked")
+        let channels_last = kept.tensor.shape.len() == 4;
+        let unpacked = self.like(&kept.tensor, MemoryUse::Scratch, "unpacked");
+        Shaped {
+            channels_last,
+            ..unpacked
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{MemoryUse, SINGLE, Shaped, Simulation, misfit};
 use crate::error::Result;
 use crate::ops::launch::PART;
+use crate::ops::storage::Order;
 use crate::ops::{Activation, EpisodeCounts};
 
 /// The register tile of a product, as in `matmul/gpu.rs`.
@@ -55,22 +56,22 @@ impl Simulation {
         };
         let usage = MemoryUse::Activations;
         let output = self.product(usage, "output", [rows, outputs, inputs], size);
-        let sum = if activation == Activation::Gelu {
-            self.like(&output, usage, "sum")
-        } else {
-            output.detached()
+        let sum = match activation {
+            Activation::None => None,
+            Activation::Relu => Some(output.detached()),
+            Activation::Gelu => Some(self.like(&output, usage, "sum")),
         };
-        let (kept_x, kept_sum) = (self.keep(&x), self.keep(&sum));
-        drop((x, sum));
+        let kept_sum = sum.map(|sum| self.keep(&sum));
+        let kept_x = self.keep_node(&x, &x_node, Order::Plain);
+        drop(x);
+        let shared = kept_sum.clone().filter(|_| activation == Activation::Relu);
         let parents = [x_node.clone(), weight.node.clone(), bias.node.clone()];
         let path = self.path.borrow().join(".");
         let step = move |sim: &Self, grad: Shaped, grads: &mut super::tape::Gradients| {
             sim.part(&path, || {
                 let mut grad = grad.detached();
-                if activation == Activation::None {
-                    drop(kept_sum);
-                } else {
-                    let sum = sim.unkeep(kept_sum);
+                if let Some(kept) = kept_sum {
+                    let sum = sim.unkeep(kept);
                     let before = sim.like(&grad, MemoryUse::Flow, "before activation");
                     drop(sum);
                     grad = before;
@@ -97,7 +98,11 @@ impl Simulation {
                 grads.register(sim, &bias.node, gradients);
             });
         };
-        Ok(self.track(&parents.each_ref(), output, step))
+        let output = self.track(&parents.each_ref(), output, step);
+        if let Some(kept) = shared {
+            self.share(&kept, &output.node, Order::Plain);
+        }
+        Ok(output)
     }
 
     /// [`matmul`](crate::ops::matmul), of which only the forward pass is described.
@@ -126,7 +131,7 @@ impl Simulation {
         let (x_node, x) = (x.node.clone(), x.detached());
         let output = self.like(&x, MemoryUse::Activations, "normed");
         let statistics = self.buffer(MemoryUse::Activations, "statistics", rows * 2 * SINGLE);
-        let kept = self.keep(&x);
+        let kept = self.keep_node(&x, &x_node, Order::Plain);
         drop(x);
         let parents = [x_node.clone(), gamma.node.clone(), beta.node.clone()];
         let path = self.path.borrow().join(".");
@@ -164,8 +169,6 @@ impl Simulation {
             (padded != width).then(|| (0..count).map(|_| copy()).collect::<Vec<_>>())
         };
         let nodes = [&query, &key, &value].map(|tensor| tensor.node.clone());
-        let inputs = [&query, &key, &value].map(|tensor| self.keep(tensor));
-        drop((query, key, value));
         let copies = [fill(self, 1, queries), fill(self, 2, keys)];
         let made = self.made(MemoryUse::Activations, "seen", &of(queries), size);
         drop(copies);
@@ -178,6 +181,9 @@ impl Simulation {
             self.made(MemoryUse::Activations, "seen", &shape, size)
         };
         let kept = self.keep(&output);
+        let inputs = [&query, &key, &value]
+            .map(|tensor| self.keep_node(tensor, &tensor.node, Order::Heads));
+        drop((query, key, value));
         let parents = nodes.clone();
         let path = self.path.borrow().join(".");
         let step = move |sim: &Self, grad: Shaped, grads: &mut super::tape::Gradients| {
@@ -220,11 +226,11 @@ impl Simulation {
         let prototypes = self.made(usage, "prototypes", &[episodes, ways, width], SINGLE);
         let shape = [episodes, ways * queries, ways];
         let logits = self.made(usage, "logits", &shape, SINGLE);
-        let kept = self.keep(&features);
+        let kept = features.detached();
         drop(features);
         let parent = node.clone();
         Ok(self.track(&[&parent], logits, move |sim, grad, grads| {
-            let features = sim.unkeep(kept);
+            let features = kept;
             let back = sim.like(&features, MemoryUse::Flow, "gradient of features");
             drop((features, prototypes, grad));
             grads.register(sim, &node, back);

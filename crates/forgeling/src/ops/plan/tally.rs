@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,15 @@ pub(super) struct Tally {
     phase: Cell<Option<MemoryPhase>>,
 }
 
+/// A buffer that may be gone.
+pub(super) struct WeakBuffer(Weak<Piece>);
+
+impl WeakBuffer {
+    pub fn upgrade(&self) -> Option<Buffer> {
+        self.0.upgrade().map(Buffer)
+    }
+}
+
 /// A buffer without memory: clones share it, and it is freed with the last of them.
 #[derive(Clone)]
 pub(crate) struct Buffer(Rc<Piece>);
@@ -71,6 +80,10 @@ struct Piece {
 impl Buffer {
     pub fn bytes(&self) -> u64 {
         self.0.bytes
+    }
+
+    pub(super) fn downgrade(&self) -> WeakBuffer {
+        WeakBuffer(Rc::downgrade(&self.0))
     }
 
     /// Whether nothing else holds it, so that its values may be overwritten.

@@ -58,7 +58,7 @@ type Step = Box<dyn FnOnce(&Simulation, Shaped, &mut Gradients)>;
 
 /// Where a tensor came from.
 pub(super) struct Node {
-    id: usize,
+    pub(super) id: usize,
     /// The longest way to a leaf.
     depth: usize,
     parents: Vec<Rc<Node>>,
