@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{BatchStatistics, ConvBlock, Normalization};
+use super::{BatchStatistics, ConvBlock, Normalization, Pass};
 use crate::data::{ImageShape, Rng};
 use crate::error::{Error, Result};
 
@@ -140,14 +140,22 @@ impl Conv4 {
         images: Tensor<4>,
         normalization: Normalization,
     ) -> Result<(Tensor<2>, Vec<BatchStatistics>)> {
-        let mut statistics = Vec::with_capacity(self.blocks.len());
+        let mut pass = Pass::new(normalization, &images.device());
+        let features = self.forward_with(images, &mut pass)?;
+        Ok((features, pass.take_statistics()))
+    }
+
+    /// The features, in a pass of the caller's.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_with<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
         let mut hidden = images;
-        for block in &self.blocks {
-            let (output, batch) = block.forward(hidden, normalization)?;
-            hidden = output;
-            statistics.extend(batch);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let name = format_args!("blocks.{index}");
+            hidden = pass.block(name, hidden, |input, pass| block.forward_with(input, pass))?;
         }
-        Ok((hidden.flatten(1, 3), statistics))
+        Ok(hidden.flatten(1, 3))
     }
 
     /// Takes the statistics of a batch into the running ones.

@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
+use super::Pass;
 use super::init::{buffer, constant, uniform};
 use crate::data::Rng;
 use crate::error::Result;
@@ -131,6 +132,16 @@ impl ConvBlock {
                 Ok((conv_block_running(input, weight, norm)?, None))
             }
         }
+    }
+
+    /// As [`forward`](Self::forward), with the statistics in the pass.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_with(&self, input: Tensor<4>, pass: &mut Pass<'_>) -> Result<Tensor<4>> {
+        let (output, batch) = self.forward(input, pass.normalization())?;
+        pass.collect(batch);
+        Ok(output)
     }
 
     /// Moves the running statistics a tenth of the way to those of a batch.

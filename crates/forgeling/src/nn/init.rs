@@ -1,7 +1,6 @@
 //! Seeded initial weights, made on the host so that every platform starts from the same values.
 
 use burn::module::Param;
-use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::data::Rng;
@@ -26,13 +25,4 @@ pub(super) fn constant(length: usize, value: f32, device: &Device) -> Param<Tens
 /// A vector that belongs to the model but is not trained.
 pub(super) fn buffer(length: usize, value: f32, device: &Device) -> Param<Tensor<1>> {
     constant(length, value, device).set_require_grad(false)
-}
-
-/// A linear layer from `sizes[0]` to `sizes[1]` numbers: weights uniform in `±sqrt(6 / (in + out))`, biases 0.
-pub(super) fn linear(rng: &mut Rng, sizes: [usize; 2], device: &Device) -> Linear {
-    let bound = (6.0 / (sizes[0] + sizes[1]) as f32).sqrt();
-    Linear {
-        weight: uniform(rng, sizes, bound, device),
-        bias: Some(constant(sizes[1], 0.0, device)),
-    }
 }

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::init::uniform;
+use super::init::{constant, uniform};
 use crate::data::Rng;
 use crate::error::Result;
 use crate::ops::{Activation, linear};
@@ -26,6 +26,16 @@ impl Linear {
         Self {
             weight: uniform(rng, [input, output], bound, device),
             bias: uniform(rng, [output], bound, device),
+        }
+    }
+
+    /// A layer with weights uniform in `±sqrt(6 / (in + out))` (Glorot and Bengio, 2010) and biases of 0, as
+    /// Transformers have them.
+    pub fn glorot(input: usize, output: usize, rng: &mut Rng, device: &Device) -> Self {
+        let bound = (6.0 / (input + output) as f32).sqrt();
+        Self {
+            weight: uniform(rng, [input, output], bound, device),
+            bias: constant(output, 0.0, device),
         }
     }
 

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::Linear;
+use super::{Linear, Normalization, Pass};
 use crate::data::Rng;
 use crate::error::{Error, Result};
 use crate::ops::Activation;
@@ -108,6 +108,15 @@ impl Mlp {
     /// # Errors
     /// When the input does not have the configured numbers, or is empty.
     pub fn forward(&self, x: Tensor<2>) -> Result<Tensor<2>> {
+        let mut pass = Pass::new(Normalization::Running, &x.device());
+        self.forward_with(x, &mut pass)
+    }
+
+    /// The logits, in a pass of the caller's.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_with<'a>(&'a self, x: Tensor<2>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
         let last = self.layers.len() - 1;
         let mut hidden = x;
         for (index, layer) in self.layers.iter().enumerate() {
@@ -116,7 +125,9 @@ impl Mlp {
             } else {
                 Activation::None
             };
-            hidden = layer.forward(hidden, activation)?;
+            hidden = pass.block(format_args!("layers.{index}"), hidden, move |input, _| {
+                layer.forward(input, activation)
+            })?;
         }
         Ok(hidden)
     }

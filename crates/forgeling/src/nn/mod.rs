@@ -2,6 +2,7 @@
 //!
 //! - [`ConvBlock`]: convolution, batch norm, ReLU and pooling, few-shot learning's workhorse.
 //! - [`Conv4`]: four such blocks, the field's standard encoder for small images.
+//! - [`Conv4Classifier`]: a `Conv4` with a linear head.
 //! - [`LayerNorm`]: rows normalised.
 //! - [`VitBlock`]: attention and a perceptron.
 //! - [`Vit`]: patches and such blocks, a small Vision Transformer.
@@ -9,15 +10,18 @@
 //! - [`ResNet18`]: the standard residual network, for images of 32×32.
 //! - [`Linear`]: a layer of neurons.
 //! - [`Mlp`]: the multilayer perceptron.
+//! - [`Pass`]: what goes through a forward pass: checkpointing, precision, statistics.
 //! - `init`: seeded initial weights, the same on every platform.
 
 mod batch_norm;
 mod conv4;
+mod conv4_classifier;
 mod conv_block;
 mod init;
 mod layer_norm;
 mod linear;
 mod mlp;
+mod pass;
 mod resnet;
 mod vit;
 mod vit_block;
@@ -25,9 +29,11 @@ mod vit_block;
 pub use batch_norm::BatchNorm;
 pub use conv_block::{BatchStatistics, ConvBlock, Normalization};
 pub use conv4::{Conv4, Conv4Config};
+pub use conv4_classifier::Conv4Classifier;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::{Mlp, MlpConfig};
+pub use pass::Pass;
 pub use resnet::{BasicBlock, ConvNorm, ResNet18, ResNet18Config};
 pub use vit::{Vit, VitConfig};
 pub use vit_block::VitBlock;

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::init::uniform;
-use super::{BatchNorm, BatchStatistics, Normalization};
+use super::{BatchNorm, BatchStatistics, Normalization, Pass};
 use crate::data::Rng;
 use crate::error::{Error, Result};
 use crate::ops::{AfterNorm, Conv2dOptions, conv2d};
@@ -95,7 +95,7 @@ impl ConvNorm {
         input: Tensor<4>,
         residual: Option<Tensor<4>>,
         activation: AfterNorm,
-        pass: &mut Pass,
+        pass: &mut Pass<'_>,
     ) -> Result<Tensor<4>> {
         let weight = self.weight.val();
         let padding = weight.dims()[2] / 2;
@@ -107,8 +107,8 @@ impl ConvNorm {
         let convolved = conv2d(input, weight, None, options)?;
         let (output, batch) =
             self.norm
-                .forward(convolved, residual, activation, pass.normalization)?;
-        pass.statistics.extend(batch);
+                .forward(convolved, residual, activation, pass.normalization())?;
+        pass.collect(batch);
         Ok(output)
     }
 
@@ -118,12 +118,6 @@ impl ConvNorm {
         }
         self
     }
-}
-
-/// What goes through a forward pass beside the images.
-struct Pass {
-    normalization: Normalization,
-    statistics: Vec<BatchStatistics>,
 }
 
 /// Two 3×3 convolutions and a way around them:
@@ -155,7 +149,7 @@ impl BasicBlock {
         }
     }
 
-    fn forward(&self, input: Tensor<4>, pass: &mut Pass) -> Result<Tensor<4>> {
+    fn forward(&self, input: Tensor<4>, pass: &mut Pass<'_>) -> Result<Tensor<4>> {
         let hidden = self
             .first
             .forward(input.clone(), None, AfterNorm::Relu, pass)?;
@@ -240,19 +234,26 @@ impl ResNet18 {
         images: Tensor<4>,
         normalization: Normalization,
     ) -> Result<(Tensor<2>, Vec<BatchStatistics>)> {
-        let mut pass = Pass {
-            normalization,
-            statistics: Vec::new(),
-        };
-        let mut hidden = self
-            .stem
-            .forward(images, None, AfterNorm::Relu, &mut pass)?;
-        for block in &self.blocks {
-            hidden = block.forward(hidden, &mut pass)?;
+        let mut pass = Pass::new(normalization, &images.device());
+        let logits = self.forward_with(images, &mut pass)?;
+        Ok((logits, pass.take_statistics()))
+    }
+
+    /// The logits, in a pass of the caller's.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_with<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
+        let mut hidden = pass.block("stem", images, |input, pass| {
+            self.stem.forward(input, None, AfterNorm::Relu, pass)
+        })?;
+        for (index, block) in self.blocks.iter().enumerate() {
+            let name = format_args!("blocks.{index}");
+            hidden = pass.block(name, hidden, |input, pass| block.forward(input, pass))?;
         }
+        let hidden = pass.output(hidden);
         let features = hidden.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2);
-        let logits = features.matmul(self.head.val()) + self.head_bias.val().unsqueeze();
-        Ok((logits, pass.statistics))
+        Ok(features.matmul(self.head.val()) + self.head_bias.val().unsqueeze())
     }
 
     /// Takes the statistics of a batch into the running ones.

@@ -1,14 +1,14 @@
 //! A small Vision Transformer.
 
 use burn::module::{Module, Param};
-use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::init::{linear, uniform};
-use super::{LayerNorm, VitBlock};
+use super::init::uniform;
+use super::{LayerNorm, Linear, Normalization, Pass, VitBlock};
 use crate::data::{ImageShape, Rng};
 use crate::error::{Error, Result};
+use crate::ops::Activation;
 
 /// The shape of a [`Vit`] and the seed of its initial weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,13 +152,13 @@ impl Vit {
         let pixels = config.channels * config.patch * config.patch;
         let positions = [config.tokens(), config.width];
         Ok(Self {
-            embed: linear(&mut rng, [pixels, config.width], device),
+            embed: Linear::glorot(pixels, config.width, &mut rng, device),
             positions: uniform(&mut rng, positions, POSITIONS * 3f32.sqrt(), device),
             blocks: (0..config.depth)
                 .map(|_| VitBlock::new(config.width, config.heads, config.hidden, &mut rng, device))
                 .collect(),
             norm: LayerNorm::new(config.width, device),
-            head: linear(&mut rng, [config.width, config.classes], device),
+            head: Linear::glorot(config.width, config.classes, &mut rng, device),
             channels: config.channels,
             size: config.size,
             patch: config.patch,
@@ -170,6 +170,19 @@ impl Vit {
     /// # Errors
     /// When the images do not have the configured shape, or there are none.
     pub fn features(&self, images: Tensor<4>) -> Result<Tensor<2>> {
+        let mut pass = Pass::new(Normalization::Running, &images.device());
+        self.features_with(images, &mut pass)
+    }
+
+    /// The description of each image, in a pass of the caller's.
+    ///
+    /// # Errors
+    /// As [`features`](Self::features).
+    pub fn features_with<'a>(
+        &'a self,
+        images: Tensor<4>,
+        pass: &mut Pass<'a>,
+    ) -> Result<Tensor<2>> {
         let [batch, channels, height, width] = images.dims();
         if [channels, height, width] != [self.channels, self.size, self.size] || batch == 0 {
             return Err(Error::invalid("vit", "the images do not fit the network")
@@ -185,15 +198,16 @@ impl Vit {
             .reshape([batch, channels, side, self.patch, side, self.patch])
             .permute([0, 2, 4, 1, 3, 5])
             .reshape([batch * tokens, pixels]);
-        let embedded = self.embed.forward(patches);
+        let embedded = self.embed.forward(patches, Activation::None)?;
         let described = embedded.dims()[1];
-        let placed =
-            embedded.reshape([batch, tokens, described]) + self.positions.val().unsqueeze::<3>();
+        let positions = pass.input(self.positions.val()).unsqueeze::<3>();
+        let placed = embedded.reshape([batch, tokens, described]) + positions;
         let mut hidden = placed.reshape([batch * tokens, described]);
-        for block in &self.blocks {
-            hidden = block.forward(hidden, batch)?;
+        for (index, block) in self.blocks.iter().enumerate() {
+            let name = format_args!("blocks.{index}");
+            hidden = pass.block(name, hidden, move |input, _| block.forward(input, batch))?;
         }
-        let last = self.norm.forward(hidden)?;
+        let last = pass.output(self.norm.forward(hidden)?);
         Ok(last
             .reshape([batch, tokens, described])
             .mean_dim(1)
@@ -205,6 +219,16 @@ impl Vit {
     /// # Errors
     /// As [`Self::features`].
     pub fn forward(&self, images: Tensor<4>) -> Result<Tensor<2>> {
-        Ok(self.head.forward(self.features(images)?))
+        let mut pass = Pass::new(Normalization::Running, &images.device());
+        self.forward_with(images, &mut pass)
+    }
+
+    /// The logits of each image, in a pass of the caller's.
+    ///
+    /// # Errors
+    /// As [`features`](Self::features).
+    pub fn forward_with<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
+        let features = self.features_with(images, pass)?;
+        self.head.forward(features, Activation::None)
     }
 }

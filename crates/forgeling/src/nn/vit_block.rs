@@ -1,15 +1,12 @@
 //! One block of a Vision Transformer.
 
 use burn::module::Module;
-use burn::nn::Linear;
-use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor};
 
-use super::LayerNorm;
-use super::init::linear;
+use super::{LayerNorm, Linear};
 use crate::data::Rng;
 use crate::error::{Error, Result};
-use crate::ops::{AttentionOptions, attention};
+use crate::ops::{Activation, AttentionOptions, attention};
 
 /// Attention and a perceptron, each after a norm and added to what it was given:
 ///
@@ -49,7 +46,7 @@ impl VitBlock {
         rng: &mut Rng,
         device: &Device,
     ) -> Self {
-        let mut square = || linear(rng, [width, width], device);
+        let mut square = || Linear::glorot(width, width, rng, device);
         let [query, key, value, project] = [square(), square(), square(), square()];
         Self {
             attention_norm: LayerNorm::new(width, device),
@@ -58,8 +55,8 @@ impl VitBlock {
             value,
             project,
             mlp_norm: LayerNorm::new(width, device),
-            expand: linear(rng, [width, hidden], device),
-            contract: linear(rng, [hidden, width], device),
+            expand: Linear::glorot(width, hidden, rng, device),
+            contract: Linear::glorot(hidden, width, rng, device),
             heads,
         }
     }
@@ -79,16 +76,16 @@ impl VitBlock {
         }
         let normed = self.attention_norm.forward(hidden.clone())?;
         let split = |layer: &Linear| {
-            layer
-                .forward(normed.clone())
-                .reshape([batch, rows / batch, self.heads, width / self.heads])
-                .swap_dims(1, 2)
+            let heads = [batch, rows / batch, self.heads, width / self.heads];
+            let all = layer.forward(normed.clone(), Activation::None)?;
+            Ok(all.reshape(heads).swap_dims(1, 2))
         };
-        let (query, key, value) = (split(&self.query), split(&self.key), split(&self.value));
+        let (query, key, value) = (split(&self.query)?, split(&self.key)?, split(&self.value)?);
         let seen = attention(query, key, value, AttentionOptions::default())?;
         let seen = seen.swap_dims(1, 2).reshape([rows, width]);
-        let hidden = hidden + self.project.forward(seen);
+        let hidden = hidden + self.project.forward(seen, Activation::None)?;
         let normed = self.mlp_norm.forward(hidden.clone())?;
-        Ok(hidden + self.contract.forward(gelu(self.expand.forward(normed))))
+        let expanded = self.expand.forward(normed, Activation::Gelu)?;
+        Ok(hidden + self.contract.forward(expanded, Activation::None)?)
     }
 }

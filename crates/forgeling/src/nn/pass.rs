@@ -1,0 +1,271 @@
+//! What goes through a forward pass beside the activations.
+
+use std::fmt::Display;
+
+use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
+
+use super::{BatchStatistics, Normalization};
+use crate::error::Result;
+
+/// What a network is told about a forward pass, and what the pass leaves behind for the backward pass.
+///
+/// A network runs its larger parts through [`block`](Self::block). There, a pass can leave out what the part would keep
+/// for the backward pass ([`checkpointing`](Self::checkpointing)), and look for the first part whose output is not
+/// finite ([`watching`](Self::watching)).
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use forgeling::nn::{Conv4, Conv4Config, Normalization, Pass};
+///
+/// let device = Device::flex().autodiff();
+/// let model = Conv4::new(&Conv4Config { filters: 4, ..Default::default() }, &device)?;
+/// let images = Tensor::ones([2, 1, 28, 28], &device);
+/// let mut pass = Pass::new(Normalization::Batch, &device).checkpointing(true);
+/// let features = model.forward_with(images, &mut pass)?;
+/// let gradients = pass.backward(features.sum(), &model)?;
+/// assert_eq!(gradients.len(), 4 * 3);
+/// # Ok::<(), forgeling::Error>(())
+/// ```
+pub struct Pass<'a> {
+    normalization: Normalization,
+    device: Device,
+    dtype: DType,
+    checkpointing: bool,
+    watching: bool,
+    statistics: Vec<BatchStatistics>,
+    segments: Vec<Box<dyn Recompute<'a> + 'a>>,
+    path: Vec<String>,
+    watched: Vec<(String, Tensor<1>)>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass in f32 that keeps everything. `device` is where [`values`](Self::values) go, tracked or not.
+    pub fn new(normalization: Normalization, device: &Device) -> Self {
+        Self {
+            normalization,
+            device: device.clone(),
+            dtype: DType::F32,
+            checkpointing: false,
+            watching: false,
+            statistics: Vec::new(),
+            segments: Vec::new(),
+            path: Vec::new(),
+            watched: Vec::new(),
+        }
+    }
+
+    /// The dtype that [`input`](Self::input) casts to. Default f32.
+    #[must_use]
+    pub fn computing_in(mut self, dtype: DType) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// Whether a [`block`](Self::block) keeps its input only, and is computed once more in the backward pass. That is
+    /// less memory for about a third more time. Chen et al., *Training Deep Nets with Sublinear Memory Cost*, 2016
+    /// (arXiv 1604.06174). Default off.
+    #[must_use]
+    pub fn checkpointing(mut self, on: bool) -> Self {
+        self.checkpointing = on;
+        self
+    }
+
+    /// Whether the pass keeps a sum of each block's output, for [`watched`](Self::watched). Default off.
+    #[must_use]
+    pub fn watching(mut self, on: bool) -> Self {
+        self.watching = on;
+        self
+    }
+
+    /// Where batch norm takes mean and variance from.
+    pub fn normalization(&self) -> Normalization {
+        self.normalization
+    }
+
+    /// A network's input from values of the host, in the dtype of this pass.
+    pub fn values<const D: usize>(&self, values: TensorData) -> Tensor<D> {
+        self.input(Tensor::from_data(values, &self.device))
+    }
+
+    /// A network's input in the dtype of this pass. Parameters, statistics, norms, softmax and losses stay f32.
+    pub fn input<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D> {
+        if tensor.dtype() == self.dtype {
+            return tensor;
+        }
+        tensor.cast(self.dtype)
+    }
+
+    /// A network's output in f32, in which losses are computed.
+    pub fn output<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D> {
+        if tensor.dtype() == DType::F32 {
+            return tensor;
+        }
+        tensor.cast(DType::F32)
+    }
+
+    /// Adds what a norm found in this batch. Norms do so in the order in which [`absorb`](crate::train::Trainable)
+    /// goes through them.
+    pub fn collect(&mut self, statistics: Option<BatchStatistics>) {
+        self.statistics.extend(statistics);
+    }
+
+    /// What the norms found in this batch, which is then no longer in the pass.
+    pub fn take_statistics(&mut self) -> Vec<BatchStatistics> {
+        std::mem::take(&mut self.statistics)
+    }
+
+    /// The blocks so far, by name and in their order, with the sum of each one's output, if this pass is
+    /// [watching](Self::watching).
+    pub fn watched(&self) -> &[(String, Tensor<1>)] {
+        &self.watched
+    }
+
+    /// Runs a part of a network on its input. `name` is the part's name in the module, for example `blocks.0`.
+    ///
+    /// `run` may be called again in the backward pass, and must then do the same. What goes around the block, as in a
+    /// residual network, belongs into it; only what comes out of another block may go both ways.
+    ///
+    /// # Errors
+    /// Those of `run`.
+    pub fn block<const I: usize, const O: usize>(
+        &mut self,
+        name: impl Display,
+        input: Tensor<I>,
+        run: impl Fn(Tensor<I>, &mut Pass<'a>) -> Result<Tensor<O>> + 'a,
+    ) -> Result<Tensor<O>> {
+        if self.watching {
+            self.path.push(name.to_string());
+        }
+        let output = if self.checkpointing && input.device().is_autodiff() {
+            self.checkpoint(input, run)?
+        } else {
+            run(input, self)?
+        };
+        if self.watching {
+            let sum = self.output(output.clone().without_autodiff()).sum();
+            self.watched.push((self.path.join("."), sum));
+            self.path.pop();
+        }
+        Ok(output)
+    }
+
+    fn checkpoint<const I: usize, const O: usize>(
+        &mut self,
+        input: Tensor<I>,
+        run: impl Fn(Tensor<I>, &mut Pass<'a>) -> Result<Tensor<O>> + 'a,
+    ) -> Result<Tensor<O>> {
+        // Recorded, since the parameters are, and forgotten at the end of this line.
+        let mut again = self.again();
+        let output = run(input.clone().detach(), &mut again)?;
+        self.statistics.append(&mut again.statistics);
+        if !output.is_tracked() {
+            return Ok(output);
+        }
+        let leaf = Tensor::from_inner(output.inner()).require_grad();
+        let (dtype, normalization, device) = (self.dtype, self.normalization, self.device.clone());
+        self.segments.push(Box::new(Segment {
+            input,
+            output: leaf.clone(),
+            run: move |input| {
+                let mut pass = Pass::new(normalization, &device).computing_in(dtype);
+                run(input, &mut pass)
+            },
+        }));
+        Ok(leaf)
+    }
+
+    /// A pass inside a block, which is not cut again.
+    fn again(&self) -> Self {
+        Self::new(self.normalization, &self.device).computing_in(self.dtype)
+    }
+
+    /// The gradients of `loss`, which comes of this pass, for the parameters of `module`.
+    ///
+    /// # Errors
+    /// When a block that is computed once more fails.
+    pub fn backward<M: Module>(self, loss: Tensor<1>, module: &M) -> Result<GradientsParams> {
+        let mut tape = Tape {
+            roots: vec![loss.backward()],
+        };
+        drop(loss);
+        for segment in self.segments.into_iter().rev() {
+            segment.backward(&mut tape)?;
+        }
+        let mut roots = tape.roots.into_iter();
+        let first = roots.next().expect("there is a loss");
+        let Some(second) = roots.next() else {
+            return Ok(GradientsParams::from_grads(first, module));
+        };
+        let mut sum = GradientsAccumulator::new();
+        for root in [first, second].into_iter().chain(roots) {
+            sum.accumulate(module, GradientsParams::from_grads(root, module));
+        }
+        Ok(sum.grads())
+    }
+}
+
+/// Gradients of everything so far, from each of the places where a backward pass began.
+struct Tape {
+    roots: Vec<Gradients>,
+}
+
+impl Tape {
+    /// The gradient of a leaf, from wherever it was used.
+    fn take<const D: usize>(&mut self, leaf: &Tensor<D>) -> Option<Tensor<D>> {
+        let roots = self.roots.iter_mut();
+        roots
+            .filter_map(|root| leaf.grad_remove(root))
+            .reduce(|sum, gradient| sum + gradient)
+    }
+
+    /// Goes on backward from `tensor`, whose gradient is known.
+    fn seed<const D: usize>(&mut self, tensor: Tensor<D>, gradient: Tensor<D>) {
+        let root = tensor * Tensor::from_inner(gradient);
+        self.roots.push(root.sum().backward());
+    }
+}
+
+/// A part of a network that is to be computed once more.
+trait Recompute<'a> {
+    fn backward(self: Box<Self>, tape: &mut Tape) -> Result<()>;
+}
+
+struct Segment<const I: usize, const O: usize, F> {
+    input: Tensor<I>,
+    /// Where the graph was cut.
+    output: Tensor<O>,
+    run: F,
+}
+
+impl<'a, const I: usize, const O: usize, F> Recompute<'a> for Segment<I, O, F>
+where
+    F: Fn(Tensor<I>) -> Result<Tensor<O>> + 'a,
+{
+    fn backward(self: Box<Self>, tape: &mut Tape) -> Result<()> {
+        let Self { input, output, run } = *self;
+        let Some(gradient) = tape.take(&output) else {
+            return Ok(());
+        };
+        drop(output);
+        if !input.is_tracked() {
+            let again = run(input)?;
+            tape.seed(again, gradient);
+            return Ok(());
+        }
+        let leaf = Tensor::from_inner(input.clone().inner()).require_grad();
+        let again = run(leaf.clone())?;
+        tape.seed(again, gradient);
+        if let Some(gradient) = tape.take(&leaf) {
+            if input.is_require_grad() {
+                // The end of the block before, which looks for it by itself.
+                let last = tape.roots.last_mut().expect("one was just added");
+                input.grad_replace(last, gradient);
+            } else {
+                tape.seed(input, gradient);
+            }
+        }
+        Ok(())
+    }
+}
