@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use forgeling::DeviceChoice;
+use forgeling::train::{HardwareConfig, Precision};
 
 use crate::data::DataSource;
 
@@ -114,6 +115,27 @@ Examples:
     Classify(Classify),
 }
 
+/// How training uses the hardware.
+#[derive(Args)]
+pub struct HardwareArgs {
+    /// Precision of activations: auto, f32, f16 or bf16; parameters are f32 in all of them
+    #[arg(long, value_name = "PRECISION", default_value = "auto")]
+    pub precision: Precision,
+    /// Keep only the inputs of blocks for the backward pass and compute them once more there
+    #[arg(long)]
+    pub checkpointing: bool,
+}
+
+impl HardwareArgs {
+    pub fn config(&self) -> HardwareConfig {
+        HardwareConfig {
+            precision: self.precision,
+            gradient_checkpointing: self.checkpointing,
+            ..Default::default()
+        }
+    }
+}
+
 /// Ways, shots and queries.
 #[derive(Args, Clone, Copy)]
 pub struct EpisodeArgs {
@@ -138,6 +160,8 @@ pub struct Train {
     pub test_data: Option<DataSource>,
     #[command(flatten)]
     pub episode: EpisodeArgs,
+    #[command(flatten)]
+    pub hardware: HardwareArgs,
     /// Stop after this many episodes [default: 1000, unless --minutes is given]
     #[arg(long, value_name = "N")]
     pub episodes: Option<usize>,

@@ -44,7 +44,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     let progress = Progress::new(fit.episodes, fit.seconds);
     let interrupted = unless_interrupted();
     let summary = model
-        .fit(&*data, fit, |event| {
+        .fit(&*data, fit.clone(), |event| {
             progress.update(event);
             interrupted()
         })
@@ -115,6 +115,7 @@ fn fit_config(args: &Train, seed: u64) -> Result<FitConfig> {
             every: args.halve_every,
         },
         augment: args.augment.then(RandomAffine::default),
+        hardware: args.hardware.config(),
         seed,
     })
 }

@@ -3,6 +3,8 @@
 //! An episode is planned first, as class and example numbers, and rendered afterwards; what is drawn thus
 //! depends on the seed and on the set's sizes, never on a pixel.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{Dataset, ImageShape};
@@ -421,6 +423,30 @@ impl EpisodeBatch {
         let index = (episode * self.ways.get() + way) * per_class + place;
         let len = self.shape.len();
         pixels.get(index * len..(index + 1) * len)
+    }
+
+    /// The episodes of a range of their numbers.
+    ///
+    /// # Panics
+    /// When there are no such episodes.
+    #[must_use]
+    pub fn part(&self, episodes: Range<usize>) -> Self {
+        let ways = self.ways.get();
+        let (support, query) = (ways * self.shots.get(), ways * self.queries.get());
+        let of = |each: usize| episodes.start * each..episodes.end * each;
+        let values = self.shape.len();
+        Self {
+            episodes: episodes.len(),
+            ways: self.ways,
+            shots: self.shots,
+            queries: self.queries,
+            shape: self.shape,
+            support: self.support[of(support * values)].to_vec(),
+            query: self.query[of(query * values)].to_vec(),
+            classes: self.classes[of(ways)].to_vec(),
+            support_examples: self.support_examples[of(support)].to_vec(),
+            query_examples: self.query_examples[of(query)].to_vec(),
+        }
     }
 
     /// What the sampler planned for `episode`.

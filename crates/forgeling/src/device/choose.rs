@@ -3,11 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Adapter, DeviceKind};
 use crate::error::{Error, Result};
 
-/// Which device to open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+/// Which device to open. As text, and so in JSON: `auto`, `cpu`, `gpu` or `gpu:N`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum DeviceChoice {
     /// The best hardware GPU, otherwise the CPU.
     #[default]
@@ -38,6 +41,20 @@ impl FromStr for DeviceChoice {
                 index.parse().map(Self::GpuIndex).map_err(|_| unknown())
             }
         }
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> Self {
+        choice.to_string()
     }
 }
 

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
-use super::ProtoNet;
 use super::protonet::accuracies;
+use super::{ProtoNet, PrototypeLoss};
 use crate::data::{Dataset, EpisodeSampler, Queries, Shots, Ways};
 use crate::device::Readback;
 use crate::error::{Error, Result};
-use crate::nn::Normalization;
+use crate::nn::{Normalization, Pass};
+use crate::train::Objective;
 
 /// Images of one forward pass when episodes may share it: enough to fill the cores, few enough that the
 /// activations of 64 filters stay below 100 MB.
@@ -93,8 +94,10 @@ impl ProtoNet {
         while results.len() < config.episodes {
             let count = per_pass.min(config.episodes - results.len());
             let batch = sampler.sample_batch(data, count)?;
-            let pass = self.forward(&encoder, batch, normalization, self.device.tensors())?;
-            let [logits] = Readback::new().with(pass.logits).run().await?;
+            let mut pass = Pass::new(normalization, self.device.tensors());
+            let outcome = PrototypeLoss.forward(&encoder, &batch, &mut pass)?;
+            let predictions = outcome.predictions.expect("episodes are classified");
+            let [logits] = Readback::new().with(predictions.logits).run().await?;
             results.extend(accuracies(&logits, count, ways.get(), queries.get()));
         }
         let (accuracy, ci95) = mean_and_interval(&results);

@@ -1,27 +1,22 @@
 //! Training a [`ProtoNet`] on episodes.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use burn::optim::GradientsParams;
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
-use super::ProtoNet;
-use super::protonet::accuracies;
+use super::{ProtoNet, PrototypeLoss};
 use crate::data::{Dataset, EpisodeBatch, EpisodeSampler, Queries, RandomAffine, Rng, Shots, Ways};
-use crate::device::Readback;
-use crate::error::{Error, ErrorKind, Result};
-use crate::nn::Normalization;
-use crate::train::{Adam, AdamConfig, HalvingSchedule, StepEvent};
+use crate::error::{Error, Result};
+use crate::train::{
+    HalvingSchedule, HardwareConfig, HardwareManager, StepEvent, StopReason, Trainer, TrainerConfig,
+};
 
-/// Steps over which episodes per second and the summary's loss and accuracy are averaged.
-const WINDOW: usize = 50;
 const OPERATION: &str = "fit";
 const AUGMENT_STREAM: u64 = 1;
 
 /// What to train on and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FitConfig {
     /// Classes of an episode. Default 5.
     pub ways: Ways,
@@ -39,6 +34,8 @@ pub struct FitConfig {
     pub schedule: HalvingSchedule,
     /// How the images of an episode are changed before each step; `None` leaves them. Default `None`.
     pub augment: Option<RandomAffine>,
+    /// Precision, checkpointing and memory. The network's own device is used, whichever is named here.
+    pub hardware: HardwareConfig,
     /// Seed of the episodes. Default 0.
     pub seed: u64,
 }
@@ -54,6 +51,7 @@ impl Default for FitConfig {
             seconds: None,
             schedule: HalvingSchedule::default(),
             augment: None,
+            hardware: HardwareConfig::default(),
             seed: 0,
         }
     }
@@ -78,20 +76,18 @@ pub struct FitSummary {
     pub stopped: bool,
 }
 
-/// Optimizer, episode sampler and schedule of one training run, advanced one step at a time.
+/// Episode sampler and [`Trainer`] of one training run, advanced one step at a time.
 ///
 /// Between two steps the network is whole: it can be evaluated, saved or left as it is.
+#[derive(Debug)]
 pub struct EpisodeTrainer {
     config: FitConfig,
     sampler: EpisodeSampler,
     /// Apart from the sampler's, so that the same episodes are drawn with and without augmentation.
     augment_rng: Rng,
-    optimizer: Adam,
     begun: Instant,
-    steps: usize,
-    episodes: usize,
-    /// When each of the last steps ended, with its loss and accuracy.
-    recent: VecDeque<(Instant, f64, f64)>,
+    /// From the first step on, which tells the device.
+    trainer: Option<Trainer>,
 }
 
 impl EpisodeTrainer {
@@ -112,11 +108,8 @@ impl EpisodeTrainer {
         Ok(Self {
             sampler: EpisodeSampler::new(config.ways, config.shots, config.queries, config.seed),
             augment_rng: Rng::new(config.seed).fork(AUGMENT_STREAM),
-            optimizer: Adam::new(AdamConfig::default())?,
             begun: Instant::now(),
-            steps: 0,
-            episodes: 0,
-            recent: VecDeque::new(),
+            trainer: None,
             config,
         })
     }
@@ -160,121 +153,72 @@ impl EpisodeTrainer {
         started: Instant,
     ) -> Result<StepEvent> {
         model.check(batch.shape, OPERATION)?;
-        let (episodes, ways, queries) = (batch.episodes, batch.ways.get(), batch.queries.get());
-        let rate = self.config.schedule.rate(self.episodes);
-        let device = model.device.autodiff();
-        let pass = model.forward(&model.encoder, batch, Normalization::Batch, &device)?;
-        let gradients = GradientsParams::from_grads(pass.loss.backward(), &model.encoder);
-        // Before anything is read, so that there is one wait for all; the network is replaced once the step is good.
-        let encoder = self
-            .optimizer
-            .step(rate, model.encoder.clone(), gradients)
-            .absorb(pass.statistics);
-        let trip = Readback::new().with(pass.loss).with(pass.logits);
-        let skipped = self.optimizer.skipped();
-        let skipped = skipped.expect("a network has parameters, so that a step was taken");
-        let [loss, logits, skipped] = trip.with(skipped).run().await?;
-        let loss = f64::from(loss[0]);
-        let diverged = |what: &str, got: String| {
-            Error::new(ErrorKind::Diverged, OPERATION, what)
-                .expected("a smaller learning rate")
-                .got(format!("{got} at step {}", self.steps + 1))
+        let episodes = batch.episodes;
+        let trainer = match &mut self.trainer {
+            Some(trainer) => trainer,
+            none => none.insert(trainer(&self.config, model)?),
         };
-        if !loss.is_finite() {
-            return Err(diverged("the loss is not finite", loss.to_string()));
-        }
-        if skipped[0] > 0.0 {
-            let got = format!("a loss of {loss}");
-            return Err(diverged("a gradient is not finite", got));
-        }
-        model.encoder = encoder;
-
-        let accuracies = accuracies(&logits, episodes, ways, queries);
-        let accuracy = accuracies.iter().sum::<f64>() / episodes as f64;
-        Ok(self.record(model, episodes, rate, loss, accuracy, started))
-    }
-
-    fn record(
-        &mut self,
-        model: &mut ProtoNet,
-        episodes: usize,
-        rate: f64,
-        loss: f64,
-        accuracy: f64,
-        started: Instant,
-    ) -> StepEvent {
-        let now = Instant::now();
-        self.steps += 1;
-        self.episodes += episodes;
-        let since = self.recent.front().map_or(self.begun, |first| first.0);
-        // The first entry of a full window only marks its beginning.
-        let steps_since = if self.recent.is_empty() {
-            1
-        } else {
-            self.recent.len()
-        };
-        self.recent.push_back((now, loss, accuracy));
-        if self.recent.len() > WINDOW {
-            self.recent.pop_front();
-        }
-        let seconds = now.duration_since(self.begun).as_secs_f64();
-        let window = now.duration_since(since).as_secs_f64().max(1e-9);
-        let (mean_loss, mean_accuracy) = self.recent_means();
-
+        let encoder = &mut model.encoder;
+        let step = trainer.step_on(encoder, &PrototypeLoss, &[batch]).await?;
+        let (loss, accuracy) = trainer.recent();
         let summary = &mut model.summary;
         summary.episodes += episodes;
         summary.ways = self.config.ways.get();
         summary.shots = self.config.shots.get();
         summary.queries = self.config.queries.get();
         summary.seed = self.config.seed;
-        summary.loss = mean_loss;
-        summary.accuracy = mean_accuracy;
-        summary.seconds += now.duration_since(started).as_secs_f64();
-        StepEvent {
-            step: self.steps,
-            episode: self.episodes,
-            loss,
-            accuracy,
-            learning_rate: rate,
-            episodes_per_second: (steps_since * episodes) as f64 / window,
-            seconds,
-        }
-    }
-
-    fn recent_means(&self) -> (f64, f64) {
-        let count = self.recent.len().max(1) as f64;
-        let sum = self
-            .recent
-            .iter()
-            .fold((0.0, 0.0), |sum, r| (sum.0 + r.1, sum.1 + r.2));
-        (sum.0 / count, sum.1 / count)
+        summary.loss = loss;
+        summary.accuracy = accuracy.unwrap_or_default();
+        summary.seconds += started.elapsed().as_secs_f64();
+        Ok(StepEvent {
+            step: step.step,
+            episode: step.examples,
+            loss: step.loss,
+            accuracy: step.accuracy.unwrap_or_default(),
+            learning_rate: step.learning_rate,
+            episodes_per_second: step.examples_per_second,
+            seconds: step.seconds,
+        })
     }
 
     fn finished(&self) -> bool {
-        let enough = self
-            .config
-            .episodes
-            .is_some_and(|limit| self.episodes >= limit);
-        let late = self
-            .config
-            .seconds
-            .is_some_and(|limit| self.begun.elapsed().as_secs_f64() >= limit);
-        enough || late
+        let episodes = self.trainer.as_ref().map_or(0, Trainer::examples);
+        let enough = self.config.episodes.is_some_and(|limit| episodes >= limit);
+        let seconds = self.begun.elapsed().as_secs_f64();
+        enough || self.config.seconds.is_some_and(|limit| seconds >= limit)
     }
 
     fn summary(&self, stopped: bool) -> FitSummary {
         let seconds = self.begun.elapsed().as_secs_f64();
-        let (loss, accuracy) = self.recent_means();
+        let reason = if stopped {
+            StopReason::Asked
+        } else {
+            StopReason::Finished
+        };
+        let summary = self.trainer.as_ref().map(|trainer| trainer.summary(reason));
+        let episodes = summary.map_or(0, |summary| summary.examples);
         FitSummary {
-            steps: self.steps,
-            episodes: self.episodes,
-            loss,
-            accuracy,
-            episodes_per_second: self.episodes as f64 / seconds.max(1e-9),
+            steps: summary.map_or(0, |summary| summary.steps),
+            episodes,
+            loss: summary.map_or(0.0, |summary| summary.loss),
+            accuracy: summary
+                .and_then(|summary| summary.accuracy)
+                .unwrap_or_default(),
+            episodes_per_second: episodes as f64 / seconds.max(1e-9),
             seconds,
             stopped,
         }
     }
+}
+
+/// The trainer of a run on a network's device.
+fn trainer(config: &FitConfig, model: &ProtoNet) -> Result<Trainer> {
+    let manager = HardwareManager::on(model.device.clone(), config.hardware.clone())?;
+    let config = TrainerConfig {
+        schedule: config.schedule,
+        ..Default::default()
+    };
+    Trainer::new(config, manager)
 }
 
 impl ProtoNet {

@@ -6,11 +6,10 @@ use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{EpisodeBatch, ImageShape};
+use crate::data::ImageShape;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::nn::{BatchStatistics, Conv4, Conv4Config, Normalization};
-use crate::ops::{EpisodeCounts, episode_logits, softmax_cross_entropy};
+use crate::nn::{Conv4, Conv4Config};
 use crate::train::{model_file, weights};
 
 const ARCHITECTURE: &str = "protonet-conv4";
@@ -46,15 +45,6 @@ pub struct TrainingSummary {
     pub accuracy: f64,
     /// Seconds of training in all.
     pub seconds: f64,
-}
-
-/// Loss, logits and what the batch adds to the running statistics.
-pub(super) struct EpisodeForward {
-    /// Mean cross entropy over all queries.
-    pub loss: Tensor<1>,
-    /// `[episodes, ways * queries, ways]`
-    pub logits: Tensor<3>,
-    pub statistics: Vec<BatchStatistics>,
 }
 
 impl ProtoNet {
@@ -175,37 +165,6 @@ impl ProtoNet {
     /// The encoder without gradient tracking.
     pub(super) fn frozen_encoder(&self) -> Conv4 {
         self.encoder.valid()
-    }
-
-    /// Support and queries of all episodes through `encoder` in one pass, then to prototypes and logits.
-    pub(super) fn forward(
-        &self,
-        encoder: &Conv4,
-        batch: EpisodeBatch,
-        normalization: Normalization,
-        device: &burn::tensor::Device,
-    ) -> Result<EpisodeForward> {
-        let episodes = batch.episodes;
-        let (ways, shots, queries) = (batch.ways.get(), batch.shots.get(), batch.queries.get());
-        let labels = batch.query_labels();
-
-        let mut pixels = batch.support;
-        pixels.extend_from_slice(&batch.query);
-        let (features, statistics) = encoder.forward(self.images(pixels, device), normalization)?;
-        let counts = EpisodeCounts {
-            episodes,
-            ways,
-            shots,
-            queries,
-        };
-        let logits = episode_logits(features, counts)?;
-        let rows = logits.clone().reshape([episodes * ways * queries, ways]);
-        let loss = softmax_cross_entropy(rows, &labels)?;
-        Ok(EpisodeForward {
-            loss,
-            logits,
-            statistics,
-        })
     }
 }
 

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
-use super::{EpisodeTrainer, FitConfig, ProtoNet};
+use super::{EpisodeTrainer, FitConfig, ProtoNet, PrototypeLoss};
 use crate::data::{EpisodeBatch, Queries, Shots, Ways};
 use crate::device::{Device, Readback};
 use crate::error::Result;
-use crate::nn::{Conv4Config, Normalization};
+use crate::nn::{Conv4Config, Normalization, Pass};
+use crate::train::Objective;
 
 /// How far [`Device::warm_up`] has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -53,8 +54,9 @@ impl Device {
         trainer.step_on(&mut model, batch.clone()).await?;
         report();
         let encoder = model.frozen_encoder();
-        let pass = model.forward(&encoder, batch, Normalization::Running, self.tensors())?;
-        Readback::new().with(pass.logits).run_all().await?;
+        let mut pass = Pass::new(Normalization::Running, self.tensors());
+        let outcome = PrototypeLoss.forward(&encoder, &batch, &mut pass)?;
+        Readback::new().with(outcome.loss).run_all().await?;
         report();
         Ok(())
     }

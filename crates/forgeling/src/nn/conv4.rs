@@ -149,11 +149,7 @@ impl Conv4 {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn forward_with<'a>(
-        &'a self,
-        images: Tensor<4>,
-        pass: &mut Pass<'a>,
-    ) -> Result<Tensor<2>> {
+    pub fn forward_with<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
         let mut hidden = images;
         for (index, block) in self.blocks.iter().enumerate() {
             let name = format_args!("blocks.{index}");

@@ -30,9 +30,11 @@ impl Conv4Classifier {
     /// When the configuration is not valid, or the classes are none or beyond reason.
     pub fn new(config: &Conv4Config, classes: usize, device: &Device) -> Result<Self> {
         if !(1..=MAX_CLASSES).contains(&classes) {
-            return Err(Error::invalid("conv4_classifier", "classes is out of range")
-                .expected(format!("1 to {MAX_CLASSES}"))
-                .got(classes));
+            return Err(
+                Error::invalid("conv4_classifier", "classes is out of range")
+                    .expected(format!("1 to {MAX_CLASSES}"))
+                    .got(classes),
+            );
         }
         let encoder = Conv4::new(config, device)?;
         let mut rng = Rng::new(config.seed).fork(HEAD_STREAM);
@@ -44,11 +46,7 @@ impl Conv4Classifier {
     ///
     /// # Errors
     /// When the images do not have the configured channels, or become too small on the way.
-    pub fn forward_with<'a>(
-        &'a self,
-        images: Tensor<4>,
-        pass: &mut Pass<'a>,
-    ) -> Result<Tensor<2>> {
+    pub fn forward_with<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
         let features = self.encoder.forward_with(images, pass)?;
         self.head.forward(features, Activation::None)
     }

@@ -124,7 +124,8 @@ impl<'a> Pass<'a> {
 
     /// Runs a part of a network on its input. `name` is the part's name in the module, for example `blocks.0`.
     ///
-    /// `run` may be called again in the backward pass, and must then do the same.
+    /// `run` may be called again in the backward pass, and must then do the same. What goes around the block, as in a
+    /// residual network, belongs into it; only what comes out of another block may go both ways.
     ///
     /// # Errors
     /// Those of `run`.

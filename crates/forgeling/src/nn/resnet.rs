@@ -244,11 +244,7 @@ impl ResNet18 {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn forward_with<'a>(
-        &'a self,
-        images: Tensor<4>,
-        pass: &mut Pass<'a>,
-    ) -> Result<Tensor<2>> {
+    pub fn forward_with<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
         let mut hidden = pass.block("stem", images, |input, pass| {
             self.stem.forward(input, None, AfterNorm::Relu, pass)
         })?;

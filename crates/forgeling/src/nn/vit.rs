@@ -228,11 +228,7 @@ impl Vit {
     ///
     /// # Errors
     /// As [`features`](Self::features).
-    pub fn forward_with<'a>(
-        &'a self,
-        images: Tensor<4>,
-        pass: &mut Pass<'a>,
-    ) -> Result<Tensor<2>> {
+    pub fn forward_with<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
         let features = self.features_with(images, pass)?;
         self.head.forward(features, Activation::None)
     }

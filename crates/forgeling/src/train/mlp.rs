@@ -1,18 +1,16 @@
 //! Training a perceptron on labelled examples.
 
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 
-use super::{Adam, AdamConfig};
+use super::{HardwareConfig, HardwareManager, Optimizer, OptimizerConfig, Predictions};
 use crate::device::{Device, Readback};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::nn::{Mlp, MlpConfig};
-use crate::ops::softmax_cross_entropy;
 
 const OPERATION: &str = "mlp";
 
-/// An [`Mlp`] in training with [`Adam`] on the mean cross entropy of labelled examples.
+/// An [`Mlp`] in training with [`Adam`](super::Adam) on the mean cross entropy of labelled examples.
 ///
 /// ```
 /// use forgeling::nn::MlpConfig;
@@ -31,11 +29,11 @@ const OPERATION: &str = "mlp";
 /// assert_eq!(trainer.classify(points).await?, [0, 1, 1, 0]);
 /// # Ok::<(), forgeling::Error>(()) }).unwrap();
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct MlpTrainer {
     model: Mlp,
-    optimizer: Adam,
-    device: Device,
+    optimizer: Optimizer,
+    manager: HardwareManager,
 }
 
 impl MlpTrainer {
@@ -46,8 +44,8 @@ impl MlpTrainer {
     pub fn new(config: &MlpConfig, device: &Device) -> Result<Self> {
         Ok(Self {
             model: Mlp::new(config, &device.autodiff())?,
-            optimizer: Adam::new(AdamConfig::default())?,
-            device: device.clone(),
+            optimizer: Optimizer::new(OptimizerConfig::default())?,
+            manager: HardwareManager::on(device.clone(), HardwareConfig::default())?,
         })
     }
 
@@ -71,25 +69,16 @@ impl MlpTrainer {
                     .got(rate),
             );
         }
-        let x = self.tensor(inputs, &self.device.autodiff())?;
-        let loss = softmax_cross_entropy(self.model.forward(x)?, labels)?;
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.model);
-        // Before anything is read, so that there is one wait for all.
-        let model = self.optimizer.step(rate, self.model.clone(), gradients);
-        let skipped = self.optimizer.skipped();
-        let skipped = skipped.expect("a perceptron has parameters, so that a step was taken");
-        let [loss, skipped] = Readback::new().with(loss).with(skipped).run().await?;
-        if !loss[0].is_finite() || skipped[0] > 0.0 {
-            return Err(Error::new(
-                ErrorKind::Diverged,
-                OPERATION,
-                "the loss or a gradient is not finite",
-            )
-            .expected("a smaller learning rate, and inputs that are finite")
-            .got(format!("a loss of {}", loss[0])));
-        }
-        self.model = model;
-        Ok(f64::from(loss[0]))
+        let values = self.values(inputs)?;
+        let forward = self.manager.forward(|pass| {
+            let logits = self.model.forward_with(pass.values(values), pass)?;
+            Predictions::cross_entropy(pass.output(logits), labels.to_vec())
+        })?;
+        self.manager.backward(forward, &self.model)?;
+        let step = self
+            .manager
+            .step(&mut self.optimizer, rate, &mut self.model);
+        Ok(step.await?.loss)
     }
 
     /// The most probable class of each example.
@@ -97,7 +86,7 @@ impl MlpTrainer {
     /// # Errors
     /// When the inputs are not whole examples, when there is none, or when the device fails.
     pub async fn classify(&self, inputs: Vec<f32>) -> Result<Vec<usize>> {
-        let x = self.tensor(inputs, self.device.tensors())?;
+        let x = Tensor::from_data(self.values(inputs)?, self.manager.device().tensors());
         let logits = self.model.valid().forward(x)?;
         let classes = logits.dims()[1];
         let [logits] = Readback::new().with(logits).run().await?;
@@ -109,7 +98,7 @@ impl MlpTrainer {
         Ok(logits.chunks_exact(classes).map(best).collect())
     }
 
-    fn tensor(&self, inputs: Vec<f32>, device: &burn::tensor::Device) -> Result<Tensor<2>> {
+    fn values(&self, inputs: Vec<f32>) -> Result<TensorData> {
         let width = self.model.inputs();
         if !inputs.len().is_multiple_of(width) || inputs.is_empty() {
             return Err(Error::invalid(OPERATION, "not whole examples")
@@ -117,6 +106,6 @@ impl MlpTrainer {
                 .got(inputs.len()));
         }
         let shape = [inputs.len() / width, width];
-        Ok(Tensor::from_data(TensorData::new(inputs, shape), device))
+        Ok(TensorData::new(inputs, shape))
     }
 }

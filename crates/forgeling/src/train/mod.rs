@@ -9,18 +9,37 @@
 //! - [`model_file`]: safetensors with a header of ours, written so that nothing is lost half-way.
 
 mod adam;
+mod choice;
+mod hardware;
+mod manager;
 mod micro_batch;
 mod mlp;
 pub mod model_file;
+mod models;
+mod objective;
 mod optimizer;
+mod scaler;
 mod sgd;
+mod trainer;
 pub mod weights;
 
 pub use adam::{Adam, AdamConfig};
+pub use choice::{Optimizer, OptimizerConfig};
+pub use hardware::{HardwareConfig, Precision, ResolvedPrecision};
+pub use manager::{Forward, HardwareManager, StepReport};
 pub use micro_batch::{FoundMicroBatch, MicroBatch, find_micro_batch};
 pub use mlp::MlpTrainer;
+pub use objective::{
+    Batch, Classifier, CrossEntropy, ImageBatch, Objective, Outcome, Predictions, Trainable,
+    count_right,
+};
+pub use scaler::{LossScaler, LossScalerConfig};
 use serde::{Deserialize, Serialize};
 pub use sgd::{Sgd, SgdConfig};
+pub use trainer::{
+    Source, Step, StopReason, TrainEvent, TrainSummary, Trainer, TrainerConfig, Validation,
+    first_anomaly,
+};
 
 use crate::error::{Error, Result};
 

@@ -1,0 +1,53 @@
+//! The networks of [`crate::nn`] as what can be trained.
+
+use burn::tensor::Tensor;
+
+use super::objective::{Classifier, Trainable};
+use crate::error::Result;
+use crate::nn::{BatchStatistics, Conv4, Conv4Classifier, Mlp, Pass, ResNet18, Vit};
+
+impl Trainable for Mlp {}
+
+impl Classifier for Mlp {
+    fn logits<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
+        self.forward_with(images.flatten(1, 3), pass)
+    }
+}
+
+impl Trainable for Conv4 {
+    fn absorb(self, statistics: Vec<BatchStatistics>) -> Self {
+        Conv4::absorb(self, statistics)
+    }
+}
+
+impl Trainable for Conv4Classifier {
+    fn absorb(self, statistics: Vec<BatchStatistics>) -> Self {
+        Conv4Classifier::absorb(self, statistics)
+    }
+}
+
+impl Classifier for Conv4Classifier {
+    fn logits<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
+        self.forward_with(images, pass)
+    }
+}
+
+impl Trainable for ResNet18 {
+    fn absorb(self, statistics: Vec<BatchStatistics>) -> Self {
+        ResNet18::absorb(self, statistics)
+    }
+}
+
+impl Classifier for ResNet18 {
+    fn logits<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
+        self.forward_with(images, pass)
+    }
+}
+
+impl Trainable for Vit {}
+
+impl Classifier for Vit {
+    fn logits<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
+        self.forward_with(images, pass)
+    }
+}

@@ -1,0 +1,187 @@
+//! What is trained, and on what.
+
+use burn::module::Module;
+use burn::tensor::{Tensor, TensorData};
+
+use crate::data::{EpisodeBatch, ImageShape};
+use crate::error::{Error, Result};
+use crate::nn::{BatchStatistics, Pass};
+use crate::ops::softmax_cross_entropy;
+
+/// A network that can be trained.
+pub trait Trainable: Module {
+    /// Takes the statistics of a batch into the running ones, norm by norm in the order of the forward pass. Networks
+    /// without batch norm have none.
+    #[must_use]
+    fn absorb(self, _statistics: Vec<BatchStatistics>) -> Self {
+        self
+    }
+}
+
+/// A network that tells images apart.
+pub trait Classifier: Trainable {
+    /// Logits `[batch, classes]` of images `[batch, channels, height, width]`.
+    ///
+    /// # Errors
+    /// When the images do not fit the network.
+    fn logits<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>>;
+}
+
+/// What a step is taken on, which can be dealt out in parts: micro-batches, or the shares of several devices.
+pub trait Batch: Clone + Send {
+    /// Examples, or whatever the loss is the mean of: episodes, for example.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Consecutive parts of these lengths, whose sum is [`len`](Self::len).
+    fn split(&self, lengths: &[usize]) -> Vec<Self>;
+}
+
+/// What is minimised: a loss of a model on a batch.
+pub trait Objective<M> {
+    /// What a step is taken on.
+    type Batch: Batch;
+
+    /// The forward pass and the loss.
+    ///
+    /// # Errors
+    /// When the batch does not fit the model.
+    fn forward<'a>(
+        &self,
+        model: &'a M,
+        batch: &Self::Batch,
+        pass: &mut Pass<'a>,
+    ) -> Result<Outcome>;
+}
+
+/// What a forward pass comes to.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Mean loss over the batch, `[1]`, in f32.
+    pub loss: Tensor<1>,
+    /// Where classes are told apart, what accuracy is counted from.
+    pub predictions: Option<Predictions>,
+}
+
+/// Logits with what they should have been.
+#[derive(Debug, Clone)]
+pub struct Predictions {
+    /// `[rows, classes]`, not tracked.
+    pub logits: Tensor<2>,
+    /// The class of each row.
+    pub labels: Vec<usize>,
+}
+
+impl Predictions {
+    /// The mean cross entropy of `logits`, and the predictions they are.
+    ///
+    /// # Errors
+    /// As [`softmax_cross_entropy`].
+    pub fn cross_entropy(logits: Tensor<2>, labels: Vec<usize>) -> Result<Outcome> {
+        let loss = softmax_cross_entropy(logits.clone(), &labels)?;
+        Ok(Outcome {
+            loss,
+            predictions: Some(Self {
+                logits: logits.without_autodiff(),
+                labels,
+            }),
+        })
+    }
+}
+
+/// How many of `labels` have the largest logit of their row; of several, the last one counts.
+pub fn count_right(logits: &[f32], labels: &[usize]) -> usize {
+    let classes = logits.len() / labels.len().max(1);
+    let rows = logits.chunks_exact(classes.max(1)).zip(labels);
+    rows.filter(|(row, label)| {
+        let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        best.is_some_and(|(class, _)| class == **label)
+    })
+    .count()
+}
+
+/// Labelled images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageBatch {
+    /// The shape of each image.
+    pub shape: ImageShape,
+    /// `[image, channel, row, column]`
+    pub images: Vec<f32>,
+    /// The class of each image.
+    pub labels: Vec<usize>,
+}
+
+impl Batch for ImageBatch {
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn split(&self, lengths: &[usize]) -> Vec<Self> {
+        let (mut images, mut labels) = (&self.images[..], &self.labels[..]);
+        let part = |&length: &usize| {
+            let (these, rest) = images.split_at(length * self.shape.len());
+            images = rest;
+            let (classes, rest) = labels.split_at(length);
+            labels = rest;
+            Self {
+                shape: self.shape,
+                images: these.to_vec(),
+                labels: classes.to_vec(),
+            }
+        };
+        lengths.iter().map(part).collect()
+    }
+}
+
+impl Batch for EpisodeBatch {
+    fn len(&self) -> usize {
+        self.episodes
+    }
+
+    fn split(&self, lengths: &[usize]) -> Vec<Self> {
+        let mut first = 0;
+        let part = |&episodes: &usize| {
+            let range = first..first + episodes;
+            first += episodes;
+            self.part(range)
+        };
+        lengths.iter().map(part).collect()
+    }
+}
+
+/// The mean cross entropy of a [`Classifier`]'s logits on labelled images.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CrossEntropy;
+
+impl<M: Classifier> Objective<M> for CrossEntropy {
+    type Batch = ImageBatch;
+
+    fn forward<'a>(
+        &self,
+        model: &'a M,
+        batch: &ImageBatch,
+        pass: &mut Pass<'a>,
+    ) -> Result<Outcome> {
+        let ImageShape {
+            channels,
+            height,
+            width,
+        } = batch.shape;
+        let count = batch.labels.len();
+        if batch.images.len() != count * batch.shape.len() {
+            return Err(
+                Error::invalid("cross_entropy", "not one image for each label")
+                    .expected(format!("{count} images of {}", batch.shape))
+                    .got(format!("{} values", batch.images.len())),
+            );
+        }
+        let dims = [count, channels, height, width];
+        let images = pass.values(TensorData::new(batch.images.clone(), dims));
+        let logits = model.logits(images, pass)?;
+        Predictions::cross_entropy(pass.output(logits), batch.labels.clone())
+    }
+}
