@@ -1,7 +1,7 @@
 //! Budgets that are kept.
 
 use burn::tensor::{Tensor, TensorData};
-use forgeling::device::{Ledger, MemoryBudget};
+use forgeling::device::{Ledger, MemoryBudget, MemoryPhase};
 use forgeling::nn::{Conv4, Conv4Config, MemoryPlan, Normalization, Pass, PlanConfig, PlannedClassifier};
 use forgeling::ops::{Activation, linear, softmax_cross_entropy};
 use forgeling::train::{Adam, AdamConfig};
@@ -41,13 +41,17 @@ impl Trainee {
         }
     }
 
-    /// What a step on so many images is planned to need.
+    /// What a step on so many images is planned to need at most.
     pub fn planned(device: &Device, images: usize) -> u64 {
+        Self::plan(device, images).peak
+    }
+
+    fn plan(device: &Device, images: usize) -> MemoryPlan {
         let network = PlannedClassifier {
             encoder: config(),
             classes: CLASSES,
         };
-        MemoryPlan::new(&network, images, PlanConfig::default(), device).unwrap().peak
+        MemoryPlan::new(&network, images, PlanConfig::default(), device).unwrap()
     }
 
     /// A forward pass, a backward pass and a step; nothing has moved if it does not fit.
@@ -121,17 +125,15 @@ pub async fn takes_turns(device: &Device) {
     assert!(large.ledger.in_use() < budget(few), "{}", large.ledger.in_use());
 }
 
-/// What does not fit where it cannot be refused is told afterwards.
+/// What does not fit where it cannot be refused is told afterwards. On a GPU, whose backward pass needs more than its
+/// forward pass.
 pub async fn tells_of_the_backward_pass(device: &Device) {
     let images = 40;
-    let forward = {
-        let mut free = Trainee::new(device, 1 << 40);
-        free.step(images).await.unwrap();
-        free.ledger.peak()
-    };
-    // Somewhere between what the forward pass and what the backward pass takes.
-    let mut tight = Trainee::new(device, forward * 3 / 4);
+    let phases = Trainee::plan(device, images).phases;
+    let [forward, backward] = [MemoryPhase::Forward, MemoryPhase::Backward].map(|p| phases[&p]);
+    let mut tight = Trainee::new(device, (forward + backward) / 2);
     let error = tight.step(images).await.unwrap_err();
     assert!(error.is_out_of_memory(), "{error}");
+    assert_eq!(error.operation(), "backward");
     assert!(tight.step(1).await.unwrap().is_finite());
 }

@@ -87,7 +87,7 @@ pub fn assert_flat(growth: &Growth, name: &str) {
     for (slope, what) in growth.slopes.iter().zip(["in use", "reserved"]) {
         let grown = slope * growth.steps as f64;
         assert!(
-            grown.abs() <= NOISE,
+            grown <= NOISE,
             "{grown} bytes {what} in {} steps on {name}: {:?}",
             growth.steps,
             growth.samples

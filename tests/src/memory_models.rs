@@ -1,10 +1,12 @@
 //! Training steps whose memory is measured, of networks whose memory is planned.
 
+use std::collections::BTreeMap;
+
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{DType, Tensor, TensorData};
 use forgeling::{Device, Readback};
-use forgeling::device::LaunchCounter;
+use forgeling::device::{MemoryMonitor, MemoryPhase};
 use forgeling::nn::{
     Conv4, Conv4Config, MemoryPlan, Mlp, MlpConfig, Normalization, Pass, PlanConfig, Planned,
     PlannedEpisodes, ResNet18, ResNet18Config, Vit, VitConfig,
@@ -24,6 +26,8 @@ pub struct Model {
     kind: Kind,
     /// Examples of a batch.
     pub batch: usize,
+    /// Whether all modes are worth their time.
+    pub small: bool,
 }
 
 enum Kind {
@@ -59,18 +63,26 @@ pub fn models() -> Vec<Model> {
             ..Default::default()
         })
     };
-    let model = |name, kind, batch| Model { name, kind, batch };
+    let model = |name, kind, batch| Model {
+        name,
+        kind,
+        batch,
+        small: !["64", "width 32"].iter().any(|end| str::ends_with(name, end)),
+    };
     vec![
         model("Conv4-32", conv4(32), 2),
         model("Conv4-64", conv4(64), 1),
         model("Mlp 128", mlp(&[128]), 512),
         model("Mlp 1024, 1024", mlp(&[1024, 1024]), 256),
-        model("ResNet-18, width 16", resnet(16), 16),
-        model("ResNet-18, width 32", resnet(32), 8),
+        model("ResNet-18, width 16", resnet(16), 32),
+        model("ResNet-18, width 32", resnet(32), 16),
         model("ResNet-18, width 64", resnet(64), 3),
         model("Vit", Kind::Vit(VitConfig::default()), 16),
     ]
 }
+
+/// Bytes at most in each phase.
+pub type Phases = BTreeMap<MemoryPhase, u64>;
 
 /// What is trained with.
 enum Optimizer {
@@ -109,8 +121,8 @@ impl Model {
         }
     }
 
-    /// The most bytes that two steps on a GPU had in use.
-    pub fn measure(&self, config: PlanConfig, device: &Device) -> u64 {
+    /// The most bytes that two steps on a GPU had in use, in each phase.
+    pub fn measure(&self, config: PlanConfig, device: &Device) -> Phases {
         let on = device.autodiff();
         let labels = vec![1; self.batch];
         match &self.kind {
@@ -173,10 +185,10 @@ fn measured<M: Module>(
     config: PlanConfig,
     device: &Device,
     run: impl for<'a> Fn(&'a M, Tensor<4>, &mut Pass<'a>) -> (Tensor<2>, Tensor<1>),
-) -> u64 {
+) -> Phases {
     let shape: [usize; 4] = shape.try_into().unwrap();
     let before = device.memory().in_use;
-    let counter = LaunchCounter::on(device);
+    let mut monitor = MemoryMonitor::watching(device);
     let mut optimizer = Optimizer::new(config.optimizer);
     let mut model = make();
     let dtype = match config.precision {
@@ -195,7 +207,9 @@ fn measured<M: Module>(
                 .checkpointing(config.checkpointing);
             let values = waves(shape.iter().product(), 1.0);
             let images = pass.values(TensorData::new(values, shape));
+            monitor.end(MemoryPhase::Data);
             let (logits, loss) = store_as(storage, || run(&model, images, &mut pass));
+            monitor.end(MemoryPhase::Forward);
             let logits = logits.without_autodiff();
             let statistics = pass.take_statistics();
             let gradients = pass.backward(loss.clone(), &model).unwrap();
@@ -209,15 +223,19 @@ fn measured<M: Module>(
                 }
             };
             pending = Some((sum, logits, loss, statistics));
+            monitor.end(MemoryPhase::Backward);
         }
         let (gradients, logits, loss, _statistics) = pending.unwrap();
         let moved = match &mut optimizer {
             Optimizer::Adam(adam) => adam.step(1e-3, model.clone(), gradients),
             Optimizer::Sgd(sgd) => sgd.step(1e-3, model.clone(), gradients),
         };
+        monitor.end(MemoryPhase::Step);
         let trip = Readback::new().with(logits).with(loss);
         pollster::block_on(trip.run::<2>()).unwrap();
+        monitor.end(MemoryPhase::Readback);
         model = moved;
     }
-    counter.peak_bytes().unwrap() - before
+    let phases = monitor.report().phases.iter();
+    phases.map(|(phase, seen)| (*phase, seen.peak - before)).collect()
 }

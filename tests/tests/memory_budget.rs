@@ -13,7 +13,9 @@ fn budgets_are_kept() {
     for device in devices() {
         pollster::block_on(refuses_and_goes_on(&device));
         pollster::block_on(takes_turns(&device));
-        pollster::block_on(tells_of_the_backward_pass(&device));
+        if !device.is_cpu() {
+            pollster::block_on(tells_of_the_backward_pass(&device));
+        }
         two_threads_share_a_device(&device);
         phases_are_followed(&device);
     }

@@ -125,7 +125,7 @@ impl Mlp {
             } else {
                 Activation::None
             };
-            hidden = pass.block(format_args!("layers.{index}"), hidden, move |input, _| {
+            hidden = pass.block(format_args!("layers.{index}"), layer, hidden, move |layer, input, _| {
                 layer.forward(input, activation)
             })?;
         }

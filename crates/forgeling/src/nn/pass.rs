@@ -122,26 +122,29 @@ impl<'a> Pass<'a> {
         &self.watched
     }
 
-    /// Runs a part of a network on its input. `name` is the part's name in the module, for example `blocks.0`.
+    /// Runs a part of a network on its input. `name` is the part's name in the module, for example `blocks.0`. `run` is
+    /// given the part again, so that where only its input is kept it can run without being recorded: burn frees what a
+    /// tape holds at a backward pass, not when the last tensor of it is dropped.
     ///
     /// `run` may be called again in the backward pass, and must then do the same. What goes around the block, as in a
     /// residual network, belongs into it; only what comes out of another block may go both ways.
     ///
     /// # Errors
     /// Those of `run`.
-    pub fn block<const I: usize, const O: usize>(
+    pub fn block<M: Module + 'a, const I: usize, const O: usize>(
         &mut self,
         name: impl Display,
+        part: &'a M,
         input: Tensor<I>,
-        run: impl Fn(Tensor<I>, &mut Pass<'a>) -> Result<Tensor<O>> + 'a,
+        run: impl for<'b> Fn(&'b M, Tensor<I>, &mut Pass<'b>) -> Result<Tensor<O>> + 'a,
     ) -> Result<Tensor<O>> {
         if self.watching {
             self.path.push(name.to_string());
         }
         let output = if self.checkpointing && input.device().is_autodiff() {
-            self.checkpoint(input, run)?
+            self.checkpoint(part, input, run)?
         } else {
-            run(input, self)?
+            run(part, input, self)?
         };
         if self.watching {
             let sum = self.output(output.clone().without_autodiff()).sum();
@@ -151,34 +154,29 @@ impl<'a> Pass<'a> {
         Ok(output)
     }
 
-    fn checkpoint<const I: usize, const O: usize>(
+    fn checkpoint<M: Module + 'a, const I: usize, const O: usize>(
         &mut self,
+        part: &'a M,
         input: Tensor<I>,
-        run: impl Fn(Tensor<I>, &mut Pass<'a>) -> Result<Tensor<O>> + 'a,
+        run: impl for<'b> Fn(&'b M, Tensor<I>, &mut Pass<'b>) -> Result<Tensor<O>> + 'a,
     ) -> Result<Tensor<O>> {
-        // Recorded, since the parameters are, and forgotten at the end of this line.
-        let mut again = self.again();
-        let output = run(input.clone().detach(), &mut again)?;
-        self.statistics.append(&mut again.statistics);
-        if !output.is_tracked() {
-            return Ok(output);
-        }
-        let leaf = Tensor::from_inner(output.inner()).require_grad();
         let (dtype, normalization, device) = (self.dtype, self.normalization, self.device.clone());
+        let plain = part.valid();
+        let mut unrecorded = Pass::new(normalization, &device.clone().inner()).computing_in(dtype);
+        let output = run(&plain, input.clone().inner(), &mut unrecorded)?;
+        let found = unrecorded.take_statistics();
+        let found = found.into_iter().map(BatchStatistics::from_inner);
+        self.statistics.extend(found);
+        let leaf = Tensor::from_inner(output).require_grad();
         self.segments.push(Box::new(Segment {
             input,
             output: leaf.clone(),
             run: move |input| {
                 let mut pass = Pass::new(normalization, &device).computing_in(dtype);
-                run(input, &mut pass)
+                run(part, input, &mut pass)
             },
         }));
         Ok(leaf)
-    }
-
-    /// A pass inside a block, which is not cut again.
-    fn again(&self) -> Self {
-        Self::new(self.normalization, &self.device).computing_in(self.dtype)
     }
 
     /// The gradients of `loss`, which comes of this pass, for the parameters of `module`.
@@ -222,6 +220,10 @@ impl Tape {
 
     /// Goes on backward from `tensor`, whose gradient is known.
     fn seed<const D: usize>(&mut self, tensor: Tensor<D>, gradient: Tensor<D>) {
+        // A part that is not trained, on an input that is not either.
+        if !tensor.is_tracked() {
+            return;
+        }
         let root = tensor * Tensor::from_inner(gradient);
         self.roots.push(root.sum().backward());
     }
