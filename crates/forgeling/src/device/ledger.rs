@@ -1,6 +1,6 @@
 //! What one trainer holds of a device, kept within its budget.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,6 +69,10 @@ struct State {
     seen: u64,
     /// Allocated by our own operations since.
     since: u64,
+    /// Allocated by our own operations in all.
+    flow: u64,
+    /// What the device said last.
+    raw: u64,
     peak: u64,
     overrun: Option<Overrun>,
 }
@@ -83,6 +87,8 @@ struct Overrun {
 thread_local! {
     /// The ledgers entered on this thread, the last one being the one that counts.
     static ENTERED: RefCell<Vec<Ledger>> = const { RefCell::new(Vec::new()) };
+    /// How often a ledger was left on this thread.
+    static EPOCH: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The ledger that counts on this thread now.
@@ -100,10 +106,15 @@ impl Account {
     }
 
     fn look(&self, state: &mut State) -> u64 {
-        let raw = self.raw();
+        self.seen(state, self.raw())
+    }
+
+    /// Notes what the device says.
+    fn seen(&self, state: &mut State, raw: u64) -> u64 {
         if !self.device.is_cpu() {
             self.device.seen(raw);
         }
+        state.raw = raw;
         state.seen = raw.saturating_add_signed(state.offset);
         state.since = 0;
         state.peak = state.peak.max(state.seen);
@@ -195,11 +206,7 @@ impl Ledger {
     /// the other, the inner one counts, and the outer one does not.
     #[must_use = "the ledger is left again when this is dropped"]
     pub fn enter(&self) -> Entered {
-        let left = (!self.counts()).then(|| {
-            let raw = self.begin();
-            ENTERED.with_borrow_mut(|entered| entered.push(self.clone()));
-            (self.clone(), raw)
-        });
+        let left = (!self.counts()).then(|| (self.clone(), self.begin(None)));
         Entered {
             left,
             _of_this_thread: PhantomData,
@@ -211,6 +218,7 @@ impl Ledger {
         Attached {
             ledger: self.clone(),
             future: Box::pin(future),
+            waiting: None,
         }
     }
 
@@ -248,26 +256,59 @@ impl Ledger {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Begins to count, and gives what the thread holds.
-    fn begin(&self) -> u64 {
-        let mut state = lock(&self.0.state);
-        let raw = self.0.raw();
-        if !self.0.device.is_cpu() {
-            state.offset -= raw as i64;
-        }
-        self.0.look(&mut state);
+    /// Begins to count on this thread, which holds `known` or what the device says, and gives that.
+    fn begin(&self, known: Option<u64>) -> u64 {
+        let raw = {
+            let mut state = lock(&self.0.state);
+            let raw = known.unwrap_or_else(|| self.0.raw());
+            if !self.0.device.is_cpu() {
+                state.offset -= raw as i64;
+            }
+            self.0.seen(&mut state, raw);
+            raw
+        };
+        ENTERED.with_borrow_mut(|entered| entered.push(self.clone()));
         raw
     }
 
-    /// Ends what began, and gives what the thread holds.
-    fn end(&self) -> u64 {
-        let mut state = lock(&self.0.state);
-        let raw = self.0.raw();
-        self.0.look(&mut state);
-        if !self.0.device.is_cpu() {
-            state.offset += raw as i64;
-        }
+    /// Ends what began when the thread held `before`. It holds `known` now, or what the device says; that is given.
+    fn end(&self, before: u64, known: Option<u64>) -> u64 {
+        let raw = {
+            let mut state = lock(&self.0.state);
+            let raw = known.unwrap_or_else(|| self.0.raw());
+            self.0.seen(&mut state, raw);
+            if !self.0.device.is_cpu() {
+                state.offset += raw as i64;
+            }
+            raw
+        };
+        let grown = raw as i64 - before as i64;
+        ENTERED.with_borrow_mut(|entered| {
+            let place = entered.iter().rposition(|other| other.is(self));
+            let outer = place.and_then(|place| {
+                entered.remove(place);
+                entered.get(place.checked_sub(1)?)
+            });
+            // What is the inner one's is not the outer one's.
+            if let Some(outer) = outer
+                && !outer.0.device.is_cpu()
+                && outer.0.device.tensors() == self.0.device.tensors()
+            {
+                lock(&outer.0.state).offset -= grown;
+            }
+        });
+        EPOCH.set(EPOCH.get() + 1);
         raw
+    }
+
+    /// What the device said last.
+    fn last(&self) -> u64 {
+        lock(&self.0.state).raw
+    }
+
+    /// Bytes that operations of ours have allocated for it so far.
+    fn flow(&self) -> u64 {
+        lock(&self.0.state).flow
     }
 
     /// Notes that an operation of ours has allocated, where it was too late to refuse.
@@ -279,6 +320,7 @@ impl Ledger {
             state.overrun = Some(Overrun { bytes, in_use });
         }
         state.since += bytes;
+        state.flow += bytes;
     }
 
     /// The one that counts large buffers on the host now.
@@ -309,24 +351,9 @@ pub struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let Some((ledger, before)) = &self.left else {
-            return;
-        };
-        let grown = ledger.end() as i64 - *before as i64;
-        ENTERED.with_borrow_mut(|entered| {
-            let place = entered.iter().rposition(|other| other.is(ledger));
-            let outer = place.and_then(|place| {
-                entered.remove(place);
-                entered.get(place.checked_sub(1)?)
-            });
-            // What is the inner one's is not the outer one's.
-            if let Some(outer) = outer
-                && !outer.0.device.is_cpu()
-                && outer.0.device.tensors() == ledger.0.device.tensors()
-            {
-                lock(&outer.0.state).offset -= grown;
-            }
-        });
+        if let Some((ledger, before)) = &self.left {
+            ledger.end(*before, None);
+        }
     }
 }
 
@@ -335,14 +362,58 @@ impl Drop for Entered {
 pub struct Attached<F> {
     ledger: Ledger,
     future: Pin<Box<F>>,
+    /// While nothing but waiting is done: what this thread held, and its [`EPOCH`].
+    waiting: Option<(u64, u64)>,
 }
 
 impl<F: Future> Future for Attached<F> {
     type Output = F::Output;
 
+    // Asking a device parks the thread until it answers, which may swallow the wake-up of a future that was polled
+    // before. So a future that waits is not followed by questions, unless it is polled once more.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let _entered = self.ledger.enter();
-        self.future.as_mut().poll(context)
+        if self.ledger.counts() {
+            return self.future.as_mut().poll(context);
+        }
+        let ledger = self.ledger.clone();
+        let still = |&(_, epoch): &(u64, u64)| epoch == EPOCH.get();
+        let known = self.waiting.take().filter(still).map(|(raw, _)| raw);
+        let before = ledger.begin(known);
+        // Left also if the future panics.
+        let mut entered = Polled {
+            ledger: &ledger,
+            before,
+            after: None,
+        };
+        let flow = ledger.flow();
+        let polled = self.future.as_mut().poll(context);
+        let only_waited = polled.is_pending() && known.is_some() && flow == ledger.flow();
+        if only_waited {
+            entered.after = Some(before);
+        }
+        drop(entered);
+        if polled.is_pending() {
+            if !only_waited {
+                context.waker().wake_by_ref();
+            }
+            let raw = if only_waited { before } else { ledger.last() };
+            self.waiting = Some((raw, EPOCH.get()));
+        }
+        polled
+    }
+}
+
+/// Leaves the ledger again.
+struct Polled<'a> {
+    ledger: &'a Ledger,
+    before: u64,
+    /// What the thread holds then, if that is known.
+    after: Option<u64>,
+}
+
+impl Drop for Polled<'_> {
+    fn drop(&mut self) {
+        self.ledger.end(self.before, self.after);
     }
 }
 

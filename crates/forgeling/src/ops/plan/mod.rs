@@ -73,6 +73,8 @@ pub struct Simulation {
     precision: PlannedPrecision,
     checkpointing: bool,
     nodes: Cell<usize>,
+    /// Whether operations go on the tape.
+    recording: Cell<bool>,
     path: RefCell<Vec<String>>,
     parameters: RefCell<Vec<(String, Shaped)>>,
     segments: RefCell<Vec<Segment>>,
@@ -106,6 +108,7 @@ impl Simulation {
             precision,
             checkpointing,
             nodes: Cell::new(0),
+            recording: Cell::new(true),
             path: RefCell::default(),
             parameters: RefCell::default(),
             segments: RefCell::default(),
@@ -201,10 +204,10 @@ impl Simulation {
         if !self.checkpointing {
             return named(self, input);
         }
-        let output = named(self, input.detached())?;
-        if !output.is_tracked() {
-            return Ok(output);
-        }
+        let recording = self.recording.replace(false);
+        let output = named(self, input.detached());
+        self.recording.set(recording);
+        let output = output?;
         let leaf = self.leaf(output.detached());
         self.segments.borrow_mut().push(Segment {
             path: self.path.borrow().clone(),
@@ -348,7 +351,8 @@ struct Kept {
 impl Simulation {
     /// Whether so many numbers are kept in 16 bits.
     fn packs(&self, numbers: usize) -> bool {
-        self.precision == PlannedPrecision::Packed16 && numbers >= WORTH_PACKING
+        let packed = self.precision == PlannedPrecision::Packed16;
+        packed && self.recording.get() && numbers >= WORTH_PACKING
     }
 
     /// Keeps a tensor of the tape for the backward pass; it is packed once for all who keep it in this order.

@@ -59,7 +59,7 @@ impl Simulation {
         let sum = match activation {
             Activation::None => None,
             Activation::Relu => Some(output.detached()),
-            Activation::Gelu => Some(self.like(&output, usage, "sum")),
+            Activation::Gelu => self.recording.get().then(|| self.like(&output, usage, "sum")),
         };
         let kept_sum = sum.map(|sum| self.keep(&sum));
         let kept_x = self.keep_node(&x, &x_node, Order::Plain);

@@ -120,7 +120,7 @@ impl Simulation {
         step: impl FnOnce(&Self, Shaped, &mut Gradients) + 'static,
     ) -> Shaped {
         let parents: Vec<Rc<Node>> = inputs.iter().filter_map(|node| (*node).clone()).collect();
-        if parents.is_empty() {
+        if parents.is_empty() || !self.recording.get() {
             return output;
         }
         Shaped {
