@@ -6,8 +6,8 @@ use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 use forgeling::data::{Dataset, Glyphs, ImageShape, Split};
 use forgeling::nn::{
-    Conv4Classifier, Conv4Config, Mlp, MlpConfig, Normalization, Pass, ResNet18, ResNet18Config,
-    Vit, VitConfig,
+    Conv4Classifier, Conv4Config, Linear, Mlp, MlpConfig, Normalization, Pass, ResNet18,
+    ResNet18Config, Vit, VitConfig,
 };
 use forgeling::ops::Activation;
 use forgeling::train::weights::collect;
@@ -232,8 +232,8 @@ fn a_cut_in_the_middle_of_a_graph_gives_all_gradients() {
         let before = pass.values::<2>(x).matmul(model.layers[0].weight.val());
         let inner = &model.layers[1];
         let mut block = |x: Tensor<2>| {
-            let run = |x, _: &mut Pass<'_>| inner.forward(x, Activation::Relu);
-            pass.block("middle", x, run).unwrap()
+            let run = |inner: &Linear, x, _: &mut Pass<'_>| inner.forward(x, Activation::Relu);
+            pass.block("middle", inner, x, run).unwrap()
         };
         let first = block(before);
         let second = block(first.clone());

@@ -8,6 +8,7 @@ use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 
 use super::{BatchStatistics, Normalization};
 use crate::error::Result;
+use crate::ops;
 
 /// What a network is told about a forward pass, and what the pass leaves behind for the backward pass.
 ///
@@ -124,24 +125,26 @@ impl<'a> Pass<'a> {
 
     /// Runs a part of a network on its input. `name` is the part's name in the module, for example `blocks.0`.
     ///
-    /// `run` may be called again in the backward pass, and must then do the same. What goes around the block, as in a
-    /// residual network, belongs into it; only what comes out of another block may go both ways.
+    /// `run` may be called twice, on the part without tracking and again in the backward pass, and does the same both
+    /// times. What goes around the block, as in a residual network, belongs into it; only what comes out of another
+    /// block may go both ways.
     ///
     /// # Errors
     /// Those of `run`.
-    pub fn block<const I: usize, const O: usize>(
+    pub fn block<M: Module, const I: usize, const O: usize>(
         &mut self,
         name: impl Display,
+        part: &'a M,
         input: Tensor<I>,
-        run: impl Fn(Tensor<I>, &mut Pass<'a>) -> Result<Tensor<O>> + 'a,
+        run: impl Fn(&M, Tensor<I>, &mut Pass<'_>) -> Result<Tensor<O>> + 'a,
     ) -> Result<Tensor<O>> {
         if self.watching {
             self.path.push(name.to_string());
         }
         let output = if self.checkpointing && input.device().is_autodiff() {
-            self.checkpoint(input, run)?
+            self.checkpoint(part, input, run)?
         } else {
-            run(input, self)?
+            run(part, input, self)?
         };
         if self.watching {
             let sum = self.output(output.clone().without_autodiff()).sum();
@@ -151,34 +154,31 @@ impl<'a> Pass<'a> {
         Ok(output)
     }
 
-    fn checkpoint<const I: usize, const O: usize>(
+    fn checkpoint<M: Module, const I: usize, const O: usize>(
         &mut self,
+        part: &'a M,
         input: Tensor<I>,
-        run: impl Fn(Tensor<I>, &mut Pass<'a>) -> Result<Tensor<O>> + 'a,
+        run: impl Fn(&M, Tensor<I>, &mut Pass<'_>) -> Result<Tensor<O>> + 'a,
     ) -> Result<Tensor<O>> {
-        // Recorded, since the parameters are, and forgotten at the end of this line.
-        let mut again = self.again();
-        let output = run(input.clone().detach(), &mut again)?;
-        self.statistics.append(&mut again.statistics);
-        if !output.is_tracked() {
-            return Ok(output);
-        }
-        let leaf = Tensor::from_inner(output.inner()).require_grad();
+        let mut untracked = self.again(&self.device.clone().inner());
+        let output = run(&part.valid(), input.clone().inner(), &mut untracked)?;
+        self.statistics.append(&mut untracked.statistics);
+        let output = Tensor::from_inner(output).require_grad();
         let (dtype, normalization, device) = (self.dtype, self.normalization, self.device.clone());
         self.segments.push(Box::new(Segment {
             input,
-            output: leaf.clone(),
+            output: output.clone(),
             run: move |input| {
                 let mut pass = Pass::new(normalization, &device).computing_in(dtype);
-                run(input, &mut pass)
+                run(part, input, &mut pass)
             },
         }));
-        Ok(leaf)
+        Ok(output)
     }
 
     /// A pass inside a block, which is not cut again.
-    fn again(&self) -> Self {
-        Self::new(self.normalization, &self.device).computing_in(self.dtype)
+    fn again(&self, device: &Device) -> Pass<'a> {
+        Pass::new(self.normalization, device).computing_in(self.dtype)
     }
 
     /// The gradients of `loss`, which comes of this pass, for the parameters of `module`.
@@ -222,8 +222,9 @@ impl Tape {
 
     /// Goes on backward from `tensor`, whose gradient is known.
     fn seed<const D: usize>(&mut self, tensor: Tensor<D>, gradient: Tensor<D>) {
-        let root = tensor * Tensor::from_inner(gradient);
-        self.roots.push(root.sum().backward());
+        if tensor.is_tracked() {
+            self.roots.push(ops::seed(tensor, gradient).backward());
+        }
     }
 }
 

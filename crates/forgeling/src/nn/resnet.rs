@@ -244,12 +244,12 @@ impl ResNet18 {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn forward_with<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
-        let mut hidden = pass.block("stem", images, |input, pass| {
-            self.stem.forward(input, None, AfterNorm::Relu, pass)
+        let mut hidden = pass.block("stem", &self.stem, images, |stem, input, pass| {
+            stem.forward(input, None, AfterNorm::Relu, pass)
         })?;
         for (index, block) in self.blocks.iter().enumerate() {
             let name = format_args!("blocks.{index}");
-            hidden = pass.block(name, hidden, |input, pass| block.forward(input, pass))?;
+            hidden = pass.block(name, block, hidden, BasicBlock::forward)?;
         }
         let hidden = pass.output(hidden);
         let features = hidden.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2);

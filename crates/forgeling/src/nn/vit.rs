@@ -205,7 +205,9 @@ impl Vit {
         let mut hidden = placed.reshape([batch * tokens, described]);
         for (index, block) in self.blocks.iter().enumerate() {
             let name = format_args!("blocks.{index}");
-            hidden = pass.block(name, hidden, move |input, _| block.forward(input, batch))?;
+            hidden = pass.block(name, block, hidden, move |block, input, _| {
+                block.forward(input, batch)
+            })?;
         }
         let last = pass.output(self.norm.forward(hidden)?);
         Ok(last

@@ -24,6 +24,7 @@ mod optimizer;
 mod pairwise;
 pub mod reference;
 mod running_statistics;
+mod seed;
 mod self_test;
 mod softmax_cross_entropy;
 
@@ -39,4 +40,5 @@ pub use matmul::{Activation, linear, matmul};
 pub(crate) use optimizer::{AdamRule, OptimizerState, Rule, Scaling, SgdRule, step};
 pub use pairwise::{pairwise_sq_distance, prototype_logits};
 pub use running_statistics::{Blend, Statistics, running_statistics};
+pub(crate) use seed::seed;
 pub use softmax_cross_entropy::softmax_cross_entropy;
