@@ -1,6 +1,6 @@
 //! What every method trains with: events, schedules and model files.
 //!
-//! - [`Adam`], [`Sgd`]: the optimizers.
+//! - [`Adam`], [`Sgd`]: the optimizers; [`OptimizerRecord`] is what they keep.
 //! - [`MlpTrainer`]: a perceptron in training.
 //! - [`StepEvent`]: what a training loop reports after each step.
 //! - [`HalvingSchedule`]: the learning rate over time.
@@ -11,11 +11,13 @@ mod adam;
 mod mlp;
 pub mod model_file;
 mod optimizer;
+mod record;
 mod sgd;
 pub mod weights;
 
 pub use adam::{Adam, AdamConfig};
 pub use mlp::MlpTrainer;
+pub use record::{OptimizerRecord, OptimizerSummary};
 use serde::{Deserialize, Serialize};
 pub use sgd::{Sgd, SgdConfig};
 
