@@ -9,8 +9,10 @@
 //! - [`StepEvent`]: what a training loop reports after each step.
 //! - [`weights`]: a module's values by name, and back.
 //! - [`model_file`]: safetensors with a header of ours, written so that nothing is lost half-way.
+//! - [`checkpoint`]: all that a run of training needs to go on, checked when it is read.
 
 mod adam;
+pub mod checkpoint;
 mod early_stopping;
 mod ema;
 mod mlp;
@@ -23,6 +25,7 @@ mod sgd;
 pub mod weights;
 
 pub use adam::{Adam, AdamConfig};
+pub use checkpoint::{Checkpoint, CheckpointConfig, CheckpointStore};
 pub use early_stopping::{EarlyStopping, EarlyStoppingConfig, EarlyStoppingState, Goal, Verdict};
 pub use ema::{Ema, EmaConfig, EmaRecord};
 pub use mlp::MlpTrainer;
