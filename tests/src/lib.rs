@@ -6,6 +6,7 @@ pub mod conv_parity;
 pub mod linear_parity;
 pub mod ops_parity;
 pub mod parity;
+pub mod resuming;
 pub mod values;
 
 use burn::tensor::{DType, Device as Tensors};

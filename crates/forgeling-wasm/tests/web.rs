@@ -14,6 +14,8 @@ mod linear_parity;
 mod ops_parity;
 #[path = "../../../tests/src/parity.rs"]
 mod parity;
+#[path = "../../../tests/src/resuming.rs"]
+mod resuming;
 #[path = "../../../tests/src/values.rs"]
 mod values;
 
@@ -317,6 +319,16 @@ async fn the_optimizers_give_the_same_and_skip_what_is_not_finite() {
     };
     optimizer_gives_the_same(adam).await;
     optimizer_gives_the_same(sgd).await;
+    optimizer_goes_on_on_another_device(adam).await;
+    optimizer_goes_on_on_another_device(sgd).await;
+}
+
+async fn optimizer_goes_on_on_another_device<O: resuming::Resumable>(new: impl Fn() -> O) {
+    let (cpu, gpu) = (cpu().await.autodiff(), webgpu().await.autodiff());
+    for (first, second) in [(&cpu, &cpu), (&cpu, &gpu), (&gpu, &cpu), (&gpu, &gpu)] {
+        let [expected, got] = resuming::continued(&new, first, second).await;
+        bag::assert_same("resumed", &got, &expected, bag::TOLERANCE);
+    }
 }
 
 async fn optimizer_gives_the_same<O: bag::Optimizer>(new: impl Fn() -> O) {

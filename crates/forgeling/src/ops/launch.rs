@@ -207,6 +207,14 @@ pub(super) fn zeros(like: &CubeTensor, length: usize) -> CubeTensor {
     numbers(like, length, handle, DType::F32)
 }
 
+/// These numbers on the device of `like`.
+#[cfg(not(feature = "fusion"))]
+pub(super) fn upload(like: &CubeTensor, values: &[f32]) -> CubeTensor {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_ne_bytes()).collect();
+    let handle = like.client.create_from_slice(&bytes);
+    numbers(like, values.len(), handle, DType::F32)
+}
+
 /// `length` numbers of a contiguous tensor from `start` on, a multiple of 256 bytes ([`PART`] numbers of f32), without a
 /// copy.
 pub(super) fn part(tensor: &CubeTensor, start: usize, length: usize) -> CubeTensor {

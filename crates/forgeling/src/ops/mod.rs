@@ -37,7 +37,7 @@ pub use episode_logits::{EpisodeCounts, episode_logits};
 pub use heuristics::{Heuristics, set_heuristics};
 pub use layer_norm::layer_norm;
 pub use matmul::{Activation, linear, matmul};
-pub(crate) use optimizer::{AdamRule, OptimizerState, Rule, Scaling, SgdRule, step};
+pub(crate) use optimizer::{AdamRule, OptimizerState, Rule, Scaling, SgdRule, Snapshot, step};
 pub use pairwise::{pairwise_sq_distance, prototype_logits};
 pub use running_statistics::{Blend, Statistics, running_statistics};
 pub(crate) use seed::seed;
