@@ -28,6 +28,7 @@ pub use adapter::{Adapter, DeviceKind};
 pub use choose::DeviceChoice;
 pub use launches::LaunchCounter;
 pub(crate) use launches::bound;
+pub(crate) use platform::yield_now;
 pub use readback::Readback;
 
 use crate::error::{Error, ErrorKind, Result};
