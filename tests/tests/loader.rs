@@ -406,7 +406,7 @@ fn a_split_is_stratified_and_has_every_example_once() {
         (counts(&train), counts(&validation)),
         (vec![8, 1, 1, 0, 20], vec![2, 0, 1, 0, 5])
     );
-    for class in 0..5 {
+    for (class, &len) in lens.iter().enumerate() {
         let both = [
             train.examples()[class].clone(),
             validation.examples()[class].clone(),
@@ -414,9 +414,9 @@ fn a_split_is_stratified_and_has_every_example_once() {
         .concat();
         assert_eq!(
             both.iter().copied().collect::<BTreeSet<_>>(),
-            (0..lens[class]).collect()
+            (0..len).collect()
         );
-        assert_eq!(both.len(), lens[class]);
+        assert_eq!(both.len(), len);
     }
     let mut image = [0.0; 2];
     validation.read(4, 1, &mut image).unwrap();
