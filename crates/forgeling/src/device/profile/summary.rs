@@ -1,6 +1,7 @@
 //! What was written down, summed up.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use cubecl::logging::ProfileDuration;
 use serde::{Deserialize, Serialize};
@@ -73,8 +74,8 @@ pub struct Profile {
     pub(super) trace: Trace,
 }
 
-/// Seconds of the device's clock, from and to.
-type Interval = (f64, f64);
+/// Where something began on the device's clock, and how long it took.
+type Interval = (Duration, Duration);
 
 /// What a span amounts to.
 #[derive(Clone, Copy, Default)]
@@ -100,13 +101,13 @@ pub(super) async fn summarize(mut log: Log) -> Profile {
 
     let mut own_gpu = vec![0.0; log.spans.len()];
     let mut kernel_gpu = BTreeMap::new();
-    for (launch, (from, to)) in &launches {
+    for (launch, (_, time)) in &launches {
+        let seconds = time.as_secs_f64();
         if let Some(span) = launch.span {
-            own_gpu[span] += to - from;
+            own_gpu[span] += seconds;
         }
-        *kernel_gpu
-            .entry((launch.phase, launch.kernel))
-            .or_insert(0.0) += to - from;
+        let kernel = kernel_gpu.entry((launch.phase, launch.kernel));
+        *kernel.or_insert(0.0) += seconds;
     }
     let sums = inclusive(&log.spans, &windows, &own_gpu);
     let clock = |seconds: f64| log.timestamps.then_some(seconds);
@@ -130,18 +131,21 @@ pub(super) async fn summarize(mut log: Log) -> Profile {
         time(b).total_cmp(&time(a)).then(size(b).cmp(&size(a)))
     });
 
-    // The device's clock is put to the host's so that nothing begins before it was asked for.
+    // The device's clock is put to the host's so that nothing begins before it was asked for. It may have counted for
+    // months: what is common to all is taken off while it is exact.
+    let of_spans = log.spans.iter().zip(&windows);
+    let of_spans = of_spans.filter_map(|(s, window)| Some((s.thread, s.start, (*window)?.0)));
+    let of_launches = launches.iter().map(|(l, i)| (l.thread, l.start, i.0));
+    let asked: Vec<(usize, f64, Duration)> = of_spans.chain(of_launches).collect();
+    let first = asked.iter().map(|one| one.2).min().unwrap_or_default();
     let mut late: BTreeMap<usize, f64> = BTreeMap::new();
-    let starts = log.spans.iter().zip(&windows);
-    let starts = starts.filter_map(|(span, window)| Some((span.thread, span.start, (*window)?.0)));
-    let asked = launches.iter().map(|(l, i)| (l.thread, l.start, i.0));
-    for (thread, host, device) in starts.chain(asked) {
+    for (thread, host, device) in asked {
         let late = late.entry(thread).or_insert(f64::NEG_INFINITY);
-        *late = late.max(host - device);
+        *late = late.max(host - (device - first).as_secs_f64());
     }
-    let on_host = |thread: usize, (from, to): Interval| {
-        let shift = late.get(&thread).copied().unwrap_or(0.0);
-        (from + shift, to - from)
+    let on_host = |thread: usize, (from, time): Interval| {
+        let late = late.get(&thread).copied().unwrap_or(0.0);
+        (late + (from - first).as_secs_f64(), time.as_secs_f64())
     };
     let traced = log.spans.iter().enumerate().map(|(index, span)| TraceSpan {
         name: names[index].clone(),
@@ -180,9 +184,7 @@ pub(super) async fn summarize(mut log: Log) -> Profile {
 
 async fn read(time: Option<ProfileDuration>, epoch: Instant) -> Option<Interval> {
     let ticks = time?.resolve().await?;
-    let from = ticks.start_duration_since(epoch).as_secs_f64();
-    // The length by itself, which is more exact than a difference of two large numbers.
-    Some((from, from + ticks.duration().as_secs_f64()))
+    Some((ticks.start_duration_since(epoch), ticks.duration()))
 }
 
 /// What each span amounts to with the spans inside it.
@@ -199,9 +201,9 @@ fn inclusive(spans: &[SpanRecord], windows: &[Option<Interval>], own_gpu: &[f64]
         .collect();
     // A span comes after the one it is in.
     for index in (0..spans.len()).rev() {
-        if let Some((from, to)) = windows[index] {
+        if let Some((_, time)) = windows[index] {
             // The span's own window covers those inside it.
-            sums[index].gpu = to - from;
+            sums[index].gpu = time.as_secs_f64();
         }
         if let Some(parent) = spans[index].parent {
             let inner = sums[index];
@@ -279,6 +281,10 @@ fn phases(
             rows.at(around, around.name(), None, clock(0.0))
                 .take_off(sum);
         }
+    }
+    for row in &mut rows.rows {
+        // Rounding can make it a little less than nothing.
+        row.gpu_seconds = row.gpu_seconds.map(|gpu| gpu.max(0.0));
     }
     rows.rows
 }
