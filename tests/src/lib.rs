@@ -4,6 +4,7 @@ pub mod bag;
 pub mod blocks_parity;
 pub mod conv_parity;
 pub mod linear_parity;
+pub mod loading;
 pub mod ops_parity;
 pub mod parity;
 pub mod resuming;

@@ -10,6 +10,8 @@ mod blocks_parity;
 mod conv_parity;
 #[path = "../../../tests/src/linear_parity.rs"]
 mod linear_parity;
+#[path = "../../../tests/src/loading.rs"]
+mod loading;
 #[path = "../../../tests/src/ops_parity.rs"]
 mod ops_parity;
 #[path = "../../../tests/src/parity.rs"]
@@ -69,6 +71,15 @@ fn glyphs_have_the_bytes_of_every_platform() {
         digest,
         include_str!("../../../tests/golden/glyphs.sha256").trim()
     );
+}
+
+#[wasm_bindgen_test]
+async fn batches_are_those_of_every_platform() {
+    // There are no threads to have two workers.
+    for workers in [0, 2] {
+        assert_eq!(loading::digests(workers).await.unwrap(), loading::DIGESTS);
+        loading::resumed_loaders_go_on(workers).await.unwrap();
+    }
 }
 
 #[wasm_bindgen_test]

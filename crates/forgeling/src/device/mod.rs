@@ -9,12 +9,14 @@
 //! - `choose`: the policy, a pure function of choice and adapters.
 //! - `shaders`: what the driver says of our kernels.
 //! - `launches`: counts what a GPU is asked to do.
+//! - [`profile`]: where the time of a training step goes.
 //! - `readback`: the one road by which values leave a device.
 
 mod adapter;
 mod choose;
 mod launches;
 mod platform;
+pub mod profile;
 mod readback;
 mod shaders;
 
@@ -27,7 +29,8 @@ use serde::Serialize;
 pub use adapter::{Adapter, DeviceKind};
 pub use choose::DeviceChoice;
 pub use launches::LaunchCounter;
-pub(crate) use launches::bound;
+pub(crate) use launches::launching;
+pub(crate) use platform::yield_now;
 pub use readback::Readback;
 
 use crate::error::{Error, ErrorKind, Result};

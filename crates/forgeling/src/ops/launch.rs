@@ -17,7 +17,7 @@ pub(super) use forgeling_shaders::PART;
 use forgeling_shaders::{Kernel, Storage};
 
 use super::bodies::{Bodies, bodies};
-use crate::device::bound;
+use crate::device::launching;
 
 /// The language of our kernels, as CubeCL names it.
 const LANGUAGE: &str = "wgsl";
@@ -113,7 +113,7 @@ impl<const N: usize> Launch<N> {
             Storage::F32
         };
         let given = inputs.iter().chain(&outputs);
-        bound(given.map(|tensor| tensor.handle.size_in_used()).sum());
+        let bytes = given.map(|tensor| tensor.handle.size_in_used()).sum();
         let sizes = sizes_on(&inputs[0], &self.sizes);
         let buffers = inputs
             .into_iter()
@@ -123,14 +123,16 @@ impl<const N: usize> Launch<N> {
             .map(|handle| handle.binding())
             .collect();
         let [x, y, z] = self.grid;
-        client.launch(
-            Box::new(SourceKernel::new(
-                Source(self.kernel, storage),
-                CubeDim::new_1d(self.kernel.workgroup_size),
-            )),
-            CubeCount::Static(x, y, z),
-            KernelArguments::new().with_buffers(buffers),
-        );
+        launching(self.kernel.name, bytes, || {
+            client.launch(
+                Box::new(SourceKernel::new(
+                    Source(self.kernel, storage),
+                    CubeDim::new_1d(self.kernel.workgroup_size),
+                )),
+                CubeCount::Static(x, y, z),
+                KernelArguments::new().with_buffers(buffers),
+            );
+        });
         outputs
     }
 }
