@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BatchStatistics, ConvBlock, Normalization};
 use crate::data::{ImageShape, Rng};
+use crate::device::profile::numbered;
 use crate::error::{Error, Result};
 
 /// The shape of a [`Conv4`] and the seed of its initial weights.
@@ -142,7 +143,8 @@ impl Conv4 {
     ) -> Result<(Tensor<2>, Vec<BatchStatistics>)> {
         let mut statistics = Vec::with_capacity(self.blocks.len());
         let mut hidden = images;
-        for block in &self.blocks {
+        for (index, block) in self.blocks.iter().enumerate() {
+            let _span = numbered("blocks", index);
             let (output, batch) = block.forward(hidden, normalization)?;
             hidden = output;
             statistics.extend(batch);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Linear;
 use crate::data::Rng;
+use crate::device::profile::numbered;
 use crate::error::{Error, Result};
 use crate::ops::Activation;
 
@@ -116,6 +117,7 @@ impl Mlp {
             } else {
                 Activation::None
             };
+            let _span = numbered("layers", index);
             hidden = layer.forward(hidden, activation)?;
         }
         Ok(hidden)

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::init::uniform;
 use super::{BatchNorm, BatchStatistics, Normalization};
 use crate::data::Rng;
+use crate::device::profile::{numbered, span};
 use crate::error::{Error, Result};
 use crate::ops::{AfterNorm, Conv2dOptions, conv2d};
 
@@ -244,12 +245,16 @@ impl ResNet18 {
             normalization,
             statistics: Vec::new(),
         };
+        let stem = span("stem");
         let mut hidden = self
             .stem
             .forward(images, None, AfterNorm::Relu, &mut pass)?;
-        for block in &self.blocks {
+        drop(stem);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let _span = numbered("blocks", index);
             hidden = block.forward(hidden, &mut pass)?;
         }
+        let _head = span("head");
         let features = hidden.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2);
         let logits = features.matmul(self.head.val()) + self.head_bias.val().unsqueeze();
         Ok((logits, pass.statistics))

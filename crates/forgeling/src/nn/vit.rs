@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::init::{linear, uniform};
 use super::{LayerNorm, VitBlock};
 use crate::data::{ImageShape, Rng};
+use crate::device::profile::{numbered, span};
 use crate::error::{Error, Result};
 
 /// The shape of a [`Vit`] and the seed of its initial weights.
@@ -179,6 +180,7 @@ impl Vit {
                 ))
                 .got(format!("{:?}", images.dims())));
         }
+        let embed = span("embed");
         let side = self.size / self.patch;
         let (tokens, pixels) = (side * side, channels * self.patch * self.patch);
         let patches = images
@@ -190,9 +192,12 @@ impl Vit {
         let placed =
             embedded.reshape([batch, tokens, described]) + self.positions.val().unsqueeze::<3>();
         let mut hidden = placed.reshape([batch * tokens, described]);
-        for block in &self.blocks {
+        drop(embed);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let _span = numbered("blocks", index);
             hidden = block.forward(hidden, batch)?;
         }
+        let _norm = span("norm");
         let last = self.norm.forward(hidden)?;
         Ok(last
             .reshape([batch, tokens, described])
@@ -205,6 +210,8 @@ impl Vit {
     /// # Errors
     /// As [`Self::features`].
     pub fn forward(&self, images: Tensor<4>) -> Result<Tensor<2>> {
-        Ok(self.head.forward(self.features(images)?))
+        let features = self.features(images)?;
+        let _head = span("head");
+        Ok(self.head.forward(features))
     }
 }
