@@ -7,6 +7,7 @@ pub mod linear_parity;
 pub mod loading;
 pub mod ops_parity;
 pub mod parity;
+pub mod profiling;
 pub mod resuming;
 pub mod values;
 

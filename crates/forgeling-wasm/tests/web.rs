@@ -16,6 +16,8 @@ mod loading;
 mod ops_parity;
 #[path = "../../../tests/src/parity.rs"]
 mod parity;
+#[path = "../../../tests/src/profiling.rs"]
+mod profiling;
 #[path = "../../../tests/src/resuming.rs"]
 mod resuming;
 #[path = "../../../tests/src/values.rs"]
@@ -25,6 +27,7 @@ use blocks_parity::{ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, attend, norm
 use burn::tensor::{DType, Device as Tensors};
 use conv_parity::{CONVOLUTIONS, NORMS, batch_normed, convolution};
 use forgeling::data::{Glyphs, Split};
+use forgeling::device::profile::GpuTiming;
 use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
 use forgeling::nn::Conv4Config;
 use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
@@ -79,6 +82,16 @@ async fn batches_are_those_of_every_platform() {
     for workers in [0, 2] {
         assert_eq!(loading::digests(workers).await.unwrap(), loading::DIGESTS);
         loading::resumed_loaders_go_on(workers).await.unwrap();
+    }
+}
+
+#[wasm_bindgen_test]
+async fn profiles_say_what_was_done() {
+    for device in [cpu().await, webgpu().await] {
+        for gpu in [GpuTiming::Spans, GpuTiming::Kernels] {
+            let profile = profiling::figures_agree(&device, gpu).await;
+            console_log!("{gpu:?}: {profile}");
+        }
     }
 }
 

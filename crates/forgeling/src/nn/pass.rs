@@ -7,6 +7,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 
 use super::{BatchStatistics, Normalization};
+use crate::device::profile;
 use crate::error::Result;
 use crate::ops;
 
@@ -138,6 +139,7 @@ impl<'a> Pass<'a> {
         input: Tensor<I>,
         run: impl Fn(&M, Tensor<I>, &mut Pass<'_>) -> Result<Tensor<O>> + 'a,
     ) -> Result<Tensor<O>> {
+        let _span = profile::named(&name);
         if self.watching {
             self.path.push(name.to_string());
         }

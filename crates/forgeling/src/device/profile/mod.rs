@@ -42,6 +42,7 @@ mod table;
 mod trace;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -159,9 +160,9 @@ pub fn span(name: &'static str) -> Span {
     begin(|| Label::Part(Cow::Borrowed(name)))
 }
 
-/// Opens a module among others of its kind: `name.index`, as its parameters are called.
-pub fn numbered(name: &'static str, index: usize) -> Span {
-    begin(|| Label::Part(Cow::Owned(format!("{name}.{index}"))))
+/// Opens a module whose name is put together, for example `blocks.0`, as its parameters are called.
+pub fn named(name: &impl fmt::Display) -> Span {
+    begin(|| Label::Part(Cow::Owned(name.to_string())))
 }
 
 /// Writes down spans and launches of this whole process, all threads, while it lives.
