@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forgeling::device::profile::{
-    GpuTiming, MemorySampling, Phase, ProfileConfig, Profiler, numbered, phase, span,
+    GpuTiming, MemorySampling, Phase, ProfileConfig, Profiler, named, phase, span,
 };
 use forgeling::{Device, DeviceChoice};
 use forgeling_tests::devices;
@@ -56,7 +56,7 @@ fn spans_sum_up_by_phase_and_path() {
         let _backward = phase(Phase::Backward);
         nap();
         for index in 0..3 {
-            let _block = numbered("blocks", index);
+            let _block = named(&format_args!("blocks.{index}"));
             let _inner = span("conv");
             nap();
         }
@@ -64,7 +64,7 @@ fn spans_sum_up_by_phase_and_path() {
         nap();
     }
     {
-        let _alone = numbered("blocks", 0);
+        let _alone = named(&"blocks.0");
     }
     let profile = block_on(profiler.finish());
     let named: Vec<_> = profile
