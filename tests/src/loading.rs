@@ -6,7 +6,7 @@ use forgeling::data::{
     LoaderConfig, Queries, RandomAffine, Shots, Split, Subset, Ways,
 };
 
-/// Of [`image_batches`] and [`episode_batches`]; what matters is that no platform and no number of workers changes them.
+/// [`digests`] of both loaders; what matters is that no platform and no number of workers changes them.
 pub const DIGESTS: [u64; 2] = [0x2b68_bfe4_70ac_d3d8, 0xe00e_f4da_c4cb_d202];
 
 /// 7 classes of 5 glyphs of 13 × 13 in batches of 8, shuffled and augmented: 5 batches an epoch, the last one of 3.
