@@ -4,11 +4,14 @@ pub mod bag;
 pub mod blocks_parity;
 pub mod conv_parity;
 pub mod linear_parity;
+pub mod loading;
 pub mod memory_budget;
 pub mod memory_leak;
 pub mod memory_models;
 pub mod ops_parity;
 pub mod parity;
+pub mod profiling;
+pub mod resuming;
 pub mod storage_parity;
 pub mod values;
 

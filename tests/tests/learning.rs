@@ -141,7 +141,7 @@ fn every_device_begins_alike() {
     let mut expected: Option<Vec<f64>> = None;
     for device in devices() {
         let mut model = ProtoNet::new(&config_small, &device).unwrap();
-        let losses = fit(&mut model, &train, config);
+        let losses = fit(&mut model, &train, config.clone());
         let expected = expected.get_or_insert(losses.clone());
         // The first loss is a forward pass. The later ones follow Adam's steps, which do not shrink with the
         // gradient: lavapipe's second loss is 1.05e-3 from the CPU's, though all gradients agree within 1e-4

@@ -6,8 +6,8 @@ use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 use forgeling::data::{Dataset, Glyphs, ImageShape, Split};
 use forgeling::nn::{
-    Conv4Classifier, Conv4Config, Linear, Mlp, MlpConfig, Normalization, Pass, ResNet18, ResNet18Config,
-    Vit, VitConfig,
+    Conv4Classifier, Conv4Config, Linear, Mlp, MlpConfig, Normalization, Pass, ResNet18,
+    ResNet18Config, Vit, VitConfig,
 };
 use forgeling::ops::Activation;
 use forgeling::train::weights::collect;

@@ -10,10 +10,16 @@ mod blocks_parity;
 mod conv_parity;
 #[path = "../../../tests/src/linear_parity.rs"]
 mod linear_parity;
+#[path = "../../../tests/src/loading.rs"]
+mod loading;
 #[path = "../../../tests/src/ops_parity.rs"]
 mod ops_parity;
 #[path = "../../../tests/src/parity.rs"]
 mod parity;
+#[path = "../../../tests/src/profiling.rs"]
+mod profiling;
+#[path = "../../../tests/src/resuming.rs"]
+mod resuming;
 #[path = "../../../tests/src/values.rs"]
 mod values;
 
@@ -21,6 +27,7 @@ use blocks_parity::{ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, attend, norm
 use burn::tensor::{DType, Device as Tensors};
 use conv_parity::{CONVOLUTIONS, NORMS, batch_normed, convolution};
 use forgeling::data::{Glyphs, Split};
+use forgeling::device::profile::GpuTiming;
 use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
 use forgeling::nn::Conv4Config;
 use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
@@ -67,6 +74,25 @@ fn glyphs_have_the_bytes_of_every_platform() {
         digest,
         include_str!("../../../tests/golden/glyphs.sha256").trim()
     );
+}
+
+#[wasm_bindgen_test]
+async fn batches_are_those_of_every_platform() {
+    // There are no threads to have two workers.
+    for workers in [0, 2] {
+        assert_eq!(loading::digests(workers).await.unwrap(), loading::DIGESTS);
+        loading::resumed_loaders_go_on(workers).await.unwrap();
+    }
+}
+
+#[wasm_bindgen_test]
+async fn profiles_say_what_was_done() {
+    for device in [cpu().await, webgpu().await] {
+        for gpu in [GpuTiming::Spans, GpuTiming::Kernels] {
+            let profile = profiling::figures_agree(&device, gpu).await;
+            console_log!("{gpu:?}: {profile}");
+        }
+    }
 }
 
 #[wasm_bindgen_test]
@@ -317,6 +343,16 @@ async fn the_optimizers_give_the_same_and_skip_what_is_not_finite() {
     };
     optimizer_gives_the_same(adam).await;
     optimizer_gives_the_same(sgd).await;
+    optimizer_goes_on_on_another_device(adam).await;
+    optimizer_goes_on_on_another_device(sgd).await;
+}
+
+async fn optimizer_goes_on_on_another_device<O: resuming::Resumable>(new: impl Fn() -> O) {
+    let (cpu, gpu) = (cpu().await.autodiff(), webgpu().await.autodiff());
+    for (first, second) in [(&cpu, &cpu), (&cpu, &gpu), (&gpu, &cpu), (&gpu, &gpu)] {
+        let [expected, got] = resuming::continued(&new, first, second).await;
+        bag::assert_same("resumed", &got, &expected, bag::TOLERANCE);
+    }
 }
 
 async fn optimizer_gives_the_same<O: bag::Optimizer>(new: impl Fn() -> O) {

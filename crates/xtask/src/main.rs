@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod data;
 mod date;
 mod demo;
 mod error;
@@ -42,6 +43,8 @@ enum Task {
     Setup,
     /// Builds the WebAssembly module and the npm package around it.
     Web(web::Options),
+    /// Gets a public data set for tests into the target directory, and prints the folder.
+    Data(data::Options),
     /// Builds for the web and serves the demos on this machine.
     Demo(demo::Options),
     /// Runs the benchmarks and records them in BENCHMARKS.md.
@@ -71,6 +74,7 @@ fn run(workspace: &Workspace, task: Task) -> Result<()> {
         Task::Test(options) => test::run(workspace, &options),
         Task::Setup => toolchain::setup(workspace),
         Task::Web(options) => web::run(workspace, &options),
+        Task::Data(options) => data::run(workspace, &options),
         Task::Demo(options) => demo::run(workspace, &options),
         Task::Bench(options) => bench::run(workspace, &options),
         Task::Reproduce(options) => reproduce::run(workspace, &options),

@@ -144,20 +144,28 @@ impl Affine {
     }
 }
 
+/// The largest whole number not above `value`.
+fn floor(value: f32) -> i32 {
+    let whole = value as i32;
+    whole.saturating_sub(i32::from(whole as f32 > value))
+}
+
 fn bilinear(shape: ImageShape, plane: &[f32], x: f32, y: f32) -> f32 {
-    let (left, top) = (libm::floorf(x), libm::floorf(y));
-    let (right_share, bottom_share) = (x - left, y - top);
-    let at = |column: f32, row: f32| {
-        let inside =
-            column >= 0.0 && row >= 0.0 && column < shape.width as f32 && row < shape.height as f32;
+    let (left, top) = (floor(x), floor(y));
+    let (right_share, bottom_share) = (x - left as f32, y - top as f32);
+    // A negative place becomes a huge one, which is outside, too.
+    let at = |column: i32, row: i32| {
+        let (column, row) = (column as usize, row as usize);
+        let inside = column < shape.width && row < shape.height;
         if inside {
-            plane[row as usize * shape.width + column as usize]
+            plane[row * shape.width + column]
         } else {
             0.0
         }
     };
-    let upper = at(left, top) * (1.0 - right_share) + at(left + 1.0, top) * right_share;
-    let lower = at(left, top + 1.0) * (1.0 - right_share) + at(left + 1.0, top + 1.0) * right_share;
+    let (right, bottom) = (left.saturating_add(1), top.saturating_add(1));
+    let upper = at(left, top) * (1.0 - right_share) + at(right, top) * right_share;
+    let lower = at(left, bottom) * (1.0 - right_share) + at(right, bottom) * right_share;
     upper * (1.0 - bottom_share) + lower * bottom_share
 }
 

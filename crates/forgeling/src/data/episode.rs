@@ -238,13 +238,29 @@ impl EpisodeSampler {
     }
 
     fn try_sample_batch(&mut self, dataset: &dyn Dataset, episodes: usize) -> Result<EpisodeBatch> {
+        let mut batch = self.empty_batch(dataset.image_shape(), episodes)?;
+        for _ in 0..episodes {
+            batch.push(self.plan(dataset)?);
+        }
+        for index in 0..batch.image_count() {
+            let (class, example, image) = batch.image_mut(index);
+            dataset.read(class, example, image)?;
+        }
+        Ok(batch)
+    }
+
+    /// Room for `episodes` episodes, to which plans are [pushed](EpisodeBatch::push) and then images written.
+    pub(super) fn empty_batch(&self, shape: ImageShape, episodes: usize) -> Result<EpisodeBatch> {
         if episodes == 0 {
             return Err(Error::invalid(OPERATION, "no episode was asked for")
                 .expected("1 or more")
                 .got(0));
         }
-        let shape = dataset.image_shape();
-        let mut batch = EpisodeBatch {
+        if shape.is_empty() {
+            let error = Error::invalid(OPERATION, "the set's images have no pixel");
+            return Err(error.got(shape));
+        }
+        Ok(EpisodeBatch {
             episodes,
             ways: self.ways,
             shots: self.shots,
@@ -255,18 +271,7 @@ impl EpisodeSampler {
             classes: Vec::new(),
             support_examples: Vec::new(),
             query_examples: Vec::new(),
-        };
-        for _ in 0..episodes {
-            let plan = self.plan(dataset)?;
-            batch.classes.extend(plan.classes);
-            batch.support_examples.extend(plan.support);
-            batch.query_examples.extend(plan.query);
-        }
-        let render =
-            |examples: &[usize], out: &mut [f32]| read_all(dataset, &batch.classes, examples, out);
-        render(&batch.support_examples, &mut batch.support)?;
-        render(&batch.query_examples, &mut batch.query)?;
-        Ok(batch)
+        })
     }
 
     fn check_ways(&self, dataset: &dyn Dataset) -> Result<()> {
@@ -321,28 +326,6 @@ fn room(sides: [usize; 4]) -> Result<Vec<f32>> {
     ))
 }
 
-fn read_all(
-    dataset: &dyn Dataset,
-    classes: &[usize],
-    examples: &[usize],
-    out: &mut [f32],
-) -> Result<()> {
-    if classes.is_empty() || examples.is_empty() {
-        return Ok(());
-    }
-    let per_class = examples.len() / classes.len();
-    let len = out.len() / examples.len();
-    if len == 0 {
-        return Err(
-            Error::invalid(OPERATION, "the set's images have no pixel").got(dataset.image_shape())
-        );
-    }
-    for (index, (&example, image)) in examples.iter().zip(out.chunks_mut(len)).enumerate() {
-        dataset.read(classes[index / per_class], example, image)?;
-    }
-    Ok(())
-}
-
 /// The pixels of one or more episodes, and where they came from.
 ///
 /// Within an episode, classes are numbered by their place, `0..ways`, which is the label to learn.
@@ -371,6 +354,34 @@ pub struct EpisodeBatch {
 }
 
 impl EpisodeBatch {
+    /// Adds the next episode's numbers.
+    pub(super) fn push(&mut self, plan: EpisodePlan) {
+        self.classes.extend(plan.classes);
+        self.support_examples.extend(plan.support);
+        self.query_examples.extend(plan.query);
+    }
+
+    /// Images to learn from and to classify.
+    pub(super) fn image_count(&self) -> usize {
+        self.support_examples.len() + self.query_examples.len()
+    }
+
+    /// Class, example and place of image `index`, those to learn from first.
+    pub(super) fn image_mut(&mut self, index: usize) -> (usize, usize, &mut [f32]) {
+        let supports = self.support_examples.len();
+        let (index, per_class, examples, images) = if index < supports {
+            let shots = self.shots.get();
+            (index, shots, &self.support_examples, &mut self.support)
+        } else {
+            let index = index - supports;
+            let queries = self.queries.get();
+            (index, queries, &self.query_examples, &mut self.query)
+        };
+        let len = self.shape.len();
+        let image = &mut images[index * len..(index + 1) * len];
+        (self.classes[index / per_class], examples[index], image)
+    }
+
     /// The six sides of `support`.
     pub fn support_dims(&self) -> [usize; 6] {
         self.dims(self.shots.get())

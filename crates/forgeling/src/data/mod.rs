@@ -7,7 +7,10 @@
 //! | [`rotate`] | [`Rotated`]: each class four times, turned by quarters |
 //! | [`augment`] | [`RandomAffine`]: training images turned, slanted, stretched and moved at random |
 //! | [`glyphs`] | [`Glyphs`]: an endless invented alphabet in varying handwriting |
+//! | [`subset`] | [`Subset`]: some of a set's examples; the split into training and validation |
+//! | [`table`] | [`TableSet`]: rows of plain numbers |
 //! | [`episode`] | [`EpisodeSampler`]: N-way K-shot episodes, seeded and resumable |
+//! | [`loader`] | [`Loader`], [`EpisodeLoader`]: batches rendered ahead by threads, resumable |
 //! | [`rng`] | [`Rng`]: random numbers that are the same on every platform |
 //! | `omniglot`, `idx`, `folder` | loaders for files (cargo feature `files`) |
 //! | `limits` | `Limits`: how much a loader may read (cargo feature `files`) |
@@ -17,8 +20,11 @@ pub mod dataset;
 pub mod episode;
 pub mod glyphs;
 pub mod image_set;
+pub mod loader;
 pub mod rng;
 pub mod rotate;
+pub mod subset;
+pub mod table;
 
 #[cfg(feature = "files")]
 mod archive;
@@ -40,8 +46,14 @@ pub use dataset::{Dataset, ImageShape};
 pub use episode::{EpisodeBatch, EpisodePlan, EpisodeSampler, Queries, SamplerState, Shots, Ways};
 pub use glyphs::{Glyphs, Split};
 pub use image_set::ImageSet;
+pub use loader::{
+    EpisodeLoader, EpisodeLoaderConfig, EpisodeLoaderState, ImageBatch, Loader, LoaderConfig,
+    LoaderState,
+};
 pub use rng::{Rng, RngState};
 pub use rotate::{Rotated, Turn};
+pub use subset::{Subset, split_examples};
+pub use table::TableSet;
 
 #[cfg(feature = "files")]
 pub use folder::FolderOptions;

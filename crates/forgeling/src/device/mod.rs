@@ -11,6 +11,7 @@
 //! - `launches`: counts what a GPU is asked to do.
 //! - `memory`, `memory_monitor`: what a device holds, now and by the phases of training.
 //! - `memory_budget`, `ledger`: what one trainer may hold, and does.
+//! - [`profile`]: where the time of a training step goes.
 //! - `readback`: the one road by which values leave a device.
 
 mod adapter;
@@ -21,6 +22,7 @@ mod memory;
 mod memory_budget;
 mod memory_monitor;
 mod platform;
+pub mod profile;
 mod readback;
 mod shaders;
 
@@ -33,13 +35,14 @@ use serde::Serialize;
 pub use adapter::{Adapter, DeviceKind};
 pub use choose::DeviceChoice;
 pub use launches::LaunchCounter;
-pub(crate) use launches::bound;
 pub use ledger::{Attached, Entered, Ledger};
 pub(crate) use ledger::{admit, allocated};
 pub use memory::MemoryUsage;
 pub(crate) use memory::{Counted, waiting};
 pub use memory_budget::MemoryBudget;
 pub use memory_monitor::{MemoryMonitor, MemoryPhase, MemoryReport, PhaseMemory};
+pub(crate) use launches::launching;
+pub(crate) use platform::yield_now;
 pub use readback::Readback;
 
 use crate::error::{Error, ErrorKind, Result};

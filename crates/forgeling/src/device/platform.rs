@@ -1,4 +1,4 @@
-//! Finding adapters: one body for native machines, one for browsers, with equal signatures.
+//! Finding adapters and letting others run: one body for native machines, one for browsers, with equal signatures.
 
 use burn::tensor::Device;
 use burn::tensor::wgpu::{WgpuSetup, wgpu};
@@ -6,7 +6,11 @@ use burn::tensor::wgpu::{WgpuSetup, wgpu};
 use super::{Adapter, DeviceKind};
 
 #[cfg(not(target_arch = "wasm32"))]
+pub(crate) use native::yield_now;
+#[cfg(not(target_arch = "wasm32"))]
 pub(super) use native::{environment_choice, find, host_memory};
+#[cfg(target_arch = "wasm32")]
+pub(crate) use web::yield_now;
 #[cfg(target_arch = "wasm32")]
 pub(super) use web::{environment_choice, find, host_memory};
 
@@ -101,6 +105,7 @@ impl FoundAdapter {
 #[cfg(not(target_arch = "wasm32"))]
 mod native {
     use std::sync::OnceLock;
+    use std::task::Poll;
 
     use super::{FoundAdapter, UNKNOWN_MEMORY, wgpu};
 
@@ -118,6 +123,19 @@ mod native {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
         let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         kibibytes.checked_mul(1024)
+    }
+
+    /// Lets the executor's other tasks run.
+    pub(crate) async fn yield_now() {
+        let mut yielded = false;
+        std::future::poll_fn(|context| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
     }
 
     /// What the environment asks for, unless it leaves the choice open.
@@ -149,16 +167,53 @@ mod native {
 mod web {
     use std::sync::Once;
 
-    use super::{FoundAdapter, UNKNOWN_MEMORY, wgpu};
+    use js_sys::{Function, Promise, Reflect};
+    use wasm_bindgen::{JsCast, JsValue};
+
+        use super::{FoundAdapter, UNKNOWN_MEMORY, wgpu};
 
     /// A page is not told.
     pub(in super::super) fn host_memory() -> u64 {
         UNKNOWN_MEMORY
     }
 
-    /// A page has no environment.
-    pub(in super::super) fn environment_choice() -> Option<String> {
-        None
+    /// Lets the page handle what has happened in the meantime, and draw.
+    ///
+    /// A message to oneself, because timers that follow one another are slowed down to 4 ms.
+    pub(crate) async fn yield_now() {
+        let mut port = None;
+        let soon = Promise::new(&mut |resolve, _| {
+            port = post_to_self(&resolve);
+            if port.is_none() {
+                // Without channels there is nothing to wait for but the queue of promises.
+                let _ = resolve.call0(&JsValue::UNDEFINED);
+            }
+        });
+        let _ = soon.await;
+        // An open port would keep Node.js from ending.
+        if let Some(port) = port
+            && let Some(close) = method(&port, "close")
+        {
+            let _ = close.call0(&port);
+        }
+    }
+
+    /// Has `receiver` called by a message of its own; gives the port that sent it.
+    fn post_to_self(receiver: &Function) -> Option<JsValue> {
+        let channel = global("MessageChannel")?.dyn_into::<Function>().ok()?;
+        let channel = Reflect::construct(&channel, &js_sys::Array::new()).ok()?;
+        let port = |name: &str| Reflect::get(&channel, &name.into()).ok();
+        let (from, to) = (port("port1")?, port("port2")?);
+        Reflect::set(&to, &"onmessage".into(), receiver).ok()?;
+        method(&from, "postMessage")?
+            .call1(&from, &JsValue::NULL)
+            .ok()?;
+        Some(from)
+    }
+
+    fn method(object: &JsValue, name: &str) -> Option<Function> {
+        let method = Reflect::get(object, &name.into()).ok()?;
+        method.dyn_into().ok()
     }
 
     /// A property of the global scope: a window or a worker.

@@ -153,9 +153,7 @@ impl Conv4 {
         let mut hidden = images;
         for (index, block) in self.blocks.iter().enumerate() {
             let name = format_args!("blocks.{index}");
-            hidden = pass.block(name, block, hidden, |block, input, pass| {
-                block.forward_with(input, pass)
-            })?;
+            hidden = pass.block(name, block, hidden, ConvBlock::forward_with)?;
         }
         Ok(hidden.flatten(1, 3))
     }

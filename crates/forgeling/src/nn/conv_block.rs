@@ -31,18 +31,6 @@ pub struct BatchStatistics {
 }
 
 impl BatchStatistics {
-    /// The same on the device on which operations are recorded.
-    pub(super) fn from_inner(self) -> Self {
-        let Statistics { mean, variance } = self.statistics;
-        Self {
-            statistics: Statistics {
-                mean: Tensor::from_inner(mean),
-                variance: Tensor::from_inner(variance),
-            },
-            ..self
-        }
-    }
-
     /// Running mean and variance, moved a tenth of the way. `bias` is added to the batch's mean.
     pub(super) fn blend_into(
         self,

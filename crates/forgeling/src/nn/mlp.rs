@@ -125,9 +125,12 @@ impl Mlp {
             } else {
                 Activation::None
             };
-            hidden = pass.block(format_args!("layers.{index}"), layer, hidden, move |layer, input, _| {
-                layer.forward(input, activation)
-            })?;
+            hidden = pass.block(
+                format_args!("layers.{index}"),
+                layer,
+                hidden,
+                move |layer, input, _| layer.forward(input, activation),
+            )?;
         }
         Ok(hidden)
     }

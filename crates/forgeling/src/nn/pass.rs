@@ -7,7 +7,9 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 
 use super::{BatchStatistics, Normalization};
+use crate::device::profile;
 use crate::error::Result;
+use crate::ops;
 
 /// What a network is told about a forward pass, and what the pass leaves behind for the backward pass.
 ///
@@ -122,22 +124,22 @@ impl<'a> Pass<'a> {
         &self.watched
     }
 
-    /// Runs a part of a network on its input. `name` is the part's name in the module, for example `blocks.0`. `run` is
-    /// given the part again, so that where only its input is kept it can run without being recorded: burn frees what a
-    /// tape holds at a backward pass, not when the last tensor of it is dropped.
+    /// Runs a part of a network on its input. `name` is the part's name in the module, for example `blocks.0`.
     ///
-    /// `run` may be called again in the backward pass, and must then do the same. What goes around the block, as in a
-    /// residual network, belongs into it; only what comes out of another block may go both ways.
+    /// `run` may be called twice, on the part without tracking and again in the backward pass, and does the same both
+    /// times. What goes around the block, as in a residual network, belongs into it; only what comes out of another
+    /// block may go both ways.
     ///
     /// # Errors
     /// Those of `run`.
-    pub fn block<M: Module + 'a, const I: usize, const O: usize>(
+    pub fn block<M: Module, const I: usize, const O: usize>(
         &mut self,
         name: impl Display,
         part: &'a M,
         input: Tensor<I>,
-        run: impl for<'b> Fn(&'b M, Tensor<I>, &mut Pass<'b>) -> Result<Tensor<O>> + 'a,
+        run: impl Fn(&M, Tensor<I>, &mut Pass<'_>) -> Result<Tensor<O>> + 'a,
     ) -> Result<Tensor<O>> {
+        let _span = profile::named(&name);
         if self.watching {
             self.path.push(name.to_string());
         }
@@ -154,29 +156,31 @@ impl<'a> Pass<'a> {
         Ok(output)
     }
 
-    fn checkpoint<M: Module + 'a, const I: usize, const O: usize>(
+    fn checkpoint<M: Module, const I: usize, const O: usize>(
         &mut self,
         part: &'a M,
         input: Tensor<I>,
-        run: impl for<'b> Fn(&'b M, Tensor<I>, &mut Pass<'b>) -> Result<Tensor<O>> + 'a,
+        run: impl Fn(&M, Tensor<I>, &mut Pass<'_>) -> Result<Tensor<O>> + 'a,
     ) -> Result<Tensor<O>> {
+        let mut untracked = self.again(&self.device.clone().inner());
+        let output = run(&part.valid(), input.clone().inner(), &mut untracked)?;
+        self.statistics.append(&mut untracked.statistics);
+        let output = Tensor::from_inner(output).require_grad();
         let (dtype, normalization, device) = (self.dtype, self.normalization, self.device.clone());
-        let plain = part.valid();
-        let mut unrecorded = Pass::new(normalization, &device.clone().inner()).computing_in(dtype);
-        let output = run(&plain, input.clone().inner(), &mut unrecorded)?;
-        let found = unrecorded.take_statistics();
-        let found = found.into_iter().map(BatchStatistics::from_inner);
-        self.statistics.extend(found);
-        let leaf = Tensor::from_inner(output).require_grad();
         self.segments.push(Box::new(Segment {
             input,
-            output: leaf.clone(),
+            output: output.clone(),
             run: move |input| {
                 let mut pass = Pass::new(normalization, &device).computing_in(dtype);
                 run(part, input, &mut pass)
             },
         }));
-        Ok(leaf)
+        Ok(output)
+    }
+
+    /// A pass inside a block, which is not cut again.
+    fn again(&self, device: &Device) -> Pass<'a> {
+        Pass::new(self.normalization, device).computing_in(self.dtype)
     }
 
     /// The gradients of `loss`, which comes of this pass, for the parameters of `module`.
@@ -220,12 +224,9 @@ impl Tape {
 
     /// Goes on backward from `tensor`, whose gradient is known.
     fn seed<const D: usize>(&mut self, tensor: Tensor<D>, gradient: Tensor<D>) {
-        // A part that is not trained, on an input that is not either.
-        if !tensor.is_tracked() {
-            return;
+        if tensor.is_tracked() {
+            self.roots.push(ops::seed(tensor, gradient).backward());
         }
-        let root = tensor * Tensor::from_inner(gradient);
-        self.roots.push(root.sum().backward());
     }
 }
 

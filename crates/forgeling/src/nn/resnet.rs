@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::init::uniform;
 use super::{BatchNorm, BatchStatistics, Normalization, Pass};
 use crate::data::Rng;
+use crate::device::profile::span;
 use crate::error::{Error, Result};
 use crate::ops::plan::{ConvSizes, NormSizes, Shaped, Simulation};
 use crate::ops::{Activation, AfterNorm, Conv2dOptions, conv2d};
@@ -250,10 +251,9 @@ impl ResNet18 {
         })?;
         for (index, block) in self.blocks.iter().enumerate() {
             let name = format_args!("blocks.{index}");
-            hidden = pass.block(name, block, hidden, |block, input, pass| {
-                block.forward(input, pass)
-            })?;
+            hidden = pass.block(name, block, hidden, BasicBlock::forward)?;
         }
+        let _head = span("head");
         let hidden = pass.output(hidden);
         let features = hidden.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2);
         Ok(features.matmul(self.head.val()) + self.head_bias.val().unsqueeze())

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::init::uniform;
 use super::{LayerNorm, Linear, Normalization, Pass, VitBlock};
 use crate::data::{ImageShape, Rng};
+use crate::device::profile::span;
 use crate::error::{Error, Result};
 use crate::ops::Activation;
 use crate::ops::plan::{Shaped, Simulation};
@@ -193,6 +194,7 @@ impl Vit {
                 ))
                 .got(format!("{:?}", images.dims())));
         }
+        let embed = span("embed");
         let side = self.size / self.patch;
         let (tokens, pixels) = (side * side, channels * self.patch * self.patch);
         let patches = images
@@ -204,12 +206,14 @@ impl Vit {
         let positions = pass.input(self.positions.val()).unsqueeze::<3>();
         let placed = embedded.reshape([batch, tokens, described]) + positions;
         let mut hidden = placed.reshape([batch * tokens, described]);
+        drop(embed);
         for (index, block) in self.blocks.iter().enumerate() {
             let name = format_args!("blocks.{index}");
             hidden = pass.block(name, block, hidden, move |block, input, _| {
                 block.forward(input, batch)
             })?;
         }
+        let _norm = span("norm");
         let last = pass.output(self.norm.forward(hidden)?);
         Ok(last
             .reshape([batch, tokens, described])
@@ -232,6 +236,7 @@ impl Vit {
     /// As [`features`](Self::features).
     pub fn forward_with<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
         let features = self.features_with(images, pass)?;
+        let _head = span("head");
         self.head.forward(features, Activation::None)
     }
 }

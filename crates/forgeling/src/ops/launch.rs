@@ -17,7 +17,7 @@ pub(super) use forgeling_shaders::PART;
 use forgeling_shaders::{Kernel, Storage};
 
 use super::bodies::{Bodies, bodies};
-use crate::device::{allocated, bound};
+use crate::device::{allocated, launching};
 
 /// The language of our kernels, as CubeCL names it.
 const LANGUAGE: &str = "wgsl";
@@ -124,7 +124,7 @@ impl<const N: usize> Launch<N> {
             Storage::F32
         };
         let given = inputs.iter().chain(&outputs);
-        bound(given.map(|tensor| tensor.handle.size_in_used()).sum());
+        let bytes = given.map(|tensor| tensor.handle.size_in_used()).sum();
         let sizes = sizes_on(&inputs[0], &self.sizes);
         let buffers = inputs
             .into_iter()
@@ -134,14 +134,16 @@ impl<const N: usize> Launch<N> {
             .map(|handle| handle.binding())
             .collect();
         let [x, y, z] = self.grid;
-        client.launch(
-            Box::new(SourceKernel::new(
-                Source(self.kernel, storage),
-                CubeDim::new_1d(self.kernel.workgroup_size),
-            )),
-            CubeCount::Static(x, y, z),
-            KernelArguments::new().with_buffers(buffers),
-        );
+        launching(self.kernel.name, bytes, || {
+            client.launch(
+                Box::new(SourceKernel::new(
+                    Source(self.kernel, storage),
+                    CubeDim::new_1d(self.kernel.workgroup_size),
+                )),
+                CubeCount::Static(x, y, z),
+                KernelArguments::new().with_buffers(buffers),
+            );
+        });
         outputs
     }
 }
@@ -217,6 +219,14 @@ pub(super) fn zeros(like: &CubeTensor, length: usize) -> CubeTensor {
     let bytes = vec![0; length * size_of::<f32>()];
     let handle = like.client.create_from_slice(&bytes);
     numbers(like, length, handle, DType::F32)
+}
+
+/// These numbers on the device of `like`.
+#[cfg(not(feature = "fusion"))]
+pub(super) fn upload(like: &CubeTensor, values: &[f32]) -> CubeTensor {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_ne_bytes()).collect();
+    let handle = like.client.create_from_slice(&bytes);
+    numbers(like, values.len(), handle, DType::F32)
 }
 
 /// `length` numbers of a contiguous tensor from `start` on, a multiple of 256 bytes ([`PART`] numbers of f32), without a

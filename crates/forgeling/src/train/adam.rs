@@ -5,9 +5,10 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::OptimizerRecord;
 use super::optimizer::{Stepper, below_one, check, clip_check, not_negative, positive};
 use crate::error::Result;
-use crate::ops::AdamRule;
+use crate::ops::{AdamRule, Rule};
 
 const OPERATION: &str = "adam";
 
@@ -152,14 +153,40 @@ impl Adam {
     /// `rate` is the learning rate, a finite number such as [`HalvingSchedule`](super::HalvingSchedule) gives.
     /// Gradients are in the units of the parameters. Without any, the module is returned as it is.
     pub fn step<M: Module>(&mut self, rate: f64, module: M, gradients: GradientsParams) -> M {
-        let rule = AdamRule {
+        let rule = self.rule(rate);
+        let clip_norm = self.config.clip_norm;
+        self.stepper.step(&rule, clip_norm, module, gradients)
+    }
+
+    fn rule(&self, rate: f64) -> AdamRule {
+        AdamRule {
             rate,
             betas: [self.config.beta1, self.config.beta2],
             epsilon: self.config.epsilon,
             weight_decay: self.config.weight_decay,
-        };
-        let clip_norm = self.config.clip_norm;
-        self.stepper.step(&rule, clip_norm, module, gradients)
+        }
+    }
+
+    /// What changes, for a checkpoint: moments, counts and the loss scale, read in one trip. `module` is what the last
+    /// step gave, and tells the parameters' names. Moments of double precision are rounded to f32.
+    ///
+    /// # Errors
+    /// When the device fails, or the module has not all of the parameters that the last step moved.
+    pub async fn state<M: Module>(&self, module: &M) -> Result<OptimizerRecord> {
+        let moments = self.rule(0.0).moments();
+        self.stepper.state(OPERATION, moments, module).await
+    }
+
+    /// Goes on from a record, which may come from another device: the next step of `module` is the one that would have
+    /// followed, if the same parameters have gradients in it; otherwise it starts anew.
+    /// [`skipped`](Self::skipped) is `None` until then.
+    ///
+    /// # Errors
+    /// When the record is of parameters that the module has not, of other shapes or of another optimizer, or holds a
+    /// number that is not finite or out of range; nothing is changed then.
+    pub fn load_state<M: Module>(&mut self, module: &M, record: OptimizerRecord) -> Result<()> {
+        let moments = self.rule(0.0).moments();
+        self.stepper.load_state(OPERATION, moments, module, record)
     }
 
     /// Whether the last step was skipped (0 or 1), and how many were since the state began; `[2]`, on the device of

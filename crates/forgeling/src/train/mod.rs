@@ -1,15 +1,22 @@
-//! What every method trains with: events, schedules and model files.
+//! What every method trains with: events, schedules, model files and checkpoints.
 //!
-//! - [`Adam`], [`Sgd`]: the optimizers.
+//! - [`Adam`], [`Sgd`]: the optimizers; [`OptimizerRecord`] is what they keep.
 //! - [`MicroBatch`]: batches in parts that fit into memory, and the search for the largest.
+//! - [`LossScaler`]: what the loss is multiplied with in mixed precision.
+//! - [`Schedule`], [`HalvingSchedule`]: the learning rate over time.
+//! - [`Ema`]: a moving average of weights.
+//! - [`EarlyStopping`]: when to stop.
 //! - [`MlpTrainer`]: a perceptron in training.
 //! - [`StepEvent`]: what a training loop reports after each step.
-//! - [`HalvingSchedule`]: the learning rate over time.
 //! - [`weights`]: a module's values by name, and back.
 //! - [`model_file`]: safetensors with a header of ours, written so that nothing is lost half-way.
+//! - [`checkpoint`]: all that a run of training needs to go on, checked when it is read.
 
 mod adam;
+pub mod checkpoint;
 mod choice;
+mod early_stopping;
+mod ema;
 mod hardware;
 mod manager;
 mod micro_batch;
@@ -18,13 +25,18 @@ pub mod model_file;
 mod models;
 mod objective;
 mod optimizer;
+mod record;
 mod scaler;
+mod schedule;
 mod sgd;
 mod trainer;
 pub mod weights;
 
 pub use adam::{Adam, AdamConfig};
+pub use checkpoint::{Checkpoint, CheckpointConfig, CheckpointStore};
 pub use choice::{Optimizer, OptimizerConfig};
+pub use early_stopping::{EarlyStopping, EarlyStoppingConfig, EarlyStoppingState, Goal, Verdict};
+pub use ema::{Ema, EmaConfig, EmaRecord};
 pub use hardware::{HardwareConfig, Precision, ResolvedPrecision};
 pub use manager::{Forward, HardwareManager, StepReport};
 pub use micro_batch::{FoundMicroBatch, MicroBatch, find_micro_batch};
@@ -33,15 +45,15 @@ pub use objective::{
     Batch, Classifier, CrossEntropy, ImageBatch, Objective, Outcome, Predictions, Trainable,
     count_right,
 };
-pub use scaler::{LossScaler, LossScalerConfig};
-use serde::{Deserialize, Serialize};
+pub use record::{OptimizerRecord, OptimizerSummary};
+pub use scaler::{LossScaler, LossScalerConfig, LossScalerState};
+pub use schedule::{HalvingSchedule, Schedule};
+use serde::Serialize;
 pub use sgd::{Sgd, SgdConfig};
 pub use trainer::{
     Source, Step, StopReason, TrainEvent, TrainSummary, Trainer, TrainerConfig, Validation,
     first_anomaly,
 };
-
-use crate::error::{Error, Result};
 
 /// What a training loop reports after each optimizer step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -60,80 +72,4 @@ pub struct StepEvent {
     pub episodes_per_second: f64,
     /// Seconds since the trainer began.
     pub seconds: f64,
-}
-
-/// `rate(episode) = initial * 0.5^floor(episode / every)`
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct HalvingSchedule {
-    /// The rate at the start. Default 1e-3.
-    pub initial: f64,
-    /// Episodes after which it is halved. Default 2,000, as in the ProtoNet paper.
-    pub every: usize,
-}
-
-impl Default for HalvingSchedule {
-    fn default() -> Self {
-        Self {
-            initial: 1e-3,
-            every: 2000,
-        }
-    }
-}
-
-impl HalvingSchedule {
-    /// The learning rate for a step that begins after `episode` episodes.
-    pub fn rate(&self, episode: usize) -> f64 {
-        let halvings = (episode / self.every.max(1)).min(1000) as i32;
-        self.initial * libm::exp2(f64::from(-halvings))
-    }
-
-    /// Checks the numbers.
-    ///
-    /// # Errors
-    /// When the rate is not positive and finite or the interval is zero.
-    pub fn validate(&self) -> Result<()> {
-        if !(self.initial.is_finite() && self.initial > 0.0) {
-            return Err(
-                Error::invalid("schedule", "the learning rate is out of range")
-                    .expected("a positive number")
-                    .got(self.initial),
-            );
-        }
-        if self.every == 0 {
-            return Err(Error::invalid("schedule", "the halving interval is zero")
-                .expected("at least 1 episode"));
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rate_halves_at_every_interval() {
-        let schedule = HalvingSchedule {
-            initial: 0.8,
-            every: 10,
-        };
-        let rates: Vec<f64> = [0, 9, 10, 19, 20, 35].map(|e| schedule.rate(e)).to_vec();
-        assert_eq!(rates, [0.8, 0.8, 0.4, 0.4, 0.2, 0.1]);
-        assert!(
-            HalvingSchedule {
-                initial: f64::NAN,
-                every: 1
-            }
-            .validate()
-            .is_err()
-        );
-        assert!(
-            HalvingSchedule {
-                initial: 1.0,
-                every: 0
-            }
-            .validate()
-            .is_err()
-        );
-    }
 }

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 const KEY: &str = "forgeling";
 const FORMAT: u32 = 1;
 /// Far above any model this library is made for; a larger file is refused before it is read.
-const MAX_FILE_BYTES: u64 = 1 << 30;
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// The header: what is needed to rebuild the model, and how it came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ impl<Config, Summary> Header<Config, Summary> {
     }
 }
 
-struct F32View<'a>(&'a NamedTensor);
+pub(super) struct F32View<'a>(pub &'a NamedTensor);
 
 impl View for F32View<'_> {
     fn dtype(&self) -> Dtype {
@@ -147,18 +147,21 @@ where
                 .expected("F32")
                 .got(format!("{:?}", view.dtype())));
         }
-        let (values, _) = view.data().as_chunks::<4>();
-        let values = values
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes))
-            .collect();
+        let (shape, values) = (view.shape().to_vec(), f32s(view.data()));
         tensors.push(NamedTensor {
             name,
-            shape: view.shape().to_vec(),
+            shape,
             values,
         });
     }
     Ok((header, tensors))
+}
+
+/// Numbers from their bytes in a file.
+pub(super) fn f32s(bytes: &[u8]) -> Vec<f32> {
+    let (values, _) = bytes.as_chunks::<4>();
+    let value = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes);
+    values.iter().map(value).collect()
 }
 
 /// Reads a whole model file.

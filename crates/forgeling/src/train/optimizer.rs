@@ -6,8 +6,9 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
 
+use super::record::{OptimizerRecord, Place, names};
 use crate::error::{Error, Result};
-use crate::ops::{OptimizerState, Rule, Scaling, step};
+use crate::ops::{OptimizerState, Rule, Scaling, Snapshot, step};
 
 /// A number of a configuration: its name and value, whether it is right, and what would be.
 pub(super) type Check = (&'static str, f64, bool, &'static str);
@@ -49,7 +50,16 @@ pub(super) fn check(operation: &'static str, checks: &[Check]) -> Result<()> {
 #[derive(Debug, Clone)]
 pub(super) struct Stepper {
     loss_scale: f64,
-    state: Option<(Vec<Key>, OptimizerState)>,
+    memory: Memory,
+}
+
+/// What earlier steps left.
+#[derive(Debug, Clone)]
+enum Memory {
+    Empty,
+    /// What a record held, before the first step: dtypes and devices are those of whatever comes.
+    Loaded(Vec<Place>, Snapshot),
+    Stepped(Vec<Key>, OptimizerState),
 }
 
 impl Stepper {
@@ -57,19 +67,61 @@ impl Stepper {
     pub fn new() -> Self {
         Self {
             loss_scale: 1.0,
-            state: None,
+            memory: Memory::Empty,
         }
     }
 
     /// Divides the gradients of the steps that follow.
     pub fn set_loss_scale(&mut self, operation: &'static str, scale: f64) -> Result<()> {
-        let holds = |value: f64| (value as f32).is_normal() && value > 0.0;
-        if !(holds(scale) && holds(1.0 / scale)) {
-            return Err(Error::invalid(operation, "the loss scale is out of range")
-                .expected("a positive number")
-                .got(scale));
-        }
+        check_loss_scale(operation, scale)?;
         self.loss_scale = scale;
+        Ok(())
+    }
+
+    /// What changes, by the names of parameters. `moments` are those of the rule.
+    pub async fn state<M: Module>(
+        &self,
+        operation: &'static str,
+        moments: &[&str],
+        module: &M,
+    ) -> Result<OptimizerRecord> {
+        let (ids, snapshot): (Vec<(ParamId, Vec<usize>)>, _) = match &self.memory {
+            Memory::Empty => (Vec::new(), Snapshot::default()),
+            Memory::Loaded(places, snapshot) => {
+                let ids = places.iter().map(|place| (place.id, place.shape.clone()));
+                (ids.collect(), snapshot.clone())
+            }
+            Memory::Stepped(keys, state) => {
+                let ids = keys.iter().map(|key| (key.id, key.shape.clone()));
+                (ids.collect(), state.read().await?)
+            }
+        };
+        let names = names(operation, module, &ids)?;
+        Ok(OptimizerRecord::new(
+            names,
+            moments,
+            snapshot,
+            self.loss_scale,
+        ))
+    }
+
+    /// Goes on from a record; an error changes nothing.
+    pub fn load_state<M: Module>(
+        &mut self,
+        operation: &'static str,
+        moments: &[&str],
+        module: &M,
+        record: OptimizerRecord,
+    ) -> Result<()> {
+        let loss_scale = record.summary.loss_scale;
+        check_loss_scale(operation, loss_scale)?;
+        let (places, snapshot) = record.fit(operation, moments, module)?;
+        self.loss_scale = loss_scale;
+        self.memory = if places.is_empty() {
+            Memory::Empty
+        } else {
+            Memory::Loaded(places, snapshot)
+        };
         Ok(())
     }
 
@@ -91,8 +143,13 @@ impl Stepper {
         if found.keys.is_empty() {
             return module;
         }
-        let state = self.state.take();
-        let state = state.and_then(|(keys, state)| (keys == found.keys).then_some(state));
+        let state = match std::mem::replace(&mut self.memory, Memory::Empty) {
+            Memory::Stepped(keys, state) if keys == found.keys => Some(state),
+            Memory::Loaded(places, snapshot) if are_at(&found.keys, &places) => Some(
+                OptimizerState::restore(snapshot, &found.parameters, &found.trained),
+            ),
+            _ => None,
+        };
         let scaling = Scaling {
             clip_norm,
             loss_scale: self.loss_scale,
@@ -100,14 +157,27 @@ impl Stepper {
         let (updated, state) = step(rule, scaling, state, found.parameters, found.trained);
         let ids = found.keys.iter().map(|key| key.id);
         let mut replace = Replace(ids.zip(updated).collect());
-        self.state = Some((found.keys, state));
+        self.memory = Memory::Stepped(found.keys, state);
         module.map(&mut replace)
     }
 
     /// Whether the last step was skipped, and how many were: `[2]`.
     pub fn skipped(&self) -> Option<Tensor<1>> {
-        self.state.as_ref().map(|(_, state)| state.skipped())
+        match &self.memory {
+            Memory::Stepped(_, state) => Some(state.skipped()),
+            _ => None,
+        }
     }
+}
+
+fn check_loss_scale(operation: &'static str, scale: f64) -> Result<()> {
+    let holds = |value: f64| (value as f32).is_normal() && value > 0.0;
+    if holds(scale) && holds(1.0 / scale) {
+        return Ok(());
+    }
+    Err(Error::invalid(operation, "the loss scale is out of range")
+        .expected("a positive number")
+        .got(scale))
 }
 
 /// What the state of one parameter belongs to.
@@ -117,6 +187,11 @@ struct Key {
     shape: Vec<usize>,
     dtypes: [DType; 2],
     device: Device,
+}
+
+fn are_at(keys: &[Key], places: &[Place]) -> bool {
+    let at = |(key, place): (&Key, &Place)| key.id == place.id && key.shape == place.shape;
+    keys.len() == places.len() && keys.iter().zip(places).all(at)
 }
 
 /// Collects the parameters that have a gradient, flattened and not tracked.
@@ -162,17 +237,20 @@ impl ModuleMapper for Replace {
         let Some(new) = self.0.get(&param.id).cloned() else {
             return param;
         };
-        param.map(|old| {
-            let new = new.reshape(old.dims());
-            if !old.device().is_autodiff() {
-                return new;
-            }
-            let mut new = Tensor::from_inner(new);
-            // Two strategies do not meet in one graph.
-            if let Some(strategy) = old.gradient_checkpointing_strategy() {
-                new = new.with_gradient_checkpointing_strategy(strategy);
-            }
-            new.set_require_grad(old.is_require_grad())
-        })
+        param.map(|old| in_place_of(&old, new))
     }
+}
+
+/// The values of `new`, which is not tracked, in the shape of `old`, and tracked as that is.
+pub(super) fn in_place_of<const D: usize>(old: &Tensor<D>, new: Tensor<1>) -> Tensor<D> {
+    let new = new.reshape(old.dims());
+    if !old.device().is_autodiff() {
+        return new;
+    }
+    let mut new = Tensor::from_inner(new);
+    // Two strategies do not meet in one graph.
+    if let Some(strategy) = old.gradient_checkpointing_strategy() {
+        new = new.with_gradient_checkpointing_strategy(strategy);
+    }
+    new.set_require_grad(old.is_require_grad())
 }

@@ -5,9 +5,10 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::OptimizerRecord;
 use super::optimizer::{Stepper, below_one, check, clip_check, not_negative};
 use crate::error::{Error, Result};
-use crate::ops::SgdRule;
+use crate::ops::{Rule, SgdRule};
 
 const OPERATION: &str = "sgd";
 
@@ -128,14 +129,36 @@ impl Sgd {
     ///
     /// `rate` is the learning rate, a finite number. Without gradients, the module is returned as it is.
     pub fn step<M: Module>(&mut self, rate: f64, module: M, gradients: GradientsParams) -> M {
-        let rule = SgdRule {
+        let rule = self.rule(rate);
+        let clip_norm = self.config.clip_norm;
+        self.stepper.step(&rule, clip_norm, module, gradients)
+    }
+
+    fn rule(&self, rate: f64) -> SgdRule {
+        SgdRule {
             rate,
             momentum: self.config.momentum,
             nesterov: self.config.nesterov,
             weight_decay: self.config.weight_decay,
-        };
-        let clip_norm = self.config.clip_norm;
-        self.stepper.step(&rule, clip_norm, module, gradients)
+        }
+    }
+
+    /// As [`Adam::state`](super::Adam::state).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn state<M: Module>(&self, module: &M) -> Result<OptimizerRecord> {
+        let moments = self.rule(0.0).moments();
+        self.stepper.state(OPERATION, moments, module).await
+    }
+
+    /// As [`Adam::load_state`](super::Adam::load_state).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_state<M: Module>(&mut self, module: &M, record: OptimizerRecord) -> Result<()> {
+        let moments = self.rule(0.0).moments();
+        self.stepper.load_state(OPERATION, moments, module, record)
     }
 
     /// As [`Adam::skipped`](super::Adam::skipped).

@@ -42,6 +42,8 @@ enum Bench {
     Cpu,
     /// Natively on the GPU.
     Gpu,
+    /// Ways of saving memory, natively on the GPU.
+    Memory,
     /// In a browser, with the published package; needs `cargo xtask web`.
     Web,
 }
@@ -51,6 +53,7 @@ impl Bench {
         match self {
             Self::Cpu => "cpu",
             Self::Gpu => "gpu",
+            Self::Memory => "memory",
             Self::Web => "web",
         }
     }
@@ -65,6 +68,10 @@ impl Bench {
                  that forgeling's own were given, MB at peak the most in use on the device at a launch, \
                  the weights of the other implementations of the workload included."
             }
+            Self::Memory => {
+                "What each way of saving memory saves and costs. MB at peak are the most in use on the device at a launch, \
+                 with one network of the kind alive; times are of one training step with Adam, taken in turns."
+            }
             Self::Web => {
                 "One headless Chromium. Opening is from importing a library to its device being ready. Times are of one \
                  training step with its loss read. In each round every \
@@ -77,7 +84,7 @@ impl Bench {
 
     fn step(self, workspace: &Workspace, peers: bool) -> Result<Step> {
         Ok(match self {
-            Self::Cpu | Self::Gpu => {
+            Self::Cpu | Self::Gpu | Self::Memory => {
                 // With the workspace's features: a package alone would build burn a second time.
                 Step::cargo()
                     .dir(workspace.root())
@@ -95,7 +102,7 @@ impl Bench {
                     .args([self.name(), "--json", "--burn-version"])
                     .arg(workspace.locked_version("burn")?);
                 // On a GPU PyTorch is a peer where it has CUDA.
-                if peers && (self == Self::Cpu || has_nvidia()) {
+                if peers && (self == Self::Cpu || self == Self::Gpu && has_nvidia()) {
                     step.arg("--python").arg(python::ensure(workspace)?)
                 } else {
                     step

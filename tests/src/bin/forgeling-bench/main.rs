@@ -1,14 +1,15 @@
-//! Measurements of `cargo xtask bench cpu|gpu`: one JSON line for each implementation of each workload.
+//! Measurements of `cargo xtask bench cpu|gpu|memory`: one JSON line for each implementation of each workload.
 //!
 //! - `runner`: lets the implementations of a workload take turns.
 //! - `data`: the batches that all of them train on.
-//! - `protonet`: ours, and the same made of stock burn operations; `half`: ours in half precision.
+//! - `protonet`: ours, and the same made of stock burn operations.
+//! - `engine`: networks with the library's trainer, in half precision or with checkpoints.
 //! - `mlp`: perceptrons, ours and one of burn's layers.
 //! - `resnet`: ResNet-18, likewise.
 //! - `torch`: PyTorch in a process of its own.
 
 mod data;
-mod half;
+mod engine;
 mod mlp;
 mod protonet;
 mod resnet;
@@ -22,6 +23,8 @@ use forgeling::device::DeviceKind;
 use forgeling::{Device, DeviceChoice};
 
 use data::{Digits, Episodes, Pictures};
+use engine::Mode;
+use forgeling::train::Precision;
 use runner::{Implementation, Pace, Result, compare};
 use torch::Torch;
 
@@ -30,6 +33,8 @@ const PROTONETS: [(usize, usize); 5] = [(32, 1), (64, 1), (32, 8), (64, 8), (64,
 
 struct Options {
     choice: DeviceChoice,
+    /// Measure ways of saving memory, and not peers.
+    memory: bool,
     /// A Python that has PyTorch.
     python: Option<PathBuf>,
     burn_version: String,
@@ -56,6 +61,7 @@ impl Options {
     fn parse(arguments: impl Iterator<Item = String>) -> std::result::Result<Self, String> {
         let mut arguments = arguments;
         let (mut choice, mut python, mut burn_version) = (None, None, String::new());
+        let mut memory = false;
         while let Some(argument) = arguments.next() {
             let mut value = || {
                 arguments
@@ -65,6 +71,10 @@ impl Options {
             match argument.as_str() {
                 "cpu" => choice = Some(DeviceChoice::Cpu),
                 "gpu" => choice = Some(DeviceChoice::Gpu),
+                "memory" => {
+                    memory = true;
+                    choice = Some(DeviceChoice::Gpu);
+                }
                 "--json" => {}
                 "--python" => python = Some(value()?.into()),
                 "--burn-version" => burn_version = format!(" {}", value()?),
@@ -72,7 +82,8 @@ impl Options {
             }
         }
         Ok(Self {
-            choice: choice.ok_or("expected cpu or gpu")?,
+            choice: choice.ok_or("expected cpu, gpu or memory")?,
+            memory,
             python,
             burn_version,
         })
@@ -91,6 +102,9 @@ fn bench(options: &Options) -> Result<()> {
         },
         device,
     };
+    if options.memory {
+        return bench.memory();
+    }
     for (filters, episodes) in PROTONETS {
         // A software adapter takes minutes for several episodes, and the CPU for many.
         let most = match (bench.slow, bench.device.is_cpu()) {
@@ -121,7 +135,8 @@ impl Bench {
         let mut ours = protonet::Trained::ours(filters, &batches, &self.device)?;
         let mut burn = protonet::Trained::composite(&self.burn, filters, &batches, &self.device)?;
         let has_half = self.device.info().f16;
-        let half = has_half.then(|| half::Trained::new(filters, &batches, &self.device));
+        let half = || engine::protonet(Mode::F16, filters, &batches, &self.device);
+        let half = has_half.then(half);
         let mut half = half.transpose()?;
         let mut all: Vec<&mut dyn Implementation> = vec![&mut ours];
         if let Some(half) = &mut half {
@@ -135,6 +150,53 @@ impl Bench {
         let pace = Pace::of(self.slow, filters * episodes);
         let workload = protonet::workload(filters, episodes);
         compare(&workload, Some(episodes), pace, &self.device, &mut all)
+    }
+
+    /// What each way of saving memory saves and costs.
+    fn memory(&self) -> Result<()> {
+        let mut modes = vec![
+            Mode::F32,
+            Mode::new("forgeling, checkpointed", Precision::F32, true),
+        ];
+        if self.device.info().f16 {
+            modes.push(Mode::F16);
+            modes.push(Mode::new(
+                "forgeling, f16, checkpointed",
+                Precision::F16,
+                true,
+            ));
+        }
+        let pace = Pace::of(self.slow, 1);
+        let device = &self.device;
+        let episodes = Episodes::draw(1)?;
+        for filters in [32, 64] {
+            saving(
+                &protonet::workload(filters, 1),
+                &modes,
+                pace,
+                device,
+                |mode| engine::protonet(mode, filters, &episodes, device),
+            )?;
+        }
+        let pictures = Pictures::draw()?;
+        let long = Pace {
+            rounds: 3,
+            ..Pace::long(self.slow)
+        };
+        saving(resnet::WORKLOAD, &modes, long, device, |mode| {
+            engine::resnet(mode, &pictures, device)
+        })?;
+        let digits = Digits::draw()?;
+        saving(
+            "ViT 28x28 batch 128 training step",
+            &modes,
+            pace,
+            device,
+            |mode| engine::vit(mode, &digits, device),
+        )?;
+        saving(mlp::WORKLOAD, &modes, pace, device, |mode| {
+            engine::mlp(mode, &digits, device)
+        })
     }
 
     fn resnet(&mut self) -> Result<()> {
@@ -168,6 +230,33 @@ impl Bench {
     }
 }
 
+/// Measures the memory of each mode by itself, then lets them take turns.
+fn saving<I: Implementation>(
+    workload: &str,
+    modes: &[Mode],
+    pace: Pace,
+    device: &Device,
+    build: impl Fn(Mode) -> Result<I>,
+) -> Result<()> {
+    let mut counts = Vec::new();
+    for mode in modes {
+        counts.push(runner::count(&mut build(*mode)?, device)?);
+        device.tensors().memory_cleanup();
+    }
+    let mut all = modes
+        .iter()
+        .map(|mode| build(*mode))
+        .collect::<Result<Vec<_>>>()?;
+    let mut all: Vec<&mut dyn Implementation> = all
+        .iter_mut()
+        .map(|one| one as &mut dyn Implementation)
+        .collect();
+    for implementation in &mut all {
+        implementation.turn(1)?;
+    }
+    runner::take_turns(workload, None, pace, counts, &mut all)
+}
+
 fn open(choice: DeviceChoice) -> forgeling::Result<Device> {
     match pollster::block_on(Device::open(choice)) {
         // A software adapter is worth a figure too, when it is all there is.
@@ -198,7 +287,7 @@ mod tests {
     #[test]
     fn wrong_arguments_are_named() {
         for (line, problem) in [
-            ("", "expected cpu or gpu"),
+            ("", "expected cpu, gpu or memory"),
             ("gpu --python", "--python needs a value"),
             ("tpu", "unknown argument 'tpu'"),
         ] {

@@ -71,15 +71,43 @@ pub fn compare(
     device: &Device,
     implementations: &mut [&mut dyn Implementation],
 ) -> Result<()> {
-    let mut turns = vec![Vec::new(); implementations.len()];
     let mut counts = Vec::new();
     for implementation in implementations.iter_mut() {
-        // The first steps allocate, and compile kernels.
-        implementation.turn(2)?;
-        let counter = LaunchCounter::on(device);
-        implementation.turn(1)?;
-        counts.push((counter.total(), counter.bytes(), counter.peak_bytes()));
+        counts.push(count(*implementation, device)?);
     }
+    take_turns(workload, episodes, pace, counts, implementations)
+}
+
+/// What a GPU does in one step.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    launches: usize,
+    bytes: u64,
+    peak: Option<u64>,
+}
+
+/// Warms up, and counts in one step.
+pub fn count(implementation: &mut dyn Implementation, device: &Device) -> Result<Counts> {
+    // The first steps allocate, and compile kernels.
+    implementation.turn(2)?;
+    let counter = LaunchCounter::on(device);
+    implementation.turn(1)?;
+    Ok(Counts {
+        launches: counter.total(),
+        bytes: counter.bytes(),
+        peak: counter.peak_bytes(),
+    })
+}
+
+/// [`compare`] of implementations that are warm and counted.
+pub fn take_turns(
+    workload: &str,
+    episodes: Option<usize>,
+    pace: Pace,
+    counts: Vec<Counts>,
+    implementations: &mut [&mut dyn Implementation],
+) -> Result<()> {
+    let mut turns = vec![Vec::new(); implementations.len()];
     for _ in 0..pace.rounds {
         for (implementation, turns) in implementations.iter_mut().zip(&mut turns) {
             sleep(PAUSE);
@@ -101,7 +129,11 @@ pub fn compare(
         line["implementation"] = implementation.name().into();
         line["device"] = implementation.device().into();
         // PyTorch runs in a process of its own, where nothing is counted.
-        let (launches, bytes, peak) = counts;
+        let Counts {
+            launches,
+            bytes,
+            peak,
+        } = counts;
         if launches > 0 {
             line["launches"] = launches.into();
             line["peak_bytes"] = peak.into();

@@ -29,8 +29,8 @@ impl AdamRule {
 }
 
 impl Rule for AdamRule {
-    fn moments(&self) -> usize {
-        2
+    fn moments(&self) -> &'static [&'static str] {
+        &["mean", "square"]
     }
 
     #[cfg(not(feature = "fusion"))]

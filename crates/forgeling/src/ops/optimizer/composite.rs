@@ -1,8 +1,10 @@
 //! Optimizers by burn's own operations: for any dtype and device.
 
-use burn::tensor::{Bool, DType, Tensor};
+use burn::tensor::{Bool, DType, Tensor, TensorData};
 
-use super::{Rule, Scaling};
+use super::{Rule, Scaling, Snapshot};
+use crate::device::Readback;
+use crate::error::Result;
 
 #[derive(Debug, Clone)]
 pub(crate) struct State {
@@ -19,13 +21,53 @@ impl State {
     pub fn skipped(&self) -> Tensor<1> {
         Tensor::cat(vec![self.last_skipped.clone(), self.skipped.clone()], 0)
     }
+
+    pub async fn read(&self) -> Result<Snapshot> {
+        let scalars = [&self.last_skipped, &self.skipped, &self.time];
+        let trip = scalars.into_iter().chain(self.moments.iter().flatten());
+        let trip = trip.fold(Readback::new(), |trip, tensor| trip.with(tensor.clone()));
+        let mut values = trip.run_all().await?.into_iter();
+        let counts = [(); 3].map(|()| values.next().map_or(0.0, |scalar| scalar[0]));
+        let of = |moments: &Vec<_>| values.by_ref().take(moments.len()).collect();
+        let moments = self.moments.iter().map(of).collect();
+        Ok(Snapshot::new(moments, counts))
+    }
+
+    pub fn restore(snapshot: Snapshot, parameters: &[Tensor<1>], gradients: &[Tensor<1>]) -> Self {
+        let home = parameters[0].device();
+        let scalar = |value| Tensor::full([1], value, (&home, DType::F32));
+        let [last_skipped, skipped, time] = snapshot.counts().map(scalar);
+        let pairs = snapshot.moments.into_iter().zip(gradients);
+        let moments = pairs.map(|(moments, gradient)| {
+            let (device, dtype) = (gradient.device(), working_dtype(gradient.dtype()));
+            let tensor = |values: Vec<f32>| {
+                let length = values.len();
+                let data = TensorData::new(values, [length]);
+                Tensor::<1>::from_data(data, &device).cast(dtype)
+            };
+            moments.into_iter().map(tensor).collect()
+        });
+        Self {
+            moments: moments.collect(),
+            time,
+            last_skipped,
+            skipped,
+        }
+    }
 }
 
 /// What a tensor is computed in: halves lose small steps.
+fn working_dtype(dtype: DType) -> DType {
+    match dtype {
+        DType::F64 => DType::F64,
+        _ => DType::F32,
+    }
+}
+
 fn working(tensor: Tensor<1>) -> Tensor<1> {
-    match tensor.dtype() {
-        DType::F64 | DType::F32 => tensor,
-        _ => tensor.cast(DType::F32),
+    match working_dtype(tensor.dtype()) {
+        dtype if dtype == tensor.dtype() => tensor,
+        dtype => tensor.cast(dtype),
     }
 }
 
@@ -55,7 +97,7 @@ pub(super) fn step<R: Rule>(
         State {
             moments: gradients
                 .iter()
-                .map(|g| vec![g.zeros_like(); rule.moments()])
+                .map(|g| vec![g.zeros_like(); rule.moments().len()])
                 .collect(),
             time: zero.clone(),
             last_skipped: zero.clone(),

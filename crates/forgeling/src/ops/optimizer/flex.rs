@@ -5,7 +5,7 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{Rule, Scaling};
+use super::{Rule, Scaling, Snapshot};
 use crate::ops::cpu::parallel;
 use crate::ops::flex::{tensor, with_values};
 
@@ -13,18 +13,20 @@ use crate::ops::flex::{tensor, with_values};
 const PIECE: usize = 1 << 14;
 
 #[derive(Debug, Clone)]
-pub(crate) struct State {
-    /// The moments of each tensor.
-    moments: Vec<Vec<Vec<f32>>>,
-    steps: u64,
-    last_skipped: bool,
-    skipped: u64,
-}
+pub(crate) struct State(Snapshot);
 
 impl State {
     pub fn skipped(&self) -> Tensor<1> {
-        let values = vec![f32::from(self.last_skipped), self.skipped as f32];
-        Tensor::from_data(TensorData::new(values, [2]), &Device::flex())
+        let [last, skipped, _] = self.0.counts();
+        Tensor::from_data(TensorData::new(vec![last, skipped], [2]), &Device::flex())
+    }
+
+    pub fn read(&self) -> Snapshot {
+        self.0.clone()
+    }
+
+    pub fn restore(snapshot: Snapshot) -> Self {
+        Self(snapshot)
     }
 }
 
@@ -41,14 +43,12 @@ pub(super) fn step<R: Rule>(
     parameters: Vec<Tensor<1>>,
     gradients: Vec<Tensor<1>>,
 ) -> (Vec<Tensor<1>>, State) {
-    let mut state = state.unwrap_or_else(|| State {
-        moments: parameters
-            .iter()
-            .map(|tensor| vec![vec![0.0; tensor.dims()[0]]; rule.moments()])
-            .collect(),
-        steps: 0,
-        last_skipped: false,
-        skipped: 0,
+    let zeros = |tensor: &Tensor<1>| vec![vec![0.0; tensor.dims()[0]]; rule.moments().len()];
+    let State(mut state) = state.unwrap_or_else(|| {
+        State(Snapshot {
+            moments: parameters.iter().map(zeros).collect(),
+            ..Default::default()
+        })
     });
     let gradients: Vec<FlexTensor> = gradients.into_iter().map(primitive).collect();
     let inverse = (1.0 / scaling.loss_scale) as f32;
@@ -71,7 +71,7 @@ pub(super) fn step<R: Rule>(
     state.last_skipped = !finite;
     if !finite {
         state.skipped += 1;
-        return (parameters, state);
+        return (parameters, State(state));
     }
 
     state.steps += 1;
@@ -104,7 +104,7 @@ pub(super) fn step<R: Rule>(
             Tensor::from_primitive::<Flex>(tensor(values, [length]))
         })
         .collect();
-    (updated, state)
+    (updated, State(state))
 }
 
 /// What belongs to a piece of one tensor.

@@ -10,16 +10,20 @@ use cubecl::server::Handle;
 use forgeling_shaders::OPTIMIZER_GATHER;
 use forgeling_shaders::cpu::GATHERED;
 
-use super::{Rule, Scaling};
+use super::{Rule, Scaling, Snapshot};
+use crate::device::Readback;
+use crate::error::Result;
 use crate::ops::heuristics::Heuristics;
-use crate::ops::launch::{Launch, PART, empty, f32s, overlap, part, zeros};
+use crate::ops::launch::{Launch, PART, empty, f32s, overlap, part, upload, zeros};
 
 #[derive(Debug, Clone)]
 pub(crate) struct State {
-    /// The parameters that the last step gave, each in its part.
-    parameters: CubeTensor,
+    /// The parameters that the last step gave, each in its part; none where there was no step on this device yet.
+    parameters: Option<CubeTensor>,
     /// The moments, one after the other, then `[whether the last step was skipped, how many were, steps, 0]`.
     moments: CubeTensor,
+    /// Where each parameter lies, and each of its moments among those of its kind.
+    layout: Layout,
     /// Where the moments end.
     kept: usize,
 }
@@ -27,6 +31,29 @@ pub(crate) struct State {
 impl State {
     pub fn skipped(&self) -> Tensor<1> {
         Tensor::from_primitive::<CubeBackend>(part(&self.moments, self.kept, 2))
+    }
+
+    pub async fn read(&self) -> Result<Snapshot> {
+        let all = Tensor::<1>::from_primitive::<CubeBackend>(self.moments.clone());
+        let [all] = Readback::new().with(all).run().await?;
+        let (moments, counts) = all.split_at(self.kept);
+        let counts = [counts[0], counts[1], counts[2]];
+        Ok(Snapshot::new(self.layout.unpack(moments), counts))
+    }
+
+    pub fn restore(snapshot: &Snapshot, parameters: &[Tensor<1>]) -> Self {
+        let layout = Layout::new(parameters.iter().map(|tensor| tensor.dims()[0]));
+        let mut values = layout.pack(&snapshot.moments);
+        let kept = values.len();
+        values.extend(snapshot.counts());
+        values.resize(kept + PART, 0.0);
+        let like = primitive(parameters[0].clone());
+        Self {
+            parameters: None,
+            moments: upload(&like, &values),
+            layout,
+            kept,
+        }
     }
 }
 
@@ -38,18 +65,38 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(tensors: &[CubeTensor]) -> Self {
+    fn new(lengths: impl Iterator<Item = usize>) -> Self {
         let mut length = 0;
-        let parts = tensors
-            .iter()
-            .map(|tensor| {
+        let parts = lengths
+            .map(|numbers| {
                 let start = length;
-                let end = start + tensor.shape().num_elements();
+                let end = start + numbers;
                 length = end.next_multiple_of(PART);
                 start..end
             })
             .collect();
         Self { parts, length }
+    }
+
+    /// The moments of each parameter: first the first one of all, then the second.
+    fn pack(&self, moments: &[Vec<Vec<f32>>]) -> Vec<f32> {
+        let kinds = moments.first().map_or(0, Vec::len);
+        let mut packed = vec![0.0; kinds * self.length];
+        for (kind, pack) in packed.chunks_exact_mut(self.length).enumerate() {
+            for (moments, part) in moments.iter().zip(&self.parts) {
+                pack[part.clone()].copy_from_slice(&moments[kind]);
+            }
+        }
+        packed
+    }
+
+    /// What [`pack`](Self::pack) packed.
+    fn unpack(&self, packed: &[f32]) -> Vec<Vec<Vec<f32>>> {
+        let of = |part: &Range<usize>| {
+            let packs = packed.chunks_exact(self.length);
+            packs.map(|pack| pack[part.clone()].to_vec()).collect()
+        };
+        self.parts.iter().map(of).collect()
     }
 
     /// The parts of `packed`.
@@ -170,7 +217,11 @@ pub(super) fn step<R: Rule>(
     let kernel = rule.kernel();
     let parameters: Vec<CubeTensor> = parameters.into_iter().map(primitive).collect();
     let gradients: Vec<CubeTensor> = gradients.into_iter().map(primitive).collect();
-    let layout = Layout::new(&parameters);
+    let layout = Layout::new(
+        parameters
+            .iter()
+            .map(|tensor| tensor.shape().num_elements()),
+    );
     let workgroups = |values: usize, most: usize| {
         let quads = values / 4;
         quads
@@ -179,9 +230,9 @@ pub(super) fn step<R: Rule>(
     };
     let gathering = workgroups(layout.length, heuristics.gather_workgroups);
 
-    let kept = rule.moments() * layout.length;
+    let kept = rule.moments().len() * layout.length;
     let (old, moments) = match state {
-        Some(state) => (Some(state.parameters), state.moments),
+        Some(state) => (state.parameters, state.moments),
         None => (None, zeros(&parameters[0], kept + PART)),
     };
     let unchanged = |packed: &CubeTensor| {
@@ -216,8 +267,9 @@ pub(super) fn step<R: Rule>(
         .map(Tensor::from_primitive::<CubeBackend>)
         .collect();
     let state = State {
-        parameters,
+        parameters: Some(parameters),
         moments,
+        layout,
         kept,
     };
     (updated, state)

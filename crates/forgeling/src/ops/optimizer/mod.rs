@@ -3,6 +3,7 @@
 //! - `adam`, `sgd`: the rules, each with its kernel, its loop and its composition.
 //! - `gpu`, `flex`, `composite`: what all rules share, for each kind of device: gathering and clipping gradients,
 //!   skipping steps, keeping moments.
+//! - `snapshot`: what is kept, read from its device, and back.
 
 mod adam;
 mod composite;
@@ -10,6 +11,7 @@ mod flex;
 #[cfg(not(feature = "fusion"))]
 mod gpu;
 mod sgd;
+mod snapshot;
 
 use burn::tensor::{DType, Tensor};
 #[cfg(not(feature = "fusion"))]
@@ -17,7 +19,9 @@ use forgeling_shaders::Kernel;
 
 pub(crate) use self::adam::AdamRule;
 pub(crate) use self::sgd::SgdRule;
+pub(crate) use self::snapshot::Snapshot;
 use super::launch::has_kernels;
+use crate::error::Result;
 
 /// What is done to gradients before a rule takes them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,8 +34,8 @@ pub(crate) struct Scaling {
 
 /// How one parameter moves.
 pub(crate) trait Rule: Copy + Send + Sync {
-    /// Numbers that are kept for each value of a parameter; zero at first.
-    fn moments(&self) -> usize;
+    /// Names of the numbers that are kept for each value of a parameter; zero at first.
+    fn moments(&self) -> &'static [&'static str];
 
     /// The kernel that moves packed parameters. Its `shape` is `[slots, first, quads, clip, numbers ..]`, and its
     /// moments end with the state of `wgsl/shared/optimizer.wgsl`.
@@ -82,6 +86,30 @@ impl OptimizerState {
             Self::Gpu(state) => state.skipped(),
             Self::Cpu(state) => state.skipped(),
             Self::Composite(state) => state.skipped(),
+        }
+    }
+
+    /// What is kept, in one trip. Of double precision, f32 is left.
+    pub async fn read(&self) -> Result<Snapshot> {
+        match self {
+            #[cfg(not(feature = "fusion"))]
+            Self::Gpu(state) => state.read().await,
+            Self::Cpu(state) => Ok(state.read()),
+            Self::Composite(state) => state.read().await,
+        }
+    }
+
+    /// The state that [`step`] takes together with these parameters and gradients. The snapshot is of as many
+    /// parameters, of these lengths, and of the same rule.
+    pub fn restore(snapshot: Snapshot, parameters: &[Tensor<1>], gradients: &[Tensor<1>]) -> Self {
+        match body(parameters, gradients) {
+            #[cfg(not(feature = "fusion"))]
+            Body::Gpu => Self::Gpu(Box::new(gpu::State::restore(&snapshot, parameters))),
+            Body::Cpu => Self::Cpu(flex::State::restore(snapshot)),
+            Body::Composite => {
+                let state = composite::State::restore(snapshot, parameters, gradients);
+                Self::Composite(Box::new(state))
+            }
         }
     }
 }

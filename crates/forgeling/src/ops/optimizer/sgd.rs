@@ -18,9 +18,13 @@ pub(crate) struct SgdRule {
 }
 
 impl Rule for SgdRule {
-    fn moments(&self) -> usize {
+    fn moments(&self) -> &'static [&'static str] {
         // In f32, as the kernel sees it.
-        usize::from(self.momentum as f32 > 0.0)
+        if self.momentum as f32 > 0.0 {
+            &["velocity"]
+        } else {
+            &[]
+        }
     }
 
     #[cfg(not(feature = "fusion"))]

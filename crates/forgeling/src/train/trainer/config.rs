@@ -72,7 +72,7 @@ impl TrainerConfig {
             }
         }
         if let Some(seconds) = self.seconds
-            && !(seconds > 0.0)
+            && (seconds.is_nan() || seconds <= 0.0)
         {
             return Err(Error::invalid("trainer_config", "seconds is out of range")
                 .expected("a positive number")

@@ -1,0 +1,33 @@
+//! What an optimizer keeps, on the host and the same whatever device it came from.
+
+/// Moments and counts.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Snapshot {
+    /// The moments of each parameter.
+    pub moments: Vec<Vec<Vec<f32>>>,
+    /// Steps that were taken.
+    pub steps: u64,
+    /// Whether the last one was skipped.
+    pub last_skipped: bool,
+    /// How many were.
+    pub skipped: u64,
+}
+
+impl Snapshot {
+    /// Counts as f32, which is what devices hold: `[whether the last step was skipped, how many were, steps]`.
+    pub fn counts(&self) -> [f32; 3] {
+        let last = f32::from(self.last_skipped);
+        [last, self.skipped as f32, self.steps as f32]
+    }
+
+    /// Of [`counts`](Self::counts).
+    pub fn new(moments: Vec<Vec<Vec<f32>>>, counts: [f32; 3]) -> Self {
+        let [last, skipped, steps] = counts;
+        Self {
+            moments,
+            steps: steps as u64,
+            last_skipped: last > 0.0,
+            skipped: skipped as u64,
+        }
+    }
+}

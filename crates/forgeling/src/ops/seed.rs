@@ -1,0 +1,77 @@
+//! A root from which a backward pass goes on with a gradient that is known.
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::wgpu::CubeBackend;
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata, backend_extension,
+};
+use burn::tensor::{Tensor, TensorData};
+
+/// A scalar whose backward pass gives `y` the gradient `gradient`, an untracked tensor of its shape and dtype: that of
+/// `sum(y * gradient)`, with nothing computed.
+pub(crate) fn seed<const D: usize>(y: Tensor<D>, gradient: Tensor<D>) -> Tensor<1> {
+    let gradient = Tensor::from_inner(gradient);
+    Tensor::from_dispatch(<Dispatch as SeedOps>::root(
+        y.into_dispatch(),
+        gradient.into_dispatch(),
+    ))
+}
+
+#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait SeedOps: Backend {
+    #[fusion(dtype = y, shape = burn::tensor::Shape::new([1]))]
+    fn root(y: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl SeedOps for CubeBackend {
+    fn root(y: FloatTensor<Self>, _gradient: FloatTensor<Self>) -> FloatTensor<Self> {
+        nothing::<Self>(&y)
+    }
+}
+
+impl SeedOps for Flex {
+    fn root(y: FloatTensor<Self>, _gradient: FloatTensor<Self>) -> FloatTensor<Self> {
+        nothing::<Self>(&y)
+    }
+}
+
+/// A number that nobody looks at.
+fn nothing<B: Backend>(y: &FloatTensor<B>) -> FloatTensor<B> {
+    let zero = TensorData::full_dtype([1], 0.0, y.dtype());
+    B::float_from_data(zero, &y.device())
+}
+
+#[derive(Debug)]
+struct Seed;
+
+impl<B: SeedOps> Backward<B, 1> for Seed {
+    type State = FloatTensor<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let _ = grads.consume::<B>(&ops.node);
+        let [parent] = ops.parents;
+        if let Some(node) = parent {
+            grads.register::<B>(node.id, ops.state);
+        }
+    }
+}
+
+impl<B: SeedOps, C: CheckpointStrategy> SeedOps for Autodiff<B, C> {
+    fn root(y: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (y, node) = y.into_parts();
+        let gradient = Self::inner(gradient);
+        let root = B::root(y, gradient.clone());
+        match Seed.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(gradient, root),
+            OpsKind::UnTracked(prep) => prep.finish(root),
+        }
+    }
+}
