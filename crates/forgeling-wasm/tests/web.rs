@@ -14,6 +14,8 @@ mod linear_parity;
 mod ops_parity;
 #[path = "../../../tests/src/parity.rs"]
 mod parity;
+#[path = "../../../tests/src/storage_parity.rs"]
+mod storage_parity;
 #[path = "../../../tests/src/values.rs"]
 mod values;
 
@@ -23,6 +25,7 @@ use conv_parity::{CONVOLUTIONS, NORMS, batch_normed, convolution};
 use forgeling::data::{Glyphs, Split};
 use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
 use forgeling::nn::Conv4Config;
+use forgeling::ops::Storage;
 use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
 use forgeling::{Device, DeviceChoice};
 use js_sys::Reflect;
@@ -33,6 +36,7 @@ use ops_parity::{
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use storage_parity::{FORMATS, Network, OPERATIONS, come_back, numbers};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -393,5 +397,31 @@ async fn a_perceptron_learns_alike_on_cpu_and_webgpu() {
     }
     for (cpu, gpu) in all[0][..5].iter().zip(&all[1]) {
         assert!((cpu - gpu).abs() < 1e-3 * cpu, "{all:?}");
+    }
+}
+
+#[wasm_bindgen_test]
+async fn stored_activations_change_gradients_a_little_and_halve_memory() {
+    for device in [cpu().await, webgpu().await] {
+        let (name, tensors) = (&device.info().name, device.autodiff());
+        for operation in OPERATIONS {
+            operation.check(&tensors, name).await;
+        }
+    }
+    for (storage, _) in FORMATS {
+        let expected = come_back(&numbers(), storage, &cpu().await.autodiff()).await;
+        let got = come_back(&numbers(), storage, &webgpu().await.autodiff()).await;
+        assert_eq!(got, expected, "{storage:?}");
+    }
+    let network = Network::Conv4 {
+        filters: 32,
+        episodes: 4,
+    };
+    let device = webgpu().await;
+    let full = network.peak(Storage::Full, DType::F32, &device).await;
+    for (storage, _) in FORMATS {
+        let peak = network.peak(storage, DType::F32, &device).await;
+        console_log!("{network:?} {storage:?}: {peak} of {full} bytes");
+        assert!(peak * 5 <= full * 3, "{peak} of {full} as {storage:?}");
     }
 }
