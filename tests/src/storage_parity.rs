@@ -253,24 +253,46 @@ impl Network {
         }
     }
 
-    /// The most bytes in use during a step of training, not counting those in use before the network was made, and the
-    /// seconds of a step. Activations are of `dtype`.
+    /// The most bytes of a GPU in use during a step of training, not counting those in use before the network was made.
+    /// Activations are of `dtype`.
     ///
     /// # Panics
-    /// When anything fails.
+    /// When anything fails, or on the CPU.
     pub async fn peak(self, storage: Storage, dtype: DType, device: &Device) -> u64 {
         let idle = LaunchCounter::on(device);
         drop(Tensor::<1>::zeros([4], &device.tensors().clone()) + 1.0);
         let before = idle.peak_bytes().unwrap();
         drop(idle);
+        let mut counter = None;
+        // The first step also makes the optimizer's moments.
+        self.train(2, storage, dtype, device, |step| {
+            if step == 1 {
+                counter = Some(LaunchCounter::on(device));
+            }
+        })
+        .await;
+        counter.unwrap().peak_bytes().unwrap() - before
+    }
+
+    /// Takes so many steps, calling `before` before each.
+    ///
+    /// # Panics
+    /// When anything fails.
+    pub async fn train(
+        self,
+        steps: usize,
+        storage: Storage,
+        dtype: DType,
+        device: &Device,
+        mut before: impl FnMut(usize),
+    ) {
         let tensors = device.autodiff();
         let mut model = self.model(&tensors);
         let mut optimizer = Adam::new(AdamConfig::default()).unwrap();
-        // The first step also makes the optimizer's moments.
-        model = model.step(storage, dtype, &mut optimizer, &tensors).await;
-        let counter = LaunchCounter::on(device);
-        drop(model.step(storage, dtype, &mut optimizer, &tensors).await);
-        counter.peak_bytes().unwrap() - before
+        for step in 0..steps {
+            before(step);
+            model = model.step(storage, dtype, &mut optimizer, &tensors).await;
+        }
     }
 }
 

@@ -84,6 +84,78 @@ fn the_blocks_steps_make_up_the_block() {
 }
 
 #[test]
+fn what_a_block_keeps_has_the_same_winners_and_output() {
+    for sizes in BLOCK_SIZES {
+        let [images, inputs, channels, height, width] = sizes;
+        let shape = BlockShape {
+            images,
+            height,
+            width,
+            inputs,
+            channels,
+        };
+        let (row, length) = (
+            twin::row_of(channels),
+            images * height * width * shape.padded(),
+        );
+        // In steps that f16 tells apart, and steps in between that it does not.
+        let y = waves(length, 1.0).into_iter().enumerate();
+        let y: Vec<f32> = y
+            .map(|(i, v)| 1.0 + (v * 4.0).round() / 16.0 + (i % 5) as f32 * 1e-6)
+            .collect();
+        let (gamma, beta) = (waves(channels, 3.0), waves(channels, 4.0));
+        let mut partials = vec![1.0; 3 * shape.padded()];
+        partials[shape.padded()..].fill(0.5);
+        let windows = images * (height / 2) * (width / 2) * channels;
+        for (kind, tolerance) in [(0, 1e-3), (1, 1e-2)] {
+            let mut halves = vec![0; length.div_ceil(2)];
+            let mut peaks = vec![f32::NAN; windows];
+            twin::conv_block_keep(&y, &gamma, &mut halves, &mut peaks, shape, kind);
+            let normalized = |peaked: bool| {
+                let (mut out, mut stats) = (vec![f32::NAN; windows], vec![f32::NAN; 3 * row]);
+                let (values, gamma, beta) = (if peaked { &peaks } else { &y }, &gamma, &beta);
+                let normalize = if peaked {
+                    twin::conv_block_normalize_peaks
+                } else {
+                    twin::conv_block_normalize
+                };
+                normalize(values, &partials, gamma, beta, &mut out, &mut stats, shape);
+                out
+            };
+            let out = normalized(true);
+            assert_eq!(out, normalized(false), "{sizes:?}");
+
+            // The gradient goes to the same pixels.
+            let mut rounded = vec![f32::NAN; length];
+            cpu::unpack_half(&halves, &mut rounded, [length, kind]);
+            assert_close("rounded", &rounded, &y, 2.0 * tolerance);
+            let mut stats = vec![0.0; 3 * row];
+            stats[2 * row..].fill(1.0);
+            let always = vec![1e3; channels];
+            let flow = |y: &[f32]| {
+                let mut flow = vec![f32::NAN; length];
+                let direction = waves(windows, 5.0);
+                twin::conv_block_backward_activation(
+                    y,
+                    &stats,
+                    &gamma,
+                    &always,
+                    &direction,
+                    &vec![0.0; 2 * row],
+                    &mut flow,
+                    shape,
+                );
+                flow
+            };
+            let reached: Vec<f32> = flow(&rounded);
+            // Beside a shift that no ReLU cuts off, f32 has fewer digits than y's smallest steps.
+            let exact: Vec<f32> = y.iter().map(|v| ((v - 1.0) * 1e6).round() * 1e-3).collect();
+            assert_eq!(reached, flow(&exact), "{sizes:?} as {kind}");
+        }
+    }
+}
+
+#[test]
 fn running_statistics_normalise_as_in_the_reference() {
     let shape = BlockShape {
         images: 2,

@@ -1,6 +1,7 @@
 //! Numbers in 16 bits: what is kept for a backward pass.
 
-/// A number as f16, rounded to the nearest, ties to even; infinite beyond f16's largest, 65504, and NaN if it is.
+/// A number as f16, rounded to the nearest, ties to even; infinite beyond f16's largest, 65504, and NaN if it is. What is
+/// not 0 does not become 0 either, but the smallest number of its sign: what ReLU let through can be told.
 #[inline(always)]
 pub fn f16_of(value: f32) -> u16 {
     let bits = value.to_bits();
@@ -15,7 +16,11 @@ pub fn f16_of(value: f32) -> u16 {
     } else {
         normal.min(0x7c00)
     };
-    let number = if size > 0x7f80_0000 { 0x7e00 } else { number };
+    let number = if size > 0x7f80_0000 {
+        0x7e00
+    } else {
+        number.max(u32::from(size > 0))
+    };
     (bits >> 16 & 0x8000 | number) as u16
 }
 
@@ -39,13 +44,18 @@ pub fn of_f16(half: u16) -> f32 {
     f32::from_bits(sign | number)
 }
 
-/// A number as bf16, the upper half of an f32, rounded to the nearest, ties to even; NaN stays NaN.
+/// A number as bf16, the upper half of an f32, rounded to the nearest, ties to even; NaN stays NaN, and what is not 0 does
+/// not become 0.
 #[inline(always)]
 pub fn bf16_of(value: f32) -> u16 {
     let bits = value.to_bits();
     let size = bits & 0x7fff_ffff;
     let rounded = size.wrapping_add(0x7fff + (size >> 16 & 1)) >> 16;
-    let number = if size > 0x7f80_0000 { 0x7fc0 } else { rounded };
+    let number = if size > 0x7f80_0000 {
+        0x7fc0
+    } else {
+        rounded.max(u32::from(size > 0))
+    };
     (bits >> 16 & 0x8000 | number) as u16
 }
 
@@ -146,8 +156,8 @@ mod tests {
             let (low, high) = (of_f16(bits), of_f16(bits + 1));
             let middle = (low + high) / 2.0;
             let even = if bits % 2 == 0 { bits } else { bits + 1 };
-            assert_eq!(f16_of(middle), even, "{middle}");
-            assert_eq!(f16_of(f32::from_bits(middle.to_bits() - 1)), bits);
+            assert_eq!(f16_of(middle), even.max(1), "{middle}");
+            assert_eq!(f16_of(f32::from_bits(middle.to_bits() - 1)), bits.max(1));
             assert_eq!(
                 f16_of(-f32::from_bits(middle.to_bits() + 1)),
                 0x8000 | (bits + 1)
@@ -156,7 +166,7 @@ mod tests {
         for bits in 0..0x7f7f_u16 {
             let middle = f32::from_bits(u32::from(bits) << 16 | 0x8000);
             let even = if bits % 2 == 0 { bits } else { bits + 1 };
-            assert_eq!(bf16_of(middle), even, "{middle}");
+            assert_eq!(bf16_of(middle), even.max(1), "{middle}");
             assert_eq!(
                 bf16_of(-f32::from_bits(middle.to_bits() + 1)),
                 0x8000 | (bits + 1)
@@ -165,6 +175,10 @@ mod tests {
         assert_eq!(
             [65519.9, 65520.0, -1e30].map(f16_of),
             [0x7bff, 0x7c00, 0xfc00]
+        );
+        assert_eq!(
+            [0.0, -0.0, 1e-30, -1e-30].map(f16_of),
+            [0, 0x8000, 1, 0x8001]
         );
         assert_eq!([f32::INFINITY, f32::MAX].map(bf16_of), [0x7f80, 0x7f80]);
         assert!(

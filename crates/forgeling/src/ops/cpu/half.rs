@@ -6,7 +6,7 @@ use forgeling_shaders::cpu::half::{bf16_of, f16_of, of_bf16, of_f16};
 use macerator::Simd;
 
 use super::parallel;
-use super::pool::room;
+use super::pool::{room, tight_room};
 
 /// Numbers that one thread packs at a time.
 const CHUNK: usize = 1 << 14;
@@ -58,7 +58,7 @@ impl<'a> Values<'a> {
 
 /// `x` in 16 bits: f16 where `kind` is 0, bf16 where it is 1.
 pub fn pack(x: &[f32], kind: usize) -> Vec<f32> {
-    let mut words = room(x.len().div_ceil(2));
+    let mut words = tight_room(x.len().div_ceil(2));
     let halves = halves_mut(&mut words);
     let (halves, rest) = halves.split_at_mut(x.len());
     rest.fill(0);

@@ -26,7 +26,16 @@ fn waiting() -> MutexGuard<'static, Vec<Vec<f32>>> {
 
 /// `length` numbers of any value, to be overwritten.
 pub fn room(length: usize) -> Vec<f32> {
-    let Some(mut buffer) = fitting(length) else {
+    room_in(fitting(length, 2 * length), length)
+}
+
+/// As [`room`], in a buffer that is hardly longer, for what is kept to save memory.
+pub fn tight_room(length: usize) -> Vec<f32> {
+    room_in(fitting(length, length + length / 8), length)
+}
+
+fn room_in(buffer: Option<Vec<f32>>, length: usize) -> Vec<f32> {
+    let Some(mut buffer) = buffer else {
         return vec![0.0; length];
     };
     buffer.resize(length, 0.0);
@@ -39,7 +48,7 @@ pub type Slot = MaybeUninit<f32>;
 /// Room for so many values, without zeros first: those would be another trip through memory, and one that a single
 /// thread makes.
 pub fn slots(length: usize) -> Vec<Slot> {
-    let buffer = fitting(length).unwrap_or_else(|| Vec::with_capacity(length));
+    let buffer = fitting(length, 2 * length).unwrap_or_else(|| Vec::with_capacity(length));
     let mut buffer = std::mem::ManuallyDrop::new(buffer);
     // SAFETY: a slot has the layout of its value and needs none; the capacity is `length` at least.
     unsafe { Vec::from_raw_parts(buffer.as_mut_ptr().cast(), length, buffer.capacity()) }
@@ -56,13 +65,13 @@ pub unsafe fn written(slots: Vec<Slot>) -> Vec<f32> {
     unsafe { Vec::from_raw_parts(slots.as_mut_ptr().cast(), length, capacity) }
 }
 
-/// The smallest buffer that has room, unless most of it would lie idle.
-fn fitting(length: usize) -> Option<Vec<f32>> {
+/// The smallest buffer that has room, unless it has room for more than `most`.
+fn fitting(length: usize, most: usize) -> Option<Vec<f32>> {
     if length < SMALLEST {
         return None;
     }
     let mut waiting = waiting();
-    let fits = |buffer: &Vec<f32>| (length..=2 * length).contains(&buffer.capacity());
+    let fits = |buffer: &Vec<f32>| (length..=most).contains(&buffer.capacity());
     let best = waiting
         .iter()
         .enumerate()
@@ -163,6 +172,11 @@ mod tests {
         assert_eq!(again.as_ptr(), address);
         assert_eq!(again.len(), length);
         drop(bytes(again));
+        assert_ne!(
+            tight_room(length / 2 + 1).as_ptr(),
+            address,
+            "half of it would be idle"
+        );
         let shorter = room(length - 7);
         assert_eq!((shorter.as_ptr(), shorter.len()), (address, length - 7));
     }

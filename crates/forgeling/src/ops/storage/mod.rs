@@ -20,7 +20,7 @@ pub enum Storage {
     #[default]
     Full,
     /// In 16 bits as f16: 11 significant bits. Values beyond 65504 become infinite, and so gradients that are not finite;
-    /// NaN stays NaN. Needs no f16 in shaders.
+    /// NaN stays NaN, and what is not 0 does not become 0. Needs no f16 in shaders.
     F16,
     /// In 16 bits as bf16: 8 significant bits and the range of f32.
     Bf16,

@@ -10,7 +10,7 @@ use super::super::half::{halves_mut, pack_into};
 use super::super::moments::{Moments, moments};
 use super::super::parallel;
 use super::super::planes::{PackedWeights, TAPS, convolve};
-use super::super::pool::room;
+use super::super::pool::{room, tight_room};
 use super::affine;
 
 /// What a block gives in training.
@@ -87,7 +87,7 @@ pub fn forward_packed(
     let [height, width] = shape.pooled();
     let per_image = [shape.output * shape.pixels(), shape.output * height * width];
     let length = shape.convolved_len();
-    let mut convolved = room(length.div_ceil(2));
+    let mut convolved = tight_room(length.div_ceil(2));
     let (halves, rest) = halves_mut(&mut convolved).split_at_mut(length);
     rest.fill(0);
     // Max pooling takes the largest or, where scale and shift turn them round, the smallest: either before them.
