@@ -2,12 +2,14 @@
 
 use burn::tensor::{Tensor, TensorData};
 use forgeling::device::{Ledger, MemoryBudget, MemoryPhase};
-use forgeling::nn::{Conv4, Conv4Config, MemoryPlan, Normalization, Pass, PlanConfig, PlannedClassifier};
+use forgeling::nn::{
+    Conv4, Conv4Config, MemoryPlan, Normalization, Pass, PlanConfig, PlannedClassifier,
+};
 use forgeling::ops::{Activation, linear, softmax_cross_entropy};
 use forgeling::train::{Adam, AdamConfig};
 use forgeling::{Device, Readback, Result};
 
-use crate::waves;
+use crate::values::waves;
 
 const FILTERS: usize = 16;
 const CLASSES: usize = FILTERS;
@@ -90,8 +92,14 @@ pub async fn refuses_and_goes_on(device: &Device) {
         let error = layer(1000).unwrap_err();
         let text = error.to_string();
         assert!(error.is_out_of_memory() && error.is_device(), "{text}");
-        assert!(text.contains("linear") && text.contains("1000000"), "{text}");
-        assert!(error.found().is_some_and(|got| got.contains("2000000")), "{text}");
+        assert!(
+            text.contains("linear") && text.contains("1000000"),
+            "{text}"
+        );
+        assert!(
+            error.found().is_some_and(|got| got.contains("2000000")),
+            "{text}"
+        );
         let grown = device.memory().in_use.saturating_sub(before.in_use);
         assert!(grown < 1_000_000, "{grown} bytes were allocated");
         let fits = layer(100).unwrap();
@@ -100,7 +108,11 @@ pub async fn refuses_and_goes_on(device: &Device) {
         assert!(values.iter().all(|value| *value == 8.0));
     }
     // Outside, the budget is nobody's.
-    let [values] = Readback::new().with(layer(1000).unwrap()).run().await.unwrap();
+    let [values] = Readback::new()
+        .with(layer(1000).unwrap())
+        .run()
+        .await
+        .unwrap();
     assert_eq!(values.len(), 500_000);
     assert!(ledger.peak() <= ledger.budget());
 }
@@ -122,7 +134,11 @@ pub async fn takes_turns(device: &Device) {
         assert!(peak > 0 && peak <= budget, "{peak} of {budget}");
     }
     // A trainer that does nothing holds its parameters and moments, which are few here.
-    assert!(large.ledger.in_use() < budget(few), "{}", large.ledger.in_use());
+    assert!(
+        large.ledger.in_use() < budget(few),
+        "{}",
+        large.ledger.in_use()
+    );
 }
 
 /// What does not fit where it cannot be refused is told afterwards. On a GPU, whose backward pass needs more than its

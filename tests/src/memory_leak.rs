@@ -6,7 +6,7 @@ use forgeling::ops::softmax_cross_entropy;
 use forgeling::train::{Adam, AdamConfig};
 use forgeling::{Device, Readback};
 
-use crate::waves;
+use crate::values::waves;
 
 /// Steps before the first sample: buffers and kernels are made, pools find their size.
 const WARM_UP: usize = 50;

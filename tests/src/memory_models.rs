@@ -5,17 +5,15 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{DType, Tensor, TensorData};
-use forgeling::{Device, Readback};
 use forgeling::device::{MemoryMonitor, MemoryPhase};
 use forgeling::nn::{
     Conv4, Conv4Config, MemoryPlan, Mlp, MlpConfig, Normalization, Pass, PlanConfig, Planned,
     PlannedEpisodes, ResNet18, ResNet18Config, Vit, VitConfig,
 };
 use forgeling::ops::plan::{PlannedOptimizer, PlannedPrecision};
-use forgeling::ops::{
-    EpisodeCounts, Storage, episode_logits, softmax_cross_entropy, store_as,
-};
+use forgeling::ops::{EpisodeCounts, Storage, episode_logits, softmax_cross_entropy, store_as};
 use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
+use forgeling::{Device, Readback};
 
 use crate::waves;
 
@@ -67,7 +65,9 @@ pub fn models() -> Vec<Model> {
         name,
         kind,
         batch,
-        small: !["64", "width 32"].iter().any(|end| str::ends_with(name, end)),
+        small: !["64", "width 32"]
+            .iter()
+            .any(|end| str::ends_with(name, end)),
     };
     vec![
         model("Conv4-32", conv4(32), 2),
@@ -237,5 +237,7 @@ fn measured<M: Module>(
         model = moved;
     }
     let phases = monitor.report().phases.iter();
-    phases.map(|(phase, seen)| (*phase, seen.peak - before)).collect()
+    phases
+        .map(|(phase, seen)| (*phase, seen.peak - before))
+        .collect()
 }

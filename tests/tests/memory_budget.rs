@@ -1,7 +1,10 @@
 //! Budgets: an operation beyond one is an error, and trainers that share a device keep to their own.
 
 use forgeling::device::{Ledger, MemoryBudget, MemoryMonitor, MemoryPhase, MemoryReport};
-use forgeling::nn::{Conv4Config, MemoryPlan, MlpConfig, PlanConfig, PlannedClassifier};
+use forgeling::nn::{
+    Conv4Config, MemoryPlan, MlpConfig, PlanConfig, PlannedClassifier, ResNet18Config,
+};
+use forgeling::ops::plan::PlannedPrecision;
 use forgeling_tests::devices;
 use forgeling_tests::memory_budget::{
     Trainee, refuses_and_goes_on, takes_turns, tells_of_the_backward_pass,
@@ -29,11 +32,19 @@ fn two_threads_share_a_device(device: &forgeling::Device) {
             let budget = Trainee::planned(&device, images) * 3 / 2;
             let mut trainee = Trainee::new(&device, budget);
             for _ in 0..3 {
-                assert!(pollster::block_on(trainee.step(images)).unwrap().is_finite());
+                assert!(
+                    pollster::block_on(trainee.step(images))
+                        .unwrap()
+                        .is_finite()
+                );
             }
             let refused = pollster::block_on(trainee.step(images * 4)).unwrap_err();
             assert!(refused.is_out_of_memory(), "{refused}");
-            assert!(pollster::block_on(trainee.step(images)).unwrap().is_finite());
+            assert!(
+                pollster::block_on(trainee.step(images))
+                    .unwrap()
+                    .is_finite()
+            );
             (trainee.ledger.peak(), budget)
         })
     });
@@ -90,42 +101,71 @@ fn plans_grow_with_batches_and_say_what_for() {
     };
     let plain = PlanConfig::default();
     let plan = |batch, config| MemoryPlan::new(&network, batch, config, device).unwrap();
-    let peaks: Vec<u64> = [1, 2, 20, 200].map(|batch| plan(batch, plain).peak).to_vec();
+    let peaks: Vec<u64> = [1, 2, 20, 200]
+        .map(|batch| plan(batch, plain).peak)
+        .to_vec();
     assert!(peaks.is_sorted(), "{peaks:?}");
-    let leaner = [
-        PlanConfig {
-            checkpointing: true,
-            ..plain
-        },
-        PlanConfig {
-            precision: forgeling::ops::plan::PlannedPrecision::F16,
-            ..plain
-        },
-        PlanConfig {
-            precision: forgeling::ops::plan::PlannedPrecision::Packed16,
-            ..plain
-        },
-    ];
     let whole = plan(200, plain);
-    for config in leaner {
-        let saved = whole.peak as f64 / plan(200, config).peak as f64;
-        println!("{config:?}: {saved:.2}");
+    for precision in [PlannedPrecision::F16, PlannedPrecision::Packed16] {
+        let config = PlanConfig { precision, ..plain };
+        let peak = plan(200, config).peak;
+        assert!(
+            peak < whole.peak * 3 / 5,
+            "{precision:?} takes {peak} of {}",
+            whole.peak
+        );
     }
-    assert_eq!(whole.contributors.iter().map(|part| part.bytes).sum::<u64>(), whole.peak);
+    let resnet = ResNet18Config {
+        width: 16,
+        ..Default::default()
+    };
+    let [all, some] = [false, true].map(|checkpointing| {
+        let config = PlanConfig {
+            checkpointing,
+            ..plain
+        };
+        MemoryPlan::new(&resnet, 200, config, device).unwrap().peak
+    });
+    assert!(some < all * 3 / 5, "{some} of {all} with checkpoints");
+    assert_eq!(
+        whole
+            .contributors
+            .iter()
+            .map(|part| part.bytes)
+            .sum::<u64>(),
+        whole.peak
+    );
     assert_eq!(whole.phases.values().max(), Some(&whole.peak));
     let text = whole.explain();
-    assert!(text.contains("backward") && text.contains("blocks.0.convolved"), "{text}");
+    assert!(
+        text.contains("backward") && text.contains("blocks.0.convolved"),
+        "{text}"
+    );
     let json = serde_json::to_string(&whole).unwrap();
     assert_eq!(serde_json::from_str::<MemoryPlan>(&json).unwrap(), whole);
 
     let most = MemoryPlan::largest_batch(&network, 500, plain, device, peaks[2]).unwrap();
     assert_eq!(most, Some(20));
-    assert_eq!(MemoryPlan::largest_batch(&network, 7, plain, device, peaks[2]).unwrap(), Some(7));
-    assert_eq!(MemoryPlan::largest_batch(&network, 7, plain, device, 1000).unwrap(), None);
-    assert!(MemoryPlan::new(&network, 0, plain, device).unwrap_err().is_bad_input());
+    assert_eq!(
+        MemoryPlan::largest_batch(&network, 7, plain, device, peaks[2]).unwrap(),
+        Some(7)
+    );
+    assert_eq!(
+        MemoryPlan::largest_batch(&network, 7, plain, device, 1000).unwrap(),
+        None
+    );
+    assert!(
+        MemoryPlan::new(&network, 0, plain, device)
+            .unwrap_err()
+            .is_bad_input()
+    );
     let wrong = MlpConfig {
         inputs: 0,
         ..Default::default()
     };
-    assert!(MemoryPlan::new(&wrong, 1, plain, device).unwrap_err().is_bad_input());
+    assert!(
+        MemoryPlan::new(&wrong, 1, plain, device)
+            .unwrap_err()
+            .is_bad_input()
+    );
 }

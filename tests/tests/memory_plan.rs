@@ -1,4 +1,4 @@
-//! What a plan says against what a GPU says. One test, since one counter at a time looks at the memory.
+//! What a plan says against what a GPU says. One test, since the memory of the whole process is looked at.
 
 use forgeling::device::MemoryPhase;
 use forgeling::nn::PlanConfig;

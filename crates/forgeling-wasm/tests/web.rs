@@ -12,6 +12,10 @@ mod conv_parity;
 mod linear_parity;
 #[path = "../../../tests/src/loading.rs"]
 mod loading;
+#[path = "../../../tests/src/memory_budget.rs"]
+mod memory_budget;
+#[path = "../../../tests/src/memory_leak.rs"]
+mod memory_leak;
 #[path = "../../../tests/src/ops_parity.rs"]
 mod ops_parity;
 #[path = "../../../tests/src/parity.rs"]
@@ -459,5 +463,27 @@ async fn stored_activations_change_gradients_a_little_and_halve_memory() {
         let peak = network.peak(storage, DType::F32, &device).await;
         console_log!("{network:?} {storage:?}: {peak} of {full} bytes");
         assert!(peak * 5 <= full * 3, "{peak} of {full} as {storage:?}");
+    }
+}
+
+#[wasm_bindgen_test]
+async fn budgets_are_kept_by_turns_on_cpu_and_webgpu() {
+    for device in [cpu().await, webgpu().await] {
+        memory_budget::refuses_and_goes_on(&device).await;
+        memory_budget::takes_turns(&device).await;
+        if !device.is_cpu() {
+            memory_budget::tells_of_the_backward_pass(&device).await;
+        }
+    }
+}
+
+/// 200 steps, or as many as `FORGELING_LEAK_STEPS` says when this is compiled; the figures are printed.
+#[wasm_bindgen_test]
+async fn memory_does_not_grow_with_steps() {
+    let steps = option_env!("FORGELING_LEAK_STEPS").map_or(200, |steps| steps.parse().unwrap());
+    for device in [cpu().await, webgpu().await] {
+        let growth = memory_leak::grow(&device, steps).await;
+        console_log!("{}: {growth:?}", device.info().name);
+        memory_leak::assert_flat(&growth, &device.info().name);
     }
 }

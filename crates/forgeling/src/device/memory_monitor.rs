@@ -72,7 +72,11 @@ pub struct MemoryReport {
 impl MemoryReport {
     /// The most that was in use in any phase.
     pub fn peak(&self) -> u64 {
-        self.phases.values().map(|phase| phase.peak).max().unwrap_or(0)
+        self.phases
+            .values()
+            .map(|phase| phase.peak)
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -119,8 +123,7 @@ impl MemoryMonitor {
         }
     }
 
-    /// A monitor that looks at every launch of a GPU too, which takes time: for measuring memory, not speed. It is a
-    /// [`LaunchCounter`] as long as it lives, of which there is one at a time.
+    /// A monitor that looks at every launch of a GPU too, which takes time: for measuring memory, not speed.
     pub fn watching(device: &Device) -> Self {
         let mut monitor = Self::new(device);
         if !device.is_cpu() {

@@ -9,6 +9,7 @@
 //! - `choose`: the policy, a pure function of choice and adapters.
 //! - `shaders`: what the driver says of our kernels.
 //! - `launches`: counts what a GPU is asked to do.
+//! - `faults`: what a GPU complains about while nobody waits for it.
 //! - `memory`, `memory_monitor`: what a device holds, now and by the phases of training.
 //! - `memory_budget`, `ledger`: what one trainer may hold, and does.
 //! - [`profile`]: where the time of a training step goes.
@@ -16,6 +17,7 @@
 
 mod adapter;
 mod choose;
+mod faults;
 mod launches;
 mod ledger;
 mod memory;
@@ -35,13 +37,13 @@ use serde::Serialize;
 pub use adapter::{Adapter, DeviceKind};
 pub use choose::DeviceChoice;
 pub use launches::LaunchCounter;
+pub(crate) use launches::launching;
 pub use ledger::{Attached, Entered, Ledger};
 pub(crate) use ledger::{admit, allocated};
 pub use memory::MemoryUsage;
 pub(crate) use memory::{Counted, waiting};
 pub use memory_budget::MemoryBudget;
 pub use memory_monitor::{MemoryMonitor, MemoryPhase, MemoryReport, PhaseMemory};
-pub(crate) use launches::launching;
 pub(crate) use platform::yield_now;
 pub use readback::Readback;
 
@@ -255,6 +257,7 @@ async fn open_once(
             } else if let Some(problem) = disagreement(&tensors).await {
                 Err(format!("its self-test failed: {problem}"))
             } else {
+                faults::watch(&tensors, &gpu);
                 Ok((tensors, gpu))
             }
         }

@@ -120,7 +120,9 @@ mod native {
 
     /// The line is `MemTotal:       24049860 kB`.
     fn total(text: &str) -> Option<u64> {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"))?;
         let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         kibibytes.checked_mul(1024)
     }
@@ -170,7 +172,7 @@ mod web {
     use js_sys::{Function, Promise, Reflect};
     use wasm_bindgen::{JsCast, JsValue};
 
-        use super::{FoundAdapter, UNKNOWN_MEMORY, wgpu};
+    use super::{FoundAdapter, UNKNOWN_MEMORY, wgpu};
 
     /// A page is not told.
     pub(in super::super) fn host_memory() -> u64 {

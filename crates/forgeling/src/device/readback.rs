@@ -4,6 +4,7 @@
 
 use burn::tensor::{Tensor, Transaction};
 
+use super::faults;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Reads several tensors in one trip.
@@ -22,6 +23,8 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Default)]
 pub struct Readback {
     transaction: Transaction,
+    /// Where they come from.
+    devices: Vec<burn::tensor::Device>,
 }
 
 impl Readback {
@@ -32,6 +35,10 @@ impl Readback {
 
     /// Adds a float tensor of any rank, tracked for gradients or not.
     pub fn with<const D: usize>(mut self, tensor: Tensor<D>) -> Self {
+        let device = tensor.device();
+        if !self.devices.contains(&device) {
+            self.devices.push(device);
+        }
         // burn panics where one trip mixes tracked tensors with others.
         self.transaction = self.transaction.register(tensor.without_autodiff());
         self
@@ -57,11 +64,12 @@ impl Readback {
     /// # Errors
     /// When the device was lost, ran out of memory or a kernel failed.
     pub async fn run_all(self) -> Result<Vec<Vec<f32>>> {
-        let data = self
-            .transaction
-            .execute_async()
-            .await
-            .map_err(|error| failure(&error))?;
+        let data = self.transaction.execute_async().await;
+        // What was computed from a buffer that was not had is read without an error.
+        if let Some(fault) = self.devices.iter().find_map(faults::take) {
+            return Err(Error::new(ErrorKind::OutOfMemory, "read_back", fault));
+        }
+        let data = data.map_err(|error| failure(&error))?;
         data.into_iter()
             .map(|data| {
                 data.convert::<f32>().try_into_vec().map_err(|error| {

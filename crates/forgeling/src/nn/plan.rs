@@ -240,7 +240,10 @@ impl fmt::Display for MemoryPlan {
             line(&format!("  {}", usage.name()), bytes)?;
         }
         let named = &self.contributors[..self.contributors.len().min(NAMED)];
-        line("its largest parts", named.iter().map(|part| part.bytes).sum())?;
+        line(
+            "its largest parts",
+            named.iter().map(|part| part.bytes).sum(),
+        )?;
         for Contributor { name, bytes, .. } in named {
             line(&format!("  {name}"), *bytes)?;
         }
@@ -304,7 +307,9 @@ impl Planned for PlannedClassifier {
 
     fn describe(&self, sim: &Simulation, batch: Shaped) -> Result<Shaped> {
         let features = sim.part("encoder", || describe_conv4(&self.encoder, sim, batch))?;
-        sim.part("head", || sim.linear(features, self.classes, Default::default()))
+        sim.part("head", || {
+            sim.linear(features, self.classes, Default::default())
+        })
     }
 }
 
@@ -315,7 +320,9 @@ fn describe_conv4(config: &Conv4Config, sim: &Simulation, images: Shaped) -> Res
     let mut hidden = images;
     for index in 0..config.blocks {
         let name = format_args!("blocks.{index}");
-        hidden = sim.block(name, hidden, move |sim, input| sim.conv_block(input, filters))?;
+        hidden = sim.block(name, hidden, move |sim, input| {
+            sim.conv_block(input, filters)
+        })?;
     }
     let shape = [hidden.shape()[0], hidden.len() / hidden.shape()[0]];
     Ok(sim.reshape(hidden, &shape))
@@ -330,7 +337,11 @@ impl Planned for MlpConfig {
         use crate::ops::Activation;
         self.validate()?;
         let mut hidden = batch;
-        let outputs = self.hidden.iter().copied().map(|neurons| (neurons, Activation::Relu));
+        let outputs = self
+            .hidden
+            .iter()
+            .copied()
+            .map(|neurons| (neurons, Activation::Relu));
         let outputs = outputs.chain([(self.classes, Activation::None)]);
         for (index, (neurons, activation)) in outputs.enumerate() {
             let name = format_args!("layers.{index}");

@@ -276,7 +276,11 @@ impl ResNet18 {
 }
 
 /// What [`ResNet18::forward_with`] does, for a plan.
-pub(super) fn describe(config: &ResNet18Config, sim: &Simulation, images: Shaped) -> Result<Shaped> {
+pub(super) fn describe(
+    config: &ResNet18Config,
+    sim: &Simulation,
+    images: Shaped,
+) -> Result<Shaped> {
     let conv_norm = |sim: &Simulation, input, sizes: [usize; 3], residual, relu| {
         let [outputs, kernel, stride] = sizes;
         let sizes = ConvSizes {
@@ -287,7 +291,9 @@ pub(super) fn describe(config: &ResNet18Config, sim: &Simulation, images: Shaped
             groups: 1,
         };
         let convolved = sim.conv2d(input, sizes)?;
-        sim.part("norm", || sim.batch_norm(convolved, residual, NormSizes { relu }))
+        sim.part("norm", || {
+            sim.batch_norm(convolved, residual, NormSizes { relu })
+        })
     };
     let width = config.width;
     let mut hidden = sim.block("stem", images, move |sim, input| {
@@ -320,5 +326,7 @@ pub(super) fn describe(config: &ResNet18Config, sim: &Simulation, images: Shaped
     let pixels = hidden.len() / (batch * channels);
     let flat = sim.reshape(hidden, &[batch, channels, pixels]);
     let features = sim.mean(flat, &[batch, channels]);
-    sim.part("head", || sim.linear(features, config.classes, Activation::None))
+    sim.part("head", || {
+        sim.linear(features, config.classes, Activation::None)
+    })
 }

@@ -258,5 +258,7 @@ pub(super) fn describe(config: &VitConfig, sim: &Simulation, images: Shaped) -> 
     }
     let last = sim.part("norm", || sim.layer_norm(hidden))?;
     let features = sim.mean(sim.output(last), &[batch, width]);
-    sim.part("head", || sim.linear(features, config.classes, Activation::None))
+    sim.part("head", || {
+        sim.linear(features, config.classes, Activation::None)
+    })
 }

@@ -6,11 +6,11 @@
 
 use burn::tensor::{Device as Tensors, Gradients, Tensor, TensorData};
 
+use super::cpu::pool;
 use super::{
     Activation, AdamRule, Blend, EpisodeCounts, RunningNorm, Scaling, Statistics, conv_block,
     conv_block_running, episode_logits, linear, running_statistics, softmax_cross_entropy, step,
 };
-use super::cpu::pool;
 use crate::data::Rng;
 use crate::device::{Device, DeviceChoice, Readback, is_software};
 use crate::error::Result;

@@ -46,13 +46,18 @@ impl MicroBatch {
     /// Examples of each part: all alike but the last one, which has what is left.
     pub fn parts(self) -> Vec<usize> {
         let starts = (0..self.batch).step_by(self.size);
-        starts.map(|start| self.size.min(self.batch - start)).collect()
+        starts
+            .map(|start| self.size.min(self.batch - start))
+            .collect()
     }
 
     /// What the loss of each part is multiplied with; 1 in all.
     pub fn shares(self) -> Vec<f64> {
         let whole = self.batch as f64;
-        self.parts().into_iter().map(|part| part as f64 / whole).collect()
+        self.parts()
+            .into_iter()
+            .map(|part| part as f64 / whole)
+            .collect()
     }
 }
 

@@ -66,7 +66,8 @@ pub fn batch_norm(
     let relu = activation == AfterNorm::Relu;
     admit_op(OPERATION, &x.device(), |sim| {
         let residual = residual.as_ref().map(|residual| sim.given(residual));
-        sim.batch_norm(sim.given(&x), residual, NormSizes { relu }).map(drop)
+        sim.batch_norm(sim.given(&x), residual, NormSizes { relu })
+            .map(drop)
     })?;
     let options = NormOptions {
         residual: residual.is_some(),

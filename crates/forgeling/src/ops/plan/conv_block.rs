@@ -32,7 +32,11 @@ impl Simulation {
             padded: outputs.next_multiple_of(4),
             size: x.size,
             plan: BlockPlan::of(
-                if x.size == SINGLE { DType::F32 } else { DType::F16 },
+                if x.size == SINGLE {
+                    DType::F32
+                } else {
+                    DType::F16
+                },
                 &Shape::from(x.shape.clone()),
                 &Shape::new([outputs, inputs, 3, 3]),
                 self.heuristics,
@@ -140,7 +144,9 @@ impl Simulation {
                 let copy = sim.channels_last(&grad);
                 let cut = sim.like(&grad, MemoryUse::Flow, "cut");
                 let numbers = half_height * half_width * outputs;
-                let one = kept_output.packed.then(|| unpacked("output, one group", numbers));
+                let one = kept_output
+                    .packed
+                    .then(|| unpacked("output, one group", numbers));
                 drop((copy, grad, one, kept_output));
                 let groups = batch.div_ceil(group);
                 let length = 2 * row(outputs) * SINGLE;
@@ -158,7 +164,9 @@ impl Simulation {
                 let one = unpacked("convolved, one group", pixels * padded);
                 let flow = unpacked("flow, one group", pixels * padded);
                 drop(one);
-                let one = kept_x.packed.then(|| unpacked("x, one group", pixels * inputs));
+                let one = kept_x
+                    .packed
+                    .then(|| unpacked("x, one group", pixels * inputs));
                 drop((one, flow));
                 let dweight = sim.like(&weight, MemoryUse::Gradients, "gradient of weight");
                 drop((parts, copy, cut, kept_x, convolved, packed, statistics));

@@ -52,7 +52,13 @@ impl Simulation {
         copied.then(|| self.scratch("channels last", x.len() * x.size))
     }
 
-    pub(super) fn image(&self, usage: MemoryUse, what: &str, shape: [usize; 4], size: usize) -> Shaped {
+    pub(super) fn image(
+        &self,
+        usage: MemoryUse,
+        what: &str,
+        shape: [usize; 4],
+        size: usize,
+    ) -> Shaped {
         Shaped {
             channels_last: true,
             ..self.made(usage, what, &shape, size)
@@ -152,11 +158,19 @@ impl Simulation {
         let residual_node = residual.as_ref().and_then(|residual| residual.node.clone());
         let copy = self.channels_last(&x);
         let pixels = batch * height * width;
-        let slots = pixels.div_ceil(NORM_PIXELS).min(self.heuristics.statistics_slots);
+        let slots = pixels
+            .div_ceil(NORM_PIXELS)
+            .min(self.heuristics.statistics_slots);
         let partials = self.scratch("partials", slots * 3 * channels * SINGLE);
-        let statistics = self.buffer(MemoryUse::Activations, "statistics", 3 * row(channels) * SINGLE);
+        let statistics = self.buffer(
+            MemoryUse::Activations,
+            "statistics",
+            3 * row(channels) * SINGLE,
+        );
         drop(partials);
-        let other = residual.as_ref().map(|residual| self.channels_last(residual));
+        let other = residual
+            .as_ref()
+            .map(|residual| self.channels_last(residual));
         let shape = [batch, channels, height, width];
         let output = self.image(MemoryUse::Activations, "normed", shape, x.size);
         drop((copy, other, residual));

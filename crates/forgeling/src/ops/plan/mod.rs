@@ -30,8 +30,8 @@ pub use self::images::{ConvSizes, NormSizes};
 pub use self::optimizer::PlannedOptimizer;
 pub use self::tally::MemoryUse;
 use self::tally::{Buffer, Peak, Tally, WeakBuffer};
-use self::tape::{Gradients, Node};
 pub use self::tape::Shaped;
+use self::tape::{Gradients, Node};
 use super::heuristics::Heuristics;
 use super::storage::{Order, WORTH_PACKING};
 use crate::device::{MemoryPhase, admit};
@@ -126,7 +126,8 @@ impl Simulation {
             name.push('.');
         }
         name.push_str(what);
-        self.tally.buffer(usage, name, bytes.next_multiple_of(4) as u64)
+        self.tally
+            .buffer(usage, name, bytes.next_multiple_of(4) as u64)
     }
 
     fn made(&self, usage: MemoryUse, what: &str, shape: &[usize], size: usize) -> Shaped {
@@ -253,7 +254,12 @@ impl Simulation {
         for segment in segments.into_iter().rev() {
             self.again(segment, &mut roots)?;
         }
-        let leaves: Vec<Shaped> = self.parameters.borrow().iter().map(|(_, p)| p.clone()).collect();
+        let leaves: Vec<Shaped> = self
+            .parameters
+            .borrow()
+            .iter()
+            .map(|(_, p)| p.clone())
+            .collect();
         for root in &mut roots {
             for (place, leaf) in leaves.iter().enumerate() {
                 if let Some(gradient) = root.take(leaf) {
@@ -294,8 +300,10 @@ impl Simulation {
         self.path.replace(Vec::new());
         let output = output?;
         self.statistics.borrow_mut().truncate(found);
-        let seeded = self.times_constant(output, gradient);
-        let root = self.total(seeded);
+        if !output.is_tracked() {
+            return Ok(());
+        }
+        let root = self.seed(output, gradient);
         roots.push(self.backward_from(root));
         if tracked && let Some(last) = roots.last_mut() {
             if let Some(gradient) = last.take(&leaf) {

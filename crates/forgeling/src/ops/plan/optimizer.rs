@@ -49,17 +49,23 @@ impl Simulation {
         let places: Vec<usize> = gradients.keys().copied().collect();
         let length: usize = {
             let parameters = self.parameters.borrow();
-            places.iter().map(|&place| parts(&parameters[place].1)).sum()
+            places
+                .iter()
+                .map(|&place| parts(&parameters[place].1))
+                .sum()
         };
         let slots = places.len().div_ceil(6) * self.heuristics.gather_workgroups;
         let gathered = (slots * 4).next_multiple_of(PART) + length;
         let kept = optimizer.moments() * length + PART;
         let State { packed, moments } = self.optimizer.take();
-        let moments = moments.unwrap_or_else(|| {
-            self.buffer(MemoryUse::Optimizer, "moments", kept * SINGLE)
-        });
+        let moments =
+            moments.unwrap_or_else(|| self.buffer(MemoryUse::Optimizer, "moments", kept * SINGLE));
         let packed = packed.unwrap_or_else(|| {
-            self.buffer(MemoryUse::Parameters, "gathered parameters", gathered * SINGLE)
+            self.buffer(
+                MemoryUse::Parameters,
+                "gathered parameters",
+                gathered * SINGLE,
+            )
         });
         let nothing = self.scratch("nothing", NOTHING * SINGLE);
         let of_gradients = self.scratch("gathered gradients", gathered * SINGLE);
@@ -68,7 +74,10 @@ impl Simulation {
         let new_moments = self.buffer(MemoryUse::Optimizer, "moments", kept * SINGLE);
         drop((packed, moments, of_gradients, gradients));
         let mut parameters = self.parameters.borrow_mut();
-        let before = parameters.iter().map(|(_, parameter)| parameter.clone()).collect();
+        let before = parameters
+            .iter()
+            .map(|(_, parameter)| parameter.clone())
+            .collect();
         for &place in &places {
             parameters[place].1.buffer = new.clone();
         }

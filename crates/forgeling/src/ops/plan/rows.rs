@@ -23,7 +23,11 @@ impl Simulation {
     fn splits(&self, [rows, columns, inner]: [usize; 3], quads: bool, size: usize) -> usize {
         let tile = if quads { 8 } else { 4 };
         let tiles = rows.div_ceil(TILE_ROWS) * columns.div_ceil(tile);
-        let most = if size == SINGLE { inner / FEWEST_TERMS } else { 1 };
+        let most = if size == SINGLE {
+            inner / FEWEST_TERMS
+        } else {
+            1
+        };
         (self.heuristics.product_invocations / tiles).clamp(1, most.max(1))
     }
 
@@ -59,7 +63,10 @@ impl Simulation {
         let sum = match activation {
             Activation::None => None,
             Activation::Relu => Some(output.detached()),
-            Activation::Gelu => self.recording.get().then(|| self.like(&output, usage, "sum")),
+            Activation::Gelu => self
+                .recording
+                .get()
+                .then(|| self.like(&output, usage, "sum")),
         };
         let kept_sum = sum.map(|sum| self.keep(&sum));
         let kept_x = self.keep_node(&x, &x_node, Order::Plain);
@@ -181,8 +188,8 @@ impl Simulation {
             self.made(MemoryUse::Activations, "seen", &shape, size)
         };
         let kept = self.keep(&output);
-        let inputs = [&query, &key, &value]
-            .map(|tensor| self.keep_node(tensor, &tensor.node, Order::Heads));
+        let inputs =
+            [&query, &key, &value].map(|tensor| self.keep_node(tensor, &tensor.node, Order::Heads));
         drop((query, key, value));
         let parents = nodes.clone();
         let path = self.path.borrow().join(".");

@@ -141,33 +141,14 @@ impl Simulation {
         })
     }
 
-    /// `a b`, where `b` is not tracked.
-    pub(super) fn times_constant(&self, a: Shaped, b: Shaped) -> Shaped {
-        let node = a.node.clone();
-        let a = Shaped { node: None, ..a };
-        let product = if a.buffer.is_unique() {
-            a
-        } else {
-            self.like(&a, MemoryUse::Flow, "product")
-        };
-        let parent = node.clone();
-        self.track(&[&parent], product, move |sim, grad, grads| {
-            let back = sim.sum_of(grad, b);
-            grads.register(sim, &node, back);
-        })
-    }
-
-    /// The sum of all values.
-    pub(super) fn total(&self, tensor: Shaped) -> Shaped {
+    /// A root from which a backward pass goes on with a gradient that is known: `ops/seed.rs`.
+    pub(super) fn seed(&self, tensor: Shaped, gradient: Shaped) -> Shaped {
         let node = tensor.node.clone();
-        let ones = tensor.shape.clone();
-        let size = tensor.size;
-        let total = self.made(MemoryUse::Activations, "total", &[1], SINGLE);
+        let root = self.made(MemoryUse::Activations, "root", &[1], tensor.size);
         drop(tensor);
         let parent = node.clone();
-        self.track(&[&parent], total, move |sim, _, grads| {
-            let spread = sim.made(MemoryUse::Flow, "total", &ones, size);
-            grads.register(sim, &node, spread);
+        self.track(&[&parent], root, move |sim, _, grads| {
+            grads.register(sim, &node, gradient);
         })
     }
 }
