@@ -218,6 +218,11 @@ mod web {
         method.dyn_into().ok()
     }
 
+    /// A page has no environment.
+    pub(in super::super) fn environment_choice() -> Option<String> {
+        None
+    }
+
     /// A property of the global scope: a window or a worker.
     fn global(name: &str) -> Option<wasm_bindgen::JsValue> {
         let value = js_sys::Reflect::get(&js_sys::global(), &name.into()).ok()?;
