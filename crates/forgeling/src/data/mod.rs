@@ -7,6 +7,7 @@
 //! | [`rotate`] | [`Rotated`]: each class four times, turned by quarters |
 //! | [`augment`] | [`RandomAffine`]: training images turned, slanted, stretched and moved at random |
 //! | [`glyphs`] | [`Glyphs`]: an endless invented alphabet in varying handwriting |
+//! | [`labelled`] | [`Labelled`]: images with labels |
 //! | [`episode`] | [`EpisodeSampler`]: N-way K-shot episodes, seeded and resumable |
 //! | [`rng`] | [`Rng`]: random numbers that are the same on every platform |
 //! | `omniglot`, `idx`, `folder` | loaders for files (cargo feature `files`) |
@@ -17,6 +18,7 @@ pub mod dataset;
 pub mod episode;
 pub mod glyphs;
 pub mod image_set;
+pub mod labelled;
 pub mod rng;
 pub mod rotate;
 
@@ -40,6 +42,7 @@ pub use dataset::{Dataset, ImageShape};
 pub use episode::{EpisodeBatch, EpisodePlan, EpisodeSampler, Queries, SamplerState, Shots, Ways};
 pub use glyphs::{Glyphs, Split};
 pub use image_set::ImageSet;
+pub use labelled::Labelled;
 pub use rng::{Rng, RngState};
 pub use rotate::{Rotated, Turn};
 

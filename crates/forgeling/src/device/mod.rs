@@ -10,12 +10,14 @@
 //! - `shaders`: what the driver says of our kernels.
 //! - `launches`: counts what a GPU is asked to do.
 //! - `readback`: the one road by which values leave a device.
+//! - `several`: lists of devices, and one adapter opened more than once.
 
 mod adapter;
 mod choose;
 mod launches;
 mod platform;
 mod readback;
+mod several;
 mod shaders;
 
 use std::fmt;
@@ -29,6 +31,7 @@ pub use choose::DeviceChoice;
 pub use launches::LaunchCounter;
 pub(crate) use launches::bound;
 pub use readback::Readback;
+pub use several::DeviceList;
 
 use crate::error::{Error, ErrorKind, Result};
 use choose::{Selection, choose};
@@ -40,6 +43,8 @@ pub struct Device {
     tensors: burn::tensor::Device,
     /// What the tensors' device is made of, on a GPU.
     gpu: Option<wgpu::Device>,
+    /// Its adapter's index.
+    adapter: Option<usize>,
     info: Arc<DeviceInfo>,
 }
 
@@ -124,6 +129,7 @@ impl Device {
         Self {
             tensors: burn::tensor::Device::flex(),
             gpu: None,
+            adapter: None,
             info: Arc::new(DeviceInfo {
                 kind: DeviceKind::Cpu,
                 name: "cpu".into(),
@@ -142,6 +148,7 @@ impl Device {
         Self {
             tensors,
             gpu: Some(gpu),
+            adapter: Some(adapter.index),
             info: Arc::new(DeviceInfo {
                 kind: adapter.kind,
                 name: adapter.name.clone(),
@@ -226,11 +233,8 @@ async fn open_once(
     if let Some(result) = known() {
         return result;
     }
-    let result = match found.open().await {
+    let result = match open_anew(found).await {
         Ok((tensors, gpu)) => {
-            if found.adapter.kind == DeviceKind::SoftwareGpu {
-                lock(&SOFTWARE).push(tensors.clone());
-            }
             if let Some(problem) = shaders::refused(&gpu, found.adapter.f16).await {
                 Err(format!("it does not compile a kernel: {problem}"))
             } else if let Some(problem) = disagreement(&tensors).await {
@@ -247,6 +251,15 @@ async fn open_once(
     }
     lock(&OPENED).push((index, result.clone()));
     result
+}
+
+/// Opens an adapter, whether it is open already or not.
+async fn open_anew(found: &FoundAdapter) -> Opened {
+    let (tensors, gpu) = found.open().await?;
+    if found.adapter.kind == DeviceKind::SoftwareGpu {
+        lock(&SOFTWARE).push(tensors.clone());
+    }
+    Ok((tensors, gpu))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

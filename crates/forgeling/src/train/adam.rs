@@ -5,7 +5,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::optimizer::{Stepper, below_one, check, clip_check, not_negative, positive};
+use super::optimizer::{Stepper, below_one, check, clip_check, not_negative, optimizer, positive};
 use crate::error::Result;
 use crate::ops::AdamRule;
 
@@ -169,6 +169,8 @@ impl Adam {
         self.stepper.skipped()
     }
 }
+
+optimizer!(Adam);
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! What every method trains with: events, schedules and model files.
 //!
-//! - [`Adam`], [`Sgd`]: the optimizers.
+//! - [`Adam`], [`Sgd`]: the optimizers; [`Optimizer`]: what they have in common.
 //! - [`MlpTrainer`]: a perceptron in training.
 //! - [`StepEvent`]: what a training loop reports after each step.
 //! - [`HalvingSchedule`]: the learning rate over time.
@@ -16,6 +16,8 @@ pub mod weights;
 
 pub use adam::{Adam, AdamConfig};
 pub use mlp::MlpTrainer;
+pub use optimizer::Optimizer;
+pub(crate) use optimizer::in_place_of;
 use serde::{Deserialize, Serialize};
 pub use sgd::{Sgd, SgdConfig};
 

@@ -9,6 +9,43 @@ use burn::tensor::{DType, Device, Tensor};
 use crate::error::{Error, Result};
 use crate::ops::{OptimizerState, Rule, Scaling, step};
 
+/// What moves the parameters of a module by their gradients.
+///
+/// A clone has the same state, on the same device.
+pub trait Optimizer: Clone + Send {
+    /// Moves every parameter of `module` that has a gradient; `rate` is the learning rate.
+    fn step<M: Module>(&mut self, rate: f64, module: M, gradients: GradientsParams) -> M;
+
+    /// Divides the gradients of the steps that follow by `scale`.
+    ///
+    /// # Errors
+    /// When `scale` or its reciprocal is not a positive number that f32 can hold.
+    fn set_loss_scale(&mut self, scale: f64) -> Result<()>;
+
+    /// Whether the last step was skipped (0 or 1), and how many were; `[2]`. `None` before the first step.
+    fn skipped(&self) -> Option<Tensor<1>>;
+}
+
+/// Implements [`Optimizer`] by the functions of the same names that the type has itself.
+macro_rules! optimizer {
+    ($type:ty) => {
+        impl super::Optimizer for $type {
+            fn step<M: Module>(&mut self, rate: f64, module: M, gradients: GradientsParams) -> M {
+                <$type>::step(self, rate, module, gradients)
+            }
+
+            fn set_loss_scale(&mut self, scale: f64) -> Result<()> {
+                <$type>::set_loss_scale(self, scale)
+            }
+
+            fn skipped(&self) -> Option<Tensor<1>> {
+                <$type>::skipped(self)
+            }
+        }
+    };
+}
+pub(super) use optimizer;
+
 /// A number of a configuration: its name and value, whether it is right, and what would be.
 pub(super) type Check = (&'static str, f64, bool, &'static str);
 
@@ -162,17 +199,19 @@ impl ModuleMapper for Replace {
         let Some(new) = self.0.get(&param.id).cloned() else {
             return param;
         };
-        param.map(|old| {
-            let new = new.reshape(old.dims());
-            if !old.device().is_autodiff() {
-                return new;
-            }
-            let mut new = Tensor::from_inner(new);
-            // Two strategies do not meet in one graph.
-            if let Some(strategy) = old.gradient_checkpointing_strategy() {
-                new = new.with_gradient_checkpointing_strategy(strategy);
-            }
-            new.set_require_grad(old.is_require_grad())
-        })
+        param.map(|old| in_place_of(&old, new.reshape(old.dims())))
     }
+}
+
+/// A parameter's new value, which is not tracked, made to be tracked as the old one was.
+pub(crate) fn in_place_of<const D: usize>(old: &Tensor<D>, new: Tensor<D>) -> Tensor<D> {
+    if !old.device().is_autodiff() {
+        return new;
+    }
+    let mut new = Tensor::from_inner(new);
+    // Two strategies do not meet in one graph.
+    if let Some(strategy) = old.gradient_checkpointing_strategy() {
+        new = new.with_gradient_checkpointing_strategy(strategy);
+    }
+    new.set_require_grad(old.is_require_grad())
 }

@@ -5,7 +5,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::optimizer::{Stepper, below_one, check, clip_check, not_negative};
+use super::optimizer::{Stepper, below_one, check, clip_check, not_negative, optimizer};
 use crate::error::{Error, Result};
 use crate::ops::SgdRule;
 
@@ -143,6 +143,8 @@ impl Sgd {
         self.stepper.skipped()
     }
 }
+
+optimizer!(Sgd);
 
 #[cfg(test)]
 mod tests {
