@@ -5,6 +5,7 @@ pub mod blocks_parity;
 pub mod conv_parity;
 pub mod linear_parity;
 pub mod ops_parity;
+pub mod parallel_bench;
 pub mod parallel_work;
 pub mod parity;
 pub mod values;

@@ -76,7 +76,7 @@ pub fn examples(step: usize, range: Range<usize>) -> Labelled {
 /// When a label is no class.
 pub fn classify(mlp: &Mlp, share: Labelled, device: &Device) -> Result<Contribution> {
     let examples = share.len();
-    let x = TensorData::new(share.images, [examples, INPUTS]);
+    let x = TensorData::new(share.images, [examples, share.shape.len()]);
     let logits = mlp.forward(Tensor::from_data(x, &device.autodiff()))?;
     let loss = softmax_cross_entropy(logits.clone(), &share.labels)?;
     let gradients = GradientsParams::from_grads(loss.backward(), mlp);

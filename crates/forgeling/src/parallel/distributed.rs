@@ -149,3 +149,95 @@ impl<M: Module, O: Optimizer, C: Collective> Distributed<M, O, C> {
         self.collective
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use burn::optim::GradientsParams;
+    use burn::tensor::Tensor;
+
+    use super::*;
+    use crate::device::DeviceChoice;
+    use crate::error::Error;
+    use crate::nn::{Mlp, MlpConfig};
+    use crate::parallel::{Contribution, Local};
+    use crate::train::{Sgd, SgdConfig};
+
+    fn all<R: Send>(size: usize, f: impl Fn(Local) -> R + Sync) -> Vec<R> {
+        thread::scope(|scope| {
+            let f = &f;
+            let ranks = Local::group(size).into_iter();
+            let threads: Vec<_> = ranks.map(|rank| scope.spawn(move || f(rank))).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        })
+    }
+
+    fn start(rank: Local) -> Distributed<Mlp, Sgd, Local> {
+        let device = cubecl_environment::future::block_on(Device::open(DeviceChoice::Cpu));
+        let device = device.unwrap();
+        let config = MlpConfig {
+            inputs: 3,
+            hidden: vec![],
+            classes: 2,
+            seed: rank.rank() as u64,
+        };
+        let mlp = Mlp::new(&config, &device.autodiff()).unwrap();
+        let sgd = Sgd::new(SgdConfig::default()).unwrap();
+        Distributed::new(&mlp, &sgd, &device, rank, ParallelConfig::default()).unwrap()
+    }
+
+    /// The first numbers' loss is their own.
+    fn work(mlp: &Mlp, share: Vec<usize>, device: &Device) -> Result<Contribution> {
+        let mut gradients = GradientsParams::new();
+        let bias = Tensor::<1>::ones([2], device.tensors()) * share[0] as f64;
+        gradients.register(mlp.layers[0].bias.id, bias);
+        Ok(Contribution {
+            gradients,
+            loss: Tensor::from_data([share[0] as f32], device.tensors()),
+            metrics: Vec::new(),
+            examples: share.len(),
+            statistics: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn ranks_begin_with_the_first_ones_values_and_read_their_slices() {
+        let results = all(3, |rank| {
+            let mut training = start(rank);
+            let before = training.model().layers[0].bias.val().into_data();
+            let read = |range: Range<usize>| Ok(range.collect::<Vec<usize>>());
+            let step = training.step(&work, 7, read, 1.0).unwrap();
+            let after = training.model().layers[0].bias.val().into_data();
+            assert_eq!((step.shares, step.examples), (vec![3, 2, 2], 7));
+            // Shares that begin with 0, 3 and 5.
+            assert!((step.loss - (2.0 * 3.0 + 2.0 * 5.0) / 7.0).abs() < 1e-6);
+            assert_eq!(training.check().unwrap(), None);
+            (before, after)
+        });
+        assert_eq!(results[0], results[1]);
+        assert_eq!(results[0], results[2]);
+        assert_ne!(results[0].0, results[0].1);
+    }
+
+    #[test]
+    fn every_rank_learns_what_failed_and_nothing_changes() {
+        let errors = all(3, |rank| {
+            let own = rank.rank();
+            let mut training = start(rank);
+            let before = training.model().layers[0].bias.val().into_data();
+            let read = |range: Range<usize>| match own {
+                1 => Err(Error::bad_data("read", "the file is torn")),
+                _ => Ok(range.collect::<Vec<usize>>()),
+            };
+            let error = training.step(&work, 7, read, 1.0).unwrap_err();
+            assert_eq!(training.model().layers[0].bias.val().into_data(), before);
+            error
+        });
+        for error in &errors {
+            assert_eq!(error.kind(), crate::ErrorKind::BadData);
+            assert!(error.to_string().contains("the file is torn"), "{error}");
+        }
+        assert!(errors[2].to_string().contains("rank 1 failed"));
+    }
+}

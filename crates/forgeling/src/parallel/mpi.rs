@@ -1,5 +1,7 @@
 //! Ranks that are processes, on one machine or many, over MPI.
 
+use std::io::Write;
+
 use mpi::Threading;
 use mpi::collective::SystemOperation;
 use mpi::environment::Universe;
@@ -54,7 +56,9 @@ impl Drop for Mpi {
     fn drop(&mut self) {
         if self.universe.is_some() {
             let rank = self.world.rank();
-            eprintln!("rank {rank} ended before the others, which ends the job");
+            let line = format!("rank {rank} ended before the others, which ends the job\n");
+            // At once, since other ranks write to the same place; that it cannot be written changes nothing.
+            let _ = std::io::stderr().write_all(line.as_bytes());
             self.world.abort(1);
         }
     }

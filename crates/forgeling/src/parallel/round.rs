@@ -64,32 +64,32 @@ pub fn exchange<C: Collective>(
     buckets: &Buckets,
     own: Option<Result<Ready>>,
 ) -> Result<(Option<Ready>, Header), Halt> {
-    const FIXED: usize = 5;
+    const FIXED: usize = 4;
     let mut numbers = vec![0.0; FIXED + buckets.parameters()];
     match &own {
         Some(Ok(own)) => {
-            numbers[2] = own.examples as f64;
-            numbers[3] = 1.0;
-            numbers[4] = own.means.len() as f64;
+            numbers[1] = own.examples as f64;
+            numbers[2] = 1.0;
+            numbers[3] = own.means.len() as f64;
             let present = numbers[FIXED..].iter_mut().zip(own.taken.present());
             present.for_each(|(number, present)| *number = f64::from(u8::from(present)));
         }
-        Some(Err(_)) => numbers[..2].copy_from_slice(&[1.0, collective.rank() as f64]),
+        Some(Err(_)) => numbers[0] = 1.0,
         None => {}
     }
     let reduced = collective.all_reduce(&mut numbers, Reduction::Sum);
     reduced.map_err(Halt::Peer)?;
-    let own = own.transpose().map_err(Halt::Own)?;
     if numbers[0] > 0.0 {
-        return Err(Halt::Peer(peer(numbers[0], numbers[1])));
+        return Err(failure(collective, own.and_then(Result::err)));
     }
-    let (examples, contributors) = (numbers[2], numbers[3]);
+    let own = own.transpose().map_err(Halt::Own)?;
+    let (examples, contributors) = (numbers[1], numbers[2]);
     if contributors == 0.0 {
         return Err(Halt::Own(
             Error::invalid(OPERATION, "the batch has no example").expected("1 or more"),
         ));
     }
-    let means = numbers[4] / contributors;
+    let means = numbers[3] / contributors;
     let own_means = own.as_ref().map_or(means, |own| own.means.len() as f64);
     if own_means != means {
         return Err(Halt::Own(
@@ -105,13 +105,49 @@ pub fn exchange<C: Collective>(
     Ok((own, header))
 }
 
-fn peer(failed: f64, ranks: f64) -> Error {
-    let who = if failed == 1.0 {
-        format!("rank {ranks} failed")
-    } else {
-        format!("{failed} ranks failed")
-    };
-    Error::new(ErrorKind::Device, OPERATION, who)
+/// What to say where ranks have failed, `own` being what this one has to say. The others learn what the first of them says.
+fn failure<C: Collective>(collective: &mut C, own: Option<Error>) -> Halt {
+    const KINDS: [ErrorKind; 7] = [
+        ErrorKind::InvalidArgument,
+        ErrorKind::BadData,
+        ErrorKind::Io,
+        ErrorKind::Device,
+        ErrorKind::OutOfMemory,
+        ErrorKind::Diverged,
+        ErrorKind::Cancelled,
+    ];
+    const LETTERS: usize = 400;
+    let rank = collective.rank() as f64;
+    let mut first = [own.as_ref().map_or(f64::INFINITY, |_| rank)];
+    let told = collective.all_reduce(&mut first, Reduction::Min);
+    let mut letters = vec![0.0; 1 + LETTERS];
+    if let Some(own) = own.as_ref().filter(|_| first[0] == rank) {
+        let kind = KINDS.iter().position(|kind| *kind == own.kind());
+        let text = own.to_string();
+        let bytes = text.bytes().map(f64::from);
+        let numbers = kind.into_iter().map(|kind| kind as f64).chain(bytes);
+        letters
+            .iter_mut()
+            .zip(numbers)
+            .for_each(|(to, from)| *to = from);
+    }
+    let told = told.and_then(|()| collective.all_reduce(&mut letters, Reduction::Sum));
+    match (own, told) {
+        (Some(own), _) => Halt::Own(own),
+        (None, Err(error)) => Halt::Peer(error),
+        (None, Ok(())) => {
+            let bytes = letters[1..].iter().map(|letter| *letter as u8);
+            let bytes: Vec<u8> = bytes.take_while(|byte| *byte != 0).collect();
+            let text = String::from_utf8_lossy(&bytes);
+            let kind = KINDS.get(letters[0] as usize).copied();
+            let message = format!("rank {} failed: {text}", first[0]);
+            Halt::Peer(Error::new(
+                kind.unwrap_or(ErrorKind::Device),
+                OPERATION,
+                message,
+            ))
+        }
+    }
 }
 
 /// Averaged gradients and means.
@@ -137,13 +173,13 @@ impl Round {
     ) -> Result<Self, Halt> {
         let weight = own.map_or(0.0, |own| own.examples as f64 / header.examples);
         let mut means = vec![0.0; header.means];
-        let (mut busy, mut failure, mut finite) = (0.0, None, true);
+        let (mut busy, mut failed, mut finite) = (0.0, None, true);
         let mut rows = Vec::with_capacity(buckets.count());
         let mut reading = own.map(|own| own.read(buckets, 0));
         for (bucket, length) in buckets.lengths().into_iter().enumerate() {
             let read = reading.take().map(Reading::finish).transpose();
             // What is read next is on its way while this is summed.
-            if bucket + 1 < buckets.count() && read.is_ok() && failure.is_none() {
+            if bucket + 1 < buckets.count() && read.is_ok() && failed.is_none() {
                 reading = own.map(|own| own.read(buckets, bucket + 1));
             }
             let mut row = match (own, read) {
@@ -156,7 +192,7 @@ impl Round {
                     buckets.fill(bucket, &own.taken, read, weight as f32)
                 }
                 (_, read) => {
-                    failure = read.err().or(failure);
+                    failed = read.err().or(failed);
                     vec![0.0; length]
                 }
             };
@@ -164,28 +200,23 @@ impl Round {
             finite &= row.iter().fold(true, |all, value| all & value.is_finite());
             rows.push(row);
         }
-        // `[failures, their ranks, seconds of each rank.., means..]`
-        let first = 2 + collective.size();
+        // `[failures, seconds of each rank.., means..]`
+        let first = 1 + collective.size();
         let mut numbers = vec![0.0; first];
-        numbers[2 + collective.rank()] = busy;
+        numbers[0] = f64::from(u8::from(failed.is_some()));
+        numbers[1 + collective.rank()] = busy;
         numbers.extend(means);
-        if failure.is_some() {
-            numbers[..2].copy_from_slice(&[1.0, collective.rank() as f64]);
-        }
         let reduced = collective.all_reduce(&mut numbers, Reduction::Sum);
         reduced.map_err(Halt::Peer)?;
-        if let Some(failure) = failure {
-            return Err(Halt::Own(failure));
-        }
         if numbers[0] > 0.0 {
-            return Err(Halt::Peer(peer(numbers[0], numbers[1])));
+            return Err(failure(collective, failed));
         }
         let means = numbers.split_off(first);
         Ok(Self {
             finite: finite && means[0].is_finite(),
             rows,
             means,
-            busy: numbers.split_off(2),
+            busy: numbers.split_off(1),
         })
     }
 }
