@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use forgeling::data::Labelled;
@@ -207,6 +208,60 @@ fn a_device_that_fails_is_dropped_and_training_goes_on() {
         let got = values(&training.model().unwrap());
         assert_close(reason, &got, &expected, TOLERANCE);
     }
+}
+
+/// An optimizer whose device fails in its step.
+#[derive(Clone)]
+struct Fragile {
+    sgd: Sgd,
+    steps: usize,
+}
+
+impl Optimizer for Fragile {
+    fn step<M: Module>(&mut self, rate: f64, module: M, gradients: GradientsParams) -> M {
+        self.steps += 1;
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or_default();
+        assert!(
+            self.steps != 20 || !name.starts_with("device 0"),
+            "out of order"
+        );
+        self.sgd.step(rate, module, gradients)
+    }
+
+    fn set_loss_scale(&mut self, scale: f64) -> Result<()> {
+        self.sgd.set_loss_scale(scale)
+    }
+
+    fn skipped(&self) -> Option<Tensor<1>> {
+        self.sgd.skipped()
+    }
+}
+
+#[test]
+fn a_device_that_fails_after_the_gradients_were_averaged_does_not_undo_the_step() {
+    let (expected, _) = alone(sgd(), &cpu(), RATE);
+    let model = mlp(0, &cpu()).unwrap();
+    let (sgd, steps) = (sgd(), 0);
+    let fragile = Fragile { sgd, steps };
+    let mut training = DataParallel::new(&model, &fragile, &cpus(3), config()).unwrap();
+    let work = Arc::new(classify);
+    for step in 0..STEPS {
+        let batch = examples(step, 0..EXAMPLES);
+        let done = training.step(&work, &batch, RATE).unwrap();
+        let dropped = matches!(
+            &done.events[..],
+            [ParallelEvent::Dropped {
+                device: 0,
+                repeated: false,
+                ..
+            }]
+        );
+        assert_eq!(dropped, step == 19, "{:?}", done.events);
+    }
+    // The first replica was the one that failed; the next one is as good.
+    let got = values(&training.model().unwrap());
+    assert_close("after the agreement", &got, &expected, TOLERANCE);
 }
 
 #[test]

@@ -213,55 +213,44 @@ impl<M: Module + 'static, O: Optimizer + 'static> DataParallel<M, O> {
         events: &mut Vec<ParallelEvent>,
     ) -> Result<Option<Stepped>> {
         let mut done = None;
-        let mut failed: Vec<Option<Error>> = Vec::new();
-        let mut whole = true;
-        for outcome in outcomes {
-            whole &= matches!(outcome, Outcome::Stepped(_));
-            failed.push(match outcome {
+        let mut errors = Vec::new();
+        for (place, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
                 Outcome::Stepped(stepped) => {
                     done.get_or_insert(stepped);
-                    None
                 }
-                Outcome::Halted(Halt::Peer(_)) => None,
-                Outcome::Halted(Halt::Own(error)) | Outcome::Lost(error) => Some(error),
-            });
+                Outcome::Halted(Halt::Own(error)) | Outcome::Lost(error) => {
+                    errors.push((place, error));
+                }
+                Outcome::Halted(Halt::Peer(_)) => {}
+            }
         }
-        if whole {
+        if errors.is_empty() && done.is_some() {
             return Ok(done);
         }
-        let all = failed.iter().all(Option::is_some);
-        let at_fault = |error: &&Error| all || !error.is_device();
-        if done.is_none() {
-            let refused = failed
-                .iter_mut()
-                .find(|error| error.as_ref().as_ref().is_some_and(|e| at_fault(&e)));
-            if let Some(error) = refused.and_then(Option::take) {
-                self.regroup();
-                return Err(error);
-            }
-        }
+        self.regroup();
         let repeated = done.is_none();
-        if failed.iter().all(Option::is_none) {
-            // Peers without a rank that failed: nobody can be dropped for it.
-            self.regroup();
-            return Err(Error::new(
-                ErrorKind::Device,
-                OPERATION,
-                "the replicas lost each other",
-            ));
-        }
-        for place in (0..failed.len()).rev() {
-            if let Some(error) = failed[place].take() {
-                let member = self.members.remove(place);
-                self.planner.remove(place);
-                events.push(ParallelEvent::Dropped {
-                    device: member.number,
-                    name: member.name.clone(),
-                    reason: error.to_string(),
-                    repeated,
-                    remaining: self.members.len(),
-                });
+        if repeated {
+            let all = errors.len() == self.members.len();
+            let nobodys = |(_, error): &(usize, Error)| all || !error.is_device();
+            if let Some(index) = errors.iter().position(nobodys) {
+                return Err(errors.swap_remove(index).1);
             }
+            if errors.is_empty() {
+                let message = "the replicas lost each other";
+                return Err(Error::new(ErrorKind::Device, OPERATION, message));
+            }
+        }
+        for (place, error) in errors.into_iter().rev() {
+            let member = self.members.remove(place);
+            self.planner.remove(place);
+            events.push(ParallelEvent::Dropped {
+                device: member.number,
+                name: member.name.clone(),
+                reason: error.to_string(),
+                repeated,
+                remaining: self.members.len(),
+            });
         }
         self.regroup();
         Ok(done)

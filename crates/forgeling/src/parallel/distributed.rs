@@ -15,6 +15,10 @@ use crate::train::Optimizer;
 /// This rank's part of a training in which every rank is a process with a device: start one for each device, on as many
 /// machines as there are.
 ///
+/// Of several GPUs of a machine each rank opens its own, by the number among its machine's ranks that `mpirun` gives it
+/// (OpenMPI: `OMPI_COMM_WORLD_LOCAL_RANK`). Ranks on the CPUs of one machine should not each start as many threads as there
+/// are cores: set `RAYON_NUM_THREADS`.
+///
 /// All ranks draw their data from the same seed, and each reads only its slice of the global batch. Rank 0 writes what is
 /// to be written.
 ///
