@@ -28,7 +28,7 @@ const OPERATION: &str = "gradient_buckets";
 /// let config = MlpConfig { inputs: 5, hidden: vec![7], classes: 3, ..Default::default() };
 /// let mlp = Mlp::new(&config, &device.autodiff())?;
 /// let buckets = Buckets::of(&mlp, 128)?;
-/// assert_eq!(buckets.lengths(), [24, 7, 35]);
+/// assert_eq!(buckets.lengths(), [3 + 21 + 7, 35]);
 /// # Ok::<(), forgeling::Error>(()) }).unwrap();
 /// ```
 #[derive(Debug, Clone)]
