@@ -9,6 +9,8 @@ pub mod memory_budget;
 pub mod memory_leak;
 pub mod memory_models;
 pub mod ops_parity;
+pub mod parallel_bench;
+pub mod parallel_work;
 pub mod parity;
 pub mod profiling;
 pub mod resuming;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
-use forgeling::data::{Dataset, Glyphs, ImageShape, Split};
+use forgeling::data::{Dataset, Glyphs, ImageBatch, ImageShape, Split};
 use forgeling::nn::{
     Conv4Classifier, Conv4Config, Linear, Mlp, MlpConfig, Normalization, Pass, ResNet18,
     ResNet18Config, Vit, VitConfig,
@@ -12,9 +12,9 @@ use forgeling::nn::{
 use forgeling::ops::Activation;
 use forgeling::train::weights::collect;
 use forgeling::train::{
-    Classifier, CrossEntropy, HalvingSchedule, HardwareConfig, HardwareManager, ImageBatch,
-    LossScalerConfig, Objective, OptimizerConfig, Outcome, Precision, SgdConfig, Source,
-    StopReason, TrainEvent, Trainable, Trainer, TrainerConfig,
+    Classifier, CrossEntropy, HalvingSchedule, HardwareConfig, HardwareManager, LossScalerConfig,
+    Objective, OptimizerConfig, Outcome, Precision, SgdConfig, Source, StopReason, TrainEvent,
+    Trainable, Trainer, TrainerConfig,
 };
 use forgeling::{Device, Error, Result};
 use forgeling_tests::{assert_close, devices};

@@ -28,6 +28,7 @@
 //! | [`nn`] | networks |
 //! | [`train`] | events, schedules, model files |
 //! | [`meta`] | few-shot learning |
+//! | [`parallel`] | training on several devices and machines |
 //! | `report` | figures and self-contained HTML pages (cargo feature `files`) |
 #![deny(missing_docs)]
 #![recursion_limit = "256"]
@@ -38,6 +39,7 @@ pub mod error;
 pub mod meta;
 pub mod nn;
 pub mod ops;
+pub mod parallel;
 #[cfg(feature = "files")]
 pub mod report;
 pub mod train;

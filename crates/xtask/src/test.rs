@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::error::{Failure, Result};
 use crate::npm::Npm;
 use crate::step::Step;
-use crate::toolchain::system::{Browser, ensure_vulkan};
+use crate::toolchain::system::{Browser, ensure_mpi, ensure_vulkan};
 use crate::toolchain::{tools, wasm_std};
 use crate::web;
 use crate::workspace::Workspace;
@@ -79,9 +79,18 @@ fn native(workspace: &Workspace, summary: &mut Summary) {
             ensure_vulkan()?;
             everything().env("FORGELING_TEST_VULKAN", "1").run()
         });
+        summary.run("tests over MPI", || {
+            ensure_mpi()?;
+            // With the workspace's features, so that burn is not built again.
+            cargo()
+                .args(["--workspace", "--exclude", "xtask"])
+                .args(["--features", "forgeling-tests/mpi", "--test", "mpi"])
+                .run()
+        });
     } else {
         summary.run("native tests", || everything().run());
         summary.skip("Vulkan in software", "only Linux has lavapipe");
+        summary.skip("tests over MPI", "OpenMPI is installed on Linux only");
     }
 }
 

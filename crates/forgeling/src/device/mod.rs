@@ -14,6 +14,7 @@
 //! - `memory_budget`, `ledger`: what one trainer may hold, and does.
 //! - [`profile`]: where the time of a training step goes.
 //! - `readback`: the one road by which values leave a device.
+//! - `several`: lists of devices, and one adapter opened more than once.
 
 mod adapter;
 mod choose;
@@ -26,6 +27,7 @@ mod memory_monitor;
 mod platform;
 pub mod profile;
 mod readback;
+mod several;
 mod shaders;
 
 use std::fmt;
@@ -46,6 +48,7 @@ pub use memory_budget::MemoryBudget;
 pub use memory_monitor::{MemoryMonitor, MemoryPhase, MemoryReport, PhaseMemory};
 pub(crate) use platform::yield_now;
 pub use readback::Readback;
+pub use several::DeviceList;
 
 use crate::error::{Error, ErrorKind, Result};
 use choose::{Selection, choose};
@@ -59,6 +62,8 @@ pub struct Device {
     gpu: Option<wgpu::Device>,
     /// What a GPU binds at most, in bytes.
     largest_buffer: u64,
+    /// Its adapter's index.
+    adapter: Option<usize>,
     info: Arc<DeviceInfo>,
 }
 
@@ -144,6 +149,7 @@ impl Device {
             tensors: burn::tensor::Device::flex(),
             gpu: None,
             largest_buffer: 0,
+            adapter: None,
             info: Arc::new(DeviceInfo {
                 kind: DeviceKind::Cpu,
                 name: "cpu".into(),
@@ -163,6 +169,7 @@ impl Device {
             tensors,
             gpu: Some(gpu),
             largest_buffer: adapter.max_buffer,
+            adapter: Some(adapter.index),
             info: Arc::new(DeviceInfo {
                 kind: adapter.kind,
                 name: adapter.name.clone(),
@@ -247,11 +254,8 @@ async fn open_once(
     if let Some(result) = known() {
         return result;
     }
-    let result = match found.open().await {
+    let result = match open_anew(found).await {
         Ok((tensors, gpu)) => {
-            if found.adapter.kind == DeviceKind::SoftwareGpu {
-                lock(&SOFTWARE).push(tensors.clone());
-            }
             if let Some(problem) = shaders::refused(&gpu, found.adapter.f16).await {
                 Err(format!("it does not compile a kernel: {problem}"))
             } else if let Some(problem) = disagreement(&tensors).await {
@@ -269,6 +273,15 @@ async fn open_once(
     }
     lock(&OPENED).push((index, result.clone()));
     result
+}
+
+/// Opens an adapter, whether it is open already or not.
+async fn open_anew(found: &FoundAdapter) -> Opened {
+    let (tensors, gpu) = found.open().await?;
+    if found.adapter.kind == DeviceKind::SoftwareGpu {
+        lock(&SOFTWARE).push(tensors.clone());
+    }
+    Ok((tensors, gpu))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

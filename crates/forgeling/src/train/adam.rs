@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::OptimizerRecord;
-use super::optimizer::{Stepper, below_one, check, clip_check, not_negative, positive};
+use super::optimizer::{Stepper, below_one, check, clip_check, not_negative, optimizer, positive};
 use crate::error::Result;
 use crate::ops::{AdamRule, Rule};
 
@@ -196,6 +196,8 @@ impl Adam {
         self.stepper.skipped()
     }
 }
+
+optimizer!(Adam);
 
 #[cfg(test)]
 mod tests {

@@ -26,14 +26,14 @@ impl Default for OptimizerConfig {
 
 /// One of the optimizers.
 #[derive(Debug, Clone)]
-pub enum Optimizer {
+pub enum AnyOptimizer {
     /// Adaptive steps.
     Adam(Adam),
     /// Plain steps.
     Sgd(Sgd),
 }
 
-impl Optimizer {
+impl AnyOptimizer {
     /// An optimizer before its first step.
     ///
     /// # Errors

@@ -244,7 +244,7 @@ impl ModuleMapper for Blend<'_> {
                 let average = old.clone().without_autodiff().reshape([length]);
                 new = average * self.decay + new * (1.0 - self.decay);
             }
-            in_place_of(&old, new)
+            in_place_of(&old, new.reshape(old.dims()))
         })
     }
 }

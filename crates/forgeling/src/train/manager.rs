@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use serde::Serialize;
 
 use super::objective::{Outcome, Predictions, Trainable, count_right};
-use super::{HardwareConfig, LossScaler, Optimizer, ResolvedPrecision};
+use super::{AnyOptimizer, HardwareConfig, LossScaler, ResolvedPrecision};
 use crate::device::{Device, Readback};
 use crate::error::{Error, ErrorKind, Result};
 use crate::nn::{BatchStatistics, Normalization, Pass};
@@ -24,13 +24,13 @@ const SMALLEST_SCALE: f64 = 1.0 / 1024.0;
 /// ```
 /// use burn::tensor::{Tensor, TensorData};
 /// use forgeling::nn::{Mlp, MlpConfig};
-/// use forgeling::train::{HardwareConfig, HardwareManager, Optimizer, OptimizerConfig, Predictions};
+/// use forgeling::train::{HardwareConfig, HardwareManager, AnyOptimizer, OptimizerConfig, Predictions};
 ///
 /// # pollster::block_on(async {
 /// let mut manager = HardwareManager::open(HardwareConfig::default()).await?;
 /// let config = MlpConfig { inputs: 2, hidden: vec![32], classes: 2, ..Default::default() };
 /// let mut model = Mlp::new(&config, &manager.device().autodiff())?;
-/// let mut optimizer = Optimizer::new(OptimizerConfig::default())?;
+/// let mut optimizer = AnyOptimizer::new(OptimizerConfig::default())?;
 /// let points = TensorData::new(vec![0.0f32, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0], [4, 2]);
 /// for _ in 0..100 {
 ///     let forward = manager.forward(|pass| {
@@ -238,7 +238,7 @@ impl HardwareManager {
     /// smaller scale can help; the model is then as it was.
     pub async fn step<M: Trainable>(
         &mut self,
-        optimizer: &mut Optimizer,
+        optimizer: &mut AnyOptimizer,
         rate: f64,
         model: &mut M,
     ) -> Result<StepReport> {

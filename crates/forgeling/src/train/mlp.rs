@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 
-use super::{HardwareConfig, HardwareManager, Optimizer, OptimizerConfig, Predictions};
+use super::{AnyOptimizer, HardwareConfig, HardwareManager, OptimizerConfig, Predictions};
 use crate::device::{Device, Readback};
 use crate::error::{Error, Result};
 use crate::nn::{Mlp, MlpConfig};
@@ -32,7 +32,7 @@ const OPERATION: &str = "mlp";
 #[derive(Debug)]
 pub struct MlpTrainer {
     model: Mlp,
-    optimizer: Optimizer,
+    optimizer: AnyOptimizer,
     manager: HardwareManager,
 }
 
@@ -44,7 +44,7 @@ impl MlpTrainer {
     pub fn new(config: &MlpConfig, device: &Device) -> Result<Self> {
         Ok(Self {
             model: Mlp::new(config, &device.autodiff())?,
-            optimizer: Optimizer::new(OptimizerConfig::default())?,
+            optimizer: AnyOptimizer::new(OptimizerConfig::default())?,
             manager: HardwareManager::on(device.clone(), HardwareConfig::default())?,
         })
     }

@@ -1,6 +1,6 @@
 //! What every method trains with: events, schedules, model files and checkpoints.
 //!
-//! - [`Adam`], [`Sgd`]: the optimizers; [`OptimizerRecord`] is what they keep.
+//! - [`Adam`], [`Sgd`], [`AnyOptimizer`]: the optimizers; [`Optimizer`]: what they have in common; [`OptimizerRecord`] is what they keep.
 //! - [`MicroBatch`]: batches in parts that fit into memory, and the search for the largest.
 //! - [`LossScaler`]: what the loss is multiplied with in mixed precision.
 //! - [`Schedule`], [`HalvingSchedule`]: the learning rate over time.
@@ -34,17 +34,19 @@ pub mod weights;
 
 pub use adam::{Adam, AdamConfig};
 pub use checkpoint::{Checkpoint, CheckpointConfig, CheckpointStore};
-pub use choice::{Optimizer, OptimizerConfig};
+pub use choice::{AnyOptimizer, OptimizerConfig};
 pub use early_stopping::{EarlyStopping, EarlyStoppingConfig, EarlyStoppingState, Goal, Verdict};
 pub use ema::{Ema, EmaConfig, EmaRecord};
 pub use hardware::{HardwareConfig, Precision, ResolvedPrecision};
 pub use manager::{Forward, HardwareManager, StepReport};
 pub use micro_batch::{FoundMicroBatch, MicroBatch, find_micro_batch};
 pub use mlp::MlpTrainer;
+pub(crate) use objective::ranges;
 pub use objective::{
-    Batch, Classifier, CrossEntropy, ImageBatch, Objective, Outcome, Predictions, Trainable,
-    count_right,
+    Batch, Classifier, CrossEntropy, Objective, Outcome, Predictions, Trainable, count_right,
 };
+pub use optimizer::Optimizer;
+pub(crate) use optimizer::in_place_of;
 pub use record::{OptimizerRecord, OptimizerSummary};
 pub use scaler::{LossScaler, LossScalerConfig, LossScalerState};
 pub use schedule::{HalvingSchedule, Schedule};

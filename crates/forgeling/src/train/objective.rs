@@ -1,9 +1,11 @@
 //! What is trained, and on what.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 
-use crate::data::{EpisodeBatch, ImageShape};
+use crate::data::{EpisodeBatch, ImageBatch, ImageShape};
 use crate::error::{Error, Result};
 use crate::nn::{BatchStatistics, Pass};
 use crate::ops::softmax_cross_entropy;
@@ -32,13 +34,30 @@ pub trait Batch: Clone + Send {
     /// Examples, or whatever the loss is the mean of: episodes, for example.
     fn len(&self) -> usize;
 
+    /// The examples with these numbers, which are below [`len`](Self::len).
+    #[must_use]
+    fn part(&self, range: Range<usize>) -> Self;
+
     /// Whether there is none.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Consecutive parts of these lengths, whose sum is [`len`](Self::len).
-    fn split(&self, lengths: &[usize]) -> Vec<Self>;
+    /// Consecutive parts of these lengths, whose sum is at most [`len`](Self::len).
+    fn split(&self, lengths: &[usize]) -> Vec<Self> {
+        let parts = ranges(lengths).into_iter();
+        parts.map(|range| self.part(range)).collect()
+    }
+}
+
+/// Where consecutive parts of these lengths lie.
+pub(crate) fn ranges(lengths: &[usize]) -> Vec<Range<usize>> {
+    let mut start = 0;
+    let range = |&length: &usize| {
+        start += length;
+        start - length..start
+    };
+    lengths.iter().map(range).collect()
 }
 
 /// What is minimised: a loss of a model on a batch.
@@ -104,36 +123,18 @@ pub fn count_right(logits: &[f32], labels: &[usize]) -> usize {
     .count()
 }
 
-/// Labelled images.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ImageBatch {
-    /// The shape of each image.
-    pub shape: ImageShape,
-    /// `[image, channel, row, column]`
-    pub images: Vec<f32>,
-    /// The class of each image.
-    pub labels: Vec<usize>,
-}
-
 impl Batch for ImageBatch {
     fn len(&self) -> usize {
         self.labels.len()
     }
 
-    fn split(&self, lengths: &[usize]) -> Vec<Self> {
-        let (mut images, mut labels) = (&self.images[..], &self.labels[..]);
-        let part = |&length: &usize| {
-            let (these, rest) = images.split_at(length * self.shape.len());
-            images = rest;
-            let (classes, rest) = labels.split_at(length);
-            labels = rest;
-            Self {
-                shape: self.shape,
-                images: these.to_vec(),
-                labels: classes.to_vec(),
-            }
-        };
-        lengths.iter().map(part).collect()
+    fn part(&self, range: Range<usize>) -> Self {
+        let pixels = self.shape.len();
+        Self {
+            shape: self.shape,
+            images: self.images[range.start * pixels..range.end * pixels].to_vec(),
+            labels: self.labels[range].to_vec(),
+        }
     }
 }
 
@@ -142,14 +143,19 @@ impl Batch for EpisodeBatch {
         self.episodes
     }
 
-    fn split(&self, lengths: &[usize]) -> Vec<Self> {
-        let mut first = 0;
-        let part = |&episodes: &usize| {
-            let range = first..first + episodes;
-            first += episodes;
-            self.part(range)
-        };
-        lengths.iter().map(part).collect()
+    fn part(&self, range: Range<usize>) -> Self {
+        Self::part(self, range)
+    }
+}
+
+/// Split by elements, such as tasks.
+impl<T: Clone + Send> Batch for Vec<T> {
+    fn len(&self) -> usize {
+        Vec::len(self)
+    }
+
+    fn part(&self, range: Range<usize>) -> Self {
+        self[range].to_vec()
     }
 }
 

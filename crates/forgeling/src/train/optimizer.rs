@@ -10,6 +10,43 @@ use super::record::{OptimizerRecord, Place, names};
 use crate::error::{Error, Result};
 use crate::ops::{OptimizerState, Rule, Scaling, Snapshot, step};
 
+/// What moves the parameters of a module by their gradients.
+///
+/// A clone has the same state, on the same device.
+pub trait Optimizer: Clone + Send {
+    /// Moves every parameter of `module` that has a gradient; `rate` is the learning rate.
+    fn step<M: Module>(&mut self, rate: f64, module: M, gradients: GradientsParams) -> M;
+
+    /// Divides the gradients of the steps that follow by `scale`.
+    ///
+    /// # Errors
+    /// When `scale` or its reciprocal is not a positive number that f32 can hold.
+    fn set_loss_scale(&mut self, scale: f64) -> Result<()>;
+
+    /// Whether the last step was skipped (0 or 1), and how many were; `[2]`. `None` before the first step.
+    fn skipped(&self) -> Option<Tensor<1>>;
+}
+
+/// Implements [`Optimizer`] by the functions of the same names that the type has itself.
+macro_rules! optimizer {
+    ($type:ty) => {
+        impl super::Optimizer for $type {
+            fn step<M: Module>(&mut self, rate: f64, module: M, gradients: GradientsParams) -> M {
+                <$type>::step(self, rate, module, gradients)
+            }
+
+            fn set_loss_scale(&mut self, scale: f64) -> Result<()> {
+                <$type>::set_loss_scale(self, scale)
+            }
+
+            fn skipped(&self) -> Option<Tensor<1>> {
+                <$type>::skipped(self)
+            }
+        }
+    };
+}
+pub(super) use optimizer;
+
 /// A number of a configuration: its name and value, whether it is right, and what would be.
 pub(super) type Check = (&'static str, f64, bool, &'static str);
 
@@ -237,13 +274,12 @@ impl ModuleMapper for Replace {
         let Some(new) = self.0.get(&param.id).cloned() else {
             return param;
         };
-        param.map(|old| in_place_of(&old, new))
+        param.map(|old| in_place_of(&old, new.reshape(old.dims())))
     }
 }
 
-/// The values of `new`, which is not tracked, in the shape of `old`, and tracked as that is.
-pub(super) fn in_place_of<const D: usize>(old: &Tensor<D>, new: Tensor<1>) -> Tensor<D> {
-    let new = new.reshape(old.dims());
+/// A parameter's new value, which is not tracked, made to be tracked as the old one was.
+pub(crate) fn in_place_of<const D: usize>(old: &Tensor<D>, new: Tensor<D>) -> Tensor<D> {
     if !old.device().is_autodiff() {
         return new;
     }

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::OptimizerRecord;
-use super::optimizer::{Stepper, below_one, check, clip_check, not_negative};
+use super::optimizer::{Stepper, below_one, check, clip_check, not_negative, optimizer};
 use crate::error::{Error, Result};
 use crate::ops::{Rule, SgdRule};
 
@@ -166,6 +166,8 @@ impl Sgd {
         self.stepper.skipped()
     }
 }
+
+optimizer!(Sgd);
 
 #[cfg(test)]
 mod tests {

@@ -92,6 +92,7 @@ mod tests {
             launches: None,
             bytes: None,
             peak_bytes: None,
+            sync_ms: None,
             ratio: None,
             episodes_per_second: None,
         }]

@@ -23,6 +23,8 @@ pub struct Measurement {
     pub launches: Option<u64>,
     pub bytes: Option<u64>,
     pub peak_bytes: Option<u64>,
+    /// Milliseconds of a step in which no device computed, where there are several.
+    pub sync_ms: Option<f64>,
     /// A peer's median over ours; above 1 is faster.
     pub ratio: Option<f64>,
     pub episodes_per_second: Option<f64>,
@@ -56,6 +58,7 @@ impl Measurement {
             launches: value["launches"].as_u64(),
             bytes: value["bytes"].as_u64(),
             peak_bytes: value["peak_bytes"].as_u64(),
+            sync_ms: value["sync_ms"].as_f64(),
             ratio: value["ratio"].as_f64(),
             episodes_per_second: value["episodes_per_second"].as_f64(),
         })
@@ -107,6 +110,8 @@ pub fn table(measurements: &[Measurement]) -> String {
     optional(&mut rows, "opening", openings);
     let firsts = measurements.iter().map(|m| m.first_ms.map(milliseconds));
     optional(&mut rows, "first step", firsts);
+    let syncs = measurements.iter().map(|m| m.sync_ms.map(milliseconds));
+    optional(&mut rows, "sync", syncs);
     let launches = measurements
         .iter()
         .map(|m| m.launches.map(|l| l.to_string()));

@@ -15,7 +15,7 @@ use crate::error::{Failure, Result};
 use crate::npm::Npm;
 use crate::step::Step;
 use crate::toolchain::python;
-use crate::toolchain::system::Browser;
+use crate::toolchain::system::{Browser, ensure_mpi};
 use crate::workspace::Workspace;
 use company::Company;
 use document::Section;
@@ -44,6 +44,8 @@ enum Bench {
     Gpu,
     /// Ways of saving memory, natively on the GPU.
     Memory,
+    /// Several devices and processes; over MPI where it is.
+    Parallel,
     /// In a browser, with the published package; needs `cargo xtask web`.
     Web,
 }
@@ -54,6 +56,7 @@ impl Bench {
             Self::Cpu => "cpu",
             Self::Gpu => "gpu",
             Self::Memory => "memory",
+            Self::Parallel => "parallel",
             Self::Web => "web",
         }
     }
@@ -72,6 +75,13 @@ impl Bench {
                 "What each way of saving memory saves and costs. MB at peak are the most in use on the device at a launch, \
                  with one network of the kind alive; times are of one training step with Adam, taken in turns."
             }
+            Self::Parallel => {
+                "Times are of one training step on a whole batch, which replicas and ranks share equally, with its loss read. \
+                 `forgeling` is one device with all its threads. `sync` is the median time of a step in which no device \
+                 computed: gradients averaged on the host, and the optimizer's step begun. Logical devices of one adapter \
+                 share what it can compute, so that what they add is overhead. In each round every implementation takes \
+                 `steps` steps, one after the other; MPI's ranks run alone afterwards."
+            }
             Self::Web => {
                 "One headless Chromium. Opening is from importing a library to its device being ready. Times are of one \
                  training step with its loss read. In each round every \
@@ -84,7 +94,13 @@ impl Bench {
 
     fn step(self, workspace: &Workspace, peers: bool) -> Result<Step> {
         Ok(match self {
-            Self::Cpu | Self::Gpu | Self::Memory => {
+            Self::Cpu | Self::Gpu | Self::Memory | Self::Parallel => {
+                let mpi = self == Self::Parallel && ensure_mpi()?;
+                let features: &[&str] = if mpi {
+                    &["--features", "forgeling-tests/mpi"]
+                } else {
+                    &[]
+                };
                 // With the workspace's features: a package alone would build burn a second time.
                 Step::cargo()
                     .dir(workspace.root())
@@ -96,6 +112,7 @@ impl Bench {
                         "xtask",
                         "--bins",
                     ])
+                    .args(features)
                     .run()?;
                 let name = format!("forgeling-bench{}", std::env::consts::EXE_SUFFIX);
                 let step = Step::new(workspace.target().join("release").join(name))

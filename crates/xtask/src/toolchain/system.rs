@@ -1,4 +1,4 @@
-//! Programs of the operating system: a browser, its driver, Node.js, Vulkan in software.
+//! Programs of the operating system: a browser, its driver, Node.js, Vulkan in software, MPI.
 
 use std::env;
 use std::fs;
@@ -186,6 +186,50 @@ pub fn ensure_vulkan() -> Result<()> {
             has_file(&folders, |name| name.starts_with("lvp_icd"))
         },
     )
+}
+
+/// Finds or installs OpenMPI and what its bindings are generated with. Only on Linux are they looked for; elsewhere this
+/// says that there are none.
+pub fn ensure_mpi() -> Result<bool> {
+    if !cfg!(target_os = "linux") {
+        return Ok(false);
+    }
+    let program = |name: &'static str| move || find_program(name).map(drop);
+    ensure(
+        "OpenMPI",
+        "libopenmpi-dev",
+        "install OpenMPI's headers",
+        program("mpicc"),
+    )?;
+    ensure(
+        "mpirun",
+        "openmpi-bin",
+        "install OpenMPI's programs",
+        program("mpirun"),
+    )?;
+    ensure("clang", "clang", "install clang", program("clang"))?;
+    ensure(
+        "libclang",
+        "libclang-dev",
+        "install clang's library, or set LIBCLANG_PATH",
+        || {
+            has_file(&clang_folders(), |name| {
+                name.starts_with("libclang") && name.contains(".so")
+            })
+        },
+    )?;
+    Ok(true)
+}
+
+/// Where LLVM's packages and others have libclang.
+fn clang_folders() -> Vec<PathBuf> {
+    let versions = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let llvm = versions
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("llvm-"))
+        .map(|entry| entry.path().join("lib"));
+    let named = env::var_os("LIBCLANG_PATH").map(PathBuf::from);
+    let folders = library_folders().into_iter().chain(llvm);
+    folders.chain(named).collect()
 }
 
 fn library_folders() -> Vec<PathBuf> {

@@ -1,12 +1,12 @@
 //! Networks in training with the library's trainer, in one of its ways of saving memory.
 
 use forgeling::Device;
-use forgeling::data::{EpisodeBatch, ImageShape};
+use forgeling::data::{EpisodeBatch, ImageBatch, ImageShape};
 use forgeling::meta::PrototypeLoss;
 use forgeling::nn::{Conv4, Conv4Config, Mlp, MlpConfig, ResNet18, ResNet18Config, Vit, VitConfig};
 use forgeling::train::{
-    CrossEntropy, HardwareConfig, HardwareManager, ImageBatch, LossScalerConfig, Objective,
-    Precision, Trainable, Trainer, TrainerConfig,
+    CrossEntropy, HardwareConfig, HardwareManager, LossScalerConfig, Objective, Precision,
+    Trainable, Trainer, TrainerConfig,
 };
 
 use crate::data::{Digits, Episodes, Pictures};

@@ -1,4 +1,4 @@
-//! Measurements of `cargo xtask bench cpu|gpu|memory`: one JSON line for each implementation of each workload.
+//! Measurements of `cargo xtask bench cpu|gpu|memory|parallel`: one JSON line for each implementation of each workload.
 //!
 //! - `runner`: lets the implementations of a workload take turns.
 //! - `data`: the batches that all of them train on.
@@ -7,10 +7,12 @@
 //! - `mlp`: perceptrons, ours and one of burn's layers.
 //! - `resnet`: ResNet-18, likewise.
 //! - `torch`: PyTorch in a process of its own.
+//! - `parallel`: several devices and processes.
 
 mod data;
 mod engine;
 mod mlp;
+mod parallel;
 mod protonet;
 mod resnet;
 mod runner;
@@ -32,9 +34,7 @@ use torch::Torch;
 const PROTONETS: [(usize, usize); 5] = [(32, 1), (64, 1), (32, 8), (64, 8), (64, 32)];
 
 struct Options {
-    choice: DeviceChoice,
-    /// Measure ways of saving memory, and not peers.
-    memory: bool,
+    what: What,
     /// A Python that has PyTorch.
     python: Option<PathBuf>,
     burn_version: String,
@@ -57,11 +57,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum What {
+    /// One device.
+    One(DeviceChoice),
+    /// One GPU, with ways of saving memory and no peers.
+    Memory,
+    /// Several devices.
+    Several,
+}
+
 impl Options {
     fn parse(arguments: impl Iterator<Item = String>) -> std::result::Result<Self, String> {
         let mut arguments = arguments;
-        let (mut choice, mut python, mut burn_version) = (None, None, String::new());
-        let mut memory = false;
+        let (mut what, mut python, mut burn_version) = (None, None, String::new());
         while let Some(argument) = arguments.next() {
             let mut value = || {
                 arguments
@@ -69,12 +79,10 @@ impl Options {
                     .ok_or_else(|| format!("{argument} needs a value"))
             };
             match argument.as_str() {
-                "cpu" => choice = Some(DeviceChoice::Cpu),
-                "gpu" => choice = Some(DeviceChoice::Gpu),
-                "memory" => {
-                    memory = true;
-                    choice = Some(DeviceChoice::Gpu);
-                }
+                "cpu" => what = Some(What::One(DeviceChoice::Cpu)),
+                "gpu" => what = Some(What::One(DeviceChoice::Gpu)),
+                "memory" => what = Some(What::Memory),
+                "parallel" => what = Some(What::Several),
                 "--json" => {}
                 "--python" => python = Some(value()?.into()),
                 "--burn-version" => burn_version = format!(" {}", value()?),
@@ -82,8 +90,7 @@ impl Options {
             }
         }
         Ok(Self {
-            choice: choice.ok_or("expected cpu, gpu or memory")?,
-            memory,
+            what: what.ok_or("expected cpu, gpu, memory or parallel")?,
             python,
             burn_version,
         })
@@ -91,7 +98,11 @@ impl Options {
 }
 
 fn bench(options: &Options) -> Result<()> {
-    let device = open(options.choice)?;
+    let device = match options.what {
+        What::One(choice) => open(choice)?,
+        What::Memory => open(DeviceChoice::Gpu)?,
+        What::Several => return parallel::bench(),
+    };
     let back_end = if device.is_cpu() { "flex" } else { "wgpu" };
     let mut bench = Bench {
         slow: device.info().kind == DeviceKind::SoftwareGpu,
@@ -102,7 +113,7 @@ fn bench(options: &Options) -> Result<()> {
         },
         device,
     };
-    if options.memory {
+    if options.what == What::Memory {
         return bench.memory();
     }
     for (filters, episodes) in PROTONETS {
@@ -279,7 +290,8 @@ mod tests {
     #[test]
     fn arguments_are_read() {
         let options = parse("cpu --json --python py --burn-version 1.2").unwrap();
-        assert_eq!(options.choice, DeviceChoice::Cpu);
+        assert_eq!(options.what, What::One(DeviceChoice::Cpu));
+        assert_eq!(parse("parallel").unwrap().what, What::Several);
         assert_eq!(options.python, Some("py".into()));
         assert_eq!(options.burn_version, " 1.2");
     }
@@ -287,7 +299,7 @@ mod tests {
     #[test]
     fn wrong_arguments_are_named() {
         for (line, problem) in [
-            ("", "expected cpu, gpu or memory"),
+            ("", "expected cpu, gpu, memory or parallel"),
             ("gpu --python", "--python needs a value"),
             ("tpu", "unknown argument 'tpu'"),
         ] {

@@ -24,6 +24,11 @@ pub trait Implementation {
 
     /// Takes training steps one after the other, each with its loss read.
     fn turn(&mut self, steps: usize) -> Result<Turn>;
+
+    /// Milliseconds of a step, the median of all, in which no device computed. For several devices.
+    fn synchronization(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// What one turn took and brought.
@@ -143,6 +148,9 @@ pub fn take_turns(
         }
         if let Some(ours) = ours.filter(|_| implementation.name() != OURS) {
             line["ratio"] = (times.median / ours).into();
+        }
+        if let Some(milliseconds) = implementation.synchronization() {
+            line["sync_ms"] = milliseconds.into();
         }
         println!("{line}");
         let last = turns.last().map_or(f64::NAN, |turn| turn.loss);

@@ -67,7 +67,7 @@ impl LoaderConfig {
     }
 }
 
-/// Some images of an epoch with their labels.
+/// Images and the class of each, for supervised learning.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageBatch {
     /// The shape of each image.
@@ -76,10 +76,6 @@ pub struct ImageBatch {
     pub images: Vec<f32>,
     /// The class of each image.
     pub labels: Vec<usize>,
-    /// The epoch, from 0.
-    pub epoch: u64,
-    /// The batch's place in its epoch, from 0.
-    pub index: usize,
 }
 
 impl ImageBatch {
@@ -410,8 +406,6 @@ impl Source for Images {
             shape,
             images,
             labels: vec![0; job.count],
-            epoch: job.epoch,
-            index: job.index,
         };
         Ok((batch, job.count))
     }

@@ -305,10 +305,11 @@ impl Simulation {
         }
         let root = self.seed(output, gradient);
         roots.push(self.backward_from(root));
-        if tracked && let Some(last) = roots.last_mut() {
-            if let Some(gradient) = last.take(&leaf) {
-                last.register(self, &input.node, gradient);
-            }
+        if tracked
+            && let Some(last) = roots.last_mut()
+            && let Some(gradient) = last.take(&leaf)
+        {
+            last.register(self, &input.node, gradient);
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ pub use event::{Step, StopReason, TrainEvent, Validation};
 pub use source::Source;
 
 use super::objective::{Batch, Objective, Trainable, count_right};
-use super::{HardwareManager, Optimizer, StepReport};
+use super::{AnyOptimizer, HardwareManager, StepReport};
 use crate::device::Readback;
 use crate::error::{Error, ErrorKind, Result};
 use crate::nn::{Normalization, Pass};
@@ -33,7 +33,7 @@ const OPERATION: &str = "fit";
 /// What [`Trainer::fit`] did.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct TrainSummary {
-    /// Optimizer steps, skipped ones included.
+    /// AnyOptimizer steps, skipped ones included.
     pub steps: usize,
     /// Epochs that were gone through.
     pub epochs: usize,
@@ -59,7 +59,7 @@ pub struct TrainSummary {
 pub struct Trainer {
     config: TrainerConfig,
     manager: HardwareManager,
-    optimizer: Optimizer,
+    optimizer: AnyOptimizer,
     progress: Progress,
     /// The most examples in one pass, once memory has not sufficed.
     micro_batch: Option<usize>,
@@ -125,7 +125,7 @@ impl Trainer {
     pub fn new(config: TrainerConfig, manager: HardwareManager) -> Result<Self> {
         config.validate()?;
         Ok(Self {
-            optimizer: Optimizer::new(config.optimizer)?,
+            optimizer: AnyOptimizer::new(config.optimizer)?,
             micro_batch: manager.config().micro_batch,
             progress: Progress {
                 begun: Instant::now(),

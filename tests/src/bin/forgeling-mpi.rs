@@ -1,0 +1,176 @@
+//! A rank of the tests and benchmarks over MPI, started by `mpirun`: `forgeling-mpi train|bench|<a way to fail>`.
+
+use std::io::Write;
+use std::ops::Range;
+use std::process::{Command, ExitCode, exit};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use forgeling::data::ImageBatch;
+use forgeling::nn::Mlp;
+use forgeling::parallel::{Collective, Distributed, Mpi, ParallelConfig, Work};
+use forgeling::train::Batch;
+use forgeling::train::{Sgd, SgdConfig};
+use forgeling::{Device, DeviceChoice, Error, ErrorKind, Result};
+use forgeling_tests::parallel_bench as bench;
+use forgeling_tests::parallel_work::{
+    EXAMPLES, Prototypes, RATE, STEPS, classify, config, examples, mlp, values,
+};
+use serde_json::json;
+
+/// The rank that fails, and in which step.
+const FAILING: (usize, usize) = (1, 5);
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let result = Mpi::start().and_then(|mpi| {
+        let device = pollster::block_on(Device::open(DeviceChoice::Cpu))?;
+        let mpi = match words[..] {
+            ["bench", "mlp"] => {
+                let (model, batches) = (bench::mlp(&device)?, bench::digits()?);
+                measure(bench::DIGITS, mpi, &device, &model, &classify, &batches)?
+            }
+            ["bench", "protonet"] => {
+                let (model, batches) = (bench::encoder(&device)?, bench::episodes()?);
+                let name = bench::EPISODES;
+                measure(name, mpi, &device, &model, &Prototypes, &batches)?
+            }
+            [how] => train(how, mpi, &device)?,
+            _ => return Err(Error::invalid("forgeling-mpi", "what to do is missing")),
+        };
+        mpi.finish();
+        Ok(())
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The steps of the test; rank 0 prints what came of them.
+fn train(how: &str, mpi: Mpi, device: &Device) -> Result<Mpi> {
+    let rank = mpi.rank();
+    let work = |mlp: &Mlp, share: ImageBatch, device: &Device| classify(mlp, share, device);
+    // Only rank 0's parameters count.
+    let model = mlp(rank as u64, device)?;
+    let sgd = Sgd::new(SgdConfig {
+        momentum: 0.5,
+        ..Default::default()
+    })?;
+    let mut training = Distributed::new(&model, &sgd, device, mpi, config())?;
+    let (mut losses, mut events, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+    for step in 0..STEPS {
+        let fails = (rank, step) == FAILING;
+        if fails && how == "leave" {
+            drop(training);
+            exit(0);
+        }
+        if fails && how == "tamper" {
+            training.change(|mut model, _| {
+                let bias = &mut model.layers[2].bias;
+                *bias = bias
+                    .clone()
+                    .map(|b| Tensor::from_inner(b.without_autodiff() + 0.01).require_grad());
+                Ok(model)
+            })?;
+        }
+        let read = |range: Range<usize>| {
+            if fails {
+                fail(how)?;
+            }
+            Ok(examples(step, range))
+        };
+        let done = match training.step(&work, EXAMPLES, read, RATE) {
+            Ok(done) => done,
+            Err(error) => {
+                let line = format!("rank {rank} has an error in step {step}: {error}\n");
+                // At once, since all ranks write to the same place.
+                let _ = std::io::stderr().write_all(line.as_bytes());
+                return Err(error);
+            }
+        };
+        losses.push(done.loss);
+        events.extend(done.events);
+        shares = done.shares;
+    }
+    if training.is_first() {
+        let values = values(training.model());
+        let line =
+            json!({ "values": values, "losses": losses, "events": events, "shares": shares });
+        println!("{line}");
+    }
+    Ok(training.into_collective())
+}
+
+/// Fails in one of the ways in which ranks do.
+fn fail(how: &str) -> Result<()> {
+    match how {
+        "error" => Err(Error::new(ErrorKind::Device, "test", "the device was lost")),
+        "panic" => panic!("the driver has a fault"),
+        "kill" => {
+            let own = std::process::id().to_string();
+            // Nothing of this process runs afterwards.
+            let _ = Command::new("kill").args(["-KILL", &own]).status();
+            sleep(Duration::from_secs(60));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Times steps; rank 0 prints a line for the table.
+fn measure<M: Module, B: Batch, W: Work<M, B>>(
+    workload: &str,
+    mpi: Mpi,
+    device: &Device,
+    model: &M,
+    work: &W,
+    batches: &[B],
+) -> Result<Mpi> {
+    const WARM_UP: usize = 2;
+    const ROUNDS: usize = 15;
+    const STEPS: usize = 3;
+    let ranks = mpi.size();
+    let config = ParallelConfig::default();
+    let mut training = Distributed::new(model, &bench::sgd()?, device, mpi, config)?;
+    let (mut times, mut synchronization) = (Vec::new(), Vec::new());
+    for round in 0..WARM_UP + ROUNDS {
+        let begun = Instant::now();
+        for step in 0..STEPS {
+            let batch = &batches[(round * STEPS + step) % batches.len()];
+            let read = |range| Ok(batch.part(range));
+            let done = training.step(work, batch.len(), read, bench::RATE)?;
+            let busy = done.busy.iter().copied().fold(0.0, f64::max);
+            if round >= WARM_UP {
+                synchronization.push(1000.0 * (done.seconds - busy));
+            }
+        }
+        if round >= WARM_UP {
+            times.push(1000.0 * begun.elapsed().as_secs_f64() / STEPS as f64);
+        }
+    }
+    if training.is_first() {
+        let extreme = |pick: fn(f64, f64) -> f64| times.iter().copied().reduce(pick);
+        let mut line = json!({
+            "workload": workload,
+            "implementation": format!("{ranks} MPI ranks of 1 thread"),
+            "device": "cpu (flex)",
+            "median_ms": bench::median(times.clone()),
+            "min_ms": extreme(f64::min),
+            "max_ms": extreme(f64::max),
+            "rounds": ROUNDS,
+            "steps": STEPS,
+        });
+        if ranks > 1 {
+            line["sync_ms"] = bench::median(synchronization).into();
+        }
+        println!("{line}");
+    }
+    Ok(training.into_collective())
+}
