@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::data::{Digits, Episodes, Pictures};
 use crate::runner::{Implementation, Result, Turn};
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/torch_bench.py");
+/// In the package's folder, which cargo names.
+const SCRIPT: &str = "peers/torch_bench.py";
 
 pub struct Torch {
     process: Child,
@@ -37,8 +38,9 @@ impl Torch {
     /// Starts the script with as many threads as the others have. `None` when it finds no such device.
     fn start(python: &Path, mode: &str) -> Result<Option<Self>> {
         let threads = std::thread::available_parallelism()?;
+        let folder = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("start this with cargo")?;
         let mut process = Command::new(python)
-            .arg(SCRIPT)
+            .arg(Path::new(&folder).join(SCRIPT))
             .args([&threads.to_string(), mode])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
