@@ -12,8 +12,8 @@ use forgeling::nn::{
 use forgeling::ops::Activation;
 use forgeling::train::weights::collect;
 use forgeling::train::{
-    Classifier, CrossEntropy, HalvingSchedule, HardwareConfig, HardwareManager, LossScalerConfig,
-    Objective, OptimizerConfig, Outcome, Precision, SgdConfig, Source, StopReason, TrainEvent,
+    Classifier, CrossEntropy, HardwareConfig, HardwareManager, LossScalerConfig, Objective,
+    OptimizerConfig, Outcome, Precision, Run, Schedule, SgdConfig, Source, StopReason, TrainEvent,
     Trainable, Trainer, TrainerConfig,
 };
 use forgeling::{Device, Error, Result};
@@ -134,10 +134,7 @@ fn sgd(rate: f64) -> TrainerConfig {
     TrainerConfig {
         steps: Some(1),
         optimizer: OptimizerConfig::Sgd(SgdConfig::default()),
-        schedule: HalvingSchedule {
-            initial: rate,
-            ..Default::default()
-        },
+        schedule: Schedule::Constant { rate },
         ..Default::default()
     }
 }
@@ -387,8 +384,7 @@ fn fit<M: Trainable + Classifier>(
     let summary = trainer.fit(
         model,
         &CrossEntropy,
-        source,
-        Some(&mut validation),
+        Run::on(source).validated_on(&mut validation),
         |event| {
             events.push(event.clone());
             let steps = events
@@ -464,10 +460,7 @@ fn events_come_in_their_order() {
     assert_eq!(kinds(&events), "ssev.");
 
     let few = TrainerConfig {
-        schedule: HalvingSchedule {
-            initial: 1e-2,
-            ..Default::default()
-        },
+        schedule: Schedule::Constant { rate: 1e-2 },
         overfit_batches: Some(1),
         epochs: Some(60),
         ..config
@@ -534,7 +527,7 @@ fn wrong_configurations_are_errors() {
         Trainer::new(Default::default(), manager(&device, Default::default())).unwrap();
     let mut model = mlp(&device);
     let mut source = Batches::new(1, 5);
-    let endless = trainer.fit(&mut model, &CrossEntropy, &mut source, None, |_| {
+    let endless = trainer.fit(&mut model, &CrossEntropy, Run::on(&mut source), |_| {
         ControlFlow::Continue(())
     });
     assert!(

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Device, DeviceChoice, open_anew, platform};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -18,7 +20,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// assert_eq!(list.to_string(), "cpu,gpu:1");
 /// # Ok::<(), forgeling::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct DeviceList(Vec<DeviceChoice>);
 
 impl DeviceList {
@@ -70,6 +73,20 @@ impl FromStr for DeviceList {
             word => word.parse(),
         };
         Self::new(text.split(',').map(choice).collect::<Result<_>>()?)
+    }
+}
+
+impl TryFrom<String> for DeviceList {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<DeviceList> for String {
+    fn from(list: DeviceList) -> Self {
+        list.to_string()
     }
 }
 

@@ -9,7 +9,8 @@ use super::{ProtoNet, PrototypeLoss};
 use crate::data::{Dataset, EpisodeBatch, EpisodeSampler, Queries, RandomAffine, Rng, Shots, Ways};
 use crate::error::{Error, Result};
 use crate::train::{
-    HalvingSchedule, HardwareConfig, HardwareManager, StepEvent, StopReason, Trainer, TrainerConfig,
+    HalvingSchedule, HardwareConfig, HardwareManager, Schedule, StepEvent, StopReason, Trainer,
+    TrainerConfig,
 };
 
 const OPERATION: &str = "fit";
@@ -215,7 +216,11 @@ impl EpisodeTrainer {
 fn trainer(config: &FitConfig, model: &ProtoNet) -> Result<Trainer> {
     let manager = HardwareManager::on(model.device.clone(), config.hardware.clone())?;
     let config = TrainerConfig {
-        schedule: config.schedule,
+        // Of steps, where the interval is of episodes: rounded up to whole steps.
+        schedule: Schedule::Halving(HalvingSchedule {
+            every: config.schedule.every.div_ceil(config.batch_episodes),
+            ..config.schedule
+        }),
         ..Default::default()
     };
     Trainer::new(config, manager)

@@ -8,6 +8,8 @@
 //!
 //! - [`DataParallel`]: a thread for each device of this process; one that fails is dropped, and training goes on.
 //! - [`Distributed`]: one process for each device, over a [`Collective`]: `Mpi` (cargo feature `mpi`) or [`Local`].
+//! - [`Trainer::fit_on_devices`](crate::train::Trainer::fit_on_devices) and
+//!   [`fit_as_rank`](crate::train::Trainer::fit_as_rank): whole runs of training on either.
 //! - [`Work`]: what the gradients of a share are; [`Contribution`]: these and the share's loss.
 //! - [`Shares`]: into which parts a [`Batch`](crate::train::Batch) is split.
 //! - [`Buckets`]: the gradients of a network as few long rows of numbers.
@@ -27,6 +29,7 @@ mod collective;
 mod data_parallel;
 mod distributed;
 mod event;
+mod fit;
 mod local;
 #[cfg(feature = "mpi")]
 mod mpi;

@@ -5,7 +5,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{Adam, AdamConfig, Sgd, SgdConfig};
+use super::{Adam, AdamConfig, OptimizerRecord, Sgd, SgdConfig};
 use crate::error::Result;
 
 /// Which optimizer, with its numbers. In JSON: `{"adam": {"beta1": 0.9}}`.
@@ -70,5 +70,49 @@ impl AnyOptimizer {
             Self::Adam(adam) => adam.skipped(),
             Self::Sgd(sgd) => sgd.skipped(),
         }
+    }
+
+    /// Values kept for each parameter.
+    pub(crate) fn moments(&self) -> usize {
+        match self {
+            Self::Adam(_) => 2,
+            Self::Sgd(sgd) => usize::from(sgd.config().momentum > 0.0),
+        }
+    }
+
+    /// As [`Adam::state`].
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub async fn state<M: Module>(&self, module: &M) -> Result<OptimizerRecord> {
+        match self {
+            Self::Adam(adam) => adam.state(module).await,
+            Self::Sgd(sgd) => sgd.state(module).await,
+        }
+    }
+
+    /// As [`Adam::load_state`].
+    ///
+    /// # Errors
+    /// When the record is of another module or another kind of optimizer; nothing is changed then.
+    pub fn load_state<M: Module>(&mut self, module: &M, record: OptimizerRecord) -> Result<()> {
+        match self {
+            Self::Adam(adam) => adam.load_state(module, record),
+            Self::Sgd(sgd) => sgd.load_state(module, record),
+        }
+    }
+}
+
+impl super::Optimizer for AnyOptimizer {
+    fn step<M: Module>(&mut self, rate: f64, module: M, gradients: GradientsParams) -> M {
+        Self::step(self, rate, module, gradients)
+    }
+
+    fn set_loss_scale(&mut self, scale: f64) -> Result<()> {
+        Self::set_loss_scale(self, scale)
+    }
+
+    fn skipped(&self) -> Option<Tensor<1>> {
+        Self::skipped(self)
     }
 }

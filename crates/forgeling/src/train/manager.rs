@@ -4,11 +4,14 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 use serde::Serialize;
 
-use super::objective::{Outcome, Predictions, Trainable, count_right};
-use super::{AnyOptimizer, HardwareConfig, LossScaler, ResolvedPrecision};
-use crate::device::{Device, Readback};
+use super::hardware::HardwareReport;
+use super::objective::{Batch, Outcome, Predictions, Trainable, count_right};
+use super::{AnyOptimizer, HardwareConfig, LossScaler, Objective, ResolvedPrecision};
+use crate::device::profile::{self, Phase};
+use crate::device::{Device, Ledger, Readback};
 use crate::error::{Error, ErrorKind, Result};
 use crate::nn::{BatchStatistics, Normalization, Pass};
+use crate::ops::store_as;
 
 const OPERATION: &str = "train_step";
 
@@ -49,18 +52,23 @@ pub struct HardwareManager {
     device: Device,
     precision: ResolvedPrecision,
     scaler: Option<LossScaler>,
+    /// In place of the scaler's.
+    fixed_scale: Option<f64>,
+    ledger: Option<Ledger>,
+    /// Bytes of parameters and moments.
+    held: u64,
     pending: Pending,
 }
 
 /// What backward passes have left for the next step.
 #[derive(Default)]
-struct Pending {
-    gradients: Option<GradientsParams>,
+pub(crate) struct Pending {
+    pub gradients: Option<GradientsParams>,
     /// Each pass's loss with its part of the whole.
-    losses: Vec<(Tensor<1>, f64)>,
-    predictions: Vec<Predictions>,
+    pub losses: Vec<(Tensor<1>, f64)>,
+    pub predictions: Vec<Predictions>,
     /// Of each pass.
-    statistics: Vec<Vec<BatchStatistics>>,
+    pub statistics: Vec<Vec<BatchStatistics>>,
 }
 
 impl std::fmt::Debug for Pending {
@@ -112,16 +120,16 @@ impl HardwareManager {
     /// # Errors
     /// When the configuration is out of range.
     pub fn on(device: Device, config: HardwareConfig) -> Result<Self> {
-        if config.micro_batch == Some(0) {
-            return Err(
-                Error::invalid("hardware_config", "no example in a micro-batch")
-                    .expected("micro_batch of at least 1"),
-            );
-        }
+        config.validate()?;
+        let ledger = config.memory_budget;
+        let ledger = ledger.map(|budget| Ledger::new(&device, budget));
         let precision = ResolvedPrecision::new(config.precision, &device);
         let scaler = LossScaler::new(config.loss_scaler)?;
         Ok(Self {
             scaler: precision.scaled.then_some(scaler),
+            ledger: ledger.transpose()?,
+            fixed_scale: None,
+            held: 0,
             precision,
             device,
             config,
@@ -144,6 +152,26 @@ impl HardwareManager {
         &self.precision
     }
 
+    /// The account of what training holds on the device, where the configuration has a budget.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_ref()
+    }
+
+    /// What the configuration came to.
+    pub fn report(&self) -> HardwareReport {
+        let composite = self.device.is_cpu();
+        HardwareReport {
+            device: self.device.info().name.clone(),
+            precision: self.precision.clone(),
+            gradient_checkpointing: self.config.gradient_checkpointing,
+            micro_batch: self.config.micro_batch,
+            memory_budget: self.ledger.as_ref().map(Ledger::budget),
+            fusion: cfg!(feature = "fusion") && !composite,
+            autotune: cfg!(feature = "autotune") && !composite,
+            layout: "channels last between our kernels",
+        }
+    }
+
     /// What scales the losses, where activations are f16.
     pub fn scaler(&self) -> Option<&LossScaler> {
         self.scaler.as_ref()
@@ -158,7 +186,13 @@ impl HardwareManager {
 
     /// What the loss is multiplied with in the next backward pass.
     pub fn loss_scale(&self) -> f64 {
-        self.scaler.as_ref().map_or(1.0, LossScaler::scale)
+        let own = self.scaler.as_ref().map_or(1.0, LossScaler::scale);
+        self.fixed_scale.unwrap_or(own)
+    }
+
+    /// Scales losses with this, whatever the precision; for a replica, whose scaler is elsewhere.
+    pub(crate) fn scale_with(&mut self, scale: f64) {
+        self.fixed_scale = Some(scale);
     }
 
     /// Runs `loss` in a pass that trains: in this precision, with batch statistics, with checkpoints if so configured.
@@ -172,7 +206,9 @@ impl HardwareManager {
         let mut pass = Pass::new(Normalization::Batch, &self.device.autodiff())
             .computing_in(self.precision.dtype())
             .checkpointing(self.config.gradient_checkpointing);
-        let outcome = loss(&mut pass)?;
+        let _counted = self.ledger.as_ref().map(Ledger::enter);
+        let _phase = profile::phase(Phase::Forward);
+        let outcome = store_as(self.precision.packed(), || loss(&mut pass))?;
         Ok(Forward { outcome, pass })
     }
 
@@ -196,6 +232,8 @@ impl HardwareManager {
         model: &M,
         share: f64,
     ) -> Result<()> {
+        let _phase = profile::phase(Phase::Backward);
+        let counted = self.ledger.as_ref().map(Ledger::enter);
         let Forward { outcome, mut pass } = forward;
         let statistics = pass.take_statistics();
         let factor = share * self.loss_scale();
@@ -205,7 +243,12 @@ impl HardwareManager {
             outcome.loss.clone() * factor
         };
         let loss = outcome.loss.without_autodiff();
-        let gradients = pass.backward(scaled, model)?;
+        // Blocks that are computed once more store what they keep as the others do.
+        let packed = self.precision.packed();
+        let gradients = store_as(packed, || pass.backward(scaled, model))?;
+        if let Some(ledger) = &self.ledger {
+            ledger.check("backward")?;
+        }
         let pending = &mut self.pending;
         pending.gradients = Some(match pending.gradients.take() {
             None => gradients,
@@ -219,7 +262,54 @@ impl HardwareManager {
         pending.losses.push((loss, share));
         pending.predictions.extend(outcome.predictions);
         pending.statistics.push(statistics);
+        drop(counted);
         Ok(())
+    }
+
+    /// The forward and backward passes of a step on all of these batches, whose examples count alike, with at most
+    /// `micro_batch` examples in a pass.
+    ///
+    /// # Errors
+    /// When there is no example, and as [`forward`](Self::forward) and [`backward`](Self::backward); nothing is left for
+    /// the next step then.
+    pub fn passes<M: Trainable, O: Objective<M>>(
+        &mut self,
+        model: &M,
+        objective: &O,
+        batches: &[O::Batch],
+        micro_batch: usize,
+    ) -> Result<()> {
+        let examples: usize = batches.iter().map(Batch::len).sum();
+        if examples == 0 {
+            return Err(Error::invalid(OPERATION, "a step on no example"));
+        }
+        self.hold(model.num_params());
+        let mut pass = |part: &O::Batch| {
+            let forward = self.forward(|pass| objective.forward(model, part, pass))?;
+            self.backward_part(forward, model, part.len() as f64 / examples as f64)
+        };
+        let mut all = || {
+            for batch in batches {
+                if batch.len() <= micro_batch {
+                    pass(batch)?;
+                    continue;
+                }
+                for part in batch.split(&even_parts(batch.len(), micro_batch)) {
+                    pass(&part)?;
+                }
+            }
+            Ok(())
+        };
+        let result = all();
+        if result.is_err() {
+            self.clear();
+        }
+        result
+    }
+
+    /// What the backward passes since the last step have left, which is then gone.
+    pub(crate) fn take_pending(&mut self) -> Pending {
+        std::mem::take(&mut self.pending)
     }
 
     /// Forgets the backward passes since the last step.
@@ -242,12 +332,40 @@ impl HardwareManager {
         rate: f64,
         model: &mut M,
     ) -> Result<StepReport> {
+        let (ledger, before) = (self.ledger.clone(), optimizer.clone());
+        let step = self.take_step(optimizer, rate, model);
+        let report = match ledger {
+            None => step.await,
+            Some(ledger) => ledger.attach(step).await,
+        };
+        match &report {
+            Ok(_) => self.hold(model.num_params() * (1 + optimizer.moments())),
+            Err(_) => *optimizer = before,
+        }
+        report
+    }
+
+    /// Says what is kept from one step to the next, at least so many numbers: what is dropped or replaced where no
+    /// ledger is entered makes the account drift.
+    fn hold(&mut self, numbers: usize) {
+        if let Some(ledger) = &self.ledger {
+            self.held = self.held.max(4 * numbers as u64);
+            ledger.set_held(self.held);
+        }
+    }
+
+    async fn take_step<M: Trainable>(
+        &mut self,
+        optimizer: &mut AnyOptimizer,
+        rate: f64,
+        model: &mut M,
+    ) -> Result<StepReport> {
         let Pending {
             gradients,
             losses,
             predictions,
             statistics,
-        } = std::mem::take(&mut self.pending);
+        } = self.take_pending();
         let Some(gradients) = gradients else {
             return Err(Error::invalid(
                 OPERATION,
@@ -257,8 +375,10 @@ impl HardwareManager {
         let loss_scale = self.loss_scale();
         optimizer.set_loss_scale(loss_scale)?;
         // Before anything is read, so that there is one wait for all; the model is replaced once the step is good.
+        let stepping = profile::phase(Phase::Step);
         let moved = optimizer.step(rate, model.clone(), gradients);
         let moved = statistics.into_iter().fold(moved, Trainable::absorb);
+        drop(stepping);
         let mut trip = Readback::new();
         let shares: Vec<f64> = losses.iter().map(|(_, share)| *share).collect();
         for (loss, _) in losses {
@@ -272,7 +392,12 @@ impl HardwareManager {
         let Some(skipped) = optimizer.skipped() else {
             return Err(Error::invalid(OPERATION, "no parameter has a gradient"));
         };
+        let reading = profile::phase(Phase::Readback);
         let mut read = trip.with(skipped).run_all().await?.into_iter();
+        drop(reading);
+        if let Some(ledger) = &self.ledger {
+            ledger.check(OPERATION)?;
+        }
         let loss = shares
             .iter()
             .map(|share| share * f64::from(next(&mut read)[0]))
@@ -297,7 +422,7 @@ impl HardwareManager {
     }
 
     /// Tells the scaler, and whether the run can go on.
-    fn judge(&mut self, report: &StepReport) -> Result<()> {
+    pub(crate) fn judge(&mut self, report: &StepReport) -> Result<()> {
         let scale = self.scaler.as_mut().map(|scaler| {
             scaler.update(report.skipped);
             scaler.scale()
@@ -316,6 +441,28 @@ impl HardwareManager {
     }
 }
 
+/// `total` in as few parts of at most `most` as there can be, whose sizes differ by one at most.
+pub(crate) fn even_parts(total: usize, most: usize) -> Vec<usize> {
+    let parts = total.div_ceil(most.max(1)).max(1);
+    (0..parts)
+        .map(|index| total / parts + usize::from(index < total % parts))
+        .collect()
+}
+
 fn next(values: &mut impl Iterator<Item = Vec<f32>>) -> Vec<f32> {
     values.next().expect("one for each tensor of the trip")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_even_and_few() {
+        assert_eq!(even_parts(10, 4), [4, 3, 3]);
+        assert_eq!(even_parts(10, 10), [10]);
+        assert_eq!(even_parts(10, 99), [10]);
+        assert_eq!(even_parts(3, 1), [1, 1, 1]);
+        assert_eq!(even_parts(0, 4), [0]);
+    }
 }

@@ -33,11 +33,11 @@ mod trainer;
 pub mod weights;
 
 pub use adam::{Adam, AdamConfig};
-pub use checkpoint::{Checkpoint, CheckpointConfig, CheckpointStore};
+pub use checkpoint::{Checkpoint, CheckpointConfig, CheckpointStore, Checkpoints};
 pub use choice::{AnyOptimizer, OptimizerConfig};
 pub use early_stopping::{EarlyStopping, EarlyStoppingConfig, EarlyStoppingState, Goal, Verdict};
 pub use ema::{Ema, EmaConfig, EmaRecord};
-pub use hardware::{HardwareConfig, Precision, ResolvedPrecision};
+pub use hardware::{HardwareConfig, HardwareReport, Precision, Preset, ResolvedPrecision};
 pub use manager::{Forward, HardwareManager, StepReport};
 pub use micro_batch::{FoundMicroBatch, MicroBatch, find_micro_batch};
 pub use mlp::MlpTrainer;
@@ -53,9 +53,10 @@ pub use schedule::{HalvingSchedule, Schedule};
 use serde::Serialize;
 pub use sgd::{Sgd, SgdConfig};
 pub use trainer::{
-    Source, Step, StopReason, TrainEvent, TrainSummary, Trainer, TrainerConfig, Validation,
-    first_anomaly,
+    Batches, Epochs, Run, Source, Step, StopReason, TrainEvent, TrainSummary, Trainer,
+    TrainerConfig, Validation, first_anomaly,
 };
+pub(crate) use trainer::{Core, Engine};
 
 /// What a training loop reports after each optimizer step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -139,6 +139,22 @@ impl Checkpoint {
     }
 }
 
+/// Where a [`Trainer`](crate::train::Trainer) saves checkpoints and finds them again: a [`CheckpointStore`], or a place of
+/// your own, such as a page's database.
+pub trait Checkpoints {
+    /// The latest that is whole, and what is wrong with later ones.
+    ///
+    /// # Errors
+    /// When nothing can be read.
+    fn latest(&mut self) -> Result<(Option<Checkpoint>, Vec<String>)>;
+
+    /// Keeps a checkpoint; gives where it is, for people.
+    ///
+    /// # Errors
+    /// When it cannot be kept; those that were are still there.
+    fn save(&mut self, checkpoint: &Checkpoint) -> Result<String>;
+}
+
 /// Which checkpoints are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

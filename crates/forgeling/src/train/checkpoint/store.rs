@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Checkpoint, CheckpointConfig, best};
+use super::{Checkpoint, CheckpointConfig, Checkpoints, best};
 use crate::error::{Error, Result};
 use crate::train::model_file::{read, write_atomically};
 
@@ -70,6 +70,19 @@ pub struct Saved {
     pub removed: Vec<PathBuf>,
     /// Why others could not be removed. They will be tried again.
     pub problems: Vec<Error>,
+}
+
+impl Checkpoints for CheckpointStore {
+    fn latest(&mut self) -> Result<(Option<Checkpoint>, Vec<String>)> {
+        let found = Self::latest(self)?;
+        let told = |damaged: &Damaged| format!("{}: {}", damaged.path.display(), damaged.error);
+        Ok((found.checkpoint, found.damaged.iter().map(told).collect()))
+    }
+
+    fn save(&mut self, checkpoint: &Checkpoint) -> Result<String> {
+        let saved = Self::save(self, checkpoint)?;
+        Ok(saved.path.display().to_string())
+    }
 }
 
 impl CheckpointStore {

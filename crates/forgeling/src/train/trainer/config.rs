@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::train::{HalvingSchedule, OptimizerConfig};
+use crate::train::{EarlyStoppingConfig, EmaConfig, OptimizerConfig, Schedule};
 
 /// How a [`Trainer`](super::Trainer) trains.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,12 +19,20 @@ pub struct TrainerConfig {
     pub seconds: Option<f64>,
     /// What moves the parameters. Default Adam.
     pub optimizer: OptimizerConfig,
-    /// The learning rate over the examples.
-    pub schedule: HalvingSchedule,
+    /// The learning rate over the steps. Default 1e-3, always.
+    pub schedule: Schedule,
     /// Batches whose gradients make one step, each of which counts alike. Default 1.
     pub accumulate: usize,
     /// Validate after so many steps, and not after every epoch. Default `None`.
     pub validate_every: Option<usize>,
+    /// Average the weights of all steps; the average is what is validated, and the model that training leaves behind.
+    /// Default `None`.
+    pub ema: Option<EmaConfig>,
+    /// Stop when validation does not become better for long, and leave the model behind that was the best. The metric
+    /// is the validation loss where the goal is to minimize, the validation accuracy otherwise. Default `None`.
+    pub early_stopping: Option<EarlyStoppingConfig>,
+    /// Save a checkpoint after so many steps, and not only after every epoch and at the end. Default `None`.
+    pub checkpoint_every: Option<usize>,
     /// Try everything out on so many batches: one epoch of them, validation on as many, nothing saved. Default `None`.
     pub fast_dev_run: Option<usize>,
     /// Train on the first so many batches only, over and over: a network that cannot learn those by heart has a fault.
@@ -40,9 +48,12 @@ impl Default for TrainerConfig {
             examples: None,
             seconds: None,
             optimizer: OptimizerConfig::default(),
-            schedule: HalvingSchedule::default(),
+            schedule: Schedule::default(),
             accumulate: 1,
             validate_every: None,
+            ema: None,
+            early_stopping: None,
+            checkpoint_every: None,
             fast_dev_run: None,
             overfit_batches: None,
         }
@@ -56,12 +67,16 @@ impl TrainerConfig {
     /// When one is out of range.
     pub fn validate(&self) -> Result<()> {
         self.schedule.validate()?;
+        self.ema.map_or(Ok(()), |ema| ema.validate())?;
+        self.early_stopping
+            .map_or(Ok(()), |stopping| stopping.validate())?;
         let counts = [
             ("epochs", self.epochs),
             ("steps", self.steps),
             ("examples", self.examples),
             ("accumulate", Some(self.accumulate)),
             ("validate_every", self.validate_every),
+            ("checkpoint_every", self.checkpoint_every),
             ("fast_dev_run", self.fast_dev_run),
             ("overfit_batches", self.overfit_batches),
         ];

@@ -1,6 +1,6 @@
 //! What a trainer reports.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What happened in training; the same natively and in JavaScript, where `event` tells which it is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,6 +44,42 @@ pub enum TrainEvent {
         #[serde(flatten)]
         validation: Validation,
     },
+    /// A checkpoint was saved.
+    Saved {
+        /// Steps so far.
+        step: usize,
+        /// Where it is.
+        place: String,
+    },
+    /// Training goes on from a checkpoint.
+    Resumed {
+        /// Steps so far.
+        step: usize,
+        /// Epochs so far.
+        epoch: usize,
+        /// What was passed over because it was not whole, and why.
+        damaged: Vec<String>,
+    },
+    /// A device failed and trains no more; the others go on from the last step that all of them took.
+    DeviceDropped {
+        /// Steps so far.
+        step: usize,
+        /// Its place among the devices training began with.
+        device: usize,
+        /// Its name.
+        name: String,
+        /// What failed.
+        reason: String,
+        /// How many devices are left.
+        remaining: usize,
+    },
+    /// The devices' shares of a batch were set to what they were measured to do.
+    Shares {
+        /// Steps so far.
+        step: usize,
+        /// Each device's part; together 1.
+        parts: Vec<f64>,
+    },
     /// Training ended.
     Stopped {
         /// Steps so far.
@@ -79,7 +115,7 @@ pub struct Step {
 }
 
 /// How a model does on data it is not trained on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Validation {
     /// Mean loss.
     pub loss: f64,
@@ -98,4 +134,29 @@ pub enum StopReason {
     Finished,
     /// The caller asked for it.
     Asked,
+    /// Validation did not become better for long.
+    Converged,
+}
+
+/// What [`Trainer::fit`](super::Trainer::fit) did.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TrainSummary {
+    /// Optimizer steps, skipped ones included.
+    pub steps: usize,
+    /// Epochs that were gone through.
+    pub epochs: usize,
+    /// Examples.
+    pub examples: usize,
+    /// Mean loss of the last steps.
+    pub loss: f64,
+    /// Mean accuracy of the last steps, as a fraction, where classes are told apart.
+    pub accuracy: Option<f64>,
+    /// The last validation, if there was one.
+    pub validation: Option<Validation>,
+    /// Examples per second over the whole run.
+    pub examples_per_second: f64,
+    /// Seconds.
+    pub seconds: f64,
+    /// Why it ended.
+    pub reason: StopReason,
 }

@@ -1,120 +1,77 @@
 //! The training loop.
 //!
 //! - [`TrainerConfig`]: how long, with what.
-//! - [`Source`]: where batches come from.
+//! - [`Source`]: where batches come from; [`Run`]: that, validation and checkpoints.
 //! - [`TrainEvent`]: what is reported.
+//! - `engine`: who takes the steps.
+//! - `progress`: how far a run has come.
+//! - `run`: what a run keeps beside the model.
+//! - `validate`: how a model does on other data.
 //! - `anomaly`: which part of a model gave the first value that is not finite.
 
 mod anomaly;
 mod config;
+mod engine;
 mod event;
+mod progress;
+mod run;
 mod source;
+mod validate;
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
-
-use web_time::Instant;
 
 pub use anomaly::first_anomaly;
 pub use config::TrainerConfig;
-pub use event::{Step, StopReason, TrainEvent, Validation};
-pub use source::Source;
+pub(crate) use engine::{Core, Engine};
+pub use event::{Step, StopReason, TrainEvent, TrainSummary, Validation};
+pub use run::Run;
+pub use source::{Batches, Epochs, Source};
 
-use super::objective::{Batch, Objective, Trainable, count_right};
-use super::{AnyOptimizer, HardwareManager, StepReport};
-use crate::device::Readback;
+use self::engine::Single;
+use self::progress::{Kept, Progress, Spent};
+use self::run::Beside;
+use super::objective::{Batch, Objective, Trainable};
+use super::{AnyOptimizer, HardwareManager, OptimizerRecord};
+use crate::device::profile::{self, Phase};
 use crate::error::{Error, ErrorKind, Result};
-use crate::nn::{Normalization, Pass};
 
-/// Steps over which examples per second and the summary's loss and accuracy are averaged.
-const WINDOW: usize = 50;
 const OPERATION: &str = "fit";
-
-/// What [`Trainer::fit`] did.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
-pub struct TrainSummary {
-    /// AnyOptimizer steps, skipped ones included.
-    pub steps: usize,
-    /// Epochs that were gone through.
-    pub epochs: usize,
-    /// Examples.
-    pub examples: usize,
-    /// Mean loss of the last steps.
-    pub loss: f64,
-    /// Mean accuracy of the last steps, as a fraction, where classes are told apart.
-    pub accuracy: Option<f64>,
-    /// The last validation, if there was one.
-    pub validation: Option<Validation>,
-    /// Examples per second over the whole run.
-    pub examples_per_second: f64,
-    /// Seconds.
-    pub seconds: f64,
-    /// Why it ended.
-    pub reason: StopReason,
-}
 
 /// Takes training steps, one after the other, on any model and objective. Between two steps the model is whole: it can be
 /// evaluated, saved or left as it is.
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use forgeling::data::{Glyphs, ImageBatch, Loader, LoaderConfig, Split};
+/// use forgeling::nn::{Conv4Classifier, Conv4Config};
+/// use forgeling::train::{
+///     CrossEntropy, Epochs, HardwareConfig, HardwareManager, Run, Trainer, TrainerConfig,
+/// };
+///
+/// # pollster::block_on(async {
+/// let data = std::sync::Arc::new(Glyphs::new(1, Split::Train, 5)?);
+/// let loader = Loader::new(data, LoaderConfig { batch_size: 10, ..Default::default() })?;
+/// let manager = HardwareManager::open(HardwareConfig::default()).await?;
+/// let config = Conv4Config { filters: 4, ..Default::default() };
+/// let mut model = Conv4Classifier::new(&config, 5, &manager.device().autodiff())?;
+/// let config = TrainerConfig { steps: Some(2), ..Default::default() };
+/// let mut trainer = Trainer::new(config, manager)?;
+/// let mut source = Epochs::of(loader);
+/// let summary = trainer
+///     .fit(&mut model, &CrossEntropy, Run::on(&mut source), |event| {
+///         println!("{event:?}");
+///         ControlFlow::Continue(())
+///     })
+///     .await?;
+/// assert_eq!(summary.steps, 2);
+/// # Ok::<(), forgeling::Error>(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct Trainer {
     config: TrainerConfig,
-    manager: HardwareManager,
-    optimizer: AnyOptimizer,
+    core: Core,
     progress: Progress,
-    /// The most examples in one pass, once memory has not sufficed.
-    micro_batch: Option<usize>,
-}
-
-/// How far a run has come.
-#[derive(Debug)]
-struct Progress {
-    begun: Instant,
-    steps: usize,
-    epochs: usize,
-    examples: usize,
-    /// When each of the last steps ended, with its examples, loss and accuracy.
-    recent: VecDeque<Recent>,
-    epoch: Epoch,
-    validation: Option<Validation>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Recent {
-    at: Instant,
-    examples: usize,
-    loss: f64,
-    accuracy: Option<f64>,
-}
-
-/// Sums over the steps of an epoch.
-#[derive(Debug, Clone, Copy)]
-struct Epoch {
-    begun: Instant,
-    batches: usize,
-    examples: usize,
-    loss: f64,
-    accuracy: Option<f64>,
-}
-
-impl Epoch {
-    fn new() -> Self {
-        Self {
-            begun: Instant::now(),
-            batches: 0,
-            examples: 0,
-            loss: 0.0,
-            accuracy: None,
-        }
-    }
-
-    fn add(&mut self, examples: usize, report: &StepReport) {
-        let weight = examples as f64;
-        self.examples += examples;
-        self.loss += weight * report.loss;
-        if let Some(accuracy) = report.accuracy {
-            *self.accuracy.get_or_insert(0.0) += weight * accuracy;
-        }
-    }
 }
 
 impl Trainer {
@@ -125,19 +82,14 @@ impl Trainer {
     pub fn new(config: TrainerConfig, manager: HardwareManager) -> Result<Self> {
         config.validate()?;
         Ok(Self {
-            optimizer: AnyOptimizer::new(config.optimizer)?,
-            micro_batch: manager.config().micro_batch,
-            progress: Progress {
-                begun: Instant::now(),
+            core: Core {
+                optimizer: AnyOptimizer::new(config.optimizer)?,
+                micro_batch: manager.config().micro_batch,
+                manager,
                 steps: 0,
-                epochs: 0,
-                examples: 0,
-                recent: VecDeque::new(),
-                epoch: Epoch::new(),
-                validation: None,
             },
+            progress: Progress::new(),
             config,
-            manager,
         })
     }
 
@@ -148,35 +100,35 @@ impl Trainer {
 
     /// What it trains on.
     pub fn manager(&self) -> &HardwareManager {
-        &self.manager
+        &self.core.manager
     }
 
     /// Steps so far, skipped ones included.
     pub fn steps(&self) -> usize {
-        self.progress.steps
+        self.progress.steps()
     }
 
     /// Examples so far.
     pub fn examples(&self) -> usize {
-        self.progress.examples
+        self.progress.examples()
     }
 
     /// The most examples of a pass, where that was asked for or memory has not sufficed for more.
     pub fn micro_batch(&self) -> Option<usize> {
-        self.micro_batch
+        self.core.micro_batch
     }
 
-    /// Mean loss and accuracy of the last steps.
+    /// Mean loss and accuracy of the last steps that were not skipped.
     pub fn recent(&self) -> (f64, Option<f64>) {
-        let recent = &self.progress.recent;
-        let count = recent.len().max(1) as f64;
-        let loss = recent.iter().map(|step| step.loss).sum::<f64>() / count;
-        let accuracies = recent.iter().filter_map(|step| step.accuracy);
-        let accuracy = accuracies.reduce(|sum, accuracy| sum + accuracy);
-        (loss, accuracy.map(|sum| sum / count))
+        self.progress.recent()
     }
 
-    /// Takes one step on all of these batches, each of which counts by its examples.
+    /// The run so far.
+    pub fn summary(&self, reason: StopReason) -> TrainSummary {
+        self.progress.summary(reason)
+    }
+
+    /// Takes one step on all of these batches, whose examples count alike.
     ///
     /// # Errors
     /// When there is no example, when a batch does not fit the model, when memory does not suffice for a single example,
@@ -187,80 +139,34 @@ impl Trainer {
         objective: &O,
         batches: &[O::Batch],
     ) -> Result<Step> {
+        let mut events = Vec::new();
+        self.advance(&mut Single, model, objective, batches, &mut events)
+            .await
+    }
+
+    async fn advance<M: Trainable, O: Objective<M>>(
+        &mut self,
+        engine: &mut impl Engine<M, O>,
+        model: &mut M,
+        objective: &O,
+        batches: &[O::Batch],
+        events: &mut Vec<TrainEvent>,
+    ) -> Result<Step> {
         let examples: usize = batches.iter().map(Batch::len).sum();
         if examples == 0 {
             return Err(Error::invalid(OPERATION, "a step on no example"));
         }
-        let largest = batches.iter().map(Batch::len).max().unwrap_or(1);
-        loop {
-            let micro = self.micro_batch.unwrap_or(largest).min(largest);
-            let passed = self.passes(model, objective, batches, micro, examples);
-            match passed {
-                Ok(()) => break,
-                Err(problem) => {
-                    self.manager.clear();
-                    if !problem.is_out_of_memory() || micro == 1 {
-                        return Err(problem);
-                    }
-                    self.manager.device().tensors().memory_cleanup();
-                    self.micro_batch = Some(micro.div_ceil(2));
-                }
-            }
-        }
-        let rate = self.config.schedule.rate(self.progress.examples);
-        let stepped = self.manager.step(&mut self.optimizer, rate, model).await;
-        let report = match stepped {
+        let rate = self.config.schedule.rate(self.progress.steps());
+        let core = &mut self.core;
+        core.steps = self.progress.steps();
+        let stepped = engine.step(core, model, objective, batches, rate, events);
+        let report = match stepped.await {
             Err(problem) if problem.is_diverged() => {
                 return Err(self.explain(problem, model, objective, batches).await);
             }
             stepped => stepped?,
         };
-        let progress = &mut self.progress;
-        progress.steps += 1;
-        progress.examples += examples;
-        progress.recent.push_back(Recent {
-            at: Instant::now(),
-            examples,
-            loss: report.loss,
-            accuracy: report.accuracy,
-        });
-        // The first entry of a full window only marks its beginning.
-        if progress.recent.len() > WINDOW {
-            progress.recent.pop_front();
-        }
-        progress.epoch.batches += batches.len();
-        if !report.skipped {
-            progress.epoch.add(examples, &report);
-        }
-        Ok(self.taken(rate, &report))
-    }
-
-    /// Forward and backward passes of at most `micro` examples each.
-    fn passes<M: Trainable, O: Objective<M>>(
-        &mut self,
-        model: &M,
-        objective: &O,
-        batches: &[O::Batch],
-        micro: usize,
-        examples: usize,
-    ) -> Result<()> {
-        for batch in batches {
-            let mut one = |part: &O::Batch| {
-                let share = part.len() as f64 / examples as f64;
-                let pass = self
-                    .manager
-                    .forward(|pass| objective.forward(model, part, pass))?;
-                self.manager.backward_part(pass, model, share)
-            };
-            if batch.len() <= micro {
-                one(batch)?;
-                continue;
-            }
-            for part in batch.split(&even_parts(batch.len(), micro)) {
-                one(&part)?;
-            }
-        }
-        Ok(())
+        Ok(self.progress.add(batches.len(), examples, rate, &report))
     }
 
     /// Adds to an error which part of the model gave the first value that is not finite.
@@ -272,9 +178,9 @@ impl Trainer {
         batches: &[O::Batch],
     ) -> Error {
         for batch in batches {
-            let found = first_anomaly(&self.manager, model, objective, batch).await;
+            let found = first_anomaly(&self.core.manager, model, objective, batch).await;
             if let Ok(Some(name)) = found {
-                let step = self.progress.steps + 1;
+                let step = self.progress.steps() + 1;
                 let what = format!("{name} is not finite at step {step}");
                 let error = Error::new(ErrorKind::Diverged, problem.operation(), what);
                 return error
@@ -285,67 +191,40 @@ impl Trainer {
         problem
     }
 
-    /// Mean loss and accuracy of `model` over an epoch of `source`, with running statistics and without gradients.
+    /// Trains `model` until a limit of the configuration, calling `on_event` for everything that happens;
+    /// `ControlFlow::Break` after a step or an epoch stops it there. With checkpoints, a run that was stopped, killed or
+    /// has come to its limit goes on where its latest checkpoint is: the same model, objective, data and configuration
+    /// give what one run would have given, on the CPU bit for bit.
+    ///
+    /// The model that is left behind is the last one; with [`ema`](TrainerConfig::ema), the average; with
+    /// [`early_stopping`](TrainerConfig::early_stopping), the best of those that were validated.
     ///
     /// # Errors
-    /// When the data cannot be read or do not fit the model, when there are none, and when the device fails.
-    pub async fn validate<M: Trainable, O: Objective<M>>(
-        &self,
-        model: &M,
-        objective: &O,
-        source: &mut impl Source<Batch = O::Batch>,
-    ) -> Result<Validation> {
-        let frozen = model.valid();
-        let (mut loss, mut right, mut rows, mut examples) = (0.0, 0, 0, 0);
-        let limit = self.config.fast_dev_run.unwrap_or(usize::MAX);
-        let mut batches = 0;
-        while let Some(batch) = source.next().await? {
-            let micro = self.micro_batch.unwrap_or(batch.len()).max(1);
-            for part in batch.split(&even_parts(batch.len(), micro)) {
-                let mut pass = Pass::new(Normalization::Running, self.manager.device().tensors())
-                    .computing_in(self.manager.precision().dtype());
-                let outcome = objective.forward(&frozen, &part, &mut pass)?;
-                let mut trip = Readback::new().with(outcome.loss);
-                let labels = outcome.predictions.map(|predictions| {
-                    trip = std::mem::take(&mut trip).with(predictions.logits);
-                    predictions.labels
-                });
-                let read = trip.run_all().await?;
-                loss += part.len() as f64 * f64::from(read[0][0]);
-                examples += part.len();
-                if let Some(labels) = labels {
-                    right += count_right(&read[1], &labels);
-                    rows += labels.len();
-                }
-            }
-            batches += 1;
-            if batches >= limit {
-                break;
-            }
-        }
-        if examples == 0 {
-            return Err(Error::invalid(OPERATION, "nothing to validate on"));
-        }
-        Ok(Validation {
-            loss: loss / examples as f64,
-            accuracy: (rows > 0).then(|| right as f64 / rows as f64),
-            examples,
-        })
-    }
-
-    /// Trains `model` on batches of `source` until a limit of the configuration, calling `on_event` for everything that
-    /// happens; `ControlFlow::Break` after a step stops it there. With `validation`, the model is validated on an epoch
-    /// of it after every epoch, or as [`validate_every`](TrainerConfig::validate_every) says.
-    ///
-    /// # Errors
-    /// When the configuration sets no limit, as [`step_on`](Self::step_on), and when the data cannot be read or an epoch
-    /// has no batch.
+    /// When the configuration sets no limit, as [`step_on`](Self::step_on), when the data cannot be read or an epoch
+    /// has no batch, and when a checkpoint cannot be written, or is of another model or another run.
     pub async fn fit<M, O, S>(
         &mut self,
         model: &mut M,
         objective: &O,
-        source: &mut S,
-        mut validation: Option<&mut S>,
+        run: Run<'_, S>,
+        on_event: impl FnMut(&TrainEvent) -> ControlFlow<()>,
+    ) -> Result<TrainSummary>
+    where
+        M: Trainable,
+        O: Objective<M>,
+        S: Source<Batch = O::Batch>,
+    {
+        self.fit_with(&mut Single, model, objective, run, on_event)
+            .await
+    }
+
+    /// As [`fit`](Self::fit), with steps taken by `engine`.
+    pub(crate) async fn fit_with<M, O, S>(
+        &mut self,
+        engine: &mut impl Engine<M, O>,
+        model: &mut M,
+        objective: &O,
+        mut run: Run<'_, S>,
         mut on_event: impl FnMut(&TrainEvent) -> ControlFlow<()>,
     ) -> Result<TrainSummary>
     where
@@ -357,62 +236,146 @@ impl Trainer {
             return Err(Error::invalid(OPERATION, "training has no end")
                 .expected("a limit of epochs, steps, examples or seconds"));
         }
+        if self.config.fast_dev_run.is_some() {
+            run.checkpoints = None;
+        }
+        let mut beside = Beside::new(&self.config, model)?;
+        let record = self.resume(model, &mut beside, &mut run, &mut on_event)?;
+        engine.begin(&mut self.core, model, record).await?;
         let mut kept: Vec<O::Batch> = Vec::new();
         let reason = loop {
-            if self.finished() {
+            if beside.stopped {
+                break StopReason::Converged;
+            }
+            if self.progress.finished(&self.config) {
                 break StopReason::Finished;
             }
             let mut batches = Vec::new();
             let mut over = false;
+            let reading = profile::phase(Phase::Data);
             while batches.len() < self.config.accumulate && !over {
-                match self.next_batch(source, &mut kept, batches.len()).await? {
+                match self
+                    .next_batch(run.source, &mut kept, batches.len())
+                    .await?
+                {
                     Some(batch) => batches.push(batch),
                     None => over = true,
                 }
             }
+            drop(reading);
             if !batches.is_empty() {
-                let micro_batch = self.micro_batch;
-                let step = self.step_on(model, objective, &batches).await?;
-                if let Some(examples) = self.micro_batch.filter(|_| self.micro_batch != micro_batch)
-                {
-                    let step = step.step;
-                    let _ = on_event(&TrainEvent::MicroBatch { step, examples });
-                }
-                let event = if step.skipped {
+                let mut events = Vec::new();
+                let step = self
+                    .advance(engine, model, objective, &batches, &mut events)
+                    .await?;
+                events.push(if step.skipped {
                     TrainEvent::Skipped {
                         step: step.step,
-                        loss_scale: self.manager.loss_scale(),
+                        loss_scale: self.core.manager.loss_scale(),
                     }
                 } else {
                     TrainEvent::Step(step)
-                };
-                if on_event(&event).is_break() {
+                });
+                let broken = events.iter().any(|event| on_event(event).is_break());
+                if let Some(ema) = beside.ema.as_mut().filter(|_| !step.skipped) {
+                    engine.gather(&mut self.core, model)?;
+                    ema.update(model)?;
+                }
+                if broken {
                     break StopReason::Asked;
                 }
-                let every = self.config.validate_every;
-                if every.is_some_and(|every| self.progress.steps.is_multiple_of(every)) {
-                    self.validate_with(model, objective, &mut validation, &mut on_event)
+                let steps = step.step;
+                let now = |every: Option<usize>| every.is_some_and(|every| steps % every == 0);
+                if now(self.config.validate_every) {
+                    engine.gather(&mut self.core, model)?;
+                    self.look(model, objective, &mut beside, &mut run, &mut on_event)
+                        .await?;
+                }
+                if now(self.config.checkpoint_every) && !over {
+                    self.save(engine, model, &beside, &mut run, &mut on_event)
                         .await?;
                 }
             }
             if over {
-                if self.progress.epoch.batches == 0 {
+                if self.progress.batches() == 0 {
                     return Err(Error::invalid(OPERATION, "an epoch without a batch"));
                 }
-                let event = self.end_epoch();
+                let event = self.progress.end_epoch();
                 let broken = on_event(&event).is_break();
+                engine.gather(&mut self.core, model)?;
                 if self.config.validate_every.is_none() {
-                    self.validate_with(model, objective, &mut validation, &mut on_event)
+                    self.look(model, objective, &mut beside, &mut run, &mut on_event)
                         .await?;
                 }
                 if broken {
                     break StopReason::Asked;
                 }
+                if !self.progress.finished(&self.config) {
+                    self.save(engine, model, &beside, &mut run, &mut on_event)
+                        .await?;
+                }
             }
         };
-        let step = self.progress.steps;
+        self.save(engine, model, &beside, &mut run, &mut on_event)
+            .await?;
+        *model = beside.into_result(model.clone());
+        let step = self.progress.steps();
         let _ = on_event(&TrainEvent::Stopped { step, reason });
-        Ok(self.summary(reason))
+        Ok(self.progress.summary(reason))
+    }
+
+    /// Goes on from the latest checkpoint, if there is one.
+    fn resume<M: Trainable, S: Source>(
+        &mut self,
+        model: &mut M,
+        beside: &mut Beside<M>,
+        run: &mut Run<'_, S>,
+        on_event: &mut impl FnMut(&TrainEvent) -> ControlFlow<()>,
+    ) -> Result<Option<OptimizerRecord>> {
+        let Some(checkpoints) = &mut run.checkpoints else {
+            return Ok(None);
+        };
+        let (latest, damaged) = checkpoints.latest()?;
+        let Some(checkpoint) = latest else {
+            return Ok(None);
+        };
+        let (manager, progress) = (&mut self.core.manager, &mut self.progress);
+        let again = self.config.overfit_batches.is_some();
+        let record = beside.load(checkpoint, model, manager, progress, run.source, again)?;
+        let _ = on_event(&TrainEvent::Resumed {
+            step: self.progress.steps(),
+            epoch: self.progress.epochs(),
+            damaged,
+        });
+        Ok(Some(record))
+    }
+
+    async fn save<M: Trainable, O: Objective<M>, S: Source>(
+        &mut self,
+        engine: &mut impl Engine<M, O>,
+        model: &mut M,
+        beside: &Beside<M>,
+        run: &mut Run<'_, S>,
+        on_event: &mut impl FnMut(&TrainEvent) -> ControlFlow<()>,
+    ) -> Result<()> {
+        engine.gather(&mut self.core, model)?;
+        let step = self.progress.steps();
+        let Some(checkpoints) = run
+            .checkpoints
+            .as_mut()
+            .filter(|_| step > 0 && engine.writes())
+        else {
+            return Ok(());
+        };
+        let Core {
+            manager, optimizer, ..
+        } = &self.core;
+        let checkpoint = beside
+            .save(model, optimizer, manager, &self.progress, run.source)
+            .await?;
+        let place = checkpoints.save(&checkpoint)?;
+        let _ = on_event(&TrainEvent::Saved { step, place });
+        Ok(())
     }
 
     /// The next batch of the source, or of those that are trained on over and over; `None` at the end of an epoch.
@@ -425,30 +388,29 @@ impl Trainer {
     where
         S::Batch: Clone,
     {
-        let place = self.progress.epoch.batches + pending;
+        let place = self.progress.batches() + pending;
         if self.config.fast_dev_run.is_some_and(|limit| place >= limit) {
             return Ok(None);
         }
         let Some(limit) = self.config.overfit_batches else {
             return source.next().await;
         };
-        if place >= limit {
-            return Ok(None);
-        }
-        if place >= kept.len() {
+        while kept.len() < limit.min(place + 1) {
             match source.next().await? {
                 Some(batch) => kept.push(batch),
-                None => return Ok(None),
+                None => break,
             }
         }
-        Ok(Some(kept[place].clone()))
+        Ok(kept.get(place).filter(|_| place < limit).cloned())
     }
 
-    async fn validate_with<M, O, S>(
+    /// Validates, if there is something to validate on.
+    async fn look<M, O, S>(
         &mut self,
         model: &M,
         objective: &O,
-        validation: &mut Option<&mut S>,
+        beside: &mut Beside<M>,
+        run: &mut Run<'_, S>,
         on_event: &mut impl FnMut(&TrainEvent) -> ControlFlow<()>,
     ) -> Result<()>
     where
@@ -456,105 +418,16 @@ impl Trainer {
         O: Objective<M>,
         S: Source<Batch = O::Batch>,
     {
-        let Some(source) = validation else {
+        let Some(source) = &mut run.validation else {
             return Ok(());
         };
-        let validation = self.validate(model, objective, *source).await?;
-        self.progress.validation = Some(validation);
-        let step = self.progress.steps;
+        let validation = self
+            .validate(beside.result(model), objective, *source)
+            .await?;
+        self.progress.validated(validation);
+        let step = self.progress.steps();
         let _ = on_event(&TrainEvent::Validated { step, validation });
+        beside.observe(model, &validation);
         Ok(())
-    }
-
-    /// The step just taken.
-    fn taken(&self, rate: f64, report: &StepReport) -> Step {
-        let progress = &self.progress;
-        let (first, last) = (progress.recent.front(), progress.recent.back());
-        // Of a single step, the time since the beginning; otherwise the first entry marks where the others begin.
-        let (since, skipped) = match (first, last) {
-            (Some(first), Some(last)) if first.at != last.at => (first.at, 1),
-            _ => (progress.begun, 0),
-        };
-        let counted = progress.recent.iter().skip(skipped);
-        let examples: usize = counted.map(|step| step.examples).sum();
-        let now = Instant::now();
-        let window = now.duration_since(since).as_secs_f64().max(1e-9);
-        Step {
-            step: progress.steps,
-            epoch: progress.epochs,
-            examples: progress.examples,
-            loss: report.loss,
-            accuracy: report.accuracy,
-            learning_rate: rate,
-            loss_scale: report.loss_scale,
-            examples_per_second: examples as f64 / window,
-            seconds: now.duration_since(progress.begun).as_secs_f64(),
-            skipped: report.skipped,
-        }
-    }
-
-    fn end_epoch(&mut self) -> TrainEvent {
-        let progress = &mut self.progress;
-        progress.epochs += 1;
-        let epoch = std::mem::replace(&mut progress.epoch, Epoch::new());
-        let count = epoch.examples.max(1) as f64;
-        TrainEvent::Epoch {
-            epoch: progress.epochs,
-            step: progress.steps,
-            loss: epoch.loss / count,
-            accuracy: epoch.accuracy.map(|sum| sum / count),
-            seconds: epoch.begun.elapsed().as_secs_f64(),
-        }
-    }
-
-    fn finished(&self) -> bool {
-        let (config, progress) = (&self.config, &self.progress);
-        let over = |limit: Option<usize>, count: usize| limit.is_some_and(|limit| count >= limit);
-        let seconds = progress.begun.elapsed().as_secs_f64();
-        over(config.epochs, progress.epochs)
-            || over(config.fast_dev_run.map(|_| 1), progress.epochs)
-            || over(config.steps, progress.steps)
-            || over(config.examples, progress.examples)
-            || config.seconds.is_some_and(|limit| seconds >= limit)
-    }
-
-    /// The run so far.
-    pub fn summary(&self, reason: StopReason) -> TrainSummary {
-        let progress = &self.progress;
-        let seconds = progress.begun.elapsed().as_secs_f64();
-        let (loss, accuracy) = self.recent();
-        TrainSummary {
-            steps: progress.steps,
-            epochs: progress.epochs,
-            examples: progress.examples,
-            loss,
-            accuracy,
-            validation: progress.validation,
-            examples_per_second: progress.examples as f64 / seconds.max(1e-9),
-            seconds,
-            reason,
-        }
-    }
-}
-
-/// `total` in as few parts of at most `most` as there can be, whose sizes differ by one at most.
-fn even_parts(total: usize, most: usize) -> Vec<usize> {
-    let parts = total.div_ceil(most.max(1)).max(1);
-    (0..parts)
-        .map(|index| total / parts + usize::from(index < total % parts))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_even_and_few() {
-        assert_eq!(even_parts(10, 4), [4, 3, 3]);
-        assert_eq!(even_parts(10, 10), [10]);
-        assert_eq!(even_parts(10, 99), [10]);
-        assert_eq!(even_parts(3, 1), [1, 1, 1]);
-        assert_eq!(even_parts(0, 4), [0]);
     }
 }

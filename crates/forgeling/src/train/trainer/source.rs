@@ -1,8 +1,14 @@
 //! Where batches come from.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error::Result;
+use crate::data::{
+    EpisodeBatch, EpisodeLoader, EpisodeLoaderState, ImageBatch, Loader, LoaderState,
+};
+use crate::error::{Error, Result};
+
+const OPERATION: &str = "resume_source";
 
 /// Batches, epoch after epoch.
 #[expect(
@@ -28,4 +34,125 @@ pub trait Source {
     /// # Errors
     /// When the state is not one of this kind of source.
     fn resume(&mut self, state: &Value) -> Result<()>;
+}
+
+/// The epochs of a [`Loader`].
+#[derive(Debug)]
+pub struct Epochs {
+    loader: Loader,
+    /// Whether the last batch of an epoch has been given, but not that it was the last.
+    at_end: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EpochsState {
+    loader: LoaderState,
+    at_end: bool,
+}
+
+impl Epochs {
+    /// From where the loader is.
+    pub fn of(loader: Loader) -> Self {
+        let at_end = false;
+        Self { loader, at_end }
+    }
+
+    /// The loader.
+    pub fn loader(&self) -> &Loader {
+        &self.loader
+    }
+}
+
+impl Source for Epochs {
+    type Batch = ImageBatch;
+
+    async fn next(&mut self) -> Result<Option<ImageBatch>> {
+        if std::mem::take(&mut self.at_end) {
+            return Ok(None);
+        }
+        let batch = self.loader.next().await?;
+        self.at_end = self.loader.state().next_batch == 0;
+        Ok(Some(batch))
+    }
+
+    fn state(&self) -> Value {
+        let (loader, at_end) = (self.loader.state(), self.at_end);
+        value(&EpochsState { loader, at_end })
+    }
+
+    fn resume(&mut self, state: &Value) -> Result<()> {
+        let state: EpochsState = parse(state)?;
+        self.loader.resume(state.loader)?;
+        self.at_end = state.at_end;
+        Ok(())
+    }
+}
+
+/// Episodes without end.
+impl Source for EpisodeLoader {
+    type Batch = EpisodeBatch;
+
+    async fn next(&mut self) -> Result<Option<EpisodeBatch>> {
+        Self::next(self).await.map(Some)
+    }
+
+    fn state(&self) -> Value {
+        value(&Self::state(self))
+    }
+
+    fn resume(&mut self, state: &Value) -> Result<()> {
+        Self::resume(self, parse::<EpisodeLoaderState>(state)?)
+    }
+}
+
+/// Batches that are there already, in their order, epoch after epoch.
+#[derive(Debug, Clone)]
+pub struct Batches<B> {
+    batches: Vec<B>,
+    /// The place of the next one; behind the last one the end of the epoch.
+    next: usize,
+}
+
+impl<B> Batches<B> {
+    /// These.
+    pub fn new(batches: Vec<B>) -> Self {
+        Self { batches, next: 0 }
+    }
+}
+
+impl<B: Clone> Source for Batches<B> {
+    type Batch = B;
+
+    async fn next(&mut self) -> Result<Option<B>> {
+        let batch = self.batches.get(self.next).cloned();
+        self.next = if batch.is_some() { self.next + 1 } else { 0 };
+        Ok(batch)
+    }
+
+    fn state(&self) -> Value {
+        self.next.into()
+    }
+
+    fn resume(&mut self, state: &Value) -> Result<()> {
+        let next: usize = parse(state)?;
+        if next > self.batches.len() {
+            return Err(Error::bad_data(OPERATION, "there are fewer batches")
+                .expected(format!("at least {next}"))
+                .got(self.batches.len()));
+        }
+        self.next = next;
+        Ok(())
+    }
+}
+
+fn value(state: &impl Serialize) -> Value {
+    serde_json::to_value(state).expect("plain numbers and names")
+}
+
+fn parse<T: serde::de::DeserializeOwned>(state: &Value) -> Result<T> {
+    T::deserialize(state).map_err(|error| {
+        let message = format!("the state is of another kind of source: {error}");
+        Error::bad_data(OPERATION, message)
+    })
 }

@@ -1,0 +1,59 @@
+//! How a model does on data it is not trained on.
+
+use super::{OPERATION, Source, Trainer, Validation};
+use crate::device::Readback;
+use crate::error::{Error, Result};
+use crate::nn::{Normalization, Pass};
+use crate::train::manager::even_parts;
+use crate::train::objective::{Batch, Objective, Trainable, count_right};
+
+impl Trainer {
+    /// Mean loss and accuracy of `model` over an epoch of `source`, with running statistics and without gradients.
+    ///
+    /// # Errors
+    /// When the data cannot be read or do not fit the model, when there are none, and when the device fails.
+    pub async fn validate<M: Trainable, O: Objective<M>>(
+        &self,
+        model: &M,
+        objective: &O,
+        source: &mut impl Source<Batch = O::Batch>,
+    ) -> Result<Validation> {
+        let frozen = model.valid();
+        let (mut loss, mut right, mut rows, mut examples) = (0.0, 0, 0, 0);
+        let limit = self.config.fast_dev_run.unwrap_or(usize::MAX);
+        let mut batches = 0;
+        while let Some(batch) = source.next().await? {
+            let micro = self.core.micro_batch.unwrap_or(batch.len()).max(1);
+            for part in batch.split(&even_parts(batch.len(), micro)) {
+                let mut pass =
+                    Pass::new(Normalization::Running, self.core.manager.device().tensors())
+                        .computing_in(self.core.manager.precision().dtype());
+                let outcome = objective.forward(&frozen, &part, &mut pass)?;
+                let mut trip = Readback::new().with(outcome.loss);
+                let labels = outcome.predictions.map(|predictions| {
+                    trip = std::mem::take(&mut trip).with(predictions.logits);
+                    predictions.labels
+                });
+                let read = trip.run_all().await?;
+                loss += part.len() as f64 * f64::from(read[0][0]);
+                examples += part.len();
+                if let Some(labels) = labels {
+                    right += count_right(&read[1], &labels);
+                    rows += labels.len();
+                }
+            }
+            batches += 1;
+            if batches >= limit {
+                break;
+            }
+        }
+        if examples == 0 {
+            return Err(Error::invalid(OPERATION, "nothing to validate on"));
+        }
+        Ok(Validation {
+            loss: loss / examples as f64,
+            accuracy: (rows > 0).then(|| right as f64 / rows as f64),
+            examples,
+        })
+    }
+}
