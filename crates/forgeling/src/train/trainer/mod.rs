@@ -43,15 +43,15 @@ const OPERATION: &str = "fit";
 /// ```
 /// use std::ops::ControlFlow;
 ///
-/// use forgeling::data::{Glyphs, ImageBatch, Loader, LoaderConfig, Split};
+/// use forgeling::data::{Glyphs, Loader, LoaderConfig, Split, Subset};
 /// use forgeling::nn::{Conv4Classifier, Conv4Config};
 /// use forgeling::train::{
 ///     CrossEntropy, Epochs, HardwareConfig, HardwareManager, Run, Trainer, TrainerConfig,
 /// };
 ///
 /// # pollster::block_on(async {
-/// let data = std::sync::Arc::new(Glyphs::new(1, Split::Train, 5)?);
-/// let loader = Loader::new(data, LoaderConfig { batch_size: 10, ..Default::default() })?;
+/// let glyphs = Subset::first(Glyphs::new(1, Split::Train, 5)?, 20)?;
+/// let loader = Loader::new(std::sync::Arc::new(glyphs), LoaderConfig { batch_size: 10, ..Default::default() })?;
 /// let manager = HardwareManager::open(HardwareConfig::default()).await?;
 /// let config = Conv4Config { filters: 4, ..Default::default() };
 /// let mut model = Conv4Classifier::new(&config, 5, &manager.device().autodiff())?;
@@ -341,7 +341,7 @@ impl Trainer {
         };
         let (manager, progress) = (&mut self.core.manager, &mut self.progress);
         let again = self.config.overfit_batches.is_some();
-        let record = beside.load(checkpoint, model, manager, progress, run.source, again)?;
+        let record = beside.load(checkpoint, model, manager, progress, run, again)?;
         let _ = on_event(&TrainEvent::Resumed {
             step: self.progress.steps(),
             epoch: self.progress.epochs(),
@@ -360,19 +360,18 @@ impl Trainer {
     ) -> Result<()> {
         engine.gather(&mut self.core, model)?;
         let step = self.progress.steps();
-        let Some(checkpoints) = run
-            .checkpoints
-            .as_mut()
-            .filter(|_| step > 0 && engine.writes())
-        else {
+        if run.checkpoints.is_none() || step == 0 || !engine.writes() {
             return Ok(());
-        };
+        }
         let Core {
             manager, optimizer, ..
         } = &self.core;
         let checkpoint = beside
-            .save(model, optimizer, manager, &self.progress, run.source)
+            .save(model, optimizer, manager, &self.progress, run)
             .await?;
+        let Some(checkpoints) = &mut run.checkpoints else {
+            return Ok(());
+        };
         let place = checkpoints.save(&checkpoint)?;
         let _ = on_event(&TrainEvent::Saved { step, place });
         Ok(())

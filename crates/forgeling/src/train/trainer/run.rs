@@ -93,7 +93,7 @@ impl<M: Trainable> Beside<M> {
         optimizer: &AnyOptimizer,
         manager: &HardwareManager,
         progress: &Progress,
-        source: &impl Source,
+        run: &Run<'_, impl Source>,
     ) -> Result<Checkpoint> {
         let mut checkpoint = Checkpoint::new(progress.steps() as u64);
         let kept = progress.kept();
@@ -101,7 +101,10 @@ impl<M: Trainable> Beside<M> {
         checkpoint.metric = kept.validation.and_then(|found| metric(&found, goal));
         checkpoint.set_section("progress", &kept)?;
         checkpoint.set_section("time", &progress.spent())?;
-        checkpoint.set_section("source", &source.state())?;
+        checkpoint.set_section("source", &run.source.state())?;
+        if let Some(validation) = &run.validation {
+            checkpoint.set_section("validation", &validation.state())?;
+        }
         let optimizer = optimizer.state(model).await?;
         checkpoint.set_section("optimizer", &optimizer.summary)?;
         let mut groups = vec![
@@ -134,7 +137,7 @@ impl<M: Trainable> Beside<M> {
         model: &mut M,
         manager: &mut HardwareManager,
         progress: &mut Progress,
-        source: &mut impl Source,
+        run: &mut Run<'_, impl Source>,
         again: bool,
     ) -> Result<OptimizerRecord> {
         let kept: Kept = checkpoint.section("progress")?;
@@ -169,7 +172,10 @@ impl<M: Trainable> Beside<M> {
         }
         // Batches that are trained on over and over are read again from the start.
         if !again {
-            source.resume(&checkpoint.section("source")?)?;
+            run.source.resume(&checkpoint.section("source")?)?;
+        }
+        if let Some(validation) = &mut run.validation {
+            validation.resume(&checkpoint.section("validation")?)?;
         }
         *model = loaded;
         *progress = Progress::resumed(kept, spent);
