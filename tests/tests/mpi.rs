@@ -42,11 +42,15 @@ fn wait(child: &mut Child) -> bool {
 }
 
 fn job(ranks: usize, how: &str) -> Job {
+    job_of(ranks, &[how])
+}
+
+fn job_of(ranks: usize, words: &[&str]) -> Job {
     let mut child = Command::new("mpirun")
         .args(["--allow-run-as-root", "--oversubscribe", "-n"])
         .arg(ranks.to_string())
         .arg(env!("CARGO_BIN_EXE_forgeling-mpi"))
-        .arg(how)
+        .args(words)
         .env("RAYON_NUM_THREADS", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -130,4 +134,32 @@ fn a_rank_with_other_parameters_is_found() {
         job.errors
     );
     assert!(job.errors.contains(said), "{}", job.errors);
+}
+
+/// A rank is killed in step 25 of a whole run; the same command again goes on from the checkpoint of step 20, and ends as a
+/// run on one process.
+#[test]
+fn a_job_that_lost_a_rank_goes_on_from_its_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let whole = job_of(1, &["fit", &path("one")]);
+    assert!(whole.success, "{}", whole.errors);
+    let whole: Value = serde_json::from_str(&whole.output).unwrap();
+    for ranks in [2, 4] {
+        let path = path(&format!("{ranks}"));
+        let killed = job_of(ranks, &["fit", &path, "kill"]);
+        assert!(!killed.success && killed.output.is_empty());
+        assert!(killed.errors.contains("on signal 9"), "{}", killed.errors);
+        let resumed = job_of(ranks, &["fit", &path]);
+        assert!(resumed.success, "{}", resumed.errors);
+        let resumed: Value = serde_json::from_str(&resumed.output).unwrap();
+        assert_eq!(resumed["from"], 20);
+        let numbers =
+            |value: &Value| -> Vec<f32> { serde_json::from_value(value.clone()).unwrap() };
+        let losses = numbers(&whole["losses"]);
+        assert_close("losses", &numbers(&resumed["losses"]), &losses[20..], 1e-2);
+        let values = numbers(&whole["values"]);
+        assert_close("values", &numbers(&resumed["values"]), &values, 1e-2);
+        assert!(losses[STEPS - 1] < losses[0]);
+    }
 }

@@ -1,7 +1,8 @@
-//! A rank of the tests and benchmarks over MPI, started by `mpirun`: `forgeling-mpi train|bench|<a way to fail>`.
+//! A rank of the tests and benchmarks over MPI, started by `mpirun`: `forgeling-mpi train|<a way to fail>`,
+//! `forgeling-mpi fit FOLDER [kill]` or `forgeling-mpi bench WORKLOAD`.
 
 use std::io::Write;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::process::{Command, ExitCode, exit};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,8 +12,10 @@ use burn::tensor::Tensor;
 use forgeling::data::ImageBatch;
 use forgeling::nn::Mlp;
 use forgeling::parallel::{Collective, Distributed, Mpi, ParallelConfig, Work};
-use forgeling::train::Batch;
-use forgeling::train::{Sgd, SgdConfig};
+use forgeling::train::{
+    Batch, Batches, CheckpointConfig, CheckpointStore, CrossEntropy, HardwareConfig,
+    HardwareManager, Run, Schedule, Sgd, SgdConfig, TrainEvent, Trainer, TrainerConfig,
+};
 use forgeling::{Device, DeviceChoice, Error, ErrorKind, Result};
 use forgeling_tests::parallel_bench as bench;
 use forgeling_tests::parallel_work::{
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
                 let name = bench::EPISODES;
                 measure(name, mpi, &device, &model, &Prototypes, &batches)?
             }
+            ["fit", folder, ref how @ ..] => fit(folder, how == ["kill"], mpi, &device)?,
             [how] => train(how, mpi, &device)?,
             _ => return Err(Error::invalid("forgeling-mpi", "what to do is missing")),
         };
@@ -106,6 +110,47 @@ fn train(how: &str, mpi: Mpi, device: &Device) -> Result<Mpi> {
         println!("{line}");
     }
     Ok(training.into_collective())
+}
+
+/// A whole run with checkpoints; the first rank prints its losses, and where it went on.
+fn fit(folder: &str, killed: bool, mpi: Mpi, device: &Device) -> Result<Mpi> {
+    let (rank, first) = (mpi.rank(), mpi.rank() == 0);
+    let config = TrainerConfig {
+        steps: Some(STEPS),
+        schedule: Schedule::Constant { rate: 1e-2 },
+        checkpoint_every: Some(10),
+        ..Default::default()
+    };
+    let batches = (0..STEPS).map(|step| examples(step, 0..EXAMPLES)).collect();
+    let mut source = Batches::new(batches);
+    let mut store = CheckpointStore::open(folder, CheckpointConfig::default())?;
+    let mut model = mlp(rank as u64, device)?;
+    let manager = HardwareManager::on(device.clone(), HardwareConfig::default())?;
+    let mut trainer = Trainer::new(config, manager)?;
+    let (mut losses, mut from) = (Vec::new(), 0);
+    let told = |event: &TrainEvent| {
+        match event {
+            TrainEvent::Step(step) => {
+                losses.push(step.loss);
+                if killed && (rank, step.step) == (1, 25) {
+                    let _ = fail("kill");
+                }
+            }
+            TrainEvent::Resumed { step, .. } => from = *step,
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    };
+    let run = Run::on(&mut source).saved_in(&mut store);
+    let fit = trainer.fit_as_rank(mpi, self::config(), &mut model, &CrossEntropy, run, told);
+    let (_, mpi) = pollster::block_on(fit)?;
+    if first {
+        println!(
+            "{}",
+            json!({ "losses": losses, "from": from, "values": values(&model) })
+        );
+    }
+    Ok(mpi)
 }
 
 /// Fails in one of the ways in which ranks do.
