@@ -12,8 +12,8 @@ use forgeling::train::{HardwareConfig, NetworkKind, Precision, Preset};
 
 pub use fewshot::{Classify, EpisodeArgs, Eval as FewshotEval, Fewshot, Train as FewshotTrain};
 pub use supervised::{
-    BatchSize, BatchSizeArgs, DataArgs, Eval, InputShape, NetworkArgs, OptimizerKind, Profile,
-    ScheduleKind, Train,
+    BatchSize, BatchSizeArgs, Eval, InputShape, NetworkArgs, OptimizerKind, Profile, ScheduleKind,
+    Train,
 };
 
 /// Train small neural networks where the data is.
@@ -40,17 +40,32 @@ pub struct Cli {
     pub common: Common,
 }
 
+/// Below the options of a command's own.
+const LAST: usize = 100;
+
 /// What every command takes.
 #[derive(Args)]
 pub struct Common {
     /// Device: auto, cpu, gpu, or gpu:N with N from `forgeling devices`
-    #[arg(long, global = true, value_name = "DEVICE", default_value = "auto")]
+    #[arg(
+        long,
+        global = true,
+        display_order = LAST,
+        value_name = "DEVICE",
+        default_value = "auto"
+    )]
     pub device: DeviceChoice,
-    /// Seed of weights and episodes; the same seed gives the same run
-    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
+    /// Seed of weights, episodes and batches; the same seed gives the same run
+    #[arg(
+        long,
+        global = true,
+        display_order = LAST,
+        value_name = "N",
+        default_value_t = 0
+    )]
     pub seed: u64,
     /// Print one JSON object on standard output
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = LAST)]
     pub json: bool,
 }
 
@@ -150,6 +165,7 @@ pub struct Devices {
 
 /// How training uses the hardware.
 #[derive(Args)]
+#[command(next_help_heading = "Hardware")]
 pub struct HardwareArgs {
     /// Begin with the settings for a purpose: fast, memory_constrained, high_throughput or browser
     #[arg(long, value_name = "PRESET", default_value_t = Preset::Fast)]

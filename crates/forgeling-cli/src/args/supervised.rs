@@ -15,6 +15,7 @@ use crate::data::DataSource;
 
 /// The network.
 #[derive(Args)]
+#[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
     /// Network: mlp, conv4 or resnet18
     #[arg(long = "model", value_name = "NETWORK")]
@@ -27,6 +28,7 @@ pub struct NetworkArgs {
 
 /// The images.
 #[derive(Args)]
+#[command(next_help_heading = "Data")]
 pub struct DataArgs {
     /// Images in classes: glyphs, omniglot:PATH (folder or zip), idx:DIR or folder:DIR (DIR/CLASS/*.png)
     #[arg(long, value_name = "SOURCE")]
@@ -60,7 +62,8 @@ pub struct Train {
     /// Times to go through the images, those before a resume included
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub epochs: usize,
-    /// Images of a batch, or auto: as many as fit into --memory-budget, or half of the device's memory
+    /// Images of a batch; auto takes a power of two from 8 to 1024 that fits into --memory-budget, or half
+    /// of the device's memory, and is at most a sixteenth of the images
     #[arg(long, value_name = "N|auto", default_value = "64")]
     pub batch_size: BatchSize,
     /// Batches whose gradients make one step
@@ -84,7 +87,8 @@ pub struct Train {
     pub patience: Option<usize>,
     #[command(flatten)]
     pub hardware: HardwareArgs,
-    /// Devices that share every batch, as 0,1 or cpu,gpu:0, in place of --device
+    /// Devices that share every batch, as 0,1 or cpu,gpu:0, in place of --device; a memory
+    /// budget is that of each
     #[arg(long, value_name = "LIST")]
     pub devices: Option<DeviceList>,
     /// Folder for checkpoints, one after every epoch; if it has some of this run, training goes on from there
@@ -123,7 +127,7 @@ pub struct Profile {
     /// Images of a batch
     #[arg(long, value_name = "N")]
     pub batch_size: usize,
-    /// Steps to write down, after two that are not
+    /// Steps to measure, after two to warm up
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub steps: usize,
     #[command(flatten)]

@@ -1,8 +1,6 @@
 //! `forgeling train`
 
-use std::ops::ControlFlow;
-
-use forgeling::data::{LoaderConfig, Split, split_examples};
+use forgeling::data::{LoaderConfig, Split};
 use forgeling::device::DeviceList;
 use forgeling::nn::{MemoryPlan, PlanConfig};
 use forgeling::parallel::ParallelConfig;
@@ -45,7 +43,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     let steps = plan.steps_per_epoch(&data, args);
     let trainer_config = trainer_config(args, steps)?;
     let manager = HardwareManager::on(device.clone(), hardware)?;
-    let identity = identity(args, common.seed, &data, &plan, &trainer_config, &manager)?;
+    let identity = identity(args, common.seed, &data, &plan, &trainer_config, &manager);
     let folder = args.checkpoint_dir.as_ref();
     let mut checkpoints = folder
         .map(|folder| SameRun::open(folder, identity))
@@ -82,7 +80,11 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     let mut watch = Watch {
         output,
         progress: StepProgress::new(args.fast_dev_run.unwrap_or(steps * args.epochs)),
-        epochs: args.epochs,
+        epochs: if args.fast_dev_run.is_some() {
+            1
+        } else {
+            args.epochs
+        },
         validated: validation.is_some(),
         epoch: String::new(),
         resumed_from: None,
@@ -313,9 +315,9 @@ fn identity(
     plan: &Plan,
     config: &TrainerConfig,
     manager: &HardwareManager,
-) -> Result<Value> {
+) -> Value {
     let precision = manager.precision();
-    let value = json!({
+    json!({
         "model": plan.network.kind,
         "input": plan.network.input,
         "width": plan.network.width,
@@ -330,8 +332,7 @@ fn identity(
         "average": config.ema,
         "patience": args.patience,
         "precision": [precision.compute, &precision.storage.to_string()],
-    });
-    Ok(value)
+    })
 }
 
 /// How the model that is saved does: as it was validated at the end of the last epoch, unless it is another one.

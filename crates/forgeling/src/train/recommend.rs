@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{HardwareConfig, Precision, ResolvedPrecision};
 use crate::device::{Device, MemoryBudget};
 use crate::error::{Error, ErrorKind, Result};
-use crate::nn::{MemoryPlan, PlanConfig, Planned};
+use crate::nn::{MemoryPlan, PlanConfig, Planned, readable};
 
 const OPERATION: &str = "recommend";
 
@@ -52,11 +52,6 @@ pub fn recommend(network: &impl Planned, batch: usize, device: &Device) -> Resul
     within(network, batch, device, budget)
 }
 
-/// A number of bytes as people read it.
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
-}
-
 fn within(
     network: &impl Planned,
     batch: usize,
@@ -78,13 +73,13 @@ fn within(
         "{} activations: {}; {batch} examples take {}",
         config.precision,
         resolved.reason,
-        megabytes(plan.peak)
+        readable(plan.peak)
     )];
     let too_much = |plan: &MemoryPlan| plan.peak > budget;
     if !too_much(&plan) {
         reasons.push(format!(
             "that fits into the {} that training is to stay within",
-            megabytes(budget)
+            readable(budget)
         ));
         return Ok(Recommendation {
             config,
@@ -95,7 +90,7 @@ fn within(
     config.memory_budget = Some(MemoryBudget::Bytes(budget));
     reasons.push(format!(
         "training is to stay within {}, so less has to do",
-        megabytes(budget)
+        readable(budget)
     ));
     let halved = ResolvedPrecision::new(Precision::F16, device);
     if halved.planned() != planned.precision {
@@ -141,8 +136,8 @@ fn within(
 fn step(what: &str, before: &MemoryPlan, after: &MemoryPlan) -> String {
     format!(
         "{what}: {} in place of {}",
-        megabytes(after.peak),
-        megabytes(before.peak)
+        readable(after.peak),
+        readable(before.peak)
     )
 }
 
