@@ -1,17 +1,17 @@
 //! Naming a source of images on the command line.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use forgeling::data::{
-    Colour, Dataset, FolderOptions, Glyphs, IdxSplit, ImageSet, Ink, Rotated, Split, folder, idx,
-    omniglot,
+    Colour, Dataset, FolderOptions, Glyphs, IdxSplit, ImageSet, ImageShape, Ink, Rotated, Split,
+    folder, idx, omniglot,
 };
-use forgeling::nn::Conv4Config;
 use forgeling::{Error, Result};
 
-/// Classes of invented characters: as many as Omniglot's training set.
-const GLYPH_CLASSES: usize = 1000;
+/// Classes of invented characters for episodes: as many as Omniglot's training set.
+pub const GLYPH_CLASSES: usize = 1000;
 /// One invented alphabet for everyone: runs with other seeds differ in weights and episodes only.
 const GLYPH_SEED: u64 = 0;
 
@@ -49,6 +49,18 @@ impl FromStr for DataSource {
     }
 }
 
+/// As it is typed.
+impl fmt::Display for DataSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Glyphs => f.write_str("glyphs"),
+            Self::Omniglot(path) => write!(f, "omniglot:{}", path.display()),
+            Self::Idx(path) => write!(f, "idx:{}", path.display()),
+            Self::Folder(path) => write!(f, "folder:{}", path.display()),
+        }
+    }
+}
+
 /// Images as loaded, before turning: files keep their groups.
 pub enum Images {
     Glyphs(Glyphs),
@@ -56,10 +68,18 @@ pub enum Images {
 }
 
 impl DataSource {
-    /// Loads the images at the size the network takes. `split` matters to glyphs and IDX only; the other
-    /// sources are what their path holds.
-    pub fn load(&self, split: Split, config: &Conv4Config) -> Result<Images> {
-        let grey = |set: ImageSet| match config.channels {
+    /// Loads the images in the shape the network takes. `split` matters to glyphs and IDX only; the other
+    /// sources are what their path holds. `glyphs` is how many characters there are of those.
+    pub fn load(&self, split: Split, shape: ImageShape, glyphs: usize) -> Result<Images> {
+        let size = shape.height;
+        if shape.width != size {
+            return Err(
+                Error::invalid("load_images", "images are loaded as squares")
+                    .expected("as many rows as columns")
+                    .got(shape),
+            );
+        }
+        let grey = |set: ImageSet| match shape.channels {
             1 => Ok(Images::Files(set)),
             other => Err(Error::invalid("load_images", "these images are grey")
                 .expected("--channels 1")
@@ -67,10 +87,10 @@ impl DataSource {
         };
         match self {
             Self::Glyphs => {
-                let glyphs = Glyphs::new(GLYPH_SEED, split, GLYPH_CLASSES)?;
-                Ok(Images::Glyphs(glyphs.with_size(config.size)?))
+                let glyphs = Glyphs::new(GLYPH_SEED, split, glyphs)?;
+                Ok(Images::Glyphs(glyphs.with_size(size)?))
             }
-            Self::Omniglot(path) => grey(omniglot::load(path, config.size)?),
+            Self::Omniglot(path) => grey(omniglot::load(path, size)?),
             Self::Idx(dir) => grey(idx::load(
                 dir,
                 match split {
@@ -79,7 +99,7 @@ impl DataSource {
                 },
             )?),
             Self::Folder(dir) => {
-                let colour = match config.channels {
+                let colour = match shape.channels {
                     1 => Colour::Grey,
                     3 => Colour::Rgb,
                     other => {
@@ -92,7 +112,7 @@ impl DataSource {
                     }
                 };
                 let options = FolderOptions {
-                    size: config.size,
+                    size,
                     colour,
                     // As `classify` reads a user's images.
                     ink: Ink::Auto,
@@ -135,6 +155,8 @@ mod tests {
     #[test]
     fn sources_parse() {
         assert_eq!("glyphs".parse::<DataSource>().unwrap(), DataSource::Glyphs);
+        let folder = "folder:a/b".parse::<DataSource>().unwrap();
+        assert_eq!(folder.to_string(), "folder:a/b");
         assert_eq!(
             "omniglot:a:b.zip".parse::<DataSource>().unwrap(),
             DataSource::Omniglot("a:b.zip".into())

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use forgeling::device::{Device, DeviceInfo};
-use forgeling::train::StepEvent;
+use forgeling::train::{Step, StepEvent};
 use forgeling::{Error, ErrorKind};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -108,6 +108,16 @@ fn describe(error: &Error) -> Value {
     value
 }
 
+/// A bar on standard error when that is a terminal.
+fn bar(length: u64, unit: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+    let template = format!("{{wide_bar:.cyan/black.dim}} {{pos}}/{{len}} {unit}  {{msg}}");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style.progress_chars("━━╌"));
+    }
+    bar
+}
+
 /// A bar over episodes or seconds, on standard error when that is a terminal.
 pub struct Progress {
     bar: ProgressBar,
@@ -121,12 +131,7 @@ impl Progress {
             (Some(episodes), _) => (episodes as u64, false),
             (None, seconds) => (seconds.unwrap_or(0.0).ceil() as u64, true),
         };
-        let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
-        let unit = if by_time { "s" } else { "episodes" };
-        let template = format!("{{wide_bar:.cyan/black.dim}} {{pos}}/{{len}} {unit}  {{msg}}");
-        if let Ok(style) = ProgressStyle::with_template(&template) {
-            bar.set_style(style.progress_chars("━━╌"));
-        }
+        let bar = bar(length, if by_time { "s" } else { "episodes" });
         Self { bar, by_time }
     }
 
@@ -144,6 +149,40 @@ impl Progress {
             100.0 * event.accuracy,
             event.episodes_per_second
         ));
+    }
+
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A bar over the steps of supervised training, on standard error when that is a terminal.
+pub struct StepProgress {
+    bar: ProgressBar,
+}
+
+impl StepProgress {
+    /// Over so many steps.
+    pub fn new(steps: usize) -> Self {
+        Self {
+            bar: bar(steps as u64, "steps"),
+        }
+    }
+
+    pub fn update(&self, step: &Step) {
+        self.bar.set_position(step.step as u64);
+        let accuracy = step.accuracy.unwrap_or(0.0);
+        self.bar.set_message(format!(
+            "loss {:.3}  accuracy {:>5.1} %  {:.0} images/s",
+            step.loss,
+            100.0 * accuracy,
+            step.examples_per_second
+        ));
+    }
+
+    /// Prints lines without the bar in the way.
+    pub fn aside(&self, print: impl FnOnce()) {
+        self.bar.suspend(print);
     }
 
     pub fn finish(&self) {

@@ -1,13 +1,15 @@
 //! `forgeling devices`
 
 use forgeling::device::Adapter;
+use forgeling::train::{NetworkConfig, NetworkKind, Recommendation, recommend};
 use forgeling::{Device, Result};
 use serde_json::json;
 
-use crate::args::Common;
+use super::supervised::sides;
+use crate::args::{Common, Devices};
 use crate::output::Output;
 
-pub async fn run(common: &Common, output: &Output) -> Result<()> {
+pub async fn run(args: &Devices, common: &Common, output: &Output) -> Result<()> {
     let (adapters, absence) = Device::adapters().await;
     for adapter in &adapters {
         output.line(describe(adapter));
@@ -21,13 +23,51 @@ pub async fn run(common: &Common, output: &Output) -> Result<()> {
     }
     let device = Device::open(common.device).await?;
     output.line(format_args!("Chosen: {}", device.reason()));
-    output.object(
-        "devices",
-        &device,
-        common.seed,
-        json!({ "adapters": adapters, "choice": common.device.to_string(), "reason": device.reason() }),
-    );
+    let mut object = json!({
+        "adapters": adapters,
+        "choice": common.device.to_string(),
+        "reason": device.reason(),
+    });
+    if let Some(kind) = args.recommend {
+        object["recommendation"] = json!(recommended(args, kind, &device, output)?);
+    }
+    output.object("devices", &device, common.seed, object);
     Ok(())
+}
+
+/// How to train a network on the device, and why.
+fn recommended(
+    args: &Devices,
+    kind: NetworkKind,
+    device: &Device,
+    output: &Output,
+) -> Result<Recommendation> {
+    let input = args.input.map_or(kind.usual_input(), |input| input.0);
+    let network = NetworkConfig::new(kind, input, args.classes);
+    let found = recommend(&network, args.batch_size, device)?;
+    output.line(format_args!(
+        "\nTo train {kind} on {} images of {} classes in batches of {}:",
+        sides(input),
+        args.classes,
+        args.batch_size
+    ));
+    for reason in &found.reasons {
+        output.line(format_args!("  - {reason}"));
+    }
+    let config = &found.config;
+    let mut options = format!("--precision {}", config.precision);
+    if config.gradient_checkpointing {
+        options += " --checkpointing";
+    }
+    if config.memory_budget.is_some() {
+        options += " --memory-budget 50%";
+    }
+    output.line(format_args!(
+        "  forgeling train --model {kind} --batch-size {} {options} …\n\n{}",
+        args.batch_size,
+        found.plan.explain()
+    ));
+    Ok(found)
 }
 
 fn describe(adapter: &Adapter) -> String {

@@ -1,54 +1,62 @@
-//! `forgeling fewshot eval`
+//! `forgeling eval`
 
-use forgeling::Result;
-use forgeling::data::{Dataset, Split};
-use forgeling::meta::{EvaluateConfig, ProtoNet};
+use forgeling::data::{LoaderConfig, Split};
+use forgeling::train::{
+    CrossEntropy, HardwareConfig, HardwareManager, Precision, SavedNetwork, Trainer, TrainerConfig,
+};
+use forgeling::{Error, Result};
 use serde_json::json;
+use std::time::Instant;
 
-use super::{describe, episode, open};
+use super::open;
+use super::supervised::{self, Wanted};
 use crate::args::{Common, Eval};
 use crate::output::Output;
 
 pub async fn run(args: &Eval, common: &Common, output: &Output) -> Result<()> {
-    let (ways, shots, queries) = episode(args.episode)?;
     let device = open(common, output).await?;
-    let model = ProtoNet::load(&args.model, &device)?;
-    let mut images = args.data.load(Split::Test, model.config())?;
-    if let Some(exclude) = &args.exclude {
-        let (kept, dropped) =
-            images.without_groups_of(&exclude.load(Split::Train, model.config())?);
-        output.line(format_args!("Left out {dropped} classes."));
-        images = kept;
-    }
-    let data = images.into_dataset(false)?;
-    let config = EvaluateConfig {
-        ways,
-        shots,
-        queries,
-        episodes: args.episodes,
-        transductive: args.transductive,
-        seed: common.seed,
+    let saved = SavedNetwork::load(&args.model, &device)?;
+    let wanted = Wanted {
+        shape: Some(saved.config.input),
+        glyphs: saved.config.classes,
+        per_class: args.per_class,
     };
-    let evaluation = model.evaluate(&*data, config).await?;
+    let data = supervised::load_known(wanted, &args.data, Split::Test, &saved.classes)?;
+    let mut source = supervised::batches(data, LoaderConfig::validation(args.batch_size))?;
+    let hardware = HardwareConfig {
+        precision: Precision::F32,
+        ..Default::default()
+    };
+    let manager = HardwareManager::on(device.clone(), hardware)?;
+    let trainer = Trainer::new(TrainerConfig::default(), manager)?;
+    let begun = Instant::now();
+    let found = trainer
+        .validate(&saved.network, &CrossEntropy, &mut source)
+        .await?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let Some(accuracy) = found.accuracy else {
+        return Err(Error::bad_data("eval", "no class was predicted"));
+    };
     output.line(format_args!(
-        "{ways}-way {shots}-shot on {} classes: {}, {:.1} episodes/s",
-        data.class_count(),
-        describe(&evaluation),
-        evaluation.episodes_per_second
+        "{} on {} images of {} classes: accuracy {:.2} %, loss {:.4}",
+        saved.config.kind,
+        found.examples,
+        saved.config.classes,
+        100.0 * accuracy,
+        found.loss
     ));
     output.object(
-        "fewshot eval",
+        "eval",
         &device,
         common.seed,
         json!({
-            "method": "protonet",
-            "ways": ways,
-            "shots": shots,
-            "episodes": evaluation.episodes,
-            "accuracy": evaluation.accuracy,
-            "ci95": evaluation.ci95,
-            "transductive": evaluation.transductive,
-            "episodes_per_second": evaluation.episodes_per_second,
+            "network": saved.config.kind,
+            "classes": saved.config.classes,
+            "examples": found.examples,
+            "accuracy": accuracy,
+            "loss": found.loss,
+            "samples_per_second": found.examples as f64 / seconds.max(1e-9),
+            "model": args.model.display().to_string(),
         }),
     );
     Ok(())

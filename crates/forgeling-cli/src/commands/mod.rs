@@ -1,30 +1,32 @@
 //! One file for each command.
 
-mod classify;
+mod batch_size;
 mod devices;
 mod eval;
+mod fewshot;
+mod profile;
+mod same_run;
+mod supervised;
 mod tour;
 mod train;
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use forgeling::data::{Queries, Shots, Ways};
-use forgeling::meta::Evaluation;
 use forgeling::{Device, Result};
 
-use crate::args::{Command, Common, EpisodeArgs, Fewshot};
+use crate::args::{Command, Common};
 use crate::output::Output;
 
 pub async fn run(command: Command, common: &Common, output: &Output) -> Result<()> {
     match command {
         Command::Tour(tour) => tour::run(&tour, common, output).await,
-        Command::Devices => devices::run(common, output).await,
-        Command::Fewshot(Fewshot::Train(train)) => train::run(&train, common, output).await,
-        Command::Fewshot(Fewshot::Eval(eval)) => eval::run(&eval, common, output).await,
-        Command::Fewshot(Fewshot::Classify(classify)) => {
-            classify::run(&classify, common, output).await
-        }
+        Command::Devices(args) => devices::run(&args, common, output).await,
+        Command::Train(args) => train::run(&args, common, output).await,
+        Command::Eval(args) => eval::run(&args, common, output).await,
+        Command::Profile(args) => profile::run(&args, common, output).await,
+        Command::BatchSize(args) => batch_size::run(&args, common, output).await,
+        Command::Fewshot(command) => fewshot::run(&command, common, output).await,
     }
 }
 
@@ -33,29 +35,6 @@ async fn open(common: &Common, output: &Output) -> Result<Device> {
     let device = Device::open(common.device).await?;
     output.line(format_args!("Device: {}", device.reason()));
     Ok(device)
-}
-
-fn episode(args: EpisodeArgs) -> Result<(Ways, Shots, Queries)> {
-    Ok((
-        Ways::new(args.ways)?,
-        Shots::new(args.shots)?,
-        Queries::new(args.queries)?,
-    ))
-}
-
-/// For example `98.31 % ± 0.24 (600 episodes, running statistics)`.
-fn describe(evaluation: &Evaluation) -> String {
-    format!(
-        "{:.2} % ± {:.2} ({} episodes, {})",
-        100.0 * evaluation.accuracy,
-        100.0 * evaluation.ci95,
-        evaluation.episodes,
-        if evaluation.transductive {
-            "transductive batch statistics"
-        } else {
-            "running statistics"
-        }
-    )
 }
 
 /// Breaks a training loop after Ctrl-C, so that what was learned can be saved.

@@ -8,7 +8,8 @@ use forgeling::train::{StepEvent, model_file::write_atomically};
 use forgeling::{Device, Result};
 use serde_json::json;
 
-use super::{describe, open, unless_interrupted};
+use super::fewshot::describe;
+use super::{open, unless_interrupted};
 use crate::args::{Common, Tour};
 use crate::output::{Output, Progress};
 

@@ -1,161 +1,446 @@
-//! `forgeling fewshot train`
+//! `forgeling train`
 
-use forgeling::data::{Dataset, EpisodeSampler, RandomAffine, Split};
-use forgeling::meta::{EvaluateConfig, Evaluation, FitConfig, FitSummary, ProtoNet};
-use forgeling::nn::Conv4Config;
-use forgeling::train::HalvingSchedule;
-use forgeling::{Error, Result};
-use serde_json::json;
+use forgeling::data::{LoaderConfig, Split};
+use forgeling::device::DeviceList;
+use forgeling::nn::{MemoryPlan, PlanConfig};
+use forgeling::parallel::ParallelConfig;
+use forgeling::train::{
+    CrossEntropy, EarlyStoppingConfig, EmaConfig, Epochs, HardwareConfig, HardwareManager,
+    NetworkConfig, NetworkSummary, Run, SavedNetwork, Schedule, StopReason, TrainEvent,
+    TrainSummary, Trainer, TrainerConfig, Validation,
+};
+use forgeling::{Device, Error, Result};
+use serde_json::{Value, json};
 
-use super::{describe, episode, open, unless_interrupted};
-use crate::args::{Common, Train};
-use crate::output::{Output, Progress};
+use super::same_run::SameRun;
+use super::supervised::{self, Examples, Wanted};
+use super::{open, unless_interrupted};
+use crate::args::{BatchSize, Common, ScheduleKind, Train};
+use crate::output::{Output, StepProgress};
 
-const DEFAULT_EPISODES: usize = 1000;
+const OPERATION: &str = "train";
+
+/// Whatever the seed: runs that differ in it are validated on the same images.
+const SPLIT_SEED: u64 = 0;
+
+/// Sizes that `--batch-size auto` chooses from.
+const AUTO: std::ops::RangeInclusive<usize> = 8..=1024;
+/// Batches of an epoch that it leaves, if there are enough images: fewer steps learn less.
+const AUTO_BATCHES: usize = 16;
 
 pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
-    let config = Conv4Config {
-        channels: args.channels,
-        filters: args.filters,
-        size: args.size,
+    let data = Data::load(args)?;
+    let devices = match &args.devices {
+        Some(list) => open_all(list, output).await?,
+        None => vec![open(common, output).await?],
+    };
+    let device = &devices[0];
+    let shape = data.shape;
+    let config = supervised::network(&args.network, shape, data.classes.len(), common.seed)?;
+    let plan = Plan::new(args, &config, &data, &devices)?;
+    let hardware = plan.hardware.clone();
+
+    let steps = plan.steps_per_epoch(&data, args);
+    let trainer_config = trainer_config(args, steps)?;
+    let manager = HardwareManager::on(device.clone(), hardware)?;
+    let identity = identity(args, common.seed, &data, &plan, &trainer_config, &manager);
+    let folder = args.checkpoint_dir.as_ref();
+    let mut checkpoints = folder
+        .map(|folder| SameRun::open(folder, identity))
+        .transpose()?;
+    let mut model = config.build(device)?;
+    output.line(format_args!(
+        "Training {} ({} values) on {} images of {} classes, {} to validate on, in batches of {}{}, {} activations. \
+         Ctrl-C stops and saves.",
+        config.kind,
+        model.parameter_count(),
+        data.images,
+        data.classes.len(),
+        data.held_out,
+        plan.batch,
+        plan.hardware
+            .micro_batch
+            .map_or(String::new(), |micro| format!(" ({micro} at a time)")),
+        manager.precision().storage,
+    ));
+
+    let loader = LoaderConfig {
+        batch_size: plan.batch,
         seed: common.seed,
         ..Default::default()
     };
-    config.validate()?;
-    let fit = fit_config(args, common.seed)?;
-    let (data, test) = load(args, &config, output)?;
+    let mut source = supervised::batches(data.train, loader)?;
+    let held_out = LoaderConfig::validation(plan.batch);
+    let validation = data.validation;
+    let mut validation: Option<Epochs> = validation
+        .map(|examples| supervised::batches(examples, held_out))
+        .transpose()?;
 
-    // Before an hour of training rather than after it.
-    let sampler = EpisodeSampler::new(fit.ways, fit.shots, fit.queries, 0);
-    sampler.check(&*data)?;
-    if let Some(test) = &test {
-        sampler.check(&**test)?;
-    }
-
-    let device = open(common, output).await?;
-    let mut model = ProtoNet::new(&config, &device)?;
-    output.line(format_args!(
-        "Training on {} classes: {}-way {}-shot, {} parameters. Ctrl-C stops and saves.",
-        data.class_count(),
-        fit.ways,
-        fit.shots,
-        model.parameter_count()
-    ));
-    let progress = Progress::new(fit.episodes, fit.seconds);
+    let mut trainer = Trainer::new(trainer_config, manager)?;
+    let mut watch = Watch {
+        output,
+        progress: StepProgress::new(args.fast_dev_run.unwrap_or(steps * args.epochs)),
+        epochs: if args.fast_dev_run.is_some() {
+            1
+        } else {
+            args.epochs
+        },
+        validated: validation.is_some(),
+        epoch: String::new(),
+        resumed_from: None,
+    };
     let interrupted = unless_interrupted();
-    let summary = model
-        .fit(&*data, fit.clone(), |event| {
-            progress.update(event);
-            interrupted()
-        })
-        .await;
-    progress.finish();
-    let summary = summary?;
-    model.save(&args.out).await?;
-    output.line(format_args!(
-        "{} episodes in {:.0} s ({:.1}/s){}: loss {:.3}, accuracy {:.1} % on the training classes.",
-        summary.episodes,
-        summary.seconds,
-        summary.episodes_per_second,
-        if summary.stopped { ", stopped" } else { "" },
-        summary.loss,
-        100.0 * summary.accuracy
-    ));
-    output.line(format_args!("Saved {}", args.out.display()));
-
-    let mut test_evaluation = None;
-    if let Some(test) = test {
-        let config = EvaluateConfig {
-            ways: fit.ways,
-            shots: fit.shots,
-            queries: fit.queries,
-            seed: common.seed,
-            ..Default::default()
-        };
-        let evaluation = model.evaluate(&*test, config).await?;
-        output.line(format_args!(
-            "Test classes ({}): {}",
-            test.class_count(),
-            describe(&evaluation)
-        ));
-        test_evaluation = Some(evaluation);
+    let on_event = |event: &TrainEvent| {
+        watch.tell(event);
+        interrupted()
+    };
+    let mut run = Run::on(&mut source);
+    if let Some(validation) = &mut validation {
+        run = run.validated_on(validation);
     }
+    if let Some(checkpoints) = &mut checkpoints {
+        run = run.saved_in(checkpoints);
+    }
+    let summary = match &devices[..] {
+        [_] => trainer.fit(&mut model, &CrossEntropy, run, on_event).await,
+        several => {
+            let config = ParallelConfig::default();
+            let objective = &CrossEntropy;
+            trainer
+                .fit_on_devices(several, config, &mut model, objective, run, on_event)
+                .await
+        }
+    };
+    watch.progress.finish();
+    let summary = summary?;
+    let last = last_validation(args, &summary, &trainer, &model, &mut validation).await?;
+    let saved = SavedNetwork {
+        config,
+        classes: data.classes,
+        summary: NetworkSummary {
+            steps: summary.steps,
+            epochs: summary.epochs,
+            examples: summary.examples,
+            validation: last.filter(|found| found.loss.is_finite()),
+        },
+        network: model,
+    };
+    let out = args.out.as_ref().filter(|_| args.fast_dev_run.is_none());
+    if let Some(out) = out {
+        saved.save(out).await?;
+    }
+    let peak = supervised::peak_bytes(trainer.manager());
+    tell_end(output, &summary, last, peak);
+    match out {
+        Some(out) => output.line(format_args!("Saved {}", out.display())),
+        None => output.line("Nothing was saved: this was a trial."),
+    }
+    let micro_batch = trainer.micro_batch().map(|micro| micro.min(plan.batch));
     output.object(
-        "fewshot train",
-        &device,
+        "train",
+        device,
         common.seed,
-        object(args, &summary, test_evaluation.as_ref()),
+        json!({
+            "network": config.kind,
+            "epochs": summary.epochs,
+            "steps": summary.steps,
+            "loss": summary.loss,
+            "accuracy": summary.accuracy,
+            "validation_loss": last.map(|found| found.loss),
+            "validation_accuracy": last.and_then(|found| found.accuracy),
+            "samples_per_second": summary.examples_per_second,
+            "seconds": summary.seconds,
+            "peak_bytes": peak,
+            "batch_size": plan.batch,
+            "micro_batch": micro_batch.unwrap_or(plan.batch),
+            "precision": trainer.manager().precision().storage,
+            "hardware": trainer.manager().report(),
+            "devices": devices.iter().map(Device::info).collect::<Vec<_>>(),
+            "resumed_from": watch.resumed_from,
+            "stopped": summary.reason == StopReason::Asked,
+            "reason": summary.reason,
+            "model": out.map(|out| out.display().to_string()),
+        }),
     );
     Ok(())
 }
 
-fn fit_config(args: &Train, seed: u64) -> Result<FitConfig> {
-    let (ways, shots, queries) = episode(args.episode)?;
-    let seconds = match args.minutes {
-        None => None,
-        Some(minutes) if minutes.is_finite() && minutes > 0.0 => Some(minutes * 60.0),
-        Some(minutes) => {
-            return Err(Error::invalid("fit", "--minutes is out of range")
-                .expected("a positive number")
-                .got(minutes));
+async fn open_all(list: &DeviceList, output: &Output) -> Result<Vec<Device>> {
+    let devices = list.open().await?;
+    for (index, device) in devices.iter().enumerate() {
+        output.line(format_args!("Device {index}: {}", device.reason()));
+    }
+    Ok(devices)
+}
+
+/// What is trained and validated on.
+struct Data {
+    train: Examples,
+    validation: Option<Examples>,
+    shape: forgeling::data::ImageShape,
+    classes: Vec<String>,
+    /// How many are trained on.
+    images: usize,
+    /// How many are validated on.
+    held_out: usize,
+}
+
+impl Data {
+    fn load(args: &Train) -> Result<Self> {
+        use forgeling::data::Dataset as _;
+        if !(0.0..1.0).contains(&args.validation) {
+            return Err(Error::invalid(OPERATION, "--validation is out of range")
+                .expected("0 to below 1")
+                .got(args.validation));
         }
+        let wanted = Wanted {
+            shape: args.data.input.map(|input| input.0),
+            glyphs: args.data.classes,
+            per_class: args.data.per_class,
+        };
+        let all = wanted.load(&args.data.data, Split::Train)?;
+        let (shape, classes) = (all.image_shape(), supervised::class_names(&all));
+        let (train, validation) = match &args.validation_data {
+            Some(source) => {
+                let wanted = Wanted {
+                    shape: Some(shape),
+                    ..wanted
+                };
+                let others = supervised::load_known(wanted, source, Split::Test, &classes)?;
+                (all, Some(others))
+            }
+            None if args.validation > 0.0 => {
+                let (train, held_out) = all.split(args.validation, SPLIT_SEED)?;
+                (train, Some(held_out))
+            }
+            None => (all, None),
+        };
+        let validation = validation.filter(|examples| supervised::image_count(examples) > 0);
+        if validation.is_none() && args.patience.is_some() {
+            let problem = Error::invalid(OPERATION, "--patience needs images to validate on");
+            return Err(problem.expected("--validation above 0, or --validation-data"));
+        }
+        Ok(Self {
+            images: supervised::image_count(&train),
+            held_out: validation.as_ref().map_or(0, supervised::image_count),
+            train,
+            validation,
+            shape,
+            classes,
+        })
+    }
+}
+
+/// Batches and passes.
+struct Plan {
+    network: NetworkConfig,
+    batch: usize,
+    hardware: HardwareConfig,
+}
+
+impl Plan {
+    fn new(args: &Train, network: &NetworkConfig, data: &Data, devices: &[Device]) -> Result<Self> {
+        let device = &devices[0];
+        let mut hardware = args.hardware.config();
+        let (_, _, optimizer) = supervised::optimizer(args.optimizer);
+        let config = PlanConfig {
+            accumulating: args.accumulate > 1,
+            ..supervised::plan_config(&hardware, optimizer, device)
+        };
+        let budget = supervised::budget(&hardware, device)?;
+        let batch = match args.batch_size {
+            BatchSize::Examples(examples) => examples,
+            BatchSize::Auto => {
+                let most = *AUTO.end();
+                let fits = MemoryPlan::largest_batch(network, most, config, device, budget)?;
+                let useful = (data.images / AUTO_BATCHES).max(1);
+                let largest = fits.unwrap_or(1).min(useful);
+                (1 << largest.ilog2()).clamp(*AUTO.start(), most)
+            }
+        };
+        let limited = hardware.memory_budget.is_some() || args.batch_size == BatchSize::Auto;
+        if limited && devices.len() == 1 {
+            let pass = batch.min(data.images);
+            hardware.micro_batch = supervised::micro_batch(network, pass, config, device, budget)?;
+        }
+        Ok(Self {
+            network: *network,
+            batch,
+            hardware,
+        })
+    }
+
+    fn steps_per_epoch(&self, data: &Data, args: &Train) -> usize {
+        let batches = data.images.div_ceil(self.batch);
+        batches.div_ceil(args.accumulate.max(1)).max(1)
+    }
+}
+
+fn trainer_config(args: &Train, steps_per_epoch: usize) -> Result<TrainerConfig> {
+    let (optimizer, usual_rate, _) = supervised::optimizer(args.optimizer);
+    let rate = args.learning_rate.unwrap_or(usual_rate);
+    let config = TrainerConfig {
+        epochs: Some(args.epochs),
+        optimizer,
+        schedule: match args.schedule {
+            ScheduleKind::Constant => Schedule::Constant { rate },
+            ScheduleKind::Cosine => Schedule::Cosine {
+                initial: rate,
+                floor: 0.0,
+                steps: steps_per_epoch.saturating_mul(args.epochs.max(1)),
+            },
+        },
+        accumulate: args.accumulate,
+        ema: args.ema.map(|decay| EmaConfig {
+            decay,
+            // Short runs would mostly average what the weights were at first.
+            warm_up: true,
+        }),
+        early_stopping: args.patience.map(|patience| EarlyStoppingConfig {
+            patience,
+            ..Default::default()
+        }),
+        fast_dev_run: args.fast_dev_run,
+        ..Default::default()
     };
-    Ok(FitConfig {
-        ways,
-        shots,
-        queries,
-        batch_episodes: args.batch_episodes,
-        episodes: match (args.episodes, seconds) {
-            (None, None) => Some(DEFAULT_EPISODES),
-            (episodes, _) => episodes,
-        },
-        seconds,
-        schedule: HalvingSchedule {
-            initial: args.learning_rate,
-            every: args.halve_every,
-        },
-        augment: args.augment.then(RandomAffine::default),
-        hardware: args.hardware.config(),
-        seed,
+    config.validate()?;
+    Ok(config)
+}
+
+/// All that must be the same for a run to go on from a checkpoint.
+fn identity(
+    args: &Train,
+    seed: u64,
+    data: &Data,
+    plan: &Plan,
+    config: &TrainerConfig,
+    manager: &HardwareManager,
+) -> Value {
+    let precision = manager.precision();
+    json!({
+        "model": plan.network.kind,
+        "input": plan.network.input,
+        "width": plan.network.width,
+        "classes": data.classes,
+        "number of images": data.images,
+        "number of images to validate on": data.held_out,
+        "seed": seed,
+        "batch size": plan.batch,
+        "accumulation": args.accumulate,
+        "optimizer": config.optimizer,
+        "learning rate schedule": config.schedule,
+        "average": config.ema,
+        "patience": args.patience,
+        "precision": [precision.compute, &precision.storage.to_string()],
     })
 }
 
-type Data = Box<dyn Dataset>;
-
-/// Training and test images; the latter without the groups of the former.
-fn load(args: &Train, config: &Conv4Config, output: &Output) -> Result<(Data, Option<Data>)> {
-    let train = args.data.load(Split::Train, config)?;
-    let test = match &args.test_data {
-        None => None,
-        Some(source) => {
-            let (test, dropped) = source.load(Split::Test, config)?.without_groups_of(&train);
-            if dropped > 0 {
-                output.line(format_args!(
-                    "Left out {dropped} test classes whose alphabets are trained on."
-                ));
-            }
-            Some(test.into_dataset(false)?)
-        }
-    };
-    Ok((train.into_dataset(args.rotations)?, test))
+/// How the model that is saved does: as it was validated at the end of the last epoch, unless it is another one.
+async fn last_validation(
+    args: &Train,
+    summary: &TrainSummary,
+    trainer: &Trainer,
+    model: &forgeling::train::Network,
+    validation: &mut Option<Epochs>,
+) -> Result<Option<Validation>> {
+    if summary.reason == StopReason::Finished && args.patience.is_none() {
+        return Ok(summary.validation);
+    }
+    match validation {
+        Some(source) => Ok(Some(trainer.validate(model, &CrossEntropy, source).await?)),
+        None => Ok(None),
+    }
 }
 
-fn object(args: &Train, summary: &FitSummary, test: Option<&Evaluation>) -> serde_json::Value {
-    let mut object = json!({
-        "method": "protonet",
-        "ways": args.episode.ways,
-        "shots": args.episode.shots,
-        "queries": args.episode.queries,
-        "episodes": summary.episodes,
-        "loss": summary.loss,
-        "accuracy": summary.accuracy,
-        "episodes_per_second": summary.episodes_per_second,
-        "seconds": summary.seconds,
-        "stopped": summary.stopped,
-        "model": args.out.display().to_string(),
-    });
-    if let Some(test) = test {
-        object["test"] = json!(test);
+fn tell_end(output: &Output, summary: &TrainSummary, last: Option<Validation>, peak: u64) {
+    let percent = |accuracy: Option<f64>| 100.0 * accuracy.unwrap_or(0.0);
+    output.line(format_args!(
+        "{} steps in {:.0} s ({:.0} images/s){}: loss {:.3}, accuracy {:.1} %{}; {} of memory at most.",
+        summary.steps,
+        summary.seconds,
+        summary.examples_per_second,
+        match summary.reason {
+            StopReason::Asked => ", stopped",
+            StopReason::Converged => ", no longer improving",
+            _ => "",
+        },
+        summary.loss,
+        percent(summary.accuracy),
+        last.map_or(String::new(), |found| format!(
+            "; validation loss {:.3}, accuracy {:.1} %",
+            found.loss,
+            percent(found.accuracy)
+        )),
+        supervised::megabytes(peak)
+    ));
+}
+
+/// Tells people what happens.
+struct Watch<'a> {
+    output: &'a Output,
+    progress: StepProgress,
+    epochs: usize,
+    validated: bool,
+    /// What is known of the epoch, until it has been validated.
+    epoch: String,
+    /// Steps of the checkpoint that the run went on from.
+    resumed_from: Option<usize>,
+}
+
+impl Watch<'_> {
+    fn line(&self, text: impl std::fmt::Display) {
+        self.progress.aside(|| self.output.line(&text));
     }
-    object
+
+    fn tell(&mut self, event: &TrainEvent) {
+        let percent = |accuracy: &Option<f64>| 100.0 * accuracy.unwrap_or(0.0);
+        match event {
+            TrainEvent::Step(step) => self.progress.update(step),
+            TrainEvent::Skipped { step, loss_scale } => self.line(format_args!(
+                "Step {step} was skipped: a gradient was not finite; losses are scaled with {loss_scale} now."
+            )),
+            TrainEvent::MicroBatch { examples, .. } => self.line(format_args!(
+                "Memory did not suffice: {examples} images at a time from here on."
+            )),
+            TrainEvent::Epoch {
+                epoch,
+                loss,
+                accuracy,
+                ..
+            } => {
+                let (epochs, accuracy) = (self.epochs, percent(accuracy));
+                self.epoch =
+                    format!("Epoch {epoch}/{epochs}: loss {loss:.3}, accuracy {accuracy:.1} %");
+                if !self.validated {
+                    self.line(&self.epoch);
+                }
+            }
+            TrainEvent::Validated { validation, .. } => self.line(format_args!(
+                "{}; validation loss {:.3}, accuracy {:.1} %",
+                self.epoch,
+                validation.loss,
+                percent(&validation.accuracy)
+            )),
+            TrainEvent::Resumed {
+                step,
+                epoch,
+                damaged,
+            } => {
+                self.resumed_from = Some(*step);
+                for problem in damaged {
+                    self.line(format_args!("Not used: {problem}"));
+                }
+                self.line(format_args!("Going on after step {step}, epoch {epoch}."));
+            }
+            TrainEvent::DeviceDropped {
+                name,
+                reason,
+                remaining,
+                ..
+            } => self.line(format_args!(
+                "{name} failed and is left out, {remaining} go on: {reason}"
+            )),
+            _ => {}
+        }
+    }
 }

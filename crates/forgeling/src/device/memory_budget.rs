@@ -1,5 +1,7 @@
 //! How much of a device one trainer may use.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Device, DeviceKind, platform};
@@ -70,6 +72,49 @@ impl MemoryBudget {
     }
 }
 
+/// Units of bytes, the longest names first.
+const UNITS: [(&str, u64); 7] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("B", 1),
+];
+
+/// Bytes with a unit or without, as `500MB`, `1.5GiB` or `2000000`, or a percentage as `50%`. The case does not matter.
+impl FromStr for MemoryBudget {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let number = |text: &str| text.trim().parse::<f64>().ok();
+        let ends_with = |unit: &str| {
+            let start = text.len().checked_sub(unit.len())?;
+            let (number, end) = text.split_at_checked(start)?;
+            end.eq_ignore_ascii_case(unit).then_some(number)
+        };
+        let parsed = match text.strip_suffix('%') {
+            Some(percent) => number(percent).map(|percent| Self::Fraction(percent / 100.0)),
+            None => {
+                let mut units = UNITS.iter();
+                let unit = units.find_map(|(unit, bytes)| Some((ends_with(unit)?, *bytes)));
+                let (digits, unit) = unit.unwrap_or((text, 1));
+                let bytes = number(digits).map(|number| number * unit as f64);
+                let bytes = bytes.filter(|bytes| (0.0..=u64::MAX as f64).contains(bytes));
+                bytes.map(|bytes| Self::Bytes(bytes as u64))
+            }
+        };
+        let budget = parsed.ok_or_else(|| {
+            Error::invalid("parse_memory_budget", "not an amount of memory")
+                .expected("such as 500MB, 1.5GiB or 50%")
+                .got(format!("'{text}'"))
+        })?;
+        budget.validate()?;
+        Ok(budget)
+    }
+}
+
 /// Buffers of the largest size that a graphics card is taken to hold.
 const BUFFERS: u64 = 2;
 
@@ -105,6 +150,26 @@ mod tests {
         }
         assert!(MemoryBudget::bytes(0).unwrap_err().is_bad_input());
         assert!(MemoryBudget::fraction(1.0).is_ok() && MemoryBudget::bytes(1).is_ok());
+    }
+
+    #[test]
+    fn budgets_are_read_as_people_write_them() {
+        for (text, budget) in [
+            ("500MB", MemoryBudget::Bytes(500_000_000)),
+            ("1.5 GiB", MemoryBudget::Bytes(3 << 29)),
+            ("64kb", MemoryBudget::Bytes(64_000)),
+            ("12345", MemoryBudget::Bytes(12_345)),
+            ("7B", MemoryBudget::Bytes(7)),
+            ("50%", MemoryBudget::Fraction(0.5)),
+        ] {
+            assert_eq!(text.parse::<MemoryBudget>().unwrap(), budget, "{text}");
+        }
+        for text in [
+            "", "MB", "0", "-1MB", "0%", "101%", "nan", "infGB", "5 XB", "é",
+        ] {
+            let error = text.parse::<MemoryBudget>().unwrap_err();
+            assert!(error.is_bad_input(), "{text}");
+        }
     }
 
     #[test]

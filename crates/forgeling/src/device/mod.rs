@@ -219,6 +219,12 @@ impl Device {
         }
     }
 
+    /// The choice that opens this device again.
+    pub fn choice(&self) -> DeviceChoice {
+        self.adapter
+            .map_or(DeviceChoice::Cpu, DeviceChoice::GpuIndex)
+    }
+
     /// Whether this is the CPU back end.
     pub fn is_cpu(&self) -> bool {
         self.info.kind == DeviceKind::Cpu

@@ -200,7 +200,7 @@ impl MemoryPlan {
 }
 
 /// Bytes as people read them.
-fn readable(bytes: u64) -> String {
+pub(crate) fn readable(bytes: u64) -> String {
     let (unit, name) = match bytes {
         0..10_000 => return format!("{bytes} B"),
         10_000..10_000_000 => (1e3, "kB"),

@@ -5,7 +5,7 @@ use forgeling::meta::{Classifier, ProtoNet};
 use forgeling::{Error, Result};
 use serde_json::{Value, json};
 
-use super::open;
+use super::super::open;
 use crate::args::{Classify, Common};
 use crate::output::Output;
 

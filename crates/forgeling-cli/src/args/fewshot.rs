@@ -1,91 +1,11 @@
-//! What can be typed.
+//! What few-shot commands take.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
-use forgeling::DeviceChoice;
-use forgeling::train::{HardwareConfig, Precision};
+use clap::{Args, Subcommand};
 
+use super::HardwareArgs;
 use crate::data::DataSource;
-
-/// Train small neural networks where the data is.
-///
-/// Without a command, the tour runs: it trains a network on invented characters, shows that it can tell
-/// apart characters it has never seen, and writes a report. It needs no data and no GPU.
-#[derive(Parser)]
-#[command(
-    name = "forgeling",
-    version,
-    max_term_width = 100,
-    after_help = "\
-Examples:
-  forgeling
-  forgeling devices
-  forgeling fewshot train --data glyphs --episodes 1000 --out glyphs.safetensors
-  forgeling fewshot classify --model glyphs.safetensors --support photos/support --query photos/query"
-)]
-pub struct Cli {
-    #[command(subcommand)]
-    pub command: Option<Command>,
-    #[command(flatten)]
-    pub common: Common,
-}
-
-/// What every command takes.
-#[derive(Args)]
-pub struct Common {
-    /// Device: auto, cpu, gpu, or gpu:N with N from `forgeling devices`
-    #[arg(long, global = true, value_name = "DEVICE", default_value = "auto")]
-    pub device: DeviceChoice,
-    /// Seed of weights and episodes; the same seed gives the same run
-    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// Print one JSON object on standard output
-    #[arg(long, global = true)]
-    pub json: bool,
-}
-
-#[derive(Subcommand)]
-pub enum Command {
-    /// Train on invented characters and report what was learned (about two minutes)
-    #[command(after_help = "\
-Examples:
-  forgeling tour
-  forgeling tour --out my-tour --episodes 200")]
-    Tour(Tour),
-    /// List the adapters of this machine and say which one would be used, and why
-    #[command(after_help = "\
-Examples:
-  forgeling devices
-  forgeling devices --json
-  FORGELING_DEVICE=gpu:0 forgeling devices")]
-    Devices,
-    /// Few-shot learning: train, evaluate, classify
-    #[command(subcommand)]
-    Fewshot(Fewshot),
-}
-
-impl Command {
-    /// What runs when nothing is named.
-    pub fn tour() -> Self {
-        Self::Tour(Tour {
-            out: "forgeling-tour".into(),
-            episodes: TOUR_EPISODES,
-        })
-    }
-}
-
-const TOUR_EPISODES: usize = 400;
-
-#[derive(Args)]
-pub struct Tour {
-    /// Folder for report.html and the trained model
-    #[arg(long, value_name = "DIR", default_value = "forgeling-tour")]
-    pub out: PathBuf,
-    /// Training episodes
-    #[arg(long, value_name = "N", default_value_t = TOUR_EPISODES)]
-    pub episodes: usize,
-}
 
 #[derive(Subcommand)]
 pub enum Fewshot {
@@ -113,27 +33,6 @@ Examples:
   forgeling fewshot classify --model model.safetensors --support photos/support --query photos/query
   forgeling fewshot classify --model model.safetensors --support s --query q --ink light --json")]
     Classify(Classify),
-}
-
-/// How training uses the hardware.
-#[derive(Args)]
-pub struct HardwareArgs {
-    /// Precision of activations: auto, f32, f16 or bf16; parameters are f32 in all of them
-    #[arg(long, value_name = "PRECISION", default_value = "auto")]
-    pub precision: Precision,
-    /// Keep only the inputs of blocks for the backward pass and compute them once more there
-    #[arg(long)]
-    pub checkpointing: bool,
-}
-
-impl HardwareArgs {
-    pub fn config(&self) -> HardwareConfig {
-        HardwareConfig {
-            precision: self.precision,
-            gradient_checkpointing: self.checkpointing,
-            ..Default::default()
-        }
-    }
 }
 
 /// Ways, shots and queries.

@@ -1,0 +1,196 @@
+//! What can be typed.
+
+mod fewshot;
+mod supervised;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use forgeling::DeviceChoice;
+use forgeling::device::MemoryBudget;
+use forgeling::train::{HardwareConfig, NetworkKind, Precision, Preset};
+
+pub use fewshot::{Classify, EpisodeArgs, Eval as FewshotEval, Fewshot, Train as FewshotTrain};
+pub use supervised::{
+    BatchSize, BatchSizeArgs, Eval, InputShape, NetworkArgs, OptimizerKind, Profile, ScheduleKind,
+    Train,
+};
+
+/// Train small neural networks where the data is.
+///
+/// Without a command, the tour runs: it trains a network on invented characters, shows that it can tell
+/// apart characters it has never seen, and writes a report. It needs no data and no GPU.
+#[derive(Parser)]
+#[command(
+    name = "forgeling",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  forgeling
+  forgeling devices
+  forgeling train --model conv4 --data idx:mnist --epochs 3 --out mnist.safetensors
+  forgeling fewshot train --data glyphs --episodes 1000 --out glyphs.safetensors
+  forgeling fewshot classify --model glyphs.safetensors --support photos/support --query photos/query"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Below the options of a command's own.
+const LAST: usize = 100;
+
+/// What every command takes.
+#[derive(Args)]
+pub struct Common {
+    /// Device: auto, cpu, gpu, or gpu:N with N from `forgeling devices`
+    #[arg(
+        long,
+        global = true,
+        display_order = LAST,
+        value_name = "DEVICE",
+        default_value = "auto"
+    )]
+    pub device: DeviceChoice,
+    /// Seed of weights, episodes and batches; the same seed gives the same run
+    #[arg(
+        long,
+        global = true,
+        display_order = LAST,
+        value_name = "N",
+        default_value_t = 0
+    )]
+    pub seed: u64,
+    /// Print one JSON object on standard output
+    #[arg(long, global = true, display_order = LAST)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Train on invented characters and report what was learned (about two minutes)
+    #[command(after_help = "\
+Examples:
+  forgeling tour
+  forgeling tour --out my-tour --episodes 200")]
+    Tour(Tour),
+    /// List the adapters of this machine and say which one would be used, and why
+    #[command(after_help = "\
+Examples:
+  forgeling devices
+  forgeling devices --json
+  FORGELING_DEVICE=gpu:0 forgeling devices
+  forgeling devices --recommend resnet18 --batch-size 256")]
+    Devices(Devices),
+    /// Train a network to tell classes of images apart
+    #[command(after_help = "\
+With --checkpoint-dir, the same command goes on where it was stopped, killed or came to its end: with
+a larger --epochs, it trains for those that are left. Ctrl-C stops after the step, with everything
+saved; a second one stops at once.
+
+Examples:
+  forgeling train --model conv4 --data idx:mnist --validation-data idx:mnist --epochs 3 --out mnist.safetensors
+  forgeling train --model resnet18 --data folder:photos --input 3x32x32 --batch-size auto \\
+      --memory-budget 50% --checkpoint-dir photos-run --out photos.safetensors
+  forgeling train --model mlp --data glyphs --optimizer sgd --schedule cosine --ema --out glyphs.safetensors
+  forgeling train --model conv4 --data glyphs --devices cpu,gpu:0 --out glyphs.safetensors")]
+    Train(Train),
+    /// Measure the accuracy of a model that `forgeling train` has made
+    #[command(after_help = "\
+Examples:
+  forgeling eval --model mnist.safetensors --data idx:mnist
+  forgeling eval --model photos.safetensors --data folder:other-photos --json")]
+    Eval(Eval),
+    /// Show where the time of training steps goes: phases, modules and kernels
+    #[command(after_help = "\
+On a GPU the milliseconds are those of the host, which asks for work and waits for it in the phase
+that reads values back; where the GPU has a clock, its own are told beside them.
+
+Examples:
+  forgeling profile --model conv4 --data glyphs --batch-size 64
+  forgeling profile --model resnet18 --data folder:photos --input 3x32x32 --batch-size 32 --trace trace.json
+      (open trace.json in https://ui.perfetto.dev)")]
+    Profile(Profile),
+    /// Find the largest batch that fits into memory: plan it, print the plan, and take two steps with it
+    #[command(after_help = "\
+Examples:
+  forgeling batch-size --model resnet18 --memory-budget 500MB
+  forgeling batch-size --model conv4 --data folder:photos --input 3x64x64 --checkpointing")]
+    BatchSize(BatchSizeArgs),
+    /// Few-shot learning: train, evaluate, classify
+    #[command(subcommand)]
+    Fewshot(Fewshot),
+}
+
+impl Command {
+    /// What runs when nothing is named.
+    pub fn tour() -> Self {
+        Self::Tour(Tour {
+            out: "forgeling-tour".into(),
+            episodes: TOUR_EPISODES,
+        })
+    }
+}
+
+const TOUR_EPISODES: usize = 400;
+
+#[derive(Args)]
+pub struct Tour {
+    /// Folder for report.html and the trained model
+    #[arg(long, value_name = "DIR", default_value = "forgeling-tour")]
+    pub out: PathBuf,
+    /// Training episodes
+    #[arg(long, value_name = "N", default_value_t = TOUR_EPISODES)]
+    pub episodes: usize,
+}
+
+#[derive(Args)]
+pub struct Devices {
+    /// Say how to train this network on the chosen device, and why: mlp, conv4 or resnet18
+    #[arg(long, value_name = "NETWORK")]
+    pub recommend: Option<NetworkKind>,
+    /// Examples of a step that --recommend is for
+    #[arg(long, value_name = "N", default_value_t = 64, requires = "recommend")]
+    pub batch_size: usize,
+    /// Images that --recommend is for [default: 1x28x28, for resnet18 3x32x32]
+    #[arg(long, value_name = "CxHxW", requires = "recommend")]
+    pub input: Option<InputShape>,
+    /// Classes that --recommend is for
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "recommend")]
+    pub classes: usize,
+}
+
+/// How training uses the hardware.
+#[derive(Args)]
+#[command(next_help_heading = "Hardware")]
+pub struct HardwareArgs {
+    /// Begin with the settings for a purpose: fast, memory_constrained, high_throughput or browser
+    #[arg(long, value_name = "PRESET", default_value_t = Preset::Fast)]
+    pub preset: Preset,
+    /// Precision of activations: auto, f32, f16 or bf16; parameters are f32 in all of them [default: the
+    /// preset's, auto for fast]
+    #[arg(long, value_name = "PRECISION")]
+    pub precision: Option<Precision>,
+    /// Keep only the inputs of blocks for the backward pass and compute them once more there
+    #[arg(long)]
+    pub checkpointing: bool,
+    /// The most memory that training may take, as 500MB, 1.5GiB or 50% of the device's: batches are dealt
+    /// out in parts that fit [default: the preset's, none for fast]
+    #[arg(long, value_name = "MEMORY")]
+    pub memory_budget: Option<MemoryBudget>,
+}
+
+impl HardwareArgs {
+    pub fn config(&self) -> HardwareConfig {
+        let preset = HardwareConfig::from(self.preset);
+        HardwareConfig {
+            precision: self.precision.unwrap_or(preset.precision),
+            gradient_checkpointing: self.checkpointing || preset.gradient_checkpointing,
+            memory_budget: self.memory_budget.or(preset.memory_budget),
+            ..preset
+        }
+    }
+}

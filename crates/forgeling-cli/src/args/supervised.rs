@@ -1,0 +1,255 @@
+//! What supervised training, its profile and its batch size take.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use forgeling::data::ImageShape;
+use forgeling::device::DeviceList;
+use forgeling::train::NetworkKind;
+use forgeling::{Error, Result};
+
+use super::HardwareArgs;
+use crate::data::DataSource;
+
+/// The network.
+#[derive(Args)]
+#[command(next_help_heading = "Network")]
+pub struct NetworkArgs {
+    /// Network: mlp, conv4 or resnet18
+    #[arg(long = "model", value_name = "NETWORK")]
+    pub kind: NetworkKind,
+    /// Neurons of mlp's hidden layer [default: 128], channels of conv4's blocks [default: 64] or of
+    /// resnet18's first stage [default: 64]
+    #[arg(long, value_name = "N")]
+    pub width: Option<usize>,
+}
+
+/// The images.
+#[derive(Args)]
+#[command(next_help_heading = "Data")]
+pub struct DataArgs {
+    /// Images in classes: glyphs, omniglot:PATH (folder or zip), idx:DIR or folder:DIR (DIR/CLASS/*.png)
+    #[arg(long, value_name = "SOURCE")]
+    pub data: DataSource,
+    /// Channels, height and width to which images are brought; idx:DIR has a size of its own [default:
+    /// 1x28x28]
+    #[arg(long, value_name = "CxHxW")]
+    pub input: Option<InputShape>,
+    /// Characters to tell apart, of glyphs
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub classes: usize,
+    /// Take the first N images of each class only [default: all, and 100 of glyphs, which have no end]
+    #[arg(long, value_name = "N")]
+    pub per_class: Option<usize>,
+}
+
+#[derive(Args)]
+pub struct Train {
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Part of each class's images to validate on and not to train on, the same ones for every seed; 0 for
+    /// no validation
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.1)]
+    pub validation: f64,
+    /// Validate on these images of the same classes: idx:DIR has test images, glyphs others of the same
+    /// characters
+    #[arg(long, value_name = "SOURCE", conflicts_with = "validation")]
+    pub validation_data: Option<DataSource>,
+    /// Times to go through the images, those before a resume included
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub epochs: usize,
+    /// Images of a batch; auto takes a power of two from 8 to 1024 that fits into --memory-budget, or half
+    /// of the device's memory, and is at most a sixteenth of the images
+    #[arg(long, value_name = "N|auto", default_value = "64")]
+    pub batch_size: BatchSize,
+    /// Batches whose gradients make one step
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub accumulate: usize,
+    /// What moves the parameters
+    #[arg(long, value_enum, default_value_t = OptimizerKind::Adam)]
+    pub optimizer: OptimizerKind,
+    /// Learning rate at the start [default: 0.001 for adam, 0.01 for sgd]
+    #[arg(long, value_name = "RATE")]
+    pub learning_rate: Option<f64>,
+    /// The learning rate over the steps
+    #[arg(long, value_enum, default_value_t = ScheduleKind::Constant)]
+    pub schedule: ScheduleKind,
+    /// Average the weights of all steps, keeping this part of the average at each; the average is what is
+    /// validated and saved
+    #[arg(long, value_name = "DECAY", num_args = 0..=1, default_missing_value = "0.999")]
+    pub ema: Option<f64>,
+    /// Stop when the validation loss has not become smaller for so many epochs, and save the best model
+    #[arg(long, value_name = "EPOCHS")]
+    pub patience: Option<usize>,
+    #[command(flatten)]
+    pub hardware: HardwareArgs,
+    /// Devices that share every batch, as 0,1 or cpu,gpu:0, in place of --device; a memory
+    /// budget is that of each
+    #[arg(long, value_name = "LIST")]
+    pub devices: Option<DeviceList>,
+    /// Folder for checkpoints, one after every epoch; if it has some of this run, training goes on from there
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint_dir: Option<PathBuf>,
+    /// Try everything out on this many batches, and save nothing
+    #[arg(long, value_name = "BATCHES", num_args = 0..=1, default_missing_value = "1")]
+    pub fast_dev_run: Option<usize>,
+    /// Model file to write
+    #[arg(long, value_name = "FILE", required_unless_present = "fast_dev_run")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Eval {
+    /// Model file
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Images of the model's classes: of glyphs others than it was trained on, of idx:DIR the test images
+    #[arg(long, value_name = "SOURCE")]
+    pub data: DataSource,
+    /// Take the first N images of each class only [default: all, and 100 of glyphs]
+    #[arg(long, value_name = "N")]
+    pub per_class: Option<usize>,
+    /// Images in one pass
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub batch_size: usize,
+}
+
+#[derive(Args)]
+pub struct Profile {
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Images of a batch
+    #[arg(long, value_name = "N")]
+    pub batch_size: usize,
+    /// Steps to measure, after two to warm up
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub steps: usize,
+    #[command(flatten)]
+    pub hardware: HardwareArgs,
+    /// Write a trace for chrome://tracing or Perfetto
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct BatchSizeArgs {
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// Take the images' shape and classes from here: glyphs, omniglot:PATH, idx:DIR or folder:DIR
+    #[arg(long, value_name = "SOURCE")]
+    pub data: Option<DataSource>,
+    /// Channels, height and width of the images [default: 1x28x28, for resnet18 without --data 3x32x32]
+    #[arg(long, value_name = "CxHxW")]
+    pub input: Option<InputShape>,
+    /// Classes, where they do not follow from --data
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub classes: usize,
+    /// Look for no larger batch than this
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub most: usize,
+    #[command(flatten)]
+    pub hardware: HardwareArgs,
+}
+
+/// Images of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchSize {
+    /// As many as fit.
+    Auto,
+    /// So many.
+    Examples(usize),
+}
+
+impl FromStr for BatchSize {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let examples = text.parse().ok().filter(|&examples| examples > 0);
+        examples.map(Self::Examples).ok_or_else(|| {
+            Error::invalid("parse_batch_size", "not a number of images")
+                .expected("1 or more, or auto")
+                .got(format!("'{text}'"))
+        })
+    }
+}
+
+/// The shape of an image, as `1x28x28`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputShape(pub ImageShape);
+
+impl FromStr for InputShape {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let sides = text.split('x').map(str::parse::<usize>);
+        match sides.collect::<Result<Vec<_>, _>>().as_deref() {
+            Ok(&[channels, height, width])
+                if !ImageShape::new(channels, height, width).is_empty() =>
+            {
+                Ok(Self(ImageShape::new(channels, height, width)))
+            }
+            _ => Err(Error::invalid("parse_input", "not the shape of an image")
+                .expected("channels, height and width, such as 1x28x28")
+                .got(format!("'{text}'"))),
+        }
+    }
+}
+
+impl fmt::Display for InputShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ImageShape {
+            channels,
+            height,
+            width,
+        } = self.0;
+        write!(f, "{channels}x{height}x{width}")
+    }
+}
+
+/// What moves the parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OptimizerKind {
+    /// Adaptive steps
+    Adam,
+    /// Plain steps with a momentum of 0.9
+    Sgd,
+}
+
+/// The learning rate over the steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScheduleKind {
+    /// The same always
+    Constant,
+    /// Down to zero at the end of the last epoch
+    Cosine,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_shapes_are_read() {
+        assert_eq!("auto".parse::<BatchSize>().unwrap(), BatchSize::Auto);
+        let eight = BatchSize::Examples(8);
+        assert_eq!("8".parse::<BatchSize>().unwrap(), eight);
+        for wrong in ["0", "-1", "many", ""] {
+            assert!(wrong.parse::<BatchSize>().is_err(), "{wrong}");
+        }
+        let shape = "3x32x16".parse::<InputShape>().unwrap();
+        assert_eq!(shape.0, ImageShape::new(3, 32, 16));
+        assert_eq!(shape.to_string(), "3x32x16");
+        for wrong in ["28", "28x28", "1x0x28", "1x28x28x1", "axbxc", ""] {
+            assert!(wrong.parse::<InputShape>().is_err(), "{wrong}");
+        }
+    }
+}

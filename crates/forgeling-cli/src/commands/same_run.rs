@@ -1,0 +1,58 @@
+//! Checkpoints that know which run they are of.
+
+use std::path::Path;
+
+use forgeling::train::{Checkpoint, CheckpointConfig, CheckpointStore, Checkpoints};
+use forgeling::{Error, Result};
+use serde_json::{Map, Value};
+
+const SECTION: &str = "command";
+
+/// A folder of checkpoints of one run: those of another one are refused.
+pub struct SameRun {
+    store: CheckpointStore,
+    /// All that must be the same for a run to go on, by name.
+    identity: Map<String, Value>,
+}
+
+impl SameRun {
+    pub fn open(folder: &Path, identity: Value) -> Result<Self> {
+        Ok(Self {
+            store: CheckpointStore::open(folder, CheckpointConfig::default())?,
+            identity: identity.as_object().cloned().unwrap_or_default(),
+        })
+    }
+
+    fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
+        const OPERATION: &str = "resume";
+        let other = |what: String| Error::bad_data(OPERATION, what).path(self.store.folder());
+        let theirs = checkpoint.sections.get(SECTION).and_then(Value::as_object);
+        let Some(theirs) = theirs else {
+            return Err(other("the checkpoints are not of this command".into()));
+        };
+        for (name, own) in &self.identity {
+            let theirs = theirs.get(name).unwrap_or(&Value::Null);
+            if theirs != own {
+                let what = format!("the checkpoints are of a run with another {name}");
+                return Err(other(what).expected(theirs).got(own));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Checkpoints for SameRun {
+    fn latest(&mut self) -> Result<(Option<Checkpoint>, Vec<String>)> {
+        let (latest, damaged) = Checkpoints::latest(&mut self.store)?;
+        latest
+            .as_ref()
+            .map_or(Ok(()), |latest| self.check(latest))?;
+        Ok((latest, damaged))
+    }
+
+    fn save(&mut self, checkpoint: &Checkpoint) -> Result<String> {
+        let mut checkpoint = checkpoint.clone();
+        checkpoint.set_section(SECTION, &self.identity)?;
+        Checkpoints::save(&mut self.store, &checkpoint)
+    }
+}

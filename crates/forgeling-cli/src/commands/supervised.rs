@@ -1,0 +1,219 @@
+//! What the commands of supervised training share: images, networks, plans and figures.
+
+use std::sync::Arc;
+
+use forgeling::data::{Dataset, ImageShape, Loader, LoaderConfig, Split, Subset};
+use forgeling::device::MemoryBudget;
+use forgeling::nn::{MemoryPlan, PlanConfig};
+use forgeling::ops::plan::PlannedOptimizer;
+use forgeling::train::{
+    Epochs, HardwareConfig, HardwareManager, NetworkConfig, OptimizerConfig, ResolvedPrecision,
+    SgdConfig,
+};
+use forgeling::{Device, Error, Result};
+
+use crate::args::{NetworkArgs, OptimizerKind};
+use crate::data::DataSource;
+
+/// Images of classes.
+pub type Examples = Subset<Arc<dyn Dataset>>;
+
+/// The shape of images, unless asked for otherwise.
+const USUAL_SHAPE: ImageShape = ImageShape::new(1, 28, 28);
+/// Drawings of each glyph, unless asked for otherwise.
+const DRAWINGS: usize = 100;
+/// Drawings from this one on are not trained on: they are the glyphs' test images.
+const FIRST_HELD_OUT: usize = 1 << 20;
+/// Threads that render batches at most; more do not make training faster.
+const MOST_WORKERS: usize = 4;
+/// What fits into this part of the device's memory is what fits, unless a budget is given.
+const USUAL_BUDGET: MemoryBudget = MemoryBudget::Fraction(0.5);
+
+/// Which of a source's images are wanted.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    /// Their shape, if it matters.
+    pub shape: Option<ImageShape>,
+    /// How many characters, of glyphs.
+    pub glyphs: usize,
+    /// How many of each class at most.
+    pub per_class: Option<usize>,
+}
+
+impl Wanted {
+    /// Loads them. Of glyphs, the test images are other drawings of the same characters.
+    pub fn load(self, source: &DataSource, split: Split) -> Result<Examples> {
+        const OPERATION: &str = "load_images";
+        let endless = *source == DataSource::Glyphs;
+        let drawn = if endless { Split::Train } else { split };
+        let shape = self.shape.unwrap_or(USUAL_SHAPE);
+        let images = source.load(drawn, shape, self.glyphs)?;
+        let data: Arc<dyn Dataset> = Arc::from(images.into_dataset(false)?);
+        if self.shape.is_some_and(|shape| shape != data.image_shape()) {
+            return Err(Error::invalid(OPERATION, "the images have another shape")
+                .expected(shape)
+                .got(data.image_shape()));
+        }
+        let classes = data.class_count();
+        if classes < 2 {
+            return Err(Error::invalid(OPERATION, "nothing to tell apart")
+                .expected("at least 2 classes")
+                .got(classes));
+        }
+        let most = if endless { FIRST_HELD_OUT } else { usize::MAX };
+        let wanted = self
+            .per_class
+            .unwrap_or(if endless { DRAWINGS } else { usize::MAX });
+        if !(1..=most).contains(&wanted) {
+            return Err(Error::invalid(OPERATION, "--per-class is out of range")
+                .expected(format!("1 to {most}"))
+                .got(wanted));
+        }
+        if endless && split == Split::Test {
+            let drawings: Vec<usize> = (FIRST_HELD_OUT..FIRST_HELD_OUT + wanted).collect();
+            return Subset::new(data, vec![drawings; classes]);
+        }
+        Subset::first(data, wanted)
+    }
+}
+
+/// Loads images of the very classes that are `known`.
+pub fn load_known(
+    wanted: Wanted,
+    source: &DataSource,
+    split: Split,
+    known: &[String],
+) -> Result<Examples> {
+    let found = wanted.load(source, split)?;
+    let names = class_names(&found);
+    if names == known {
+        return Ok(found);
+    }
+    Err(Error::bad_data("load_images", "the classes are others")
+        .expected(listed(known))
+        .got(listed(&names)))
+}
+
+/// A few of the names.
+fn listed(names: &[String]) -> String {
+    const NAMED: usize = 5;
+    let more = if names.len() > NAMED { ", …" } else { "" };
+    let some = names.iter().take(NAMED).cloned().collect::<Vec<_>>();
+    format!("{} classes: {}{more}", names.len(), some.join(", "))
+}
+
+pub fn class_names(data: &impl Dataset) -> Vec<String> {
+    let classes = 0..data.class_count();
+    classes.map(|class| data.class_name(class)).collect()
+}
+
+pub fn image_count(data: &impl Dataset) -> usize {
+    (0..data.class_count())
+        .map(|class| data.class_len(class))
+        .sum()
+}
+
+/// Batches of images, made ahead by threads.
+pub fn batches(data: Examples, config: LoaderConfig) -> Result<Epochs> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = cores.min(MOST_WORKERS);
+    Loader::new(data, LoaderConfig { workers, ..config }).map(Epochs::of)
+}
+
+/// The network that was asked for, for images of a shape.
+pub fn network(
+    args: &NetworkArgs,
+    shape: ImageShape,
+    classes: usize,
+    seed: u64,
+) -> Result<NetworkConfig> {
+    let usual = NetworkConfig::new(args.kind, shape, classes);
+    let config = NetworkConfig {
+        width: args.width.unwrap_or(usual.width),
+        seed,
+        ..usual
+    };
+    config.validate()?;
+    Ok(config)
+}
+
+/// The optimizer that was asked for, with its usual learning rate and what a plan is to know of it.
+pub fn optimizer(kind: OptimizerKind) -> (OptimizerConfig, f64, PlannedOptimizer) {
+    match kind {
+        OptimizerKind::Adam => (OptimizerConfig::default(), 1e-3, PlannedOptimizer::Adam),
+        OptimizerKind::Sgd => {
+            let config = SgdConfig {
+                momentum: 0.9,
+                ..Default::default()
+            };
+            (
+                OptimizerConfig::Sgd(config),
+                1e-2,
+                PlannedOptimizer::Momentum,
+            )
+        }
+    }
+}
+
+/// What a plan is to count with.
+pub fn plan_config(
+    hardware: &HardwareConfig,
+    optimizer: PlannedOptimizer,
+    device: &Device,
+) -> PlanConfig {
+    PlanConfig {
+        precision: ResolvedPrecision::new(hardware.precision, device).planned(),
+        optimizer,
+        checkpointing: hardware.gradient_checkpointing,
+        accumulating: false,
+    }
+}
+
+/// What plans are to stay within.
+pub fn budget(hardware: &HardwareConfig, device: &Device) -> Result<u64> {
+    hardware
+        .memory_budget
+        .unwrap_or(USUAL_BUDGET)
+        .resolve(device)
+}
+
+/// The most of a batch in one pass, where the plan for the whole of it goes beyond the budget.
+pub fn micro_batch(
+    network: &NetworkConfig,
+    batch: usize,
+    config: PlanConfig,
+    device: &Device,
+    budget: u64,
+) -> Result<Option<usize>> {
+    if MemoryPlan::new(network, batch, config, device)?.peak <= budget {
+        return Ok(None);
+    }
+    let config = PlanConfig {
+        accumulating: true,
+        ..config
+    };
+    let most = MemoryPlan::largest_batch(network, batch, config, device, budget)?;
+    // The plan may be wrong by a little: whether a single example fits is for the budget to say.
+    Ok(most.or(Some(1)))
+}
+
+/// The most bytes that training has held: of its account, where it has a budget, otherwise of the device, and where a
+/// GPU does not tell, what it has reserved, which is never less.
+pub fn peak_bytes(manager: &HardwareManager) -> u64 {
+    let memory = manager.device().memory();
+    match manager.ledger().map(|ledger| ledger.peak()) {
+        Some(peak) if peak > 0 => peak,
+        _ if manager.device().is_cpu() => memory.peak,
+        _ => memory.reserved,
+    }
+}
+
+/// Bytes as people read them.
+pub fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// For example `3×32×32`.
+pub fn sides(shape: ImageShape) -> String {
+    format!("{}×{}×{}", shape.channels, shape.height, shape.width)
+}
