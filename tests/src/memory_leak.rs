@@ -44,10 +44,17 @@ impl Growth {
             .map(|(index, sample)| [&[((index + 1) * every) as u64], &sample[..]].concat())
             .collect();
         let info = device.info();
+        let browser = cfg!(target_arch = "wasm32");
+        let backend = if device.is_cpu() && browser {
+            "wasm"
+        } else {
+            &info.backend
+        };
         json!({
-            "workload": format!("Conv4-8 of 2 blocks, 12x12, batch 24, {} steps", self.steps),
+            "workload": format!("{backend}: Conv4-8 of 2 blocks, 12x12, batch 24, {} steps", self.steps),
             "implementation": "forgeling",
-            "device": format!("{} ({})", info.name, info.backend),
+            "device": format!("{} ({backend})", info.name),
+            "backend": backend,
             "median_ms": times[times.len() / 2],
             "min_ms": times[0],
             "max_ms": times[times.len() - 1],

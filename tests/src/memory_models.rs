@@ -95,7 +95,7 @@ pub fn models() -> Vec<Model> {
 /// saving memory here makes smaller: 11 MB in the larger ResNet-18, 6 MB in the perceptron. `small` ones are for
 /// devices that are slower still than a software adapter natively.
 pub fn savings(small: bool) -> Vec<Model> {
-    let episodes = if small { 1 } else { 2 };
+    let episodes = if small { 2 } else { 4 };
     let (width, images) = if small { (8, 32) } else { (16, 64) };
     let digits = if small { 2048 } else { 4096 };
     let resnet = if small {

@@ -51,14 +51,15 @@ impl Saving {
     /// For a benchmark's table; `plain` is the median of plain training, where this is another.
     pub fn line(&self, device: &Device, plain: Option<f64>) -> Value {
         let extreme = |choose: fn(f64, f64) -> f64| self.times.iter().copied().reduce(choose);
+        let backend = &device.info().backend;
         let implementation = match self.way {
             "f32" => "forgeling".to_owned(),
             way => format!("forgeling, {way}"),
         };
         json!({
-            "workload": format!("{}, batch {}", self.network, self.batch),
+            "workload": format!("{backend}: {}, batch {}", self.network, self.batch),
             "implementation": implementation,
-            "device": format!("{} ({})", device.info().name, device.info().backend),
+            "device": format!("{} ({backend})", device.info().name),
             "median_ms": self.median(),
             "min_ms": extreme(f64::min),
             "max_ms": extreme(f64::max),
@@ -81,7 +82,7 @@ impl Saving {
             "checkpointed" if self.network.starts_with("ResNet-18") => CHECKPOINTED,
             _ => f64::INFINITY,
         };
-        // A perceptron's operations work on whole activations, unpacked.
+        // A perceptron's input is a third of its memory, and there in full before it is stored in 16 bits.
         let perceptron = self.network.starts_with("Mlp") && self.way != "f16";
         assert!(perceptron || self.share <= most, "saved: {self:?}");
     }

@@ -59,28 +59,40 @@ pub fn leak_figure(path: &Path) -> Result<()> {
         let point = |sample: &Value| (number(sample, 0), number(sample, column) / 1e6);
         samples.iter().map(point).collect()
     };
-    let mut device = LineChart::new("steps", "MB of the GPU");
-    let mut process = LineChart::new("steps", "MB of the whole process");
+    let (mut device, mut process) = (Vec::new(), Vec::new());
     for run in &runs {
-        let name = run["device"].as_str().unwrap_or_default();
-        if !name.starts_with("cpu") {
-            device = device
-                .series(&format!("{name}, reserved"), curve(run, 2))
-                .series(&format!("{name}, in use"), curve(run, 1));
+        let backend = run["backend"].as_str().unwrap_or_default();
+        if run["device"]
+            .as_str()
+            .is_some_and(|name| !name.starts_with("cpu"))
+        {
+            device.push((format!("{backend}, reserved"), curve(run, 2)));
+            device.push((format!("{backend}, in use"), curve(run, 1)));
         }
-        process = process.series(name, curve(run, 3));
+        process.push((backend.to_owned(), curve(run, 3)));
     }
-    let part = |chart: LineChart, y: usize| {
-        chart
-            .render()
-            .replacen("<svg ", &format!("<svg y=\"{y}\" height=\"260\" "), 1)
-    };
     let figure = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 640 540\" width=\"640\" height=\"540\" color=\"#333\">\
-         <rect width=\"640\" height=\"540\" fill=\"#fff\"/>{}{}</svg>\n",
-        part(device, 0),
-        part(process, 280)
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 660 540\" width=\"660\" height=\"540\" color=\"#333\">\
+         <rect width=\"660\" height=\"540\" fill=\"#fff\"/>{}{}</svg>\n",
+        chart("MB of the GPU", device, 0),
+        chart("MB of the whole process", process, 280)
     );
     fs::write(path.with_extension("svg"), figure)?;
     Ok(())
+}
+
+type Curve = (String, Vec<(f64, f64)>);
+
+/// A part of a figure, so many pixels from its top.
+fn chart(label: &str, curves: Vec<Curve>, top: usize) -> String {
+    let points = curves.iter().flat_map(|(_, points)| points);
+    let highest = points.map(|point| point.1).fold(0.0, f64::max);
+    let mut chart = LineChart::new("steps", label);
+    for (name, points) in curves {
+        chart = chart.series(&name, points);
+    }
+    // A point without a name makes room for the names.
+    let chart = chart.series("", [(0.0, 1.5 * highest)]);
+    let place = format!("<svg y=\"{top}\" height=\"260\" ");
+    chart.render().replacen("<svg ", &place, 1)
 }
