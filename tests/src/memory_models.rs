@@ -97,7 +97,6 @@ pub fn models() -> Vec<Model> {
 pub fn savings(small: bool) -> Vec<Model> {
     let episodes = if small { 2 } else { 4 };
     let (width, images) = if small { (8, 32) } else { (16, 64) };
-    let digits = if small { 2048 } else { 4096 };
     let resnet = if small {
         "ResNet-18, width 8"
     } else {
@@ -106,7 +105,7 @@ pub fn savings(small: bool) -> Vec<Model> {
     vec![
         Kind::conv4(32, 5, 15).named("Conv4-32, 5-way 5-shot 15-query", episodes),
         Kind::resnet(width).named(resnet, images),
-        Kind::mlp(&[256; 4]).named("Mlp 256, 256, 256, 256", digits),
+        Kind::mlp(&[256; 4]).named("Mlp 256, 256, 256, 256", 4096),
     ]
 }
 
