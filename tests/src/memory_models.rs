@@ -1,5 +1,7 @@
-//! Training steps whose memory is measured, of networks whose memory is planned.
+//! Training steps whose memory is measured, of networks whose memory is planned. One body for every GPU, natively and in
+//! a browser.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 
 use burn::module::Module;
@@ -15,7 +17,7 @@ use forgeling::ops::{EpisodeCounts, Storage, episode_logits, softmax_cross_entro
 use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
 use forgeling::{Device, Readback};
 
-use crate::waves;
+use crate::values::waves;
 
 /// A network that can be planned and trained.
 pub struct Model {
@@ -35,50 +37,98 @@ enum Kind {
     Vit(VitConfig),
 }
 
-/// All of them, on batches that are small but let activations count.
-pub fn models() -> Vec<Model> {
-    let conv4 = |filters| {
+impl Kind {
+    fn conv4(filters: usize, shots: usize, queries: usize) -> Self {
         let encoder = Conv4Config {
             filters,
             ..Default::default()
         };
-        Kind::Conv4(PlannedEpisodes {
+        Self::Conv4(PlannedEpisodes {
             encoder,
             ways: 5,
-            shots: 1,
-            queries: 5,
+            shots,
+            queries,
         })
-    };
-    let mlp = |hidden: &[usize]| {
-        Kind::Mlp(MlpConfig {
+    }
+
+    fn mlp(hidden: &[usize]) -> Self {
+        Self::Mlp(MlpConfig {
             hidden: hidden.to_vec(),
             ..Default::default()
         })
-    };
-    let resnet = |width| {
-        Kind::ResNet(ResNet18Config {
+    }
+
+    fn resnet(width: usize) -> Self {
+        Self::ResNet(ResNet18Config {
             width,
             ..Default::default()
         })
-    };
-    let model = |name, kind, batch| Model {
-        name,
-        kind,
-        batch,
-        small: !["64", "width 32"]
-            .iter()
-            .any(|end| str::ends_with(name, end)),
+    }
+
+    fn named(self, name: &'static str, batch: usize) -> Model {
+        Model {
+            name,
+            kind: self,
+            batch,
+            small: !["64", "width 32"]
+                .iter()
+                .any(|end| str::ends_with(name, end)),
+        }
+    }
+}
+
+/// All of them, on batches that are small but let activations count.
+pub fn models() -> Vec<Model> {
+    vec![
+        Kind::conv4(32, 1, 5).named("Conv4-32", 2),
+        Kind::conv4(64, 1, 5).named("Conv4-64", 1),
+        Kind::mlp(&[128]).named("Mlp 128", 512),
+        Kind::mlp(&[1024, 1024]).named("Mlp 1024, 1024", 256),
+        Kind::resnet(16).named("ResNet-18, width 16", 32),
+        Kind::resnet(32).named("ResNet-18, width 32", 16),
+        Kind::resnet(64).named("ResNet-18, width 64", 3),
+        Kind::Vit(VitConfig::default()).named("Vit", 16),
+    ]
+}
+
+/// Networks and batches whose activations outweigh parameters, their gradients and Adam's moments, which no way of
+/// saving memory here makes smaller: 11 MB in the larger ResNet-18, 6 MB in the perceptron. `small` ones are for
+/// devices that are slower still than a software adapter natively.
+pub fn savings(small: bool) -> Vec<Model> {
+    let episodes = if small { 2 } else { 4 };
+    let (width, images) = if small { (8, 32) } else { (16, 64) };
+    let resnet = if small {
+        "ResNet-18, width 8"
+    } else {
+        "ResNet-18, width 16"
     };
     vec![
-        model("Conv4-32", conv4(32), 2),
-        model("Conv4-64", conv4(64), 1),
-        model("Mlp 128", mlp(&[128]), 512),
-        model("Mlp 1024, 1024", mlp(&[1024, 1024]), 256),
-        model("ResNet-18, width 16", resnet(16), 32),
-        model("ResNet-18, width 32", resnet(32), 16),
-        model("ResNet-18, width 64", resnet(64), 3),
-        model("Vit", Kind::Vit(VitConfig::default()), 16),
+        Kind::conv4(32, 5, 15).named("Conv4-32, 5-way 5-shot 15-query", episodes),
+        Kind::resnet(width).named(resnet, images),
+        Kind::mlp(&[256; 4]).named("Mlp 256, 256, 256, 256", 4096),
     ]
+}
+
+/// Ways of saving memory that this device has, plain training being the first.
+pub fn ways(device: &Device) -> Vec<(&'static str, PlanConfig)> {
+    let in_precision = |precision| PlanConfig {
+        precision,
+        ..Default::default()
+    };
+    let mut ways = vec![("f32", in_precision(PlannedPrecision::F32))];
+    if device.info().f16 {
+        ways.push(("f16", in_precision(PlannedPrecision::F16)));
+    }
+    let checkpointing = PlanConfig {
+        checkpointing: true,
+        ..Default::default()
+    };
+    ways.push((
+        "stored in 16 bits",
+        in_precision(PlannedPrecision::Packed16),
+    ));
+    ways.push(("checkpointed", checkpointing));
+    ways
 }
 
 /// Bytes at most in each phase.
@@ -122,7 +172,27 @@ impl Model {
     }
 
     /// The most bytes that two steps on a GPU had in use, in each phase.
-    pub fn measure(&self, config: PlanConfig, device: &Device) -> Phases {
+    pub async fn measure(&self, config: PlanConfig, device: &Device) -> Phases {
+        let before = device.memory().in_use;
+        let mut monitor = MemoryMonitor::watching(device);
+        let mut training = self.train(config, device);
+        for _ in 0..2 {
+            let mut end = |phase| {
+                monitor.end(phase);
+            };
+            let Stepped { trip, rest } = training.step(&mut end);
+            trip.run_all().await.unwrap();
+            monitor.end(MemoryPhase::Readback);
+            drop(rest);
+        }
+        let phases = monitor.report().phases.iter();
+        phases
+            .map(|(phase, seen)| (*phase, seen.peak - before))
+            .collect()
+    }
+
+    /// A network of this kind in training.
+    pub fn train(&self, config: PlanConfig, device: &Device) -> Box<dyn Training> {
         let on = device.autodiff();
         let labels = vec![1; self.batch];
         match &self.kind {
@@ -133,38 +203,38 @@ impl Model {
                     shots: kind.shots,
                     queries: kind.queries,
                 };
-                let rows = self.batch * kind.ways * kind.queries;
-                let labels: Vec<usize> = (0..rows).map(|row| row % kind.ways).collect();
+                let (rows, ways) = (self.batch * kind.ways * kind.queries, kind.ways);
+                let labels: Vec<usize> = (0..rows).map(|row| row % ways).collect();
                 let shape = kind.batch_shape(self.batch);
-                let make = || Conv4::new(&kind.encoder, &on).unwrap();
-                measured(make, &shape, config, device, |model, images, pass| {
+                let model = Conv4::new(&kind.encoder, &on).unwrap();
+                trained(model, &shape, config, device, move |model, images, pass| {
                     let features = model.forward_with(images, pass).unwrap();
                     let logits = episode_logits(features, counts).unwrap();
-                    let logits = logits.reshape([rows, kind.ways]);
+                    let logits = logits.reshape([rows, ways]);
                     let loss = softmax_cross_entropy(logits.clone(), &labels).unwrap();
                     (logits, loss)
                 })
             }
             Kind::Mlp(kind) => {
                 let shape = [self.batch, 1, 1, kind.inputs];
-                let make = || Mlp::new(kind, &on).unwrap();
-                measured(make, &shape, config, device, |model, images, pass| {
+                let model = Mlp::new(kind, &on).unwrap();
+                trained(model, &shape, config, device, move |model, images, pass| {
                     let logits = model.forward_with(images.flatten(1, 3), pass).unwrap();
                     loss(logits, &labels, pass)
                 })
             }
             Kind::ResNet(kind) => {
                 let shape = kind.batch_shape(self.batch);
-                let make = || ResNet18::new(kind, &on).unwrap();
-                measured(make, &shape, config, device, |model, images, pass| {
+                let model = ResNet18::new(kind, &on).unwrap();
+                trained(model, &shape, config, device, move |model, images, pass| {
                     let logits = model.forward_with(images, pass).unwrap();
                     loss(logits, &labels, pass)
                 })
             }
             Kind::Vit(kind) => {
                 let shape = kind.batch_shape(self.batch);
-                let make = || Vit::new(kind, &on).unwrap();
-                measured(make, &shape, config, device, |model, images, pass| {
+                let model = Vit::new(kind, &on).unwrap();
+                trained(model, &shape, config, device, move |model, images, pass| {
                     let logits = model.forward_with(images, pass).unwrap();
                     loss(logits, &labels, pass)
                 })
@@ -179,65 +249,98 @@ fn loss(logits: Tensor<2>, labels: &[usize], pass: &Pass<'_>) -> (Tensor<2>, Ten
     (logits, loss)
 }
 
-fn measured<M: Module>(
-    make: impl FnOnce() -> M,
+/// A network in training.
+pub trait Training {
+    /// Takes a step, but for its numbers: they are still to be read. `end` is told of each phase's end.
+    fn step(&mut self, end: &mut dyn FnMut(MemoryPhase)) -> Stepped;
+}
+
+/// A step that was taken.
+pub struct Stepped {
+    /// Brings the logits and the loss.
+    pub trip: Readback,
+    /// What a trainer keeps until then: it may have to go back.
+    pub rest: Box<dyn Any>,
+}
+
+struct Trained<M, R> {
+    model: M,
+    optimizer: Optimizer,
+    shape: [usize; 4],
+    config: PlanConfig,
+    device: Device,
+    run: R,
+}
+
+fn trained<M: Module + 'static, R>(
+    model: M,
     shape: &[usize],
     config: PlanConfig,
     device: &Device,
-    run: impl for<'a> Fn(&'a M, Tensor<4>, &mut Pass<'a>) -> (Tensor<2>, Tensor<1>),
-) -> Phases {
-    let shape: [usize; 4] = shape.try_into().unwrap();
-    let before = device.memory().in_use;
-    let mut monitor = MemoryMonitor::watching(device);
-    let mut optimizer = Optimizer::new(config.optimizer);
-    let mut model = make();
-    let dtype = match config.precision {
-        PlannedPrecision::F16 => DType::F16,
-        _ => DType::F32,
-    };
-    let storage = match config.precision {
-        PlannedPrecision::Packed16 => Storage::F16,
-        _ => Storage::Full,
-    };
-    for _ in 0..2 {
+    run: R,
+) -> Box<dyn Training>
+where
+    R: for<'a> Fn(&'a M, Tensor<4>, &mut Pass<'a>) -> (Tensor<2>, Tensor<1>) + 'static,
+{
+    Box::new(Trained {
+        model,
+        optimizer: Optimizer::new(config.optimizer),
+        shape: shape.try_into().unwrap(),
+        config,
+        device: device.clone(),
+        run,
+    })
+}
+
+impl<M: Module + 'static, R> Training for Trained<M, R>
+where
+    R: for<'a> Fn(&'a M, Tensor<4>, &mut Pass<'a>) -> (Tensor<2>, Tensor<1>),
+{
+    fn step(&mut self, end: &mut dyn FnMut(MemoryPhase)) -> Stepped {
+        let Self { model, config, .. } = self;
+        let dtype = match config.precision {
+            PlannedPrecision::F16 => DType::F16,
+            _ => DType::F32,
+        };
+        let storage = match config.precision {
+            PlannedPrecision::Packed16 => Storage::F16,
+            _ => Storage::Full,
+        };
         let mut pending: Option<(GradientsParams, _, _, _)> = None;
         for _ in 0..1 + usize::from(config.accumulating) {
-            let mut pass = Pass::new(Normalization::Batch, &device.autodiff())
+            let mut pass = Pass::new(Normalization::Batch, &self.device.autodiff())
                 .computing_in(dtype)
                 .checkpointing(config.checkpointing);
-            let values = waves(shape.iter().product(), 1.0);
-            let images = pass.values(TensorData::new(values, shape));
-            monitor.end(MemoryPhase::Data);
-            let (logits, loss) = store_as(storage, || run(&model, images, &mut pass));
-            monitor.end(MemoryPhase::Forward);
+            let values = waves(self.shape.iter().product(), 1.0);
+            let images = pass.values(TensorData::new(values, self.shape));
+            end(MemoryPhase::Data);
+            let (logits, loss) = store_as(storage, || (self.run)(model, images, &mut pass));
+            end(MemoryPhase::Forward);
             let logits = logits.without_autodiff();
             let statistics = pass.take_statistics();
-            let gradients = pass.backward(loss.clone(), &model).unwrap();
+            let gradients = pass.backward(loss.clone(), model).unwrap();
             let sum = match pending.take() {
                 None => gradients,
                 Some((earlier, ..)) => {
                     let mut sum = GradientsAccumulator::new();
-                    sum.accumulate(&model, earlier);
-                    sum.accumulate(&model, gradients);
+                    sum.accumulate(model, earlier);
+                    sum.accumulate(model, gradients);
                     sum.grads()
                 }
             };
             pending = Some((sum, logits, loss, statistics));
-            monitor.end(MemoryPhase::Backward);
+            end(MemoryPhase::Backward);
         }
-        let (gradients, logits, loss, _statistics) = pending.unwrap();
-        let moved = match &mut optimizer {
+        let (gradients, logits, loss, statistics) = pending.unwrap();
+        let moved = match &mut self.optimizer {
             Optimizer::Adam(adam) => adam.step(1e-3, model.clone(), gradients),
             Optimizer::Sgd(sgd) => sgd.step(1e-3, model.clone(), gradients),
         };
-        monitor.end(MemoryPhase::Step);
-        let trip = Readback::new().with(logits).with(loss);
-        pollster::block_on(trip.run::<2>()).unwrap();
-        monitor.end(MemoryPhase::Readback);
-        model = moved;
+        end(MemoryPhase::Step);
+        let before = std::mem::replace(model, moved);
+        Stepped {
+            trip: Readback::new().with(logits.clone()).with(loss.clone()),
+            rest: Box::new((before, logits, loss, statistics)),
+        }
     }
-    let phases = monitor.report().phases.iter();
-    phases
-        .map(|(phase, seen)| (*phase, seen.peak - before))
-        .collect()
 }

@@ -60,7 +60,7 @@ fn plans_lie_near_what_is_measured() {
                     continue;
                 }
                 let plan = model.plan(config, &device);
-                let measured = model.measure(config, &device);
+                let measured = pollster::block_on(model.measure(config, &device));
                 let mut line = format!("| {} | {} | {mode} |", model.name, model.batch);
                 let peak = (plan.peak, measured.values().copied().max().unwrap_or(0));
                 let of = |phase| (plan.phases[&phase], measured[&phase]);

@@ -16,6 +16,10 @@ mod loading;
 mod memory_budget;
 #[path = "../../../tests/src/memory_leak.rs"]
 mod memory_leak;
+#[path = "../../../tests/src/memory_models.rs"]
+mod memory_models;
+#[path = "../../../tests/src/memory_saving.rs"]
+mod memory_saving;
 #[path = "../../../tests/src/ops_parity.rs"]
 mod ops_parity;
 #[path = "../../../tests/src/parity.rs"]
@@ -477,13 +481,33 @@ async fn budgets_are_kept_by_turns_on_cpu_and_webgpu() {
     }
 }
 
-/// 200 steps, or as many as `FORGELING_LEAK_STEPS` says when this is compiled; the figures are printed.
+/// In one round, or as many as `FORGELING_MEMORY_ROUNDS` says when this is compiled. A line of the benchmark's table is
+/// printed for each way, and one for each other network that is small enough.
+#[wasm_bindgen_test]
+async fn sixteen_bits_and_checkpoints_save_memory() {
+    let rounds = option_env!("FORGELING_MEMORY_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
+    let device = webgpu().await;
+    let plain = memory_models::models().into_iter();
+    let plain = plain.filter(|model| model.small).map(|model| (model, 1));
+    let saving = memory_models::savings(true).into_iter();
+    for (model, ways) in saving.map(|model| (model, usize::MAX)).chain(plain) {
+        let savings = memory_saving::compare(&model, ways, rounds, &device, &js_sys::Date::now);
+        let savings = savings.await;
+        for line in memory_saving::lines(&savings, &device) {
+            console_log!("{line}");
+        }
+        savings.iter().for_each(memory_saving::Saving::check);
+    }
+}
+
+/// 200 steps, or as many as `FORGELING_LEAK_STEPS` says when this is compiled; a line of the benchmark's table is printed
+/// for each device.
 #[wasm_bindgen_test]
 async fn memory_does_not_grow_with_steps() {
     let steps = option_env!("FORGELING_LEAK_STEPS").map_or(200, |steps| steps.parse().unwrap());
-    for device in [cpu().await, webgpu().await] {
-        let growth = memory_leak::grow(&device, steps).await;
-        console_log!("{}: {growth:?}", device.info().name);
+    for device in [webgpu().await, cpu().await] {
+        let growth = memory_leak::grow(&device, steps, &js_sys::Date::now).await;
+        console_log!("{}", growth.line(&device));
         memory_leak::assert_flat(&growth, &device.info().name);
     }
 }

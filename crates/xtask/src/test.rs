@@ -95,6 +95,11 @@ fn native(workspace: &Workspace, summary: &mut Summary) {
 }
 
 fn wasm(workspace: &Workspace) -> Result<()> {
+    wasm_step(workspace)?.run()
+}
+
+/// The tests that run in Chromium, built if need be.
+pub fn wasm_step(workspace: &Workspace) -> Result<Step> {
     let rust = wasm_std::ensure(workspace)?;
     let tools = tools::ensure(workspace)?;
     let browser = Browser::ensure()?;
@@ -102,7 +107,8 @@ fn wasm(workspace: &Workspace) -> Result<()> {
     fs::create_dir_all(workspace.target())
         .and_then(|()| fs::write(&capabilities, browser.capabilities().to_string()))
         .map_err(|cause| Failure::file("write", &capabilities, &cause))?;
-    rust.apply(Step::new(&tools.wasm_pack))
+    Ok(rust
+        .apply(Step::new(&tools.wasm_pack))
         .path_first(&tools.folder)?
         .args(["test", "--mode", "no-install", "--headless", "--chrome"])
         .arg("--chromedriver")
@@ -111,8 +117,7 @@ fn wasm(workspace: &Workspace) -> Result<()> {
         .arg(workspace.wasm_crate())
         .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", &capabilities)
         .env("WASM_BINDGEN_TEST_TIMEOUT", BROWSER_SECONDS)
-        .env("WASM_BINDGEN_TEST_DRIVER_TIMEOUT", "60")
-        .run()
+        .env("WASM_BINDGEN_TEST_DRIVER_TIMEOUT", "60"))
 }
 
 fn browser(workspace: &Workspace, summary: &mut Summary) {

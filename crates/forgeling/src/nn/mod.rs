@@ -36,6 +36,7 @@ pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::{Mlp, MlpConfig};
 pub use pass::Pass;
+pub(crate) use pass::worth_cutting;
 pub(crate) use plan::readable;
 pub use plan::{Contributor, MemoryPlan, PlanConfig, Planned, PlannedClassifier, PlannedEpisodes};
 pub use resnet::{BasicBlock, ConvNorm, ResNet18, ResNet18Config};

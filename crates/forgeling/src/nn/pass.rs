@@ -35,6 +35,8 @@ pub struct Pass<'a> {
     device: Device,
     dtype: DType,
     checkpointing: bool,
+    /// Numbers of the largest input of a block so far.
+    largest: usize,
     watching: bool,
     statistics: Vec<BatchStatistics>,
     segments: Vec<Box<dyn Recompute<'a> + 'a>>,
@@ -50,6 +52,7 @@ impl<'a> Pass<'a> {
             device: device.clone(),
             dtype: DType::F32,
             checkpointing: false,
+            largest: 0,
             watching: false,
             statistics: Vec::new(),
             segments: Vec::new(),
@@ -66,8 +69,10 @@ impl<'a> Pass<'a> {
     }
 
     /// Whether a [`block`](Self::block) keeps its input only, and is computed once more in the backward pass. That is
-    /// less memory for about a third more time. Chen et al., *Training Deep Nets with Sublinear Memory Cost*, 2016
-    /// (arXiv 1604.06174). Default off.
+    /// less memory for up to a third more time. Chen et al., *Training Deep Nets with Sublinear Memory Cost*, 2016
+    /// (arXiv 1604.06174). A block whose input is small beside that of an earlier one, at most half of it, keeps what it
+    /// would keep otherwise: such blocks take as long as the large ones but little memory, and theirs is free again when
+    /// the large ones need most. Default off.
     #[must_use]
     pub fn checkpointing(mut self, on: bool) -> Self {
         self.checkpointing = on;
@@ -86,9 +91,9 @@ impl<'a> Pass<'a> {
         self.normalization
     }
 
-    /// A network's input from values of the host, in the dtype of this pass.
+    /// A network's input from values of the host, which casts them to the dtype of this pass: the device has them once.
     pub fn values<const D: usize>(&self, values: TensorData) -> Tensor<D> {
-        self.input(Tensor::from_data(values, &self.device))
+        Tensor::from_data(values, (&self.device, self.dtype))
     }
 
     /// A network's input in the dtype of this pass. Parameters, statistics, norms, softmax and losses stay f32.
@@ -143,7 +148,10 @@ impl<'a> Pass<'a> {
         if self.watching {
             self.path.push(name.to_string());
         }
-        let output = if self.checkpointing && input.device().is_autodiff() {
+        let size = input.shape().num_elements();
+        self.largest = self.largest.max(size);
+        let cut = self.checkpointing && worth_cutting(size, self.largest);
+        let output = if cut && input.device().is_autodiff() {
             self.checkpoint(part, input, run)?
         } else {
             run(part, input, self)?
@@ -206,6 +214,12 @@ impl<'a> Pass<'a> {
         }
         Ok(sum.grads())
     }
+}
+
+/// Whether a block whose input has so many numbers is computed once more, where the largest block's has so many. Plans
+/// ask, too.
+pub(crate) fn worth_cutting(size: usize, largest: usize) -> bool {
+    2 * size > largest
 }
 
 /// Gradients of everything so far, from each of the places where a backward pass began.

@@ -23,6 +23,14 @@ pub struct Measurement {
     pub launches: Option<u64>,
     pub bytes: Option<u64>,
     pub peak_bytes: Option<u64>,
+    /// Parts of the peak of plain training.
+    pub peak_share: Option<f64>,
+    /// What the peak was planned to be.
+    pub planned_bytes: Option<u64>,
+    /// At the end of a long run: in use on the device, reserved there, and of the whole process.
+    pub last_bytes: Option<[f64; 3]>,
+    /// Bytes by which these grow in a step.
+    pub slopes: Option<[f64; 3]>,
     /// Milliseconds of a step in which no device computed, where there are several.
     pub sync_ms: Option<f64>,
     /// A peer's median over ours; above 1 is faster.
@@ -58,6 +66,10 @@ impl Measurement {
             launches: value["launches"].as_u64(),
             bytes: value["bytes"].as_u64(),
             peak_bytes: value["peak_bytes"].as_u64(),
+            peak_share: value["peak_share"].as_f64(),
+            planned_bytes: value["planned_bytes"].as_u64(),
+            last_bytes: three(&value["last_bytes"]),
+            slopes: three(&value["slopes"]),
             sync_ms: value["sync_ms"].as_f64(),
             ratio: value["ratio"].as_f64(),
             episodes_per_second: value["episodes_per_second"].as_f64(),
@@ -73,6 +85,11 @@ impl Measurement {
             milliseconds(self.median_ms)
         )
     }
+}
+
+fn three(value: &Value) -> Option<[f64; 3]> {
+    let numbers: Option<Vec<f64>> = value.as_array()?.iter().map(Value::as_f64).collect();
+    numbers?.try_into().ok()
 }
 
 fn missing(key: &str, line: &str) -> Failure {
@@ -127,6 +144,30 @@ pub fn table(measurements: &[Measurement]) -> String {
         "MB at peak",
         measurements.iter().map(|m| megabytes(m.peak_bytes)),
     );
+    let shares = measurements
+        .iter()
+        .map(|m| m.peak_share.map(|share| format!("{:.0} %", 100.0 * share)));
+    optional(&mut rows, "of f32's", shares);
+    optional(
+        &mut rows,
+        "MB planned",
+        measurements.iter().map(|m| megabytes(m.planned_bytes)),
+    );
+    let errors = measurements.iter().map(|m| {
+        let (planned, peak) = (m.planned_bytes? as f64, m.peak_bytes? as f64);
+        Some(format!("{:+.1} %", 100.0 * (planned / peak - 1.0)))
+    });
+    optional(&mut rows, "error", errors);
+    for (place, what) in ["in use", "reserved", "of process"].into_iter().enumerate() {
+        let last = |m: &Measurement| m.last_bytes.map(|last| format!("{:.2}", last[place] / 1e6));
+        optional(
+            &mut rows,
+            &format!("MB {what}"),
+            measurements.iter().map(last),
+        );
+        let slope = |m: &Measurement| m.slopes.map(|slopes| format!("{:+.1}", slopes[place]));
+        optional(&mut rows, "B/step", measurements.iter().map(slope));
+    }
     let ratios = measurements
         .iter()
         .map(|m| m.ratio.map(|r| format!("{r:.2}")));
@@ -224,6 +265,19 @@ mod tests {
         let failure = Measurement::parse(&line).unwrap_err().to_string();
         assert!(failure.contains("`median_ms`"), "{failure}");
         assert!(Measurement::parse("{").is_err());
+    }
+
+    #[test]
+    fn plans_and_slopes_have_columns() {
+        let line = LINE.replace(
+            "\"rounds\"",
+            "\"peak_bytes\":2000000,\"planned_bytes\":1900000,\"peak_share\":0.5,\
+             \"last_bytes\":[1000000,2000000,30000000],\"slopes\":[0.0,-2.5,12.25],\"rounds\"",
+        );
+        let text = table(&[Measurement::parse(&line).unwrap()]);
+        for cell in ["50 %", "1.9", "-5.0 %", "30.00", "+0.0", "-2.5", "+12.2"] {
+            assert!(text.contains(&format!(" {cell} |")), "{cell}: {text}");
+        }
     }
 
     #[test]

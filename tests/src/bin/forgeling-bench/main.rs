@@ -1,9 +1,10 @@
-//! Measurements of `cargo xtask bench cpu|gpu|memory|parallel`: one JSON line for each implementation of each workload.
+//! Measurements of `cargo xtask bench cpu|gpu|memory|leak|parallel`: one JSON line for each implementation of each workload.
 //!
 //! - `runner`: lets the implementations of a workload take turns.
 //! - `data`: the batches that all of them train on.
 //! - `protonet`: ours, and the same made of stock burn operations.
-//! - `engine`: networks with the library's trainer, in half precision or with checkpoints.
+//! - `engine`: a network with the library's trainer, in half precision.
+//! - `memory`: ways of saving memory, and whether it grows.
 //! - `mlp`: perceptrons, ours and one of burn's layers.
 //! - `resnet`: ResNet-18, likewise.
 //! - `torch`: PyTorch in a process of its own.
@@ -11,6 +12,7 @@
 
 mod data;
 mod engine;
+mod memory;
 mod mlp;
 mod parallel;
 mod protonet;
@@ -25,8 +27,6 @@ use forgeling::device::DeviceKind;
 use forgeling::{Device, DeviceChoice};
 
 use data::{Digits, Episodes, Pictures};
-use engine::Mode;
-use forgeling::train::Precision;
 use runner::{Implementation, Pace, Result, compare};
 use torch::Torch;
 
@@ -58,12 +58,16 @@ fn main() -> ExitCode {
 }
 
 /// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 enum What {
     /// One device.
     One(DeviceChoice),
     /// One GPU, with ways of saving memory and no peers.
     Memory,
+    /// One GPU and the CPU, for many steps.
+    Leak,
+    /// The figure of what [`Self::Leak`] measured here and in a browser, at this path.
+    LeakFigure(PathBuf),
     /// Several devices.
     Several,
 }
@@ -82,6 +86,8 @@ impl Options {
                 "cpu" => what = Some(What::One(DeviceChoice::Cpu)),
                 "gpu" => what = Some(What::One(DeviceChoice::Gpu)),
                 "memory" => what = Some(What::Memory),
+                "leak" => what = Some(What::Leak),
+                "leak-figure" => what = Some(What::LeakFigure(value()?.into())),
                 "parallel" => what = Some(What::Several),
                 "--json" => {}
                 "--python" => python = Some(value()?.into()),
@@ -90,7 +96,7 @@ impl Options {
             }
         }
         Ok(Self {
-            what: what.ok_or("expected cpu, gpu, memory or parallel")?,
+            what: what.ok_or("expected cpu, gpu, memory, leak or parallel")?,
             python,
             burn_version,
         })
@@ -98,9 +104,11 @@ impl Options {
 }
 
 fn bench(options: &Options) -> Result<()> {
-    let device = match options.what {
-        What::One(choice) => open(choice)?,
-        What::Memory => open(DeviceChoice::Gpu)?,
+    let device = match &options.what {
+        What::One(choice) => open(*choice)?,
+        What::Memory => return memory::savings(&open(DeviceChoice::Gpu)?),
+        What::Leak => return memory::leak(&open(DeviceChoice::Gpu)?),
+        What::LeakFigure(path) => return memory::leak_figure(path),
         What::Several => return parallel::bench(),
     };
     let back_end = if device.is_cpu() { "flex" } else { "wgpu" };
@@ -113,9 +121,6 @@ fn bench(options: &Options) -> Result<()> {
         },
         device,
     };
-    if options.what == What::Memory {
-        return bench.memory();
-    }
     for (filters, episodes) in PROTONETS {
         // A software adapter takes minutes for several episodes, and the CPU for many.
         let most = match (bench.slow, bench.device.is_cpu()) {
@@ -146,7 +151,7 @@ impl Bench {
         let mut ours = protonet::Trained::ours(filters, &batches, &self.device)?;
         let mut burn = protonet::Trained::composite(&self.burn, filters, &batches, &self.device)?;
         let has_half = self.device.info().f16;
-        let half = || engine::protonet(Mode::F16, filters, &batches, &self.device);
+        let half = || engine::protonet(filters, &batches, &self.device);
         let half = has_half.then(half);
         let mut half = half.transpose()?;
         let mut all: Vec<&mut dyn Implementation> = vec![&mut ours];
@@ -161,53 +166,6 @@ impl Bench {
         let pace = Pace::of(self.slow, filters * episodes);
         let workload = protonet::workload(filters, episodes);
         compare(&workload, Some(episodes), pace, &self.device, &mut all)
-    }
-
-    /// What each way of saving memory saves and costs.
-    fn memory(&self) -> Result<()> {
-        let mut modes = vec![
-            Mode::F32,
-            Mode::new("forgeling, checkpointed", Precision::F32, true),
-        ];
-        if self.device.info().f16 {
-            modes.push(Mode::F16);
-            modes.push(Mode::new(
-                "forgeling, f16, checkpointed",
-                Precision::F16,
-                true,
-            ));
-        }
-        let pace = Pace::of(self.slow, 1);
-        let device = &self.device;
-        let episodes = Episodes::draw(1)?;
-        for filters in [32, 64] {
-            saving(
-                &protonet::workload(filters, 1),
-                &modes,
-                pace,
-                device,
-                |mode| engine::protonet(mode, filters, &episodes, device),
-            )?;
-        }
-        let pictures = Pictures::draw()?;
-        let long = Pace {
-            rounds: 3,
-            ..Pace::long(self.slow)
-        };
-        saving(resnet::WORKLOAD, &modes, long, device, |mode| {
-            engine::resnet(mode, &pictures, device)
-        })?;
-        let digits = Digits::draw()?;
-        saving(
-            "ViT 28x28 batch 128 training step",
-            &modes,
-            pace,
-            device,
-            |mode| engine::vit(mode, &digits, device),
-        )?;
-        saving(mlp::WORKLOAD, &modes, pace, device, |mode| {
-            engine::mlp(mode, &digits, device)
-        })
     }
 
     fn resnet(&mut self) -> Result<()> {
@@ -241,33 +199,6 @@ impl Bench {
     }
 }
 
-/// Measures the memory of each mode by itself, then lets them take turns.
-fn saving<I: Implementation>(
-    workload: &str,
-    modes: &[Mode],
-    pace: Pace,
-    device: &Device,
-    build: impl Fn(Mode) -> Result<I>,
-) -> Result<()> {
-    let mut counts = Vec::new();
-    for mode in modes {
-        counts.push(runner::count(&mut build(*mode)?, device)?);
-        device.tensors().memory_cleanup();
-    }
-    let mut all = modes
-        .iter()
-        .map(|mode| build(*mode))
-        .collect::<Result<Vec<_>>>()?;
-    let mut all: Vec<&mut dyn Implementation> = all
-        .iter_mut()
-        .map(|one| one as &mut dyn Implementation)
-        .collect();
-    for implementation in &mut all {
-        implementation.turn(1)?;
-    }
-    runner::take_turns(workload, None, pace, counts, &mut all)
-}
-
 fn open(choice: DeviceChoice) -> forgeling::Result<Device> {
     match pollster::block_on(Device::open(choice)) {
         // A software adapter is worth a figure too, when it is all there is.
@@ -299,8 +230,9 @@ mod tests {
     #[test]
     fn wrong_arguments_are_named() {
         for (line, problem) in [
-            ("", "expected cpu, gpu, memory or parallel"),
+            ("", "expected cpu, gpu, memory, leak or parallel"),
             ("gpu --python", "--python needs a value"),
+            ("leak-figure", "leak-figure needs a value"),
             ("tpu", "unknown argument 'tpu'"),
         ] {
             assert_eq!(parse(line).err().unwrap(), problem);

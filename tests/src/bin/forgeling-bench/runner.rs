@@ -85,14 +85,14 @@ pub fn compare(
 
 /// What a GPU does in one step.
 #[derive(Debug, Clone, Copy)]
-pub struct Counts {
+struct Counts {
     launches: usize,
     bytes: u64,
     peak: Option<u64>,
 }
 
 /// Warms up, and counts in one step.
-pub fn count(implementation: &mut dyn Implementation, device: &Device) -> Result<Counts> {
+fn count(implementation: &mut dyn Implementation, device: &Device) -> Result<Counts> {
     // The first steps allocate, and compile kernels.
     implementation.turn(2)?;
     let counter = LaunchCounter::on(device);
@@ -105,7 +105,7 @@ pub fn count(implementation: &mut dyn Implementation, device: &Device) -> Result
 }
 
 /// [`compare`] of implementations that are warm and counted.
-pub fn take_turns(
+fn take_turns(
     workload: &str,
     episodes: Option<usize>,
     pace: Pace,

@@ -36,6 +36,7 @@ use super::heuristics::Heuristics;
 use super::storage::{Order, WORTH_PACKING};
 use crate::device::{MemoryPhase, admit};
 use crate::error::{Error, Result};
+use crate::nn::worth_cutting;
 
 /// Bytes of f32.
 const SINGLE: usize = size_of::<f32>();
@@ -72,6 +73,8 @@ pub struct Simulation {
     heuristics: Heuristics,
     precision: PlannedPrecision,
     checkpointing: bool,
+    /// Numbers of the largest input of a block in this pass so far.
+    largest: Cell<usize>,
     nodes: Cell<usize>,
     /// Whether operations go on the tape.
     recording: Cell<bool>,
@@ -107,6 +110,7 @@ impl Simulation {
             heuristics,
             precision,
             checkpointing,
+            largest: Cell::new(0),
             nodes: Cell::new(0),
             recording: Cell::new(true),
             path: RefCell::default(),
@@ -202,7 +206,8 @@ impl Simulation {
     ) -> Result<Shaped> {
         let name = name.to_string();
         let named = move |sim: &Self, input| sim.part(&name, || run(sim, input));
-        if !self.checkpointing {
+        self.largest.set(self.largest.get().max(input.len()));
+        if !self.checkpointing || !worth_cutting(input.len(), self.largest.get()) {
             return named(self, input);
         }
         let recording = self.recording.replace(false);
@@ -229,17 +234,21 @@ impl Simulation {
 
     /// The batch from the host, in the precision of this simulation.
     pub(crate) fn batch(&self, shape: &[usize]) -> Shaped {
-        let images = self.made(MemoryUse::Inputs, "images", shape, SINGLE);
-        self.input(images)
+        self.largest.set(0);
+        self.made(MemoryUse::Inputs, "images", shape, self.size())
+    }
+
+    /// Bytes of a number of what activations are computed in.
+    fn size(&self) -> usize {
+        match self.precision {
+            PlannedPrecision::F16 => 2,
+            PlannedPrecision::F32 | PlannedPrecision::Packed16 => SINGLE,
+        }
     }
 
     /// Values in what activations are computed in.
     pub fn input(&self, tensor: Shaped) -> Shaped {
-        let size = match self.precision {
-            PlannedPrecision::F16 => 2,
-            PlannedPrecision::F32 | PlannedPrecision::Packed16 => SINGLE,
-        };
-        self.cast(tensor, size)
+        self.cast(tensor, self.size())
     }
 
     /// Values in f32, in which losses are computed.
