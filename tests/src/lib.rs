@@ -8,6 +8,7 @@ pub mod loading;
 pub mod memory_budget;
 pub mod memory_leak;
 pub mod memory_models;
+pub mod mixed_precision;
 pub mod ops_parity;
 pub mod parallel_bench;
 pub mod parallel_work;
