@@ -13,7 +13,7 @@ use forgeling::train::{
     CrossEntropy, HalvingSchedule, HardwareConfig, HardwareManager, Precision, Source, TrainEvent,
     Trainer, TrainerConfig,
 };
-use forgeling::{Device, Error, Result};
+use forgeling::{Device, DeviceChoice, Error, Result};
 use serde_json::{Value, json};
 
 /// What a run came to.
@@ -95,7 +95,12 @@ impl Episodes {
             seed,
             ..Default::default()
         };
-        let evaluation = pollster::block_on(model.evaluate(&test, config))?;
+        // On the CPU wherever it was trained, where it is fast.
+        let evaluation = pollster::block_on(async {
+            let cpu = Device::open(DeviceChoice::Cpu).await?;
+            let model = ProtoNet::from_bytes(&model.to_bytes().await?, &cpu)?;
+            model.evaluate(&test, config).await
+        })?;
         Ok(Figures {
             accuracy: evaluation.accuracy,
             ci95: Some(evaluation.ci95),
