@@ -9,6 +9,7 @@ pub mod memory_budget;
 pub mod memory_leak;
 pub mod memory_models;
 pub mod memory_saving;
+pub mod mixed_precision;
 pub mod ops_parity;
 pub mod parallel_bench;
 pub mod parallel_work;

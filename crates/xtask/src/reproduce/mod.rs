@@ -1,0 +1,104 @@
+//! Published experiments, run as users run them and recorded in `tests/results/NAME.json`.
+//!
+//! An experiment can be stopped and started again: a model that was trained is not trained anew, and every figure
+//! already measured is kept.
+
+mod mixed_precision;
+mod omniglot;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::error::{Failure, Result};
+use crate::step::Step;
+use crate::workspace::Workspace;
+
+/// What to reproduce.
+#[derive(Args)]
+pub struct Options {
+    #[command(subcommand)]
+    experiment: Experiment,
+}
+
+/// An experiment.
+#[derive(Subcommand)]
+enum Experiment {
+    /// ProtoNet on Omniglot's minimal split: five alphabets, tested on the characters of five others.
+    OmniglotMinimal(omniglot::Options),
+    /// ProtoNet on invented characters and a perceptron on MNIST, trained in f32, in f16, and in f32 with bf16 copies of
+    /// activations.
+    MixedPrecision(mixed_precision::Options),
+}
+
+/// Trains, evaluates and records.
+pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    match &options.experiment {
+        Experiment::OmniglotMinimal(options) => omniglot::run(workspace, options),
+        Experiment::MixedPrecision(options) => mixed_precision::run(workspace, options),
+    }
+}
+
+/// The folder that keeps what an experiment has so far.
+fn work_folder(workspace: &Workspace, name: &str, restart: bool) -> Result<PathBuf> {
+    let work = workspace.target().join("reproduce").join(name);
+    if restart && work.exists() {
+        fs::remove_dir_all(&work).map_err(|cause| Failure::file("remove", &work, &cause))?;
+    }
+    fs::create_dir_all(&work).map_err(|cause| Failure::file("create", &work, &cause))?;
+    Ok(work)
+}
+
+/// The object kept in `file` by an earlier run, or else the one that the step prints, which is then kept with
+/// the commit that made it.
+fn kept(file: &Path, commit: &str, step: impl FnOnce() -> Step) -> Result<Value> {
+    if let Ok(text) = fs::read_to_string(file)
+        && let Ok(value) = serde_json::from_str(&text)
+    {
+        eprintln!("kept {}", file.display());
+        return Ok(value);
+    }
+    let mut printed = String::new();
+    step().lines(|line| printed.push_str(line))?;
+    let mut value: Value = serde_json::from_str(&printed)
+        .map_err(|cause| Failure::new(format!("the command printed no JSON object: {cause}")))?;
+    // A stopped run saved what it had; it is not the experiment.
+    if value["stopped"] == true {
+        return Err(Failure::new(
+            "training was stopped before its time; run the command again",
+        ));
+    }
+    value["commit"] = commit.into();
+    write(file, &value.to_string())?;
+    Ok(value)
+}
+
+/// Writes `tests/results/NAME.json`.
+fn record(workspace: &Workspace, name: &str, record: &Value) -> Result<()> {
+    let folder = workspace.root().join("tests/results");
+    let path = folder.join(format!("{name}.json"));
+    write(&path, &format!("{record:#}\n"))?;
+    eprintln!("recorded in {}", path.display());
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let partial = path.with_extension("partial");
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&partial, text))
+        .and_then(|()| fs::rename(&partial, path))
+        .map_err(|cause| Failure::file("write", path, &cause))
+}
+
+/// The commit that is checked out, marked where files differ from it.
+fn commit(workspace: &Workspace) -> Result<String> {
+    let mut commit = String::new();
+    Step::new("git")
+        .dir(workspace.root())
+        .args(["describe", "--always", "--dirty", "--abbrev=12"])
+        .lines(|line| commit.push_str(line))?;
+    Ok(commit)
+}
