@@ -7,6 +7,8 @@
 //! - [`Ema`]: a moving average of weights.
 //! - [`EarlyStopping`]: when to stop.
 //! - [`MlpTrainer`]: a perceptron in training.
+//! - [`Network`], [`SavedNetwork`]: one of the networks that tell images apart, and its model file.
+//! - [`probabilities`]: what a network says of images.
 //! - [`StepEvent`]: what a training loop reports after each step.
 //! - [`weights`]: a module's values by name, and back.
 //! - [`model_file`]: safetensors with a header of ours, written so that nothing is lost half-way.
@@ -23,8 +25,10 @@ mod micro_batch;
 mod mlp;
 pub mod model_file;
 mod models;
+mod network;
 mod objective;
 mod optimizer;
+mod predict;
 mod record;
 mod scaler;
 mod schedule;
@@ -41,12 +45,14 @@ pub use hardware::{HardwareConfig, HardwareReport, Precision, Preset, ResolvedPr
 pub use manager::{Forward, HardwareManager, StepReport};
 pub use micro_batch::{FoundMicroBatch, MicroBatch, find_micro_batch};
 pub use mlp::MlpTrainer;
+pub use network::{Network, NetworkConfig, NetworkKind, NetworkSummary, SavedNetwork};
 pub(crate) use objective::ranges;
 pub use objective::{
     Batch, Classifier, CrossEntropy, Objective, Outcome, Predictions, Trainable, count_right,
 };
 pub use optimizer::Optimizer;
 pub(crate) use optimizer::in_place_of;
+pub use predict::probabilities;
 pub use record::{OptimizerRecord, OptimizerSummary};
 pub use scaler::{LossScaler, LossScalerConfig, LossScalerState};
 pub use schedule::{HalvingSchedule, Schedule};
