@@ -59,19 +59,12 @@ for (const choice of ["cpu", "gpu:0"]) {
   test(`a page trains, is told of it, stays responsive and uses the result (${choice})`, async () => {
     const got = await page.evaluate(async (choice) => {
       const { device, trainer } = await make(choice, { epochs: 16 });
-      let [longest, last] = [0, performance.now()];
-      const heart = setInterval(() => {
-        longest = Math.max(longest, performance.now() - last);
-        last = performance.now();
-      }, 10);
       const before = await right(trainer);
-      let slowest = 0;
-      let began = performance.now();
+      let beats = 0;
+      const heart = setInterval(() => (beats += 1), 1);
       const events = [];
       for await (const event of trainer.fit()) {
         events.push(event);
-        if (event.event === "step") slowest = Math.max(slowest, performance.now() - began);
-        began = performance.now();
       }
       clearInterval(heart);
       const profile = await trainer.profile(3);
@@ -81,7 +74,7 @@ for (const choice of ["cpu", "gpu:0"]) {
       const rest = { memory: device.memory(), plan: trainer.plan(), report: trainer.report(), trace: profile.toChromeTrace().length };
       trainer.free();
       const phases = profile.phases.map(({ name }) => name);
-      return { events, before, accuracy, same, longest, slowest, kernels: profile.kernels.length, peak: profile.peakBytes, phases, ...rest };
+      return { events, before, accuracy, same, beats, kernels: profile.kernels.length, peak: profile.peakBytes, phases, ...rest };
     }, choice);
     const of = (name) => got.events.filter(({ event }) => event === name);
     assert.equal(of("step").length, 16 * 6);
@@ -91,8 +84,8 @@ for (const choice of ["cpu", "gpu:0"]) {
     // Guessing gives a quarter.
     assert.ok(got.before < 0.7 && got.accuracy >= 0.85, `${got.before} before, ${got.accuracy} after`);
     assert.ok(got.same, "the saved network is another one");
-    // The first step compiles. A page that had no turn between two steps would stand still for all of them.
-    assert.ok(got.longest < 2 * got.slowest + 500, `${got.longest} ms without a turn, the slowest step took ${got.slowest}`);
+    // One that has no turn between two steps beats never, or where the GPU is waited for only.
+    assert.ok(got.beats >= 10, `${got.beats} beats in ${16 * 6} steps`);
     for (const phase of ["data", "forward", "backward", "step", "readback"]) assert.ok(got.phases.includes(phase));
     assert.ok(got.trace > 100);
     assert.equal(got.report.memoryBudget, 512 * 2 ** 20, "the preset for pages");
