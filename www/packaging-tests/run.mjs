@@ -78,7 +78,7 @@ test("the wasm in the archive starts in Node", () => {
 });
 
 const consumer = `
-import { Dataset, ForgelingError, ProtoNet, init, openDevice, type ErrorCode, type FitEvent } from "forgeling";
+import { Dataset, ForgelingError, ProtoNet, Trainer, init, openDevice, type ErrorCode, type FitEvent } from "forgeling";
 import { startWorker, type ForgelingWorker } from "forgeling/worker";
 
 export async function main(signal: AbortSignal): Promise<number> {
@@ -88,6 +88,18 @@ export async function main(signal: AbortSignal): Promise<number> {
   const model = ProtoNet.create(device, { filters: 32 });
   let last: FitEvent | undefined;
   for await (last of model.fit(data, { minutes: 1, signal })) console.log(last.learningRate);
+  using trainer = await Trainer.create(device, {
+    model: { kind: "mlp", size: 28, hidden: 32 },
+    classes: ["yes", "no"],
+    schedule: { kind: "warm_up", steps: 5, then: { kind: "cosine", initial: 1e-2, floor: 0, steps: 100 } },
+    hardware: { preset: "memory_constrained", memoryBudget: { fraction: 0.25 } },
+    checkpoints: { name: "consumer", keep: 2 },
+  });
+  trainer.add(data.image(0, 0), "yes");
+  for await (const event of trainer.fit({ signal })) {
+    if (event.event === "validated") console.log(event.accuracy ?? event.loss);
+    if (event.event === "micro_batch") console.log(event.examples);
+  }
   const [best] = await model.classifier().classify(data.image(0, 0));
   return best?.probability ?? last?.loss ?? 0;
 }
@@ -118,6 +130,10 @@ test("the types refuse what is wrong", () => {
   for (const [wrong, why] of [
     ['import { openDevice } from "forgeling"; openDevice("tpu");', /not assignable/],
     ['import { Dataset } from "forgeling"; Dataset.glyphs({ split: "validation" });', /not assignable/],
+    [
+      'import { Trainer, type Device } from "forgeling"; declare const d: Device; Trainer.create(d, { model: { kind: "conv4", hidden: 3 }, classes: 2 });',
+      /does not exist in type/,
+    ],
     ['import { replaceBinding } from "forgeling"; replaceBinding();', /no exported member/],
   ]) {
     assert.match(check("wrong.ts", wrong, resolutions[0]), why);

@@ -4,6 +4,7 @@ use forgeling::Error;
 use js_sys::Reflect;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use wasm_bindgen::prelude::*;
 
 /// What every exported function returns.
@@ -29,23 +30,88 @@ pub fn failure(error: Error) -> JsValue {
 
 /// An options object as a Rust value; `undefined` and `null` give the defaults.
 pub fn options<T: DeserializeOwned + Default>(value: &JsValue) -> JsResult<T> {
+    match json(value)? {
+        None => Ok(T::default()),
+        Some(text) => serde_json::from_str(&text).map_err(|error| wrong(error.to_string())),
+    }
+}
+
+/// An options object whose keys, also those of objects inside it, are written in the library's `snake_case`.
+pub fn tree(value: &JsValue) -> JsResult<Map<String, Value>> {
+    let value = match json(value)? {
+        None => return Ok(Map::new()),
+        Some(text) => serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?,
+    };
+    match snake(value).map_err(failure)? {
+        Value::Object(entries) => Ok(entries),
+        _ => Err(wrong("the options are not a plain object".into())),
+    }
+}
+
+/// A part of an options object as a Rust value.
+pub fn parse<T: DeserializeOwned>(value: Value) -> JsResult<T> {
+    serde_json::from_value(value).map_err(|error| wrong(error.to_string()))
+}
+
+fn wrong(message: String) -> JsValue {
+    failure(Error::invalid("options", message))
+}
+
+fn json(value: &JsValue) -> JsResult<Option<String>> {
     if value.is_undefined() || value.is_null() {
-        return Ok(T::default());
+        return Ok(None);
     }
-    let wrong = |message: String| failure(Error::invalid("options", message));
-    // JSON would turn NaN and infinity into null, which reads as "not given".
-    if let Some(object) = value.dyn_ref::<js_sys::Object>() {
-        for entry in js_sys::Object::values(object) {
-            if entry.as_f64().is_some_and(|number| !number.is_finite()) {
-                return Err(wrong("a number is not finite".into()));
-            }
+    if !finite(value) {
+        return Err(wrong("a number is not finite".into()));
+    }
+    let text = js_sys::JSON::stringify(value).ok();
+    let text = text.and_then(|text| text.as_string());
+    text.map(Some)
+        .ok_or_else(|| wrong("the options are not a plain object".into()))
+}
+
+/// JSON would turn NaN and infinity into null, which reads as "not given".
+fn finite(value: &JsValue) -> bool {
+    if let Some(number) = value.as_f64() {
+        return number.is_finite();
+    }
+    let object = value.dyn_ref::<js_sys::Object>();
+    object.is_none_or(|object| {
+        js_sys::Object::values(object)
+            .iter()
+            .all(|entry| finite(&entry))
+    })
+}
+
+/// `{"microBatch": 1}` as `{"micro_batch": 1}`.
+fn snake(value: Value) -> Result<Value, Error> {
+    Ok(match value {
+        Value::Object(entries) => {
+            let entries = entries.into_iter().map(|(key, value)| {
+                if key.contains('_') {
+                    let message = format!("unknown option '{key}'");
+                    return Err(Error::invalid("options", message).expected("camelCase"));
+                }
+                Ok((snake_key(&key), snake(value)?))
+            });
+            Value::Object(entries.collect::<Result<_, _>>()?)
         }
+        Value::Array(values) => {
+            Value::Array(values.into_iter().map(snake).collect::<Result<_, _>>()?)
+        }
+        other => other,
+    })
+}
+
+fn snake_key(key: &str) -> String {
+    let mut snake = String::new();
+    for letter in key.chars() {
+        if letter.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
     }
-    let text = js_sys::JSON::stringify(value)
-        .ok()
-        .and_then(|text| text.as_string())
-        .ok_or_else(|| wrong("the options are not a plain object".into()))?;
-    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+    snake
 }
 
 /// A Rust value as a plain JavaScript object.

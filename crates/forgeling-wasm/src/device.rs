@@ -60,6 +60,17 @@ impl Device {
         thrown
     }
 
+    /// The memory it holds, and what fractions of its memory are fractions of.
+    pub fn memory(&self) -> JsResult<JsValue> {
+        let memory = object(&self.0.memory())?;
+        js_sys::Reflect::set(
+            &memory,
+            &"limit".into(),
+            &(self.0.memory_limit() as f64).into(),
+        )?;
+        Ok(memory)
+    }
+
     /// Every adapter the browser gives out.
     pub async fn adapters(&self) -> JsResult<JsValue> {
         object(&forgeling::Device::adapters().await.0)

@@ -6,18 +6,27 @@
 #![cfg(target_arch = "wasm32")]
 #![recursion_limit = "256"]
 
+mod classifier_trainer;
 mod convert;
 mod data;
 mod device;
+mod examples;
+mod hooks;
 mod mlp;
 mod model;
+mod network;
+mod profile;
+mod settings;
 
 use wasm_bindgen::prelude::*;
 
+pub use classifier_trainer::ClassifierTrainer;
 pub use data::Dataset;
 pub use device::{Device, open_device};
 pub use mlp::Mlp;
 pub use model::{Classifier, ProtoNet, Trainer};
+pub use network::Network;
+pub use profile::Profiling;
 
 /// Runs when the module is loaded: a panic, which would be a bug of ours, is shown with its place.
 #[wasm_bindgen(start)]

@@ -12,6 +12,37 @@ export interface RawDevice extends RawHandle {
   readonly reason: string;
   warmUp(config: object, report: (event: { done: number; total: number }) => void): Promise<void>;
   adapters(): Promise<object[]>;
+  memory(): object;
+}
+export interface RawProfiling extends RawHandle {
+  /** The object is gone after this. */
+  finish(): Promise<object>;
+}
+export interface RawNetwork extends RawHandle {
+  readonly classes: string[];
+  readonly config: object;
+  predict(values: Float32Array): Promise<Float32Array>;
+}
+export interface RawClassifierTrainer extends RawHandle {
+  readonly parameterCount: number;
+  readonly steps: number;
+  readonly input: object;
+  add(values: Float32Array, labels: Uint32Array): void;
+  counts(): Uint32Array;
+  fit(
+    pace: () => Promise<void>,
+    report: (event: object) => boolean,
+    keep: boolean,
+    save: ((step: number, bytes: Uint8Array) => string) | undefined,
+    places: string[],
+    found: Uint8Array[],
+  ): Promise<object>;
+  rehearse(steps: number, pace: () => Promise<void>): Promise<void>;
+  checkpoint(): Uint8Array | undefined;
+  predict(values: Float32Array): Promise<Float32Array>;
+  save(): Promise<Uint8Array>;
+  plan(batch?: number): object;
+  report(): object;
 }
 export interface RawDataset extends RawHandle {
   readonly classCount: number;
@@ -62,6 +93,15 @@ export interface Binding {
   };
   Mlp: {
     create(device: RawDevice, config: object): RawMlp;
+  };
+  Profiling: {
+    start(device: RawDevice, options: object): RawProfiling;
+  };
+  ClassifierTrainer: {
+    create(device: RawDevice, options: object): RawClassifierTrainer;
+  };
+  Network: {
+    load(device: RawDevice, bytes: Uint8Array): Promise<RawNetwork>;
   };
   // A constructor's parameters are compared strictly, and the generated classes have more members than
   // the interfaces above: hence `any` for the two.

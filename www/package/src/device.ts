@@ -1,6 +1,7 @@
 import { binding, type RawDevice } from "./binding.js";
 import { ForgelingError } from "./errors.js";
 import { camelKeys, Handle } from "./handle.js";
+import { profileOf, type Profile, type ProfileOptions } from "./profile.js";
 import type { ProtoNetConfig } from "./protonet.js";
 
 /**
@@ -49,6 +50,18 @@ export interface WarmUpEvent {
   total: number;
 }
 
+/** Bytes of a device's memory. On the CPU, those of the large buffers of training. */
+export interface MemoryUsage {
+  /** What tensors hold now. */
+  inUse: number;
+  /** The most that was in use so far; on a GPU, whenever it was looked at. */
+  peak: number;
+  /** What was taken from the system, with what waits to be used again. */
+  reserved: number;
+  /** What fractions of its memory are fractions of: an estimate, for browsers do not tell. */
+  limit: number;
+}
+
 /** An open device: the place where a model lives and computes. */
 export class Device extends Handle<RawDevice> {
   /** What the device is. */
@@ -82,6 +95,27 @@ export class Device extends Handle<RawDevice> {
    */
   async warmUp(config: ProtoNetConfig = {}, report?: (event: WarmUpEvent) => void): Promise<void> {
     await this.run("warm_up", (raw) => raw.warmUp(config, (event) => report?.(event)));
+  }
+
+  /** The memory it holds now, of all models on it. */
+  memory(): MemoryUsage {
+    return this.call("memory", (raw) => camelKeys<MemoryUsage>(raw.memory()));
+  }
+
+  /**
+   * Where the time of `body` goes: phases of training, modules, kernels and memory. One profile at a time; what else the
+   * page computes in the meantime is in it too.
+   */
+  async profile(body: () => unknown, options: ProfileOptions = {}): Promise<Profile> {
+    const module = binding("profile");
+    const profiling = this.call("profile", (raw) => module.Profiling.start(raw, options));
+    try {
+      await body();
+    } catch (cause) {
+      profiling.free();
+      throw ForgelingError.from(cause, "profile");
+    }
+    return profileOf(await profiling.finish());
   }
 
   /** Every adapter of the machine, this one or not. */

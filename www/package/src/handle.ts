@@ -76,9 +76,17 @@ export abstract class Handle<Raw extends RawHandle> implements Disposable {
 
 /** `{learning_rate: 1}` → `{learningRate: 1}`, for one flat object. */
 export function camelKeys<T>(row: object): T {
-  const renamed = Object.entries(row).map(([key, value]) => [
-    key.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase()),
-    value as unknown,
-  ]);
-  return Object.fromEntries(renamed) as T;
+  return Object.fromEntries(Object.entries(row).map(([key, value]) => [camel(key), value as unknown])) as T;
+}
+
+/** The same for an object with objects and arrays in it. */
+export function camelTree<T>(value: unknown): T {
+  if (Array.isArray(value)) return value.map((entry) => camelTree(entry)) as T;
+  if (typeof value !== "object" || value === null) return value as T;
+  const entries = Object.entries(value).map(([key, entry]) => [camel(key), camelTree(entry)]);
+  return Object.fromEntries(entries) as T;
+}
+
+function camel(key: string): string {
+  return key.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }

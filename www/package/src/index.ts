@@ -8,6 +8,7 @@ import { binding } from "./binding.js";
 
 export { init, type InitInput } from "./binding.js";
 export { Classifier, type Prediction } from "./classifier.js";
+export { deleteCheckpoints } from "./checkpoints.js";
 export { Dataset, type GlyphOptions, type ImageOptions } from "./dataset.js";
 export {
   Device,
@@ -16,11 +17,15 @@ export {
   type DeviceChoice,
   type DeviceInfo,
   type DeviceKind,
+  type MemoryUsage,
   type WarmUpEvent,
 } from "./device.js";
 export { ForgelingError, type ErrorCode, type ErrorDetails, type ErrorJson } from "./errors.js";
 export { imageToInk, type InkOptions, type PixelSource } from "./ink.js";
 export { Mlp, type MlpConfig } from "./mlp.js";
+export { Network } from "./network.js";
+export { imageToPixels, type Images } from "./pixels.js";
+export type { KernelRow, Profile, ProfileOptions, ProfileRow } from "./profile.js";
 export {
   ProtoNet,
   type EvaluateOptions,
@@ -29,6 +34,24 @@ export {
   type FitOptions,
   type ProtoNetConfig,
 } from "./protonet.js";
+
+export { Trainer, type TrainerFitOptions } from "./trainer.js";
+export type {
+  CheckpointOptions,
+  FitSummary,
+  HardwareOptions,
+  HardwareReport,
+  MemoryPhase,
+  MemoryPlan,
+  ModelOptions,
+  OptimizerOptions,
+  ScheduleOptions,
+  StepEvent,
+  StopReason,
+  TrainEvent,
+  TrainerOptions,
+  Validation,
+} from "./training.js";
 
 /** The version of the wasm, for example `0.1.0`. */
 export function version(): string {

@@ -72,7 +72,8 @@ function check(holds: boolean, what: string, expected: string, got: number): voi
   });
 }
 
-function pixelsOf(source: PixelSource | HTMLCanvasElement | OffscreenCanvas): PixelSource {
+/** The pixels of a canvas, or those that are given. @internal */
+export function pixelsOf(source: PixelSource | HTMLCanvasElement | OffscreenCanvas): PixelSource {
   if (!("getContext" in source)) return source;
   const context = source.getContext("2d") as CanvasRenderingContext2D | null;
   if (!context) {
@@ -138,8 +139,8 @@ function inkBox(ink: Float32Array, width: number, height: number): Box | undefin
   return box;
 }
 
-/** The mean of the square at (x, y); what lies outside the image is paper. */
-function areaMean(
+/** The mean of the square at (x, y); what lies outside the image is paper. @internal */
+export function areaMean(
   ink: Float32Array,
   width: number,
   height: number,

@@ -1,7 +1,8 @@
 import { binding, type RawMlp } from "./binding.js";
 import type { Device } from "./device.js";
-import { ForgelingError, guarded } from "./errors.js";
+import { guarded } from "./errors.js";
 import { Handle } from "./handle.js";
+import { classes } from "./tasks.js";
 
 /** The shape of the perceptron. */
 export interface MlpConfig {
@@ -41,23 +42,11 @@ export class Mlp extends Handle<RawMlp> {
    * Resolves to the loss before the step, in nats. `rate` is the learning rate, default 0.001.
    */
   trainStep(images: Float32Array, labels: ArrayLike<number>, rate = 1e-3): Promise<number> {
-    return this.run("train_step", async (raw) => raw.trainStep(images, classes(labels), rate));
+    return this.run("train_step", async (raw) => raw.trainStep(images, classes("train_step", labels), rate));
   }
 
   /** The most probable class of each image. */
   async classify(images: Float32Array): Promise<number[]> {
     return Array.from(await this.run("classify", (raw) => raw.classify(images)));
   }
-}
-
-/** What a typed array would silently turn into a class is an error. */
-function classes(labels: ArrayLike<number>): Uint32Array {
-  const all = Array.from(labels);
-  const wrong = all.find((label) => !Number.isInteger(label) || label < 0 || label > 0xffffffff);
-  if (wrong === undefined) return Uint32Array.from(all);
-  throw new ForgelingError("invalid_argument", "a label is no class", {
-    operation: "train_step",
-    expected: "whole numbers from 0 on",
-    got: String(wrong),
-  });
 }

@@ -4,6 +4,7 @@ import type { Dataset } from "./dataset.js";
 import type { Device } from "./device.js";
 import { ForgelingError, guarded } from "./errors.js";
 import { camelKeys, Handle } from "./handle.js";
+import { nextTask, throwIfAborted } from "./tasks.js";
 
 /** The shape of the network: `blocks` × (3×3 convolution, batch norm, ReLU, 2×2 max pooling). */
 export interface ProtoNetConfig {
@@ -184,24 +185,4 @@ function limits(episodes?: number, minutes?: number): { episodes: number; minute
     episodes: episodes ?? (minutes === undefined ? 600 : Infinity),
     minutes: minutes ?? Infinity,
   };
-}
-
-function throwIfAborted(signal?: AbortSignal): void {
-  if (!signal?.aborted) return;
-  throw new ForgelingError("cancelled", "training was stopped", {
-    operation: "fit",
-    cause: signal.reason,
-  });
-}
-
-/** Waits for a new task, not only a microtask: unlike `setTimeout(0)` it is not held up for 4 ms. */
-function nextTask(): Promise<void> {
-  return new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(null);
-  });
 }

@@ -28,6 +28,9 @@ class Device extends Raw {
     if (config.filters === 0) throw fail("invalid_argument", "conv4: no filters", { operation: "conv4" });
     for (let done = 1; done <= 3; done += 1) report({ done, total: 3 });
   }
+  memory() {
+    return { in_use: 10, peak: 30, reserved: 20, limit: 2 ** 31 };
+  }
   async adapters() {
     return [{ index: 0, name: "none", kind: "cpu", int8_dot: false, max_buffer: 1024, chosen: true }];
   }
@@ -185,6 +188,121 @@ class Mlp extends Raw {
   }
 }
 
+class Profiling extends Raw {
+  static start(device, options) {
+    if (!device.alive) throw new Error("null pointer passed to rust");
+    if (options.gpu === "all") throw fail("invalid_argument", "options: unknown variant");
+    return new Profiling();
+  }
+  async finish() {
+    this.free();
+    const row = { name: "forward", count: 1, seconds: 1, gpu_seconds: 0.5, dispatches: 2, bytes: 8 };
+    return { seconds: 1, phases: [row], modules: [], kernels: [], peak_bytes: 64, memory: [[0, 1]], dropped_spans: 0, table: "…", trace: "{}" };
+  }
+}
+
+/** Two steps make an epoch; a checkpoint is the number of its step. What wasm would not take is an error. */
+class ClassifierTrainer extends Raw {
+  #rows = [];
+  #busy = false;
+  constructor(options) {
+    super();
+    const { channels = 1, size = 28, inputs } = options.model;
+    this.options = options;
+    this.input = inputs ? { channels: 1, height: 1, width: inputs } : { channels, height: size, width: size };
+    this.length = inputs ?? channels * size * size;
+    this.parameterCount = this.length * options.classes.length;
+    this.steps = 0;
+  }
+  static create(device, options) {
+    if (!device.alive) throw new Error("null pointer passed to rust");
+    if ("checkpoints" in options) throw fail("invalid_argument", "options: unknown field `checkpoints`");
+    return new ClassifierTrainer(options);
+  }
+  add(values, labels) {
+    if (!(values instanceof Float32Array && labels instanceof Uint32Array)) throw new TypeError("other types than wasm takes");
+    if (values.length !== labels.length * this.length) throw fail("invalid_argument", "add_examples: not one label for each example");
+    labels.forEach((label, i) => this.#rows.push({ label, row: values.slice(i * this.length, (i + 1) * this.length) }));
+  }
+  counts() {
+    return Uint32Array.from(this.options.classes, (_, label) => this.#rows.filter((row) => row.label === label).length);
+  }
+  async fit(pace, report, keep, save, places, found) {
+    if (this.#busy) throw new Error("recursive use of an object detected");
+    this.#busy = true;
+    try {
+      const damaged = [];
+      for (const [i, bytes] of (keep ? found : []).entries()) {
+        const step = Number(new TextDecoder().decode(bytes));
+        if (Number.isNaN(step)) damaged.push(`${places[i]}: not whole`);
+        else {
+          this.steps = step;
+          report({ event: "resumed", step, epoch: step / 2, damaged });
+          break;
+        }
+      }
+      const keepIt = () => {
+        if (!keep) return;
+        this.last = new TextEncoder().encode(String(this.steps));
+        report({ event: "saved", step: this.steps, place: save ? save(this.steps, this.last) : "memory" });
+      };
+      let reason = "finished";
+      while (this.steps < 2 * this.options.epochs) {
+        await pace();
+        this.steps += 1;
+        if (this.options.learningRate === 666) throw fail("diverged", "fit: the loss is not finite", { operation: "fit" });
+        const stop = report({ event: "step", step: this.steps, loss: 1 / this.steps, learning_rate: 1e-3, examples_per_second: 9 });
+        if (stop) {
+          reason = "asked";
+          break;
+        }
+        if (this.steps % 2 === 0) {
+          report({ event: "epoch", epoch: this.steps / 2, step: this.steps });
+          if (this.steps < 2 * this.options.epochs) keepIt();
+        }
+      }
+      keepIt();
+      report({ event: "stopped", step: this.steps, reason });
+      return { steps: this.steps, examples_per_second: 9, validation: null, reason };
+    } finally {
+      this.#busy = false;
+    }
+  }
+  async rehearse(steps, pace) {
+    for (let step = 0; step < steps; step += 1) await pace();
+    this.rehearsed = steps;
+  }
+  checkpoint() {
+    return this.last?.slice();
+  }
+  async predict(values) {
+    const count = values.length / this.length;
+    const last = this.options.classes.length - 1;
+    return Float32Array.from({ length: count * (last + 1) }, (_, i) => (i % (last + 1) === last ? 0.9 : 0.1 / last));
+  }
+  async save() {
+    return new TextEncoder().encode(JSON.stringify(this.options));
+  }
+  plan(batch = 32) {
+    return { batch, peak: 100 * batch, phases: { forward: 3 }, contributors: [{ usage: "parameters", name: "w", bytes: 4 }] };
+  }
+  report() {
+    return { device: "2 cores", memory_budget: null, micro_batch: null, gradient_checkpointing: false };
+  }
+}
+
+class Network extends ClassifierTrainer {
+  static async load(_device, bytes) {
+    return new Network(JSON.parse(new TextDecoder().decode(bytes)));
+  }
+  get classes() {
+    return this.options.classes;
+  }
+  get config() {
+    return { input: this.input };
+  }
+}
+
 function blur(pixels) {
   const side = Math.round(Math.sqrt(pixels.length));
   const at = (x, y) => (x >= 0 && y >= 0 && x < side && y < side ? pixels[y * side + x] : 0);
@@ -212,5 +330,5 @@ async function openDevice(choice) {
 }
 
 export const version = () => "0.1.0";
-export { openDevice, Device, Dataset, ProtoNet, Trainer, Classifier, Mlp };
+export { openDevice, Device, Dataset, ProtoNet, Trainer, Classifier, Mlp, ClassifierTrainer, Network, Profiling };
 export default start;

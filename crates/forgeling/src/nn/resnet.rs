@@ -10,7 +10,7 @@ use crate::data::Rng;
 use crate::device::profile::span;
 use crate::error::{Error, Result};
 use crate::ops::plan::{ConvSizes, NormSizes, Shaped, Simulation};
-use crate::ops::{Activation, AfterNorm, Conv2dOptions, conv2d};
+use crate::ops::{Activation, AfterNorm, Conv2dOptions, conv2d, linear};
 
 /// The shape of a [`ResNet18`] and the seed of its initial weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,7 +256,8 @@ impl ResNet18 {
         let _head = span("head");
         let hidden = pass.output(hidden);
         let features = hidden.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2);
-        Ok(features.matmul(self.head.val()) + self.head_bias.val().unsqueeze())
+        let (weight, bias) = (self.head.val(), self.head_bias.val());
+        linear(features, weight, Some(bias), Activation::None)
     }
 
     /// Takes the statistics of a batch into the running ones.

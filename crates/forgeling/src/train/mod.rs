@@ -1,13 +1,16 @@
 //! What every method trains with: events, schedules, model files and checkpoints.
 //!
-//! - [`Adam`], [`Sgd`], [`AnyOptimizer`]: the optimizers; [`Optimizer`]: what they have in common; [`OptimizerRecord`] is what they keep.
+//! - [`Adam`], [`Sgd`], [`AnyOptimizer`]: the optimizers; [`Optimizer`]: what they have in common;
+//!   [`OptimizerRecord`] is what they keep.
 //! - [`MicroBatch`]: batches in parts that fit into memory, and the search for the largest.
+//! - [`HardwareConfig`], [`HardwareManager`]: on what, and how; [`Trainer`]: the loop.
 //! - [`LossScaler`]: what the loss is multiplied with in mixed precision.
 //! - [`Schedule`], [`HalvingSchedule`]: the learning rate over time.
 //! - [`Ema`]: a moving average of weights.
 //! - [`EarlyStopping`]: when to stop.
 //! - [`MlpTrainer`]: a perceptron in training.
 //! - [`Network`], [`SavedNetwork`]: one of the networks that tell images apart, and its model file.
+//! - [`probabilities`]: what a network says of images.
 //! - [`recommend`]: the hardware configuration that suits a network.
 //! - [`StepEvent`]: what a training loop reports after each step.
 //! - [`weights`]: a module's values by name, and back.
@@ -28,6 +31,7 @@ mod models;
 mod network;
 mod objective;
 mod optimizer;
+mod predict;
 mod recommend;
 mod record;
 mod scaler;
@@ -52,6 +56,7 @@ pub use objective::{
 };
 pub use optimizer::Optimizer;
 pub(crate) use optimizer::in_place_of;
+pub use predict::probabilities;
 pub use recommend::{Recommendation, recommend};
 pub use record::{OptimizerRecord, OptimizerSummary};
 pub use scaler::{LossScaler, LossScalerConfig, LossScalerState};

@@ -1,0 +1,51 @@
+//! Networks that tell images apart: using them.
+
+use forgeling::train::{SavedNetwork, probabilities};
+use wasm_bindgen::prelude::*;
+
+use crate::Device;
+use crate::convert::{JsResult, failure, object};
+
+/// A trained network from a file.
+#[wasm_bindgen]
+pub struct Network {
+    device: forgeling::Device,
+    saved: SavedNetwork,
+}
+
+#[wasm_bindgen]
+impl Network {
+    /// A network from the bytes of a model file.
+    pub async fn load(device: &Device, bytes: Vec<u8>) -> JsResult<Network> {
+        let device = device.0.clone();
+        let saved = SavedNetwork::from_bytes(&bytes, &device).map_err(failure)?;
+        Ok(Self { device, saved })
+    }
+
+    /// The names of the classes.
+    #[wasm_bindgen(getter)]
+    pub fn classes(&self) -> Vec<String> {
+        self.saved.classes.clone()
+    }
+
+    /// What the network is made from.
+    #[wasm_bindgen(getter)]
+    pub fn config(&self) -> JsResult<JsValue> {
+        object(&self.saved.config)
+    }
+
+    /// How it was trained.
+    #[wasm_bindgen(getter)]
+    pub fn summary(&self) -> JsResult<JsValue> {
+        object(&self.saved.summary)
+    }
+
+    /// The probability of each class for each example, example by example.
+    pub async fn predict(&self, values: Vec<f32>) -> JsResult<Vec<f32>> {
+        let SavedNetwork {
+            network, config, ..
+        } = &self.saved;
+        let found = probabilities(network, config.input, &values, &self.device);
+        found.await.map_err(failure)
+    }
+}

@@ -1,0 +1,200 @@
+// Trains the package's classifier in Chromium as a page would: on the CPU and on WebGPU in software, with checkpoints in
+// IndexedDB that outlive the page.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { launch } from "../tools/browser.mjs";
+import { serve } from "../tools/serve.mjs";
+
+let server, browser, page;
+
+before(async () => {
+  server = await serve();
+  browser = await launch({ webgpu: true });
+  page = await browser.newPage();
+  page.setDefaultTimeout(300_000);
+  await load();
+});
+after(async () => {
+  await browser?.close();
+  await server?.close();
+});
+
+/** Opens the page anew and gives it what the tests use. */
+async function load() {
+  await page.goto(`${server.origin}/blank.html`);
+  await page.evaluate(async () => {
+    const library = await import("/package/dist/index.js");
+    await library.init();
+    const { Dataset, Trainer, openDevice } = library;
+    const glyphs = Dataset.glyphs({ seed: 5, classes: 4, size: 16 });
+    const examples = (first, each) => {
+      const rows = Array.from({ length: 4 * each }, (_, i) => [i % 4, first + Math.floor(i / 4)]);
+      return { images: rows.map(([c, e]) => glyphs.image(c, e)), labels: rows.map(([c]) => c) };
+    };
+    const names = ["north", "east", "south", "west"];
+    const make = async (choice, options) => {
+      const device = await openDevice(choice);
+      const trainer = await Trainer.create(device, {
+        model: { kind: "conv4", size: 16, filters: 8 },
+        classes: names,
+        batchSize: 10,
+        learningRate: 5e-3,
+        validation: 0.25,
+        ...options,
+      });
+      const { images, labels } = examples(0, 20);
+      trainer.add(images, labels);
+      return { device, trainer };
+    };
+    const right = async (model) => {
+      const { images, labels } = examples(100, 25);
+      const found = await model.predict(images);
+      return found.filter(([best], i) => best.label === names[labels[i]]).length / labels.length;
+    };
+    Object.assign(window, { library, examples, make, right });
+  });
+}
+
+for (const choice of ["cpu", "gpu:0"]) {
+  test(`a page trains, is told of it, stays responsive and uses the result (${choice})`, async () => {
+    const got = await page.evaluate(async (choice) => {
+      const { device, trainer } = await make(choice, { epochs: 16 });
+      const before = await right(trainer);
+      let beats = 0;
+      const heart = setInterval(() => (beats += 1), 1);
+      const events = [];
+      for await (const event of trainer.fit()) {
+        events.push(event);
+      }
+      clearInterval(heart);
+      const profile = await trainer.profile(3);
+      const network = await library.Network.load(device, await trainer.save());
+      const accuracy = await right(trainer);
+      const same = (await right(network)) === accuracy;
+      const rest = { memory: device.memory(), plan: trainer.plan(), report: trainer.report(), trace: profile.toChromeTrace().length };
+      trainer.free();
+      const phases = profile.phases.map(({ name }) => name);
+      return { events, before, accuracy, same, beats, kernels: profile.kernels.length, peak: profile.peakBytes, phases, ...rest };
+    }, choice);
+    const of = (name) => got.events.filter(({ event }) => event === name);
+    assert.equal(of("step").length, 16 * 6);
+    assert.equal(of("epoch").length, 16);
+    assert.equal(got.events.at(-1).reason, "finished");
+    assert.ok(of("validated").at(-1).accuracy >= 0.8, JSON.stringify(of("validated")));
+    // Guessing gives a quarter.
+    assert.ok(got.before < 0.7 && got.accuracy >= 0.85, `${got.before} before, ${got.accuracy} after`);
+    assert.ok(got.same, "the saved network is another one");
+    // One that has no turn between two steps beats never, or where the GPU is waited for only.
+    assert.ok(got.beats >= 10, `${got.beats} beats in ${16 * 6} steps`);
+    for (const phase of ["data", "forward", "backward", "step", "readback"]) assert.ok(got.phases.includes(phase));
+    assert.ok(got.trace > 100);
+    assert.equal(got.report.memoryBudget, 512 * 2 ** 20, "the preset for pages");
+    if (choice !== "cpu") {
+      assert.ok(got.kernels > 3 && got.peak > 0);
+      assert.ok(got.peak < 1.3 * got.plan.peak + 2 ** 20, `${got.peak} bytes seen, ${got.plan.peak} planned`);
+    }
+    assert.ok(got.memory.peak >= got.memory.inUse && got.memory.limit > got.memory.peak);
+  });
+}
+
+const run = { epochs: 8, augment: true, seed: 3, checkpoints: { name: "packaging", keep: 2, every: 2 }, ema: { decay: 0.9 } };
+
+/** What the steps of a run say, as exact as they are. */
+const fit = (options, stop) =>
+  page.evaluate(
+    async ([options, stop]) => {
+      const { trainer } = await make("cpu", options);
+      const events = [];
+      window.progress = 0;
+      for await (const event of trainer.fit()) {
+        events.push(event);
+        if (event.event === "step") window.progress = event.step;
+        if (event.step === stop && event.event === "saved") break;
+      }
+      return { events, accuracy: await right(trainer) };
+    },
+    [options, stop],
+  );
+const losses = ({ events }) => new Map(events.filter(({ event }) => event === "step").map(({ step, loss }) => [step, loss]));
+
+test("a run goes on after the page was loaded anew in the middle of it, bit for bit", async () => {
+  const whole = await fit({ ...run, checkpoints: { every: 2 } });
+  assert.ok(whole.accuracy >= 0.7, `${whole.accuracy}`);
+  const expected = losses(whole);
+  assert.equal(expected.size, 48);
+
+  // Not asked to stop: torn away while it trains.
+  page.evaluate(async (options) => {
+    window.progress = 0;
+    const { trainer } = await make("cpu", options);
+    for await (const { event, step } of trainer.fit()) {
+      if (event === "step") window.progress = step;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }, run).catch(() => {});
+  await page.waitForFunction(() => window.progress >= 9, null, { polling: 5 });
+  await load();
+  const second = await fit(run);
+  const [resumed] = second.events;
+  assert.equal(resumed.event, "resumed");
+  assert.ok(resumed.step >= 6 && resumed.step < 48 && resumed.damaged.length === 0, JSON.stringify(resumed));
+  const got = losses(second);
+  assert.equal(got.size, 48 - resumed.step);
+  for (const [step, loss] of got) assert.equal(loss, expected.get(step), `step ${step}`);
+  assert.equal(second.accuracy, whole.accuracy);
+});
+
+test("a damaged checkpoint is found, and the one before it is used", async () => {
+  const steps = await page.evaluate(async () => {
+    const open = indexedDB.open("forgeling");
+    const done = (request) => new Promise((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: reject }));
+    const database = await done(open);
+    const store = database.transaction("checkpoints", "readwrite").objectStore("checkpoints");
+    const all = await done(store.getAll());
+    const last = all.at(-1);
+    last.bytes[Math.floor(last.bytes.length / 2)] ^= 1;
+    await done(store.put(last));
+    database.close();
+    return all.map(({ step }) => step);
+  });
+  assert.deepEqual(steps, [46, 48]);
+  await load();
+  const { events } = await fit({ ...run, epochs: 9 });
+  assert.equal(events[0].step, 46);
+  assert.match(events[0].damaged[0], /^indexeddb:packaging\/48: /);
+  assert.equal(events.at(-1).step, 54);
+  const left = await page.evaluate(async () => {
+    await library.deleteCheckpoints("packaging");
+    const { trainer } = await make("cpu", { epochs: 1, checkpoints: { name: "packaging" } });
+    const { value } = await trainer.fit().next();
+    await library.deleteCheckpoints("packaging");
+    return value;
+  });
+  assert.deepEqual([left.event, left.step], ["step", 1]);
+});
+
+test("a budget that is too small makes smaller passes, and the same losses", async () => {
+  const got = await page.evaluate(async () => {
+    const losses = async (hardware) => {
+      const model = { kind: "mlp", size: 16, hidden: 32 };
+      const options = { model, batchSize: 400, steps: 5, validation: 0, optimizer: { sgd: {} }, learningRate: 0.1 };
+      const { trainer } = await make("gpu:0", { ...options, hardware: { preset: "fast", ...hardware } });
+      const { images, labels } = examples(200, 100);
+      trainer.add(images, labels);
+      const { peak } = trainer.plan();
+      const events = [];
+      for await (const event of trainer.fit()) events.push(event);
+      const { microBatch } = trainer.report();
+      trainer.free();
+      return { peak, microBatch, events, losses: events.filter(({ event }) => event === "step").map(({ loss }) => loss) };
+    };
+    const free = await losses({});
+    const tight = await losses({ memoryBudget: { bytes: Math.floor(free.peak / 2) } });
+    return { free, tight };
+  });
+  assert.ok(!got.free.events.some(({ event }) => event === "micro_batch"));
+  const halved = got.tight.events.filter(({ event }) => event === "micro_batch");
+  assert.ok(halved.length > 0 && halved.at(-1).examples < 400, `${got.free.peak} bytes planned`);
+  assert.equal(got.tight.microBatch, halved.at(-1).examples);
+  got.free.losses.forEach((loss, i) => assert.ok(Math.abs(loss - got.tight.losses[i]) < 1e-5, `${loss} and ${got.tight.losses[i]}`));
+});
