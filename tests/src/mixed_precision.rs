@@ -3,18 +3,14 @@
 
 use std::ops::ControlFlow;
 
-use forgeling::data::{
-    Dataset, Glyphs, ImageBatch, Loader, LoaderConfig, LoaderState, Queries, Shots, Split, Ways,
-};
+use forgeling::data::{Dataset, Glyphs, Loader, LoaderConfig, Queries, Shots, Split, Ways};
 use forgeling::meta::{EvaluateConfig, FitConfig, ProtoNet};
 use forgeling::nn::{Conv4Config, Mlp, MlpConfig};
-use forgeling::ops::{Storage, store_as};
 use forgeling::train::{
-    CrossEntropy, HalvingSchedule, HardwareConfig, HardwareManager, Precision, Source, TrainEvent,
-    Trainer, TrainerConfig,
+    CrossEntropy, Epochs, HalvingSchedule, HardwareConfig, HardwareManager, Precision, Run,
+    Schedule, TrainEvent, Trainer, TrainerConfig,
 };
 use forgeling::{Device, DeviceChoice, Error, Result};
-use serde_json::{Value, json};
 
 /// What a run came to.
 #[derive(Debug, Clone, Copy)]
@@ -80,12 +76,11 @@ impl Episodes {
         };
         let mut model = ProtoNet::new(&encoder, device)?;
         let train = Glyphs::new(0, Split::Train, 300)?;
-        let summary = stored(precision, || {
-            pollster::block_on(model.fit(&train, config, |event| {
-                progress(event.episode, event.loss);
-                ControlFlow::Continue(())
-            }))
-        })?;
+        let fit = model.fit(&train, config, |event| {
+            progress(event.episode, event.loss);
+            ControlFlow::Continue(())
+        });
+        let summary = pollster::block_on(fit)?;
         let test = Glyphs::new(0, Split::Test, 300)?;
         let config = EvaluateConfig {
             ways,
@@ -149,13 +144,13 @@ impl Images {
             seed,
             ..Default::default()
         };
-        let mut source = Epochs::new(Loader::new(train, loader)?);
+        let mut source = Epochs::of(Loader::new(train, loader)?);
         let config = TrainerConfig {
             epochs: Some(self.epochs),
-            schedule: HalvingSchedule {
+            schedule: Schedule::Halving(HalvingSchedule {
                 initial: self.rate,
-                every: source.loader.example_count(),
-            },
+                every: source.loader().batches_per_epoch(),
+            }),
             ..Default::default()
         };
         let hardware_of = |precision| {
@@ -163,16 +158,15 @@ impl Images {
             HardwareManager::on(device.clone(), config)
         };
         let mut trainer = Trainer::new(config, hardware_of(precision)?)?;
-        let summary = stored(precision, || {
-            let fit = trainer.fit(&mut model, &CrossEntropy, &mut source, None, |event| {
-                if let TrainEvent::Step(step) = event {
-                    progress(step.examples, step.loss);
-                }
-                ControlFlow::Continue(())
-            });
-            pollster::block_on(fit)
-        })?;
-        let mut source = Epochs::new(Loader::new(test, LoaderConfig::validation(500))?);
+        let run = Run::on(&mut source);
+        let fit = trainer.fit(&mut model, &CrossEntropy, run, |event| {
+            if let TrainEvent::Step(step) = event {
+                progress(step.examples, step.loss);
+            }
+            ControlFlow::Continue(())
+        });
+        let summary = pollster::block_on(fit)?;
+        let mut source = Epochs::of(Loader::new(test, LoaderConfig::validation(500))?);
         let judge = Trainer::new(TrainerConfig::default(), hardware_of(Precision::F32)?)?;
         let tested = pollster::block_on(judge.validate(&model, &CrossEntropy, &mut source))?;
         Ok(Figures {
@@ -197,52 +191,4 @@ fn hardware(device: &Device, precision: Precision) -> Result<HardwareConfig> {
         precision,
         ..Default::default()
     })
-}
-
-/// Runs `train` with bf16 copies of what the backward pass reads, if that is the precision.
-fn stored<R>(precision: Precision, train: impl FnOnce() -> R) -> R {
-    match precision {
-        Precision::Bf16 => store_as(Storage::Bf16, train),
-        _ => train(),
-    }
-}
-
-/// A loader's batches, with the end of each epoch.
-struct Epochs {
-    loader: Loader,
-    over: bool,
-}
-
-impl Epochs {
-    fn new(loader: Loader) -> Self {
-        Self {
-            loader,
-            over: false,
-        }
-    }
-}
-
-impl Source for Epochs {
-    type Batch = ImageBatch;
-
-    async fn next(&mut self) -> Result<Option<ImageBatch>> {
-        if std::mem::take(&mut self.over) {
-            return Ok(None);
-        }
-        let batch = self.loader.next().await?;
-        self.over = self.loader.state().next_batch == 0;
-        Ok(Some(batch))
-    }
-
-    fn state(&self) -> Value {
-        json!([self.loader.state(), self.over])
-    }
-
-    fn resume(&mut self, state: &Value) -> Result<()> {
-        let (loader, over): (LoaderState, bool) = serde_json::from_value(state.clone())
-            .map_err(|cause| Error::bad_data("resume", cause.to_string()))?;
-        self.loader.resume(loader)?;
-        self.over = over;
-        Ok(())
-    }
 }

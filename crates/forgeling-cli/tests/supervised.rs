@@ -157,7 +157,7 @@ fn a_budget_makes_passes_smaller_and_not_batches() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("model");
     let whole = json(&mut mlp(&out, &["--epochs", "1"]), 0);
-    let mut conv4 = |options: &[&str]| {
+    let conv4 = |options: &[&str]| {
         let mut command = forgeling(&["train", "--device", "cpu", "--model", "conv4", "--width"]);
         command.args([
             "8",

@@ -244,6 +244,10 @@ impl Planned for NetworkConfig {
 /// # Ok::<(), forgeling::Error>(()) }).unwrap();
 /// ```
 #[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it, and what it holds is tensors"
+)]
 pub enum Network {
     /// A perceptron.
     Mlp(Mlp),
