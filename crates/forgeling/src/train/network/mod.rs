@@ -244,6 +244,10 @@ impl Planned for NetworkConfig {
 /// # Ok::<(), forgeling::Error>(()) }).unwrap();
 /// ```
 #[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few of them, and burn's modules are not boxed"
+)]
 pub enum Network {
     /// A perceptron.
     Mlp(Mlp),
