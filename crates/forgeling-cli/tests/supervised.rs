@@ -140,7 +140,10 @@ fn the_same_command_goes_on_and_ends_where_one_run_would() {
         (&["--batch-size", "32"][..], "batch size"),
         (&["--width", "64"], "width"),
         (&["--learning-rate", "0.5"], "learning rate schedule"),
-        (&["--optimizer", "sgd"], "optimizer"),
+        (
+            &["--optimizer", "sgd", "--learning-rate", "0.001"],
+            "optimizer",
+        ),
         (&["--seed", "1"], "seed"),
         (&["--precision", "bf16"], "precision"),
         (&["--validation", "0.2"], "number of images"),

@@ -97,7 +97,7 @@ Examples:
       --memory-budget 50% --checkpoint-dir photos-run --out photos.safetensors
   forgeling train --model mlp --data glyphs --optimizer sgd --schedule cosine --ema --out glyphs.safetensors
   forgeling train --model conv4 --data glyphs --devices cpu,gpu:0 --out glyphs.safetensors")]
-    Train(Train),
+    Train(Box<Train>),
     /// Measure the accuracy of a model that `forgeling train` has made
     #[command(after_help = "\
 Examples:

@@ -246,7 +246,7 @@ impl Planned for NetworkConfig {
 #[derive(Module, Debug)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "there is one of it, and what it holds is tensors"
+    reason = "there are few of them, and burn's modules are not boxed"
 )]
 pub enum Network {
     /// A perceptron.
