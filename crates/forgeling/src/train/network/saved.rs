@@ -1,0 +1,169 @@
+//! Model files of networks that tell images apart.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Network, NetworkConfig};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::train::{Validation, model_file, weights};
+
+const ARCHITECTURE: &str = "classifier";
+
+/// How a [`SavedNetwork`] was trained.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkSummary {
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Times through the data.
+    pub epochs: usize,
+    /// Examples.
+    pub examples: usize,
+    /// How it does on data it was not trained on, if that was looked at.
+    pub validation: Option<Validation>,
+}
+
+/// A network with the names of its classes, as a model file holds it.
+#[derive(Debug, Clone)]
+pub struct SavedNetwork {
+    /// What it is made from.
+    pub config: NetworkConfig,
+    /// The name of each class.
+    pub classes: Vec<String>,
+    /// How it was trained.
+    pub summary: NetworkSummary,
+    /// The network.
+    pub network: Network,
+}
+
+/// The `config` of the file's header.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileConfig {
+    network: NetworkConfig,
+    classes: Vec<String>,
+}
+
+impl SavedNetwork {
+    /// The bytes of a model file; see [`model_file`].
+    ///
+    /// # Errors
+    /// When there is not one name for each class, when the device fails, or a weight is not finite.
+    pub async fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.check("save_model")?;
+        let config = FileConfig {
+            network: self.config,
+            classes: self.classes.clone(),
+        };
+        let header = model_file::Header::new(ARCHITECTURE, config, self.summary);
+        model_file::encode(&header, &weights::collect(&self.network).await?)
+    }
+
+    /// A network from the bytes of a model file.
+    ///
+    /// # Errors
+    /// When the bytes are cut off, of another architecture, or do not fit their own configuration.
+    pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self> {
+        const OPERATION: &str = "load_model";
+        let (header, tensors) =
+            model_file::decode::<FileConfig, NetworkSummary>(bytes, ARCHITECTURE)?;
+        let FileConfig { network, classes } = header.config;
+        // The sizes the header claims must be those of the file before anything of that size is made.
+        let claimed = network.value_count(device)?;
+        let present: u64 = tensors.iter().map(|some| some.values.len() as u64).sum();
+        if claimed != present {
+            let message = "the weights do not fit the configuration";
+            return Err(Error::bad_data(OPERATION, message)
+                .expected(format!("{claimed} values"))
+                .got(present));
+        }
+        let loaded = Self {
+            network: weights::load(network.build(device)?, tensors)?,
+            config: network,
+            summary: header.summary,
+            classes,
+        };
+        loaded.check(OPERATION)?;
+        Ok(loaded)
+    }
+
+    /// Writes a model file, whole or not at all.
+    ///
+    /// # Errors
+    /// As [`to_bytes`](Self::to_bytes), and when the file cannot be written.
+    pub async fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let bytes = self.to_bytes().await.map_err(|error| error.path(path))?;
+        model_file::write_atomically(path, &bytes)
+    }
+
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not a whole model file of this kind.
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let path = path.as_ref();
+        Self::from_bytes(&model_file::read(path)?, device).map_err(|error| error.path(path))
+    }
+
+    fn check(&self, operation: &'static str) -> Result<()> {
+        if self.classes.len() == self.config.classes {
+            return Ok(());
+        }
+        Err(
+            Error::bad_data(operation, "there is not one name for each class")
+                .expected(format!("{} names", self.config.classes))
+                .got(self.classes.len()),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::NetworkKind;
+    use super::super::tests::small;
+    use super::*;
+    use crate::DeviceChoice;
+
+    fn cpu() -> Device {
+        pollster::block_on(Device::open(DeviceChoice::Cpu)).unwrap()
+    }
+
+    #[test]
+    fn saved_networks_come_back_and_wrong_ones_do_not() {
+        let device = cpu();
+        for kind in NetworkKind::ALL {
+            let config = small(kind);
+            let network = config.build(&device).unwrap();
+            let count = network.parameter_count() as u64;
+            assert_eq!(config.value_count(&device).unwrap(), count, "{kind}");
+            let mut saved = SavedNetwork {
+                config,
+                classes: ["a", "b", "c"].map(String::from).to_vec(),
+                summary: NetworkSummary::default(),
+                network,
+            };
+            let bytes = pollster::block_on(saved.to_bytes()).unwrap();
+            let back = SavedNetwork::from_bytes(&bytes, &device).unwrap();
+            assert_eq!((back.config, &back.classes), (config, &saved.classes));
+            let values =
+                |saved: &SavedNetwork| pollster::block_on(weights::collect(&saved.network));
+            assert_eq!(values(&back).unwrap(), values(&saved).unwrap());
+            let cut = SavedNetwork::from_bytes(&bytes[..bytes.len() - 4], &device);
+            assert!(cut.unwrap_err().is_bad_input());
+            // A header that claims more than the file holds is refused before anything is made.
+            saved.config.width = 1 << 9;
+            let wrong = pollster::block_on(saved.to_bytes()).unwrap();
+            let error = SavedNetwork::from_bytes(&wrong, &device).unwrap_err();
+            assert!(error.to_string().contains("do not fit"), "{error}");
+            saved.classes.pop();
+            assert!(
+                pollster::block_on(saved.to_bytes())
+                    .unwrap_err()
+                    .is_bad_input()
+            );
+        }
+    }
+}
