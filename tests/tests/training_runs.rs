@@ -2,21 +2,24 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::module::Module;
 use forgeling::data::{Glyphs, ImageBatch, Loader, LoaderConfig, Split, Subset};
 use forgeling::device::MemoryBudget;
+use forgeling::meta::{FitConfig, ProtoNet};
 use forgeling::nn::{
-    Conv4Config, MemoryPlan, Mlp, MlpConfig, PlanConfig, Planned, ResNet18, ResNet18Config,
+    Conv4Config, MemoryPlan, Mlp, MlpConfig, Pass, PlanConfig, ResNet18, ResNet18Config,
 };
 use forgeling::parallel::{Local, ParallelConfig};
 use forgeling::train::weights::collect;
 use forgeling::train::{
-    Batches, Checkpoint, Checkpoints, CrossEntropy, EarlyStoppingConfig, EmaConfig, Epochs, Goal,
-    HardwareConfig, HardwareManager, LossScalerConfig, OptimizerConfig, Precision, Preset, Run,
-    Schedule, SgdConfig, StopReason, TrainEvent, TrainSummary, Trainable, Trainer, TrainerConfig,
+    Batches, Checkpoint, Checkpoints, Classifier, CrossEntropy, EarlyStoppingConfig, EmaConfig,
+    Epochs, Goal, HardwareConfig, HardwareManager, LossScalerConfig, Objective, OptimizerConfig,
+    Outcome, Precision, Preset, Run, Schedule, SgdConfig, StopReason, TrainEvent, TrainSummary,
+    Trainer, TrainerConfig,
 };
-use forgeling::{Device, DeviceChoice, Result};
+use forgeling::{Device, DeviceChoice, Error, ErrorKind, Result};
 use forgeling_tests::devices;
 
 const CLASSES: usize = 5;
@@ -63,7 +66,7 @@ fn cpu() -> Device {
 }
 
 /// Losses of the steps, and all events.
-fn fit<M: forgeling::train::Classifier>(
+fn fit<M: Classifier>(
     trainer: &mut Trainer,
     model: &mut M,
     run: Run<'_, Epochs>,
@@ -283,7 +286,7 @@ fn one_batch(count: usize) -> ImageBatch {
 }
 
 /// The bytes that steps take without a budget, and the losses.
-fn within<M: Trainable + forgeling::train::Classifier>(
+fn within<M: Classifier>(
     device: &Device,
     model: &mut M,
     budget: u64,
@@ -472,6 +475,103 @@ fn as_rank(rank: Local) -> (Vec<f32>, usize) {
     (values(&model), memory.0.len())
 }
 
+/// Classifies as usual until it has been asked so often: then it fails as a device that is lost.
+#[derive(Clone)]
+struct Lost {
+    asked: Arc<AtomicUsize>,
+    when: usize,
+}
+
+impl<M: Classifier> Objective<M> for Lost {
+    type Batch = ImageBatch;
+
+    fn forward<'a>(
+        &self,
+        model: &'a M,
+        batch: &ImageBatch,
+        pass: &mut Pass<'a>,
+    ) -> Result<Outcome> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) == self.when {
+            return Err(Error::new(ErrorKind::Device, "test", "the device was lost"));
+        }
+        CrossEntropy.forward(model, batch, pass)
+    }
+}
+
+#[test]
+fn a_device_that_is_lost_is_dropped_and_the_run_ends_as_without_it() {
+    let device = cpu();
+    let run = |devices: &[Device], when: usize| {
+        let mut model = mlp(&device);
+        let mut source = glyphs(1, 22);
+        let mut trainer = trainer(&device, sgd(20), Default::default());
+        let lost = Lost {
+            asked: Arc::default(),
+            when,
+        };
+        let mut events = Vec::new();
+        let run = Run::on(&mut source);
+        let parallel = ParallelConfig::default();
+        let fit = trainer.fit_on_devices(devices, parallel, &mut model, &lost, run, |event| {
+            events.push(event.clone());
+            ControlFlow::Continue(())
+        });
+        pollster::block_on(fit).unwrap();
+        (values(&model), events)
+    };
+    let devices = [device.clone(), device.clone(), device.clone()];
+    let (whole, calm) = run(&devices, usize::MAX);
+    let (left, events) = run(&devices, 40);
+    let dropped = events.iter().filter_map(|event| match event {
+        TrainEvent::DeviceDropped {
+            remaining, reason, ..
+        } => Some((*remaining, reason.contains("the device was lost"))),
+        _ => None,
+    });
+    assert_eq!(dropped.collect::<Vec<_>>(), [(2, true)]);
+    assert_eq!(losses(&events).len(), 20);
+    assert_eq!(losses(&calm).len(), 20);
+    assert!(furthest(&left, &whole) < 1e-5);
+}
+
+/// Episodes of a step are dealt out to devices; each share has a batch norm of its own.
+#[test]
+fn a_few_shot_network_trains_on_several_devices() {
+    let device = cpu();
+    let data = Glyphs::new(3, Split::Train, 40).unwrap();
+    let run = |devices: Option<&str>| {
+        let config = Conv4Config {
+            filters: 8,
+            ..Default::default()
+        };
+        let mut model = ProtoNet::new(&config, &device).unwrap();
+        let config = FitConfig {
+            episodes: Some(160),
+            batch_episodes: 4,
+            hardware: HardwareConfig {
+                devices: devices.map(|list| list.parse().unwrap()),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let mut steps = 0;
+        let fit = model.fit(&data, config, |_| {
+            steps += 1;
+            ControlFlow::Continue(())
+        });
+        let summary = pollster::block_on(fit).unwrap();
+        assert_eq!((summary.episodes, summary.steps, steps), (160, 40, 40));
+        summary
+    };
+    let (one, two) = (run(None), run(Some("cpu,cpu")));
+    let (ours, theirs) = (two.accuracy, one.accuracy);
+    assert!(
+        ours > 0.6 && (ours - theirs).abs() < 0.03,
+        "{ours} {theirs}"
+    );
+    assert_ne!(two.loss, one.loss, "statistics are those of a share");
+}
+
 /// In half precision, checkpointed, with a batch norm, in passes, on devices of two kinds, resumed in the middle.
 #[test]
 fn everything_at_once_still_learns() {
@@ -521,15 +621,4 @@ fn everything_at_once_still_learns() {
     }
     let (first, last) = (all_losses[0], all_losses[all_losses.len() - 1]);
     assert!(last < first * 0.6, "{all_losses:?}");
-}
-
-#[test]
-fn plans_know_what_presets_come_to() {
-    // A description of the network is enough, for a page to ask before it loads anything.
-    let conv4 = Conv4Config::default();
-    let network = forgeling::nn::PlannedClassifier {
-        encoder: conv4,
-        classes: CLASSES,
-    };
-    assert_eq!(network.batch_shape(3)[0], 3);
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use forgeling::device::DeviceList;
 
 use super::HardwareArgs;
 use crate::data::DataSource;
@@ -70,6 +71,9 @@ pub struct Train {
     /// Episodes of one optimizer step
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub batch_episodes: usize,
+    /// Devices that share the episodes of each step, as 0,1 or cpu,gpu:0, in place of --device
+    #[arg(long, value_name = "LIST")]
+    pub devices: Option<DeviceList>,
     /// Learning rate of Adam at the start
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     pub learning_rate: f64,

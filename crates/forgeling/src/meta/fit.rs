@@ -1,16 +1,22 @@
 //! Training a [`ProtoNet`] on episodes.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
 use super::{ProtoNet, PrototypeLoss};
-use crate::data::{Dataset, EpisodeBatch, EpisodeSampler, Queries, RandomAffine, Rng, Shots, Ways};
+use crate::data::{
+    Dataset, EpisodeBatch, EpisodeSampler, Queries, RandomAffine, Rng, RngState, SamplerState,
+    Shots, Ways,
+};
+use crate::device::{Device, DeviceList};
 use crate::error::{Error, Result};
+use crate::parallel::ParallelConfig;
 use crate::train::{
-    HalvingSchedule, HardwareConfig, HardwareManager, Schedule, StepEvent, StopReason, Trainer,
-    TrainerConfig,
+    HalvingSchedule, HardwareConfig, HardwareManager, Run, Schedule, Source, Step, StepEvent,
+    StopReason, TrainEvent, Trainer, TrainerConfig,
 };
 
 const OPERATION: &str = "fit";
@@ -35,7 +41,9 @@ pub struct FitConfig {
     pub schedule: HalvingSchedule,
     /// How the images of an episode are changed before each step; `None` leaves them. Default `None`.
     pub augment: Option<RandomAffine>,
-    /// Precision, checkpointing and memory. The network's own device is used, whichever is named here.
+    /// Precision, checkpointing and memory. The network's own device is used, whichever is named here; where there are
+    /// several [`devices`](HardwareConfig::devices), of which the network's own is the first, [`ProtoNet::fit`] deals the
+    /// episodes of a step out to them.
     pub hardware: HardwareConfig,
     /// Seed of the episodes. Default 0.
     pub seed: u64,
@@ -83,9 +91,7 @@ pub struct FitSummary {
 #[derive(Debug)]
 pub struct EpisodeTrainer {
     config: FitConfig,
-    sampler: EpisodeSampler,
-    /// Apart from the sampler's, so that the same episodes are drawn with and without augmentation.
-    augment_rng: Rng,
+    episodes: Episodes,
     begun: Instant,
     /// From the first step on, which tells the device.
     trainer: Option<Trainer>,
@@ -107,8 +113,7 @@ impl EpisodeTrainer {
                 .expected("batch_episodes of at least 1"));
         }
         Ok(Self {
-            sampler: EpisodeSampler::new(config.ways, config.shots, config.queries, config.seed),
-            augment_rng: Rng::new(config.seed).fork(AUGMENT_STREAM),
+            episodes: Episodes::new(&config),
             begun: Instant::now(),
             trainer: None,
             config,
@@ -123,14 +128,7 @@ impl EpisodeTrainer {
     pub async fn step(&mut self, model: &mut ProtoNet, data: &dyn Dataset) -> Result<StepEvent> {
         model.check(data.image_shape(), OPERATION)?;
         let started = Instant::now();
-        let mut batch = self
-            .sampler
-            .sample_batch(data, self.config.batch_episodes)?;
-        if let Some(augment) = self.config.augment {
-            for images in [&mut batch.support, &mut batch.query] {
-                augment.apply(batch.shape, images, &mut self.augment_rng);
-            }
-        }
+        let batch = self.episodes.draw(data)?;
         self.advance(model, batch, started).await
     }
 
@@ -161,25 +159,9 @@ impl EpisodeTrainer {
         };
         let encoder = &mut model.encoder;
         let step = trainer.step_on(encoder, &PrototypeLoss, &[batch]).await?;
-        let (loss, accuracy) = trainer.recent();
-        let summary = &mut model.summary;
-        summary.episodes += episodes;
-        summary.ways = self.config.ways.get();
-        summary.shots = self.config.shots.get();
-        summary.queries = self.config.queries.get();
-        summary.seed = self.config.seed;
-        summary.loss = loss;
-        summary.accuracy = accuracy.unwrap_or_default();
-        summary.seconds += started.elapsed().as_secs_f64();
-        Ok(StepEvent {
-            step: step.step,
-            episode: step.examples,
-            loss: step.loss,
-            accuracy: step.accuracy.unwrap_or_default(),
-            learning_rate: step.learning_rate,
-            episodes_per_second: step.examples_per_second,
-            seconds: step.seconds,
-        })
+        let recent = trainer.recent();
+        model.learned(&self.config, episodes, recent, started.elapsed());
+        Ok(StepEvent::from(&step))
     }
 
     fn finished(&self) -> bool {
@@ -212,10 +194,86 @@ impl EpisodeTrainer {
     }
 }
 
+/// Episodes of a run, drawn and augmented.
+#[derive(Debug)]
+struct Episodes {
+    sampler: EpisodeSampler,
+    augment: Option<RandomAffine>,
+    /// Apart from the sampler's, so that the same episodes are drawn with and without augmentation.
+    rng: Rng,
+    /// Of each step.
+    count: usize,
+}
+
+impl Episodes {
+    fn new(config: &FitConfig) -> Self {
+        Self {
+            sampler: EpisodeSampler::new(config.ways, config.shots, config.queries, config.seed),
+            augment: config.augment,
+            rng: Rng::new(config.seed).fork(AUGMENT_STREAM),
+            count: config.batch_episodes,
+        }
+    }
+
+    fn draw(&mut self, data: &dyn Dataset) -> Result<EpisodeBatch> {
+        let mut batch = self.sampler.sample_batch(data, self.count)?;
+        if let Some(augment) = self.augment {
+            for images in [&mut batch.support, &mut batch.query] {
+                augment.apply(batch.shape, images, &mut self.rng);
+            }
+        }
+        Ok(batch)
+    }
+}
+
+/// The episodes of a data set, without end.
+struct Drawn<'a> {
+    episodes: Episodes,
+    data: &'a dyn Dataset,
+}
+
+impl Source for Drawn<'_> {
+    type Batch = EpisodeBatch;
+
+    async fn next(&mut self) -> Result<Option<EpisodeBatch>> {
+        self.episodes.draw(self.data).map(Some)
+    }
+
+    fn state(&self) -> serde_json::Value {
+        serde_json::json!([self.episodes.sampler.state(), self.episodes.rng.state()])
+    }
+
+    fn resume(&mut self, state: &serde_json::Value) -> Result<()> {
+        let read = <(SamplerState, RngState)>::deserialize(state);
+        let (sampler, rng) = read.map_err(|error| {
+            Error::bad_data(OPERATION, format!("not the state of episodes: {error}"))
+        })?;
+        self.episodes.sampler = EpisodeSampler::from_state(sampler)?;
+        self.episodes.rng = Rng::from_state(rng)?;
+        Ok(())
+    }
+}
+
+impl From<&Step> for StepEvent {
+    fn from(step: &Step) -> Self {
+        Self {
+            step: step.step,
+            episode: step.examples,
+            loss: step.loss,
+            accuracy: step.accuracy.unwrap_or_default(),
+            learning_rate: step.learning_rate,
+            episodes_per_second: step.examples_per_second,
+            seconds: step.seconds,
+        }
+    }
+}
+
 /// The trainer of a run on a network's device.
 fn trainer(config: &FitConfig, model: &ProtoNet) -> Result<Trainer> {
     let manager = HardwareManager::on(model.device.clone(), config.hardware.clone())?;
     let config = TrainerConfig {
+        examples: config.episodes,
+        seconds: config.seconds,
         // Of steps, where the interval is of episodes: rounded up to whole steps.
         schedule: Schedule::Halving(HalvingSchedule {
             every: config.schedule.every.div_ceil(config.batch_episodes),
@@ -249,6 +307,11 @@ impl ProtoNet {
                 Error::invalid(OPERATION, "a limit is out of range").expected("limits above 0")
             );
         }
+        let several = |devices: &&DeviceList| devices.choices().len() > 1;
+        if let Some(devices) = config.hardware.devices.as_ref().filter(several) {
+            let devices = devices.open().await?;
+            return self.fit_on(&devices, data, &config, on_event).await;
+        }
         let mut trainer = EpisodeTrainer::new(config)?;
         while !trainer.finished() {
             let event = trainer.step(self, data).await?;
@@ -257,5 +320,66 @@ impl ProtoNet {
             }
         }
         Ok(trainer.summary(false))
+    }
+
+    async fn fit_on(
+        &mut self,
+        devices: &[Device],
+        data: &dyn Dataset,
+        config: &FitConfig,
+        mut on_event: impl FnMut(&StepEvent) -> ControlFlow<()>,
+    ) -> Result<FitSummary> {
+        if devices[0].tensors() != self.device.tensors() {
+            return Err(Error::invalid(
+                OPERATION,
+                "the network is not on the first of the devices",
+            )
+            .expected(&devices[0].info().name)
+            .got(&self.device.info().name));
+        }
+        // Checks the numbers.
+        let episodes = EpisodeTrainer::new(config.clone())?.episodes;
+        self.check(data.image_shape(), OPERATION)?;
+        let begun = Instant::now();
+        let mut trainer = trainer(config, self)?;
+        let mut source = Drawn { episodes, data };
+        let told = |event: &TrainEvent| match event {
+            TrainEvent::Step(step) => on_event(&StepEvent::from(step)),
+            _ => ControlFlow::Continue(()),
+        };
+        let (run, parallel) = (Run::on(&mut source), ParallelConfig::default());
+        let encoder = &mut self.encoder;
+        let summary = trainer
+            .fit_on_devices(devices, parallel, encoder, &PrototypeLoss, run, told)
+            .await?;
+        self.learned(config, summary.examples, trainer.recent(), begun.elapsed());
+        Ok(FitSummary {
+            steps: summary.steps,
+            episodes: summary.examples,
+            loss: summary.loss,
+            accuracy: summary.accuracy.unwrap_or_default(),
+            episodes_per_second: summary.examples_per_second,
+            seconds: summary.seconds,
+            stopped: summary.reason == StopReason::Asked,
+        })
+    }
+
+    /// Notes in the summary that so many episodes more have been learned from.
+    fn learned(
+        &mut self,
+        config: &FitConfig,
+        episodes: usize,
+        (loss, accuracy): (f64, Option<f64>),
+        took: Duration,
+    ) {
+        let summary = &mut self.summary;
+        summary.episodes += episodes;
+        summary.ways = config.ways.get();
+        summary.shots = config.shots.get();
+        summary.queries = config.queries.get();
+        summary.seed = config.seed;
+        summary.loss = loss;
+        summary.accuracy = accuracy.unwrap_or_default();
+        summary.seconds += took.as_secs_f64();
     }
 }

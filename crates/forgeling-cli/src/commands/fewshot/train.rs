@@ -3,8 +3,8 @@
 use forgeling::data::{Dataset, EpisodeSampler, RandomAffine, Split};
 use forgeling::meta::{EvaluateConfig, Evaluation, FitConfig, FitSummary, ProtoNet};
 use forgeling::nn::Conv4Config;
-use forgeling::train::HalvingSchedule;
-use forgeling::{Error, Result};
+use forgeling::train::{HalvingSchedule, HardwareConfig};
+use forgeling::{Device, Error, Result};
 use serde_json::json;
 
 use super::super::{open, unless_interrupted};
@@ -34,7 +34,10 @@ pub async fn run(args: &FewshotTrain, common: &Common, output: &Output) -> Resul
         sampler.check(&**test)?;
     }
 
-    let device = open(common, output).await?;
+    let device = match &args.devices {
+        Some(list) => Device::open(list.choices()[0]).await?,
+        None => open(common, output).await?,
+    };
     let mut model = ProtoNet::new(&config, &device)?;
     output.line(format_args!(
         "Training on {} classes: {}-way {}-shot, {} parameters. Ctrl-C stops and saves.",
@@ -117,7 +120,10 @@ fn fit_config(args: &FewshotTrain, seed: u64) -> Result<FitConfig> {
             every: args.halve_every,
         },
         augment: args.augment.then(RandomAffine::default),
-        hardware: args.hardware.config(),
+        hardware: HardwareConfig {
+            devices: args.devices.clone(),
+            ..args.hardware.config()
+        },
         seed,
     })
 }
