@@ -11,9 +11,8 @@ use forgeling::ops::{
 };
 use forgeling::{Device, DeviceChoice};
 use forgeling_shaders::cpu::half::{bf16_of, f16_of, of_bf16, of_f16};
-use forgeling_tests::storage_parity::{
-    FORMATS, Network, OPERATIONS, ROUND_TRIP, come_back, numbers,
-};
+use forgeling_tests::storage_network::Network;
+use forgeling_tests::storage_parity::{FORMATS, OPERATIONS, ROUND_TRIP, come_back, numbers};
 use forgeling_tests::{assert_close, devices, waves};
 
 #[test]

@@ -10,7 +10,7 @@ use burn::tensor::DType;
 use forgeling::ops::Storage;
 use forgeling::{Device, DeviceChoice};
 use forgeling_tests::devices;
-use forgeling_tests::storage_parity::Network;
+use forgeling_tests::storage_network::Network;
 
 /// Counts the bytes in use and the most of them so far.
 struct Counting;
