@@ -1,7 +1,7 @@
 //! Budgets that are kept.
 
 use burn::tensor::{Tensor, TensorData};
-use forgeling::device::{Ledger, MemoryBudget, MemoryPhase};
+use forgeling::device::{Ledger, MemoryBudget, Phase};
 use forgeling::nn::{
     Conv4, Conv4Config, MemoryPlan, Normalization, Pass, PlanConfig, PlannedClassifier,
 };
@@ -146,7 +146,7 @@ pub async fn takes_turns(device: &Device) {
 pub async fn tells_of_the_backward_pass(device: &Device) {
     let images = 40;
     let phases = Trainee::plan(device, images).phases;
-    let [forward, backward] = [MemoryPhase::Forward, MemoryPhase::Backward].map(|p| phases[&p]);
+    let [forward, backward] = [Phase::Forward, Phase::Backward].map(|p| phases[&p]);
     let mut tight = Trainee::new(device, (forward + backward) / 2);
     let error = tight.step(images).await.unwrap_err();
     assert!(error.is_out_of_memory(), "{error}");

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{DType, Tensor, TensorData};
-use forgeling::device::{MemoryMonitor, MemoryPhase};
+use forgeling::device::{MemoryMonitor, Phase};
 use forgeling::nn::{
     Conv4, Conv4Config, MemoryPlan, Mlp, MlpConfig, Normalization, Pass, PlanConfig, Planned,
     PlannedEpisodes, ResNet18, ResNet18Config, Vit, VitConfig,
@@ -132,7 +132,7 @@ pub fn ways(device: &Device) -> Vec<(&'static str, PlanConfig)> {
 }
 
 /// Bytes at most in each phase.
-pub type Phases = BTreeMap<MemoryPhase, u64>;
+pub type Phases = BTreeMap<Phase, u64>;
 
 /// What is trained with.
 enum Optimizer {
@@ -182,7 +182,7 @@ impl Model {
             };
             let Stepped { trip, rest } = training.step(&mut end);
             trip.run_all().await.unwrap();
-            monitor.end(MemoryPhase::Readback);
+            monitor.end(Phase::Readback);
             drop(rest);
         }
         let phases = monitor.report().phases.iter();
@@ -252,7 +252,7 @@ fn loss(logits: Tensor<2>, labels: &[usize], pass: &Pass<'_>) -> (Tensor<2>, Ten
 /// A network in training.
 pub trait Training {
     /// Takes a step, but for its numbers: they are still to be read. `end` is told of each phase's end.
-    fn step(&mut self, end: &mut dyn FnMut(MemoryPhase)) -> Stepped;
+    fn step(&mut self, end: &mut dyn FnMut(Phase)) -> Stepped;
 }
 
 /// A step that was taken.
@@ -296,7 +296,7 @@ impl<M: Module + 'static, R> Training for Trained<M, R>
 where
     R: for<'a> Fn(&'a M, Tensor<4>, &mut Pass<'a>) -> (Tensor<2>, Tensor<1>),
 {
-    fn step(&mut self, end: &mut dyn FnMut(MemoryPhase)) -> Stepped {
+    fn step(&mut self, end: &mut dyn FnMut(Phase)) -> Stepped {
         let Self { model, config, .. } = self;
         let dtype = match config.precision {
             PlannedPrecision::F16 => DType::F16,
@@ -313,9 +313,9 @@ where
                 .checkpointing(config.checkpointing);
             let values = waves(self.shape.iter().product(), 1.0);
             let images = pass.values(TensorData::new(values, self.shape));
-            end(MemoryPhase::Data);
+            end(Phase::Data);
             let (logits, loss) = store_as(storage, || (self.run)(model, images, &mut pass));
-            end(MemoryPhase::Forward);
+            end(Phase::Forward);
             let logits = logits.without_autodiff();
             let statistics = pass.take_statistics();
             let gradients = pass.backward(loss.clone(), model).unwrap();
@@ -329,14 +329,14 @@ where
                 }
             };
             pending = Some((sum, logits, loss, statistics));
-            end(MemoryPhase::Backward);
+            end(Phase::Backward);
         }
         let (gradients, logits, loss, statistics) = pending.unwrap();
         let moved = match &mut self.optimizer {
             Optimizer::Adam(adam) => adam.step(1e-3, model.clone(), gradients),
             Optimizer::Sgd(sgd) => sgd.step(1e-3, model.clone(), gradients),
         };
-        end(MemoryPhase::Step);
+        end(Phase::Step);
         let before = std::mem::replace(model, moved);
         Stepped {
             trip: Readback::new().with(logits.clone()).with(loss.clone()),

@@ -1,6 +1,6 @@
 //! Budgets: an operation beyond one is an error, and trainers that share a device keep to their own.
 
-use forgeling::device::{Ledger, MemoryBudget, MemoryMonitor, MemoryPhase, MemoryReport};
+use forgeling::device::{Ledger, MemoryBudget, MemoryMonitor, MemoryReport, Phase};
 use forgeling::nn::{
     Conv4Config, MemoryPlan, MlpConfig, PlanConfig, PlannedClassifier, ResNet18Config,
 };
@@ -57,11 +57,11 @@ fn two_threads_share_a_device(device: &forgeling::Device) {
 fn phases_are_followed(device: &forgeling::Device) {
     let mut trainee = Trainee::new(device, 1 << 40);
     let mut monitor = MemoryMonitor::watching(device);
-    monitor.end(MemoryPhase::Data);
+    monitor.end(Phase::Data);
     pollster::block_on(trainee.step(40)).unwrap();
-    monitor.end(MemoryPhase::Step);
+    monitor.end(Phase::Step);
     let report = monitor.report().clone();
-    let [data, step] = [MemoryPhase::Data, MemoryPhase::Step].map(|phase| report.phases[&phase]);
+    let [data, step] = [Phase::Data, Phase::Step].map(|phase| report.phases[&phase]);
     // The first block's convolution alone.
     let convolved = 40 * 28 * 28 * 16 * 4;
     assert!(step.peak > data.peak + convolved, "{report:?}");

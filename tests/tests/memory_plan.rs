@@ -1,6 +1,6 @@
 //! What a plan says against what a GPU says. One test, since the memory of the whole process is looked at.
 
-use forgeling::device::MemoryPhase;
+use forgeling::device::Phase;
 use forgeling::nn::PlanConfig;
 use forgeling::ops::plan::{PlannedOptimizer, PlannedPrecision};
 use forgeling_tests::devices;
@@ -64,7 +64,7 @@ fn plans_lie_near_what_is_measured() {
                 let mut line = format!("| {} | {} | {mode} |", model.name, model.batch);
                 let peak = (plan.peak, measured.values().copied().max().unwrap_or(0));
                 let of = |phase| (plan.phases[&phase], measured[&phase]);
-                let phases = [MemoryPhase::Forward, MemoryPhase::Backward].map(of);
+                let phases = [Phase::Forward, Phase::Backward].map(of);
                 let mut worst: f64 = 0.0;
                 for (planned, measured) in [peak, phases[0], phases[1]] {
                     let error = planned as f64 / measured as f64 - 1.0;

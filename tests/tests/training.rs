@@ -12,11 +12,11 @@ use forgeling::nn::{
 use forgeling::ops::Activation;
 use forgeling::train::weights::collect;
 use forgeling::train::{
-    Classifier, CrossEntropy, HardwareConfig, HardwareManager, LossScalerConfig, Objective,
-    OptimizerConfig, Outcome, Precision, Run, Schedule, SgdConfig, Source, StopReason, TrainEvent,
-    Trainable, Trainer, TrainerConfig,
+    Batches, Classifier, CrossEntropy, HardwareConfig, HardwareManager, LossScalerConfig,
+    Objective, OptimizerConfig, Outcome, Precision, Run, Schedule, SgdConfig, Source, StopReason,
+    TrainEvent, Trainable, Trainer, TrainerConfig,
 };
-use forgeling::{Device, Error, Result};
+use forgeling::{Device, Result};
 use forgeling_tests::{assert_close, devices};
 
 const CLASSES: usize = 5;
@@ -45,43 +45,8 @@ fn drawings(first: usize, count: usize) -> ImageBatch {
 }
 
 /// A few batches, over and over.
-struct Batches {
-    batches: Vec<ImageBatch>,
-    next: usize,
-    given: usize,
-}
-
-impl Batches {
-    fn new(count: usize, size: usize) -> Self {
-        let batches = (0..count).map(|index| drawings(10 * index, size));
-        Self {
-            batches: batches.collect(),
-            next: 0,
-            given: 0,
-        }
-    }
-}
-
-impl Source for Batches {
-    type Batch = ImageBatch;
-
-    async fn next(&mut self) -> Result<Option<ImageBatch>> {
-        self.given += 1;
-        let batch = self.batches.get(self.next).cloned();
-        self.next = batch.as_ref().map_or(0, |_| self.next + 1);
-        Ok(batch)
-    }
-
-    fn state(&self) -> serde_json::Value {
-        self.next.into()
-    }
-
-    fn resume(&mut self, state: &serde_json::Value) -> Result<()> {
-        self.next = state
-            .as_u64()
-            .ok_or_else(|| Error::bad_data("batches", "no number"))? as usize;
-        Ok(())
-    }
+fn batches(count: usize, size: usize) -> Batches<ImageBatch> {
+    Batches::new((0..count).map(|index| drawings(10 * index, size)).collect())
 }
 
 fn mlp(device: &Device) -> Mlp {
@@ -374,12 +339,12 @@ fn an_error_names_the_part_that_is_at_fault() {
 fn fit<M: Trainable + Classifier>(
     model: &mut M,
     config: TrainerConfig,
-    source: &mut Batches,
+    source: &mut Batches<ImageBatch>,
     stop_after: usize,
 ) -> (Vec<TrainEvent>, forgeling::train::TrainSummary) {
     let device = pollster::block_on(Device::open(forgeling::DeviceChoice::Cpu)).unwrap();
     let mut trainer = Trainer::new(config, manager(&device, Default::default())).unwrap();
-    let mut validation = Batches::new(2, 10);
+    let mut validation = batches(2, 10);
     let mut events = Vec::new();
     let summary = trainer.fit(
         model,
@@ -420,12 +385,7 @@ fn events_come_in_their_order() {
         epochs: Some(2),
         ..Default::default()
     };
-    let (events, summary) = fit(
-        &mut mlp(&device),
-        config.clone(),
-        &mut Batches::new(3, 10),
-        99,
-    );
+    let (events, summary) = fit(&mut mlp(&device), config.clone(), &mut batches(3, 10), 99);
     assert_eq!(kinds(&events), "sssevsssev.");
     assert_eq!(
         (summary.steps, summary.epochs, summary.examples),
@@ -439,15 +399,10 @@ fn events_come_in_their_order() {
         validate_every: Some(2),
         ..config.clone()
     };
-    let (events, _) = fit(&mut mlp(&device), accumulated, &mut Batches::new(3, 10), 99);
+    let (events, _) = fit(&mut mlp(&device), accumulated, &mut batches(3, 10), 99);
     assert_eq!(kinds(&events), "ssvessve.");
 
-    let (events, summary) = fit(
-        &mut mlp(&device),
-        config.clone(),
-        &mut Batches::new(3, 10),
-        2,
-    );
+    let (events, summary) = fit(&mut mlp(&device), config.clone(), &mut batches(3, 10), 2);
     assert_eq!(kinds(&events), "ss.");
     assert_eq!(summary.reason, StopReason::Asked);
 
@@ -456,7 +411,7 @@ fn events_come_in_their_order() {
         epochs: None,
         ..config.clone()
     };
-    let (events, _) = fit(&mut mlp(&device), trial, &mut Batches::new(3, 10), 99);
+    let (events, _) = fit(&mut mlp(&device), trial, &mut batches(3, 10), 99);
     assert_eq!(kinds(&events), "ssev.");
 
     let few = TrainerConfig {
@@ -465,9 +420,9 @@ fn events_come_in_their_order() {
         epochs: Some(60),
         ..config
     };
-    let mut source = Batches::new(3, 10);
+    let mut source = batches(3, 10);
     let (_, summary) = fit(&mut mlp(&device), few, &mut source, 99);
-    assert_eq!(source.given, 1, "the same batch over and over");
+    assert_eq!(source.state(), 1, "the same batch over and over");
     assert!(
         summary.loss < 0.6,
         "a network learns ten images by heart: {}",
@@ -526,7 +481,7 @@ fn wrong_configurations_are_errors() {
     let mut trainer =
         Trainer::new(Default::default(), manager(&device, Default::default())).unwrap();
     let mut model = mlp(&device);
-    let mut source = Batches::new(1, 5);
+    let mut source = batches(1, 5);
     let endless = trainer.fit(&mut model, &CrossEntropy, Run::on(&mut source), |_| {
         ControlFlow::Continue(())
     });

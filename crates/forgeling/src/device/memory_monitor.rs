@@ -5,45 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::memory::HostWatch;
+use super::profile::Phase;
 use super::{Device, LaunchCounter, MemoryUsage};
-
-/// What a training step is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MemoryPhase {
-    /// Making and copying the batch.
-    Data,
-    /// From the batch to the loss.
-    Forward,
-    /// From the loss to the gradients.
-    Backward,
-    /// From the gradients to new parameters.
-    Step,
-    /// Waiting for numbers.
-    Readback,
-}
-
-impl MemoryPhase {
-    /// All of them in their order.
-    pub const ALL: [Self; 5] = [
-        Self::Data,
-        Self::Forward,
-        Self::Backward,
-        Self::Step,
-        Self::Readback,
-    ];
-
-    /// The name used in JSON and JavaScript.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Data => "data",
-            Self::Forward => "forward",
-            Self::Backward => "backward",
-            Self::Step => "step",
-            Self::Readback => "readback",
-        }
-    }
-}
 
 /// Bytes of one phase, over all times it was gone through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -64,7 +27,7 @@ pub struct MemoryReport {
     /// The device's name.
     pub device: String,
     /// Each phase that was gone through.
-    pub phases: BTreeMap<MemoryPhase, PhaseMemory>,
+    pub phases: BTreeMap<Phase, PhaseMemory>,
     /// Whether the peaks of phases were looked for at every launch, or else at their ends only.
     pub at_launches: bool,
 }
@@ -83,15 +46,15 @@ impl MemoryReport {
 /// Follows a device's memory through the phases of training.
 ///
 /// ```
-/// use forgeling::device::{MemoryMonitor, MemoryPhase};
+/// use forgeling::device::{MemoryMonitor, Phase};
 /// use forgeling::{Device, DeviceChoice};
 ///
 /// # pollster::block_on(async {
 /// let device = Device::open(DeviceChoice::Cpu).await?;
 /// let mut monitor = MemoryMonitor::new(&device);
 /// // Forward pass ..
-/// monitor.end(MemoryPhase::Forward);
-/// assert_eq!(monitor.report().phases[&MemoryPhase::Forward].times, 1);
+/// monitor.end(Phase::Forward);
+/// assert_eq!(monitor.report().phases[&Phase::Forward].times, 1);
 /// # Ok::<(), forgeling::Error>(()) }).unwrap();
 /// ```
 ///
@@ -134,7 +97,7 @@ impl MemoryMonitor {
     }
 
     /// Ends a phase; the next one begins. Gives what the device holds now.
-    pub fn end(&mut self, phase: MemoryPhase) -> MemoryUsage {
+    pub fn end(&mut self, phase: Phase) -> MemoryUsage {
         let now = self.device.memory();
         let watched = match (&self.host, &self.launches) {
             (Some(host), _) => host.take(),

@@ -45,8 +45,9 @@ pub(crate) use ledger::{admit, allocated};
 pub use memory::MemoryUsage;
 pub(crate) use memory::{Counted, waiting};
 pub use memory_budget::MemoryBudget;
-pub use memory_monitor::{MemoryMonitor, MemoryPhase, MemoryReport, PhaseMemory};
+pub use memory_monitor::{MemoryMonitor, MemoryReport, PhaseMemory};
 pub(crate) use platform::yield_now;
+pub use profile::Phase;
 pub use readback::Readback;
 pub use several::DeviceList;
 

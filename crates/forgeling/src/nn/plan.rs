@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Conv4Config, MlpConfig, ResNet18Config, VitConfig};
-use crate::device::{Device, MemoryPhase};
+use crate::device::{Device, Phase};
 use crate::error::{Error, Result};
 use crate::ops::plan::{MemoryUse, PlannedOptimizer, PlannedPrecision, Shaped, Simulation};
 use crate::ops::{EpisodeCounts, Heuristics};
@@ -79,7 +79,7 @@ pub struct MemoryPlan {
     /// The most bytes in use at once.
     pub peak: u64,
     /// The most bytes in use in each phase.
-    pub phases: BTreeMap<MemoryPhase, u64>,
+    pub phases: BTreeMap<Phase, u64>,
     /// What is in use when the most is, the largest first.
     pub contributors: Vec<Contributor>,
 }
@@ -109,7 +109,7 @@ impl MemoryPlan {
         let first = Simulation::new(config.precision, false, heuristics);
         network.describe(&first, first.batch(&shape))?;
         let sim = Simulation::new(config.precision, config.checkpointing, heuristics);
-        sim.begin(MemoryPhase::Data);
+        sim.begin(Phase::Data);
         for (name, shape, trained) in first.all_parameters() {
             if trained {
                 sim.parameter(&name, &shape);
@@ -122,20 +122,20 @@ impl MemoryPlan {
             let passes = 1 + usize::from(config.accumulating);
             let mut results = Vec::new();
             for _ in 0..passes {
-                sim.begin(MemoryPhase::Data);
+                sim.begin(Phase::Data);
                 let images = sim.batch(&shape);
-                sim.begin(MemoryPhase::Forward);
+                sim.begin(Phase::Forward);
                 let logits = network.describe(&sim, images)?;
                 results.push(sim.untracked(&logits));
                 let loss = sim.softmax_cross_entropy(sim.output(logits))?;
-                sim.begin(MemoryPhase::Backward);
+                sim.begin(Phase::Backward);
                 results.push(sim.untracked(&loss));
                 sim.backward(loss)?;
             }
-            sim.begin(MemoryPhase::Step);
+            sim.begin(Phase::Step);
             let before = sim.step(config.optimizer);
             let statistics = sim.absorb();
-            sim.begin(MemoryPhase::Readback);
+            sim.begin(Phase::Readback);
             let staging: Vec<Shaped> = results.iter().map(|result| sim.read_back(result)).collect();
             drop((before, statistics, results, staging));
         }

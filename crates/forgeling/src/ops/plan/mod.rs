@@ -34,7 +34,7 @@ pub use self::tape::Shaped;
 use self::tape::{Gradients, Node};
 use super::heuristics::Heuristics;
 use super::storage::{Order, WORTH_PACKING};
-use crate::device::{MemoryPhase, admit};
+use crate::device::{Phase, admit};
 use crate::error::{Error, Result};
 use crate::nn::worth_cutting;
 
@@ -344,11 +344,11 @@ impl Simulation {
     }
 
     /// Begins a phase.
-    pub(crate) fn begin(&self, phase: MemoryPhase) {
+    pub(crate) fn begin(&self, phase: Phase) {
         self.tally.begin(phase);
     }
 
-    pub(crate) fn phases(&self) -> BTreeMap<MemoryPhase, u64> {
+    pub(crate) fn phases(&self) -> BTreeMap<Phase, u64> {
         self.tally.phases()
     }
 

@@ -6,7 +6,7 @@ use std::rc::{Rc, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use crate::device::MemoryPhase;
+use crate::device::Phase;
 
 /// What a buffer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ impl MemoryUse {
 
 /// A buffer of so many bytes that is given or, with a negative sign, taken back.
 struct Event {
-    phase: MemoryPhase,
+    phase: Phase,
     what: usize,
     bytes: i64,
 }
@@ -55,7 +55,7 @@ struct Event {
 pub(super) struct Tally {
     events: RefCell<Vec<Event>>,
     names: RefCell<BTreeMap<(MemoryUse, String), usize>>,
-    phase: Cell<Option<MemoryPhase>>,
+    phase: Cell<Option<Phase>>,
 }
 
 /// A buffer that may be gone.
@@ -107,7 +107,7 @@ pub(super) struct Peak {
 }
 
 impl Tally {
-    pub fn begin(&self, phase: MemoryPhase) {
+    pub fn begin(&self, phase: Phase) {
         self.phase.set(Some(phase));
     }
 
@@ -125,14 +125,14 @@ impl Tally {
 
     fn note(&self, what: usize, bytes: i64) {
         if bytes != 0 {
-            let phase = self.phase.get().unwrap_or(MemoryPhase::Data);
+            let phase = self.phase.get().unwrap_or(Phase::Data);
             let event = Event { phase, what, bytes };
             self.events.borrow_mut().push(event);
         }
     }
 
     /// The most in use in each phase that was gone through.
-    pub fn phases(&self) -> BTreeMap<MemoryPhase, u64> {
+    pub fn phases(&self) -> BTreeMap<Phase, u64> {
         let mut peaks = BTreeMap::new();
         let mut in_use = 0i64;
         for event in self.events.borrow().iter() {
@@ -141,7 +141,7 @@ impl Tally {
             in_use += event.bytes;
             *peak = (*peak).max(in_use);
         }
-        let unsigned = |(phase, peak): (MemoryPhase, i64)| (phase, peak as u64);
+        let unsigned = |(phase, peak): (Phase, i64)| (phase, peak as u64);
         peaks.into_iter().map(unsigned).collect()
     }
 
