@@ -102,7 +102,14 @@ fn the_same_command_goes_on_and_ends_where_one_run_would() {
     let folder = tempfile::tempdir().unwrap();
     let (parts, whole) = (folder.path().join("parts"), folder.path().join("whole"));
     let checkpoints = folder.path().join("run");
-    let kept = ["--ema", "--checkpoint-dir", checkpoints.to_str().unwrap()];
+    let folder = checkpoints.to_str().unwrap();
+    let kept = [
+        "--ema",
+        "--checkpoint-every",
+        "7",
+        "--checkpoint-dir",
+        folder,
+    ];
     let part = |options: &[&str]| {
         let mut command = mlp(&parts, &kept);
         command.args(options);

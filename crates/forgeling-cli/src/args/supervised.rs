@@ -94,6 +94,9 @@ pub struct Train {
     /// Folder for checkpoints, one after every epoch; if it has some of this run, training goes on from there
     #[arg(long, value_name = "DIR")]
     pub checkpoint_dir: Option<PathBuf>,
+    /// Save a checkpoint after this many steps too, for long epochs
+    #[arg(long, value_name = "STEPS", requires = "checkpoint_dir")]
+    pub checkpoint_every: Option<usize>,
     /// Try everything out on this many batches, and save nothing
     #[arg(long, value_name = "BATCHES", num_args = 0..=1, default_missing_value = "1")]
     pub fast_dev_run: Option<usize>,

@@ -300,6 +300,7 @@ fn trainer_config(args: &Train, steps_per_epoch: usize) -> Result<TrainerConfig>
             patience,
             ..Default::default()
         }),
+        checkpoint_every: args.checkpoint_every,
         fast_dev_run: args.fast_dev_run,
         ..Default::default()
     };
