@@ -113,6 +113,14 @@ impl<O> Passes<O> {
     fn scale(&self) -> f64 {
         f64::from_bits(self.scale.load(Ordering::Relaxed))
     }
+
+    /// Scales losses as `manager` does from now on; gives the scale if it is another one than before, which the replicas'
+    /// optimizers have to be told.
+    fn follow(&self, manager: &HardwareManager) -> Option<f64> {
+        let scale = manager.loss_scale();
+        let before = self.scale.swap(scale.to_bits(), Ordering::Relaxed);
+        (before != scale.to_bits()).then_some(scale)
+    }
 }
 
 /// Batches of one step, as one that can be dealt out.
@@ -202,8 +210,10 @@ fn right(predictions: &[Predictions]) -> Option<Tensor<1>> {
     Some(right / rows as f64)
 }
 
-/// What a step on replicas came to; the scaler is told.
-fn judge(step: &ParallelStep, core: &mut Core) -> Result<StepReport> {
+/// What a step on replicas came to, with its events; the scaler is told.
+fn judge(step: &ParallelStep, core: &mut Core, events: &mut Vec<TrainEvent>) -> Result<StepReport> {
+    let all = step.events.iter();
+    events.extend(all.filter_map(|event| told(event, core.steps)));
     let report = StepReport {
         loss: step.loss,
         accuracy: step.metrics.first().copied(),
@@ -291,17 +301,14 @@ where
             .work
             .get_or_insert_with(|| Arc::new(Passes::new(objective.clone(), &core.manager)))
             .clone();
-        let scale = core.manager.loss_scale();
-        if work.scale.swap(scale.to_bits(), Ordering::Relaxed) != scale.to_bits() {
+        if let Some(scale) = work.follow(&core.manager) {
             replicas.change(move |model, optimizer, _| {
                 optimizer.set_loss_scale(scale)?;
                 Ok(model)
             })?;
         }
         let step = replicas.step(&work, &Together(batches.to_vec()), rate)?;
-        let all = step.events.iter();
-        events.extend(all.filter_map(|event| told(event, core.steps)));
-        judge(&step, core)
+        judge(&step, core, events)
     }
 
     fn gather(&mut self, core: &mut Core, model: &mut M) -> Result<()> {
@@ -375,8 +382,7 @@ where
             return Err(not_begun());
         };
         let work = work.get_or_insert_with(|| Passes::new(objective.clone(), &core.manager));
-        let scale = core.manager.loss_scale();
-        if work.scale.swap(scale.to_bits(), Ordering::Relaxed) != scale.to_bits() {
+        if let Some(scale) = work.follow(&core.manager) {
             replica.change(|model, optimizer| {
                 optimizer.set_loss_scale(scale)?;
                 Ok(model)
@@ -385,9 +391,7 @@ where
         let batch = Together(batches.to_vec());
         let read = |range: Range<usize>| Ok(batch.part(range));
         let step = replica.step(work, batch.len(), read, rate)?;
-        let all = step.events.iter();
-        events.extend(all.filter_map(|event| told(event, core.steps)));
-        judge(&step, core)
+        judge(&step, core, events)
     }
 
     fn gather(&mut self, core: &mut Core, model: &mut M) -> Result<()> {
