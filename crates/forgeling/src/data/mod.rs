@@ -10,6 +10,7 @@
 //! | [`subset`] | [`Subset`]: some of a set's examples; the split into training and validation |
 //! | [`table`] | [`TableSet`]: rows of plain numbers |
 //! | [`episode`] | [`EpisodeSampler`]: N-way K-shot episodes, seeded and resumable |
+//! | [`task`] | [`Task`]: support and queries of one task, of classes or of numbers to predict |
 //! | [`loader`] | [`Loader`], [`EpisodeLoader`]: batches rendered ahead by threads, resumable |
 //! | [`rng`] | [`Rng`]: random numbers that are the same on every platform |
 //! | `omniglot`, `idx`, `folder` | loaders for files (cargo feature `files`) |
@@ -25,6 +26,7 @@ pub mod rng;
 pub mod rotate;
 pub mod subset;
 pub mod table;
+pub mod task;
 
 #[cfg(feature = "files")]
 mod archive;
@@ -54,6 +56,7 @@ pub use rng::{Rng, RngState};
 pub use rotate::{Rotated, Turn};
 pub use subset::{Subset, split_examples};
 pub use table::TableSet;
+pub use task::{Examples, Targets, Task, TaskPlan, TaskSource};
 
 #[cfg(feature = "files")]
 pub use folder::FolderOptions;

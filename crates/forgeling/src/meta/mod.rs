@@ -4,18 +4,25 @@
 //! - [`EpisodeTrainer`] and [`ProtoNet::fit`]: training on episodes, step by step or in one call.
 //! - [`PrototypeLoss`]: what it minimises, for a [`Trainer`](crate::train::Trainer) of your own.
 //! - [`ProtoNet::evaluate`]: accuracy on unseen classes with a confidence interval.
+//! - [`FewShot`]: what every method is; [`TaskLoss`]: what it minimises; [`Stack`]: tasks side by side.
 //! - [`Classifier`]: the trained network with a user's own examples.
 
 mod classifier;
 mod evaluate;
+mod few_shot;
 mod fit;
+mod metric;
 mod objective;
 mod protonet;
+mod stack;
 mod warm_up;
 
 pub use classifier::{Classifier, Prediction};
 pub use evaluate::{EvaluateConfig, Evaluation};
+pub use few_shot::{FewShot, TaskLoss};
 pub use fit::{EpisodeTrainer, FitConfig, FitSummary};
+pub use metric::{Embedded, MetricHead, MetricLearner};
 pub use objective::PrototypeLoss;
 pub use protonet::{ProtoNet, TrainingSummary};
+pub use stack::{Side, Stack};
 pub use warm_up::WarmUpEvent;

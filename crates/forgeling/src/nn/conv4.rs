@@ -150,26 +150,30 @@ impl Conv4 {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn forward_with<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
+        Ok(self.maps_with(images, pass)?.flatten(1, 3))
+    }
+
+    /// The features before they are flattened, `[batch, filters, size / 2^blocks, size / 2^blocks]`.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn maps_with<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<4>> {
         let mut hidden = images;
         for (index, block) in self.blocks.iter().enumerate() {
             let name = format_args!("blocks.{index}");
             hidden = pass.block(name, block, hidden, ConvBlock::forward_with)?;
         }
-        Ok(hidden.flatten(1, 3))
+        Ok(hidden)
     }
 
-    /// Takes the statistics of a batch into the running ones.
+    /// Takes the statistics of one or more batches into the running ones.
     #[must_use]
     pub fn absorb(mut self, statistics: Vec<BatchStatistics>) -> Self {
-        let blocks = std::mem::take(&mut self.blocks);
-        let mut statistics = statistics.into_iter();
-        self.blocks = blocks
-            .into_iter()
-            .map(|block| match statistics.next() {
-                Some(batch) => block.absorb(batch),
-                None => block,
-            })
-            .collect();
+        let count = self.blocks.len();
+        for (index, batch) in statistics.into_iter().enumerate() {
+            let block = &mut self.blocks[index % count];
+            *block = block.clone().absorb(batch);
+        }
         self
     }
 

@@ -246,6 +246,21 @@ impl ResNet18 {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn forward_with<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
+        let features = self.features_with(images, pass)?;
+        let _head = span("head");
+        let (weight, bias) = (self.head.val(), self.head_bias.val());
+        linear(features, weight, Some(bias), Activation::None)
+    }
+
+    /// What the last layer takes, `[batch, 8 width]`: the mean over all pixels of the last block's output.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn features_with<'a>(
+        &'a self,
+        images: Tensor<4>,
+        pass: &mut Pass<'a>,
+    ) -> Result<Tensor<2>> {
         let mut hidden = pass.block("stem", &self.stem, images, |stem, input, pass| {
             stem.forward(input, None, AfterNorm::Relu, pass)
         })?;
@@ -255,9 +270,7 @@ impl ResNet18 {
         }
         let _head = span("head");
         let hidden = pass.output(hidden);
-        let features = hidden.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2);
-        let (weight, bias) = (self.head.val(), self.head_bias.val());
-        linear(features, weight, Some(bias), Activation::None)
+        Ok(hidden.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2))
     }
 
     /// Takes the statistics of a batch into the running ones.

@@ -52,7 +52,8 @@ pub use mlp::MlpTrainer;
 pub use network::{Network, NetworkConfig, NetworkKind, NetworkSummary, SavedNetwork};
 pub(crate) use objective::ranges;
 pub use objective::{
-    Batch, Classifier, CrossEntropy, Objective, Outcome, Predictions, Trainable, count_right,
+    Batch, Classifier, CrossEntropy, Encoder, Objective, Outcome, Predictions, Trainable,
+    count_right,
 };
 pub use optimizer::Optimizer;
 pub(crate) use optimizer::in_place_of;

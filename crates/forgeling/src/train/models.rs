@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::objective::{Classifier, Trainable};
+use super::objective::{Classifier, Encoder, Trainable};
 use crate::error::Result;
 use crate::nn::{BatchStatistics, Conv4, Conv4Classifier, Mlp, Pass, ResNet18, Vit};
 
@@ -14,9 +14,23 @@ impl Classifier for Mlp {
     }
 }
 
+/// The outputs are the features.
+impl Encoder for Mlp {
+    fn maps<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<4>> {
+        let features = self.forward_with(images.flatten(1, 3), pass)?;
+        Ok(features.unsqueeze_dims(&[2, 3]))
+    }
+}
+
 impl Trainable for Conv4 {
     fn absorb(self, statistics: Vec<BatchStatistics>) -> Self {
         Conv4::absorb(self, statistics)
+    }
+}
+
+impl Encoder for Conv4 {
+    fn maps<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<4>> {
+        self.maps_with(images, pass)
     }
 }
 
@@ -41,6 +55,14 @@ impl Trainable for ResNet18 {
 impl Classifier for ResNet18 {
     fn logits<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
         self.forward_with(images, pass)
+    }
+}
+
+/// The means over all pixels are the features; the last layer is not used.
+impl Encoder for ResNet18 {
+    fn maps<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<4>> {
+        let features = self.features_with(images, pass)?;
+        Ok(features.unsqueeze_dims(&[2, 3]))
     }
 }
 

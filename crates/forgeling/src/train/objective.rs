@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use burn::module::Module;
+use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Tensor, TensorData};
 
 use crate::data::{EpisodeBatch, ImageBatch, ImageShape};
@@ -27,6 +27,16 @@ pub trait Classifier: Trainable {
     /// # Errors
     /// When the images do not fit the network.
     fn logits<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>>;
+}
+
+/// A network that makes features of images.
+pub trait Encoder: Trainable + ModuleDisplay {
+    /// Feature maps `[batch, channels, height, width]` of images `[batch, channels, height, width]`. Where a network has
+    /// one number for each feature, height and width are 1.
+    ///
+    /// # Errors
+    /// When the images do not fit the network.
+    fn maps<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<4>>;
 }
 
 /// What a step is taken on, which can be dealt out in parts: micro-batches, or the shares of several devices.

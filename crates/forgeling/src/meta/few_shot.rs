@@ -1,0 +1,70 @@
+//! What every few-shot method is: a network that answers queries by a support set.
+
+use burn::tensor::{Tensor, TensorData};
+
+use super::Stack;
+use crate::data::Task;
+use crate::error::{Error, Result};
+use crate::nn::{Normalization, Pass};
+use crate::train::{Objective, Outcome, Predictions, Trainable};
+
+/// A network that answers the queries of a task by what it sees in the task's support.
+pub trait FewShot: Trainable {
+    /// What training minimises: the mean loss over the tasks of a stack.
+    ///
+    /// # Errors
+    /// When the tasks do not fit the network, and when an inner loop diverges.
+    fn loss<'a>(&'a self, stack: &Stack<'_>, pass: &mut Pass<'a>) -> Result<Outcome>;
+
+    /// The answers to the queries, `[tasks, queries, outputs]` in f32: logits of the classes, or predicted numbers.
+    ///
+    /// With [`Normalization::Batch`] the queries of a task may see each other through batch norm (*transductive*);
+    /// with [`Normalization::Running`] the answer to a query depends on the support and on this query alone.
+    ///
+    /// # Errors
+    /// When the tasks do not fit the network, and when an inner loop diverges.
+    fn predict(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<Tensor<3>>;
+}
+
+/// The mean of a [`FewShot`] method's loss over tasks, each of which counts alike, whatever its size.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TaskLoss;
+
+impl<M: FewShot> Objective<M> for TaskLoss {
+    type Batch = Vec<Task>;
+
+    fn forward<'a>(&self, model: &'a M, batch: &Vec<Task>, pass: &mut Pass<'a>) -> Result<Outcome> {
+        let mut sum: Option<Outcome> = None;
+        for (stack, _) in Stack::of(batch) {
+            let outcome = model.loss(&stack, pass)?;
+            let share = stack.len() as f64 / batch.len() as f64;
+            let loss = outcome.loss * share;
+            sum = Some(match sum {
+                None => Outcome { loss, ..outcome },
+                Some(before) => Outcome {
+                    loss: before.loss + loss,
+                    predictions: before.predictions.zip(outcome.predictions).map(both),
+                },
+            });
+        }
+        sum.ok_or_else(|| Error::invalid("task_loss", "a step on no task"))
+    }
+}
+
+/// Predictions of tasks that may differ in their ways: classes that a task lacks are never the largest.
+fn both((a, b): (Predictions, Predictions)) -> Predictions {
+    let ways = a.logits.dims()[1].max(b.logits.dims()[1]);
+    let wide = |logits: Tensor<2>| {
+        let [rows, own] = logits.dims();
+        if own == ways {
+            return logits;
+        }
+        let none = TensorData::new(vec![f32::MIN; rows * (ways - own)], [rows, ways - own]);
+        let none = Tensor::from_data(none, &logits.device());
+        Tensor::cat(vec![logits, none], 1)
+    };
+    Predictions {
+        logits: Tensor::cat(vec![wide(a.logits), wide(b.logits)], 0),
+        labels: [a.labels, b.labels].concat(),
+    }
+}

@@ -1,0 +1,143 @@
+//! Tasks of equal sizes, side by side.
+
+use burn::tensor::{Tensor, TensorData};
+
+use crate::data::{Examples, ImageShape, Targets, Task};
+use crate::nn::Pass;
+
+/// Tasks with the same numbers of classes, of support examples and of queries: they go through a network together.
+#[derive(Debug, Clone)]
+pub struct Stack<'a> {
+    tasks: Vec<&'a Task>,
+}
+
+/// One side of every task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// What to learn from.
+    Support,
+    /// What to answer.
+    Query,
+}
+
+impl<'a> Stack<'a> {
+    /// Deals tasks out to as few stacks as their sizes allow, each in the order given. With the place of each task.
+    pub fn of(tasks: &'a [Task]) -> Vec<(Self, Vec<usize>)> {
+        let mut stacks: Vec<(Self, Vec<usize>)> = Vec::new();
+        for (place, task) in tasks.iter().enumerate() {
+            let fitting = stacks.iter_mut().find(|(stack, _)| stack.takes(task));
+            match fitting {
+                Some((stack, places)) => {
+                    stack.tasks.push(task);
+                    places.push(place);
+                }
+                None => stacks.push((Self { tasks: vec![task] }, vec![place])),
+            }
+        }
+        stacks
+    }
+
+    /// Each task by itself.
+    pub fn each(&self) -> impl Iterator<Item = Self> + '_ {
+        self.tasks.iter().map(|task| Self { tasks: vec![task] })
+    }
+
+    fn takes(&self, task: &Task) -> bool {
+        let first = self.tasks[0];
+        let sizes = |task: &Task| {
+            let shape = task.shape();
+            let sides = [task.support(), task.query()];
+            (shape, task.outputs(), sides.map(|side| side.len(shape)))
+        };
+        let classes = |task: &Task| task.query().classes().is_some();
+        sizes(first) == sizes(task) && classes(first) == classes(task)
+    }
+
+    /// The tasks.
+    pub fn tasks(&self) -> &[&'a Task] {
+        &self.tasks
+    }
+
+    /// How many tasks.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Never: a stack has at least one task.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Classes of each task, or numbers to predict.
+    pub fn outputs(&self) -> usize {
+        self.tasks[0].outputs()
+    }
+
+    /// The shape of each input.
+    pub fn shape(&self) -> ImageShape {
+        self.tasks[0].shape()
+    }
+
+    /// Examples on one side of each task.
+    pub fn rows(&self, side: Side) -> usize {
+        self.side(side)
+            .next()
+            .map_or(0, |side| side.len(self.shape()))
+    }
+
+    /// Whether classes are told apart; otherwise numbers are predicted.
+    pub fn is_classification(&self) -> bool {
+        self.tasks[0].query().classes().is_some()
+    }
+
+    /// The inputs of one side, task after task, `[tasks * rows, channels, height, width]`, in the pass's dtype.
+    pub fn images(&self, sides: &[Side], pass: &Pass<'_>) -> Tensor<4> {
+        let inputs = sides.iter().flat_map(|&side| self.side(side));
+        let values: Vec<f32> = inputs
+            .flat_map(|side| side.inputs.iter().copied())
+            .collect();
+        let shape = self.shape();
+        let count = values.len() / shape.len();
+        let dims = [count, shape.channels, shape.height, shape.width];
+        pass.values(TensorData::new(values, dims))
+    }
+
+    /// The class of each example of one side, task after task; empty where numbers are predicted.
+    pub fn classes(&self, side: Side) -> Vec<usize> {
+        let classes = self.side(side).filter_map(Examples::classes);
+        classes.flatten().copied().collect()
+    }
+
+    /// What the outputs should be, `[tasks * rows * outputs]`: 1 for an example's class and 0 for the others, or the
+    /// numbers to predict.
+    pub fn targets(&self, side: Side) -> Vec<f32> {
+        let outputs = self.outputs();
+        let mut values = Vec::with_capacity(self.len() * self.rows(side) * outputs);
+        for examples in self.side(side) {
+            match &examples.targets {
+                Targets::Values(targets) => values.extend(targets),
+                Targets::Classes(classes) => {
+                    for class in classes {
+                        let onehot = (0..outputs).map(|output| output == *class);
+                        values.extend(onehot.map(|is| f32::from(u8::from(is))));
+                    }
+                }
+            }
+        }
+        values
+    }
+
+    /// As [`targets`](Self::targets), `[tasks, rows, outputs]` on the device of a tensor.
+    pub fn target_tensor<const D: usize>(&self, side: Side, beside: &Tensor<D>) -> Tensor<3> {
+        let dims = [self.len(), self.rows(side), self.outputs()];
+        let values = TensorData::new(self.targets(side), dims);
+        Tensor::from_data(values, (&beside.device(), beside.dtype()))
+    }
+
+    fn side(&self, side: Side) -> impl Iterator<Item = &'a Examples> + '_ {
+        self.tasks.iter().map(move |task| match side {
+            Side::Support => task.support(),
+            Side::Query => task.query(),
+        })
+    }
+}
