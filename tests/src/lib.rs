@@ -16,6 +16,7 @@ pub mod parallel_work;
 pub mod parity;
 pub mod profiling;
 pub mod resuming;
+pub mod second_order;
 pub mod storage_network;
 pub mod storage_parity;
 pub mod values;

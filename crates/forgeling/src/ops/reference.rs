@@ -2,7 +2,7 @@
 
 use burn::tensor::activation::{gelu, log_softmax, relu, softmax};
 use burn::tensor::module::{self, batch_norm_train, max_pool2d};
-use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, MaxPoolOptions};
 use burn::tensor::{Bool, Tensor, TensorData};
 
 use super::bodies::computed_in;
@@ -196,6 +196,61 @@ pub fn conv2d(
     } = options;
     let options = ConvOptions::new(stride, padding, [1, 1], groups);
     module::conv2d(wide(x), wide(weight), bias.map(wide), options).cast(stored)
+}
+
+/// As [`super::conv2d_grad_input`], whose shapes and formula it shares, on inputs that fit: a transposed convolution.
+pub fn conv2d_grad_input(
+    grad: Tensor<4>,
+    weight: Tensor<4>,
+    size: [usize; 2],
+    options: Conv2dOptions,
+) -> Tensor<4> {
+    let stored = grad.dtype();
+    let Conv2dOptions {
+        stride,
+        padding,
+        groups,
+    } = options;
+    let ([_, _, rows, columns], [_, _, height, width]) = (weight.dims(), grad.dims());
+    let kernel = [rows, columns];
+    let count = [height, width];
+    // What the last place of the kernel leaves over.
+    let rest = [0, 1].map(|axis| {
+        let covered = (count[axis] - 1) * stride[axis] + kernel[axis];
+        size[axis] + 2 * padding[axis] - covered
+    });
+    let options = ConvTransposeOptions::new(stride, padding, rest, [1, 1], groups);
+    module::conv_transpose2d(wide(grad), wide(weight), None, options).cast(stored)
+}
+
+/// As [`super::conv2d_grad_weight`], whose shapes and formula it shares, on inputs that fit: a convolution with images
+/// and channels swapped.
+pub fn conv2d_grad_weight(
+    x: Tensor<4>,
+    grad: Tensor<4>,
+    kernel: [usize; 2],
+    options: Conv2dOptions,
+) -> Tensor<4> {
+    let Conv2dOptions {
+        stride,
+        padding,
+        groups,
+    } = options;
+    let ([images, channels, height, width], outputs) = (x.dims(), grad.dims()[1]);
+    let [inputs, per_group] = [channels / groups, outputs / groups];
+    let x = wide(x)
+        .reshape([images, groups, inputs, height, width])
+        .permute([2, 1, 0, 3, 4])
+        .reshape([inputs, groups * images, height, width]);
+    let options = ConvOptions::new([1, 1], padding, stride, groups);
+    let sums = module::conv2d(x, wide(grad).swap_dims(0, 1), None, options);
+    // Rows and columns that no place of the kernel reaches give more than there are taps.
+    let [rows, columns] = kernel;
+    sums.narrow(2, 0, rows)
+        .narrow(3, 0, columns)
+        .reshape([inputs, groups, per_group, rows, columns])
+        .permute([1, 2, 0, 3, 4])
+        .reshape([outputs, inputs, rows, columns])
 }
 
 /// As [`super::batch_norm`], whose shapes and formula it shares, on inputs that fit.

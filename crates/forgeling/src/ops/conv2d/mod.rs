@@ -1,15 +1,14 @@
 //! General convolution.
 
+mod autodiff;
 mod flex;
 mod gpu;
+mod gradients;
 #[cfg(feature = "fusion")]
 mod specs;
 
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, AutodiffBackend, Dispatch, backend_extension};
+use burn::backend::{Dispatch, backend_extension};
 use burn::tensor::{DType, Tensor, TensorData};
 use forgeling_shaders::cpu::conv2d::ConvShape;
 
@@ -18,8 +17,10 @@ use super::heuristics::Heuristics;
 use super::launch::has_kernels;
 use super::plan::{ConvSizes, admit_op};
 use super::reference;
-use super::storage::{Order, StorageOps, Stored};
+use super::storage::StorageOps;
 use crate::error::{Error, Result};
+
+pub use gradients::{conv2d_grad_input, conv2d_grad_weight};
 
 const OPERATION: &str = "conv2d";
 
@@ -68,7 +69,8 @@ pub fn conv2d(
 ) -> Result<Tensor<4>> {
     check(&x, &weight, bias.as_ref(), options)?;
     let shape = sizes(x.dims(), weight.dims(), options);
-    if !own_body(&x, &weight, bias.as_ref(), &shape) {
+    let parameters = [Some(weight.dtype()), bias.as_ref().map(Tensor::dtype)];
+    if !own_body(&x, &parameters, &shape) {
         let dtype = x.dtype();
         let reference = || reference::conv2d(x, weight, bias, options);
         return composite(OPERATION, dtype, reference);
@@ -127,22 +129,23 @@ fn y_shape(shape: &ConvShape) -> [usize; 4] {
     [shape.images, shape.outputs, height, width]
 }
 
-fn own_body(
-    x: &Tensor<4>,
-    weight: &Tensor<4>,
-    bias: Option<&Tensor<1>>,
-    shape: &ConvShape,
-) -> bool {
+/// Whether a body of ours computes with activations on the device and of the dtype of `image`, and with parameters of
+/// these dtypes.
+fn own_body(image: &Tensor<4>, parameters: &[Option<DType>], shape: &ConvShape) -> bool {
     let [height, width] = shape.out();
     let [inputs, outputs] = shape.group().map(|channels| channels.next_multiple_of(4));
+    let x = shape.images * shape.inputs * shape.size[0] * shape.size[1];
     let y = shape.images * height * width * shape.groups * outputs;
     let packed = shape.groups * shape.taps() * inputs * outputs;
-    let largest = y.max(packed).max(x.shape().num_elements());
+    let largest = y.max(packed).max(x);
     // Kernels count in 32 bits, and rows and columns with their padding too.
     let countable = i32::try_from(largest).is_ok()
         && (0..2).all(|axis| shape.size[axis] + 2 * shape.padding[axis] < 1 << 24);
-    let plain = bias.is_none_or(|bias| bias.dtype() == DType::F32);
-    countable && plain && weight.dtype() == DType::F32 && has_kernels(&x.device(), x.dtype())
+    let plain = parameters
+        .iter()
+        .flatten()
+        .all(|&dtype| dtype == DType::F32);
+    countable && plain && has_kernels(&image.device(), image.dtype())
 }
 
 fn check(
@@ -151,22 +154,54 @@ fn check(
     bias: Option<&Tensor<1>>,
     options: Conv2dOptions,
 ) -> Result<()> {
-    let [batch, channels, height, width] = x.dims();
-    let [output, input, rows, columns] = weight.dims();
+    check_shapes(OPERATION, x.dims(), weight.dims(), options)?;
+    check_dtypes(OPERATION, "x", x.dtype(), weight.dtype())?;
+    let output = weight.dims()[0];
+    if let Some(bias) = bias
+        && (bias.dims() != [output] || bias.dtype() != weight.dtype())
+    {
+        return Err(Error::invalid(OPERATION, "bias does not fit")
+            .expected(format!("[{output}] of {:?}", weight.dtype()))
+            .got(format!("{:?} of {:?}", bias.dims(), bias.dtype())));
+    }
+    Ok(())
+}
+
+/// Parameters beside activations of half precision may be f32.
+fn check_dtypes(operation: &'static str, name: &str, x: DType, weight: DType) -> Result<()> {
+    let half = matches!(x, DType::F16 | DType::BF16);
+    if weight == x || half && weight == DType::F32 {
+        return Ok(());
+    }
+    Err(
+        Error::invalid(operation, format!("{name} and weight differ in dtype"))
+            .expected(format!("{x:?}"))
+            .got(format!("{weight:?}")),
+    )
+}
+
+fn check_shapes(
+    operation: &'static str,
+    x: [usize; 4],
+    weight: [usize; 4],
+    options: Conv2dOptions,
+) -> Result<()> {
+    let [_, channels, height, width] = x;
+    let [output, input, rows, columns] = weight;
     let Conv2dOptions {
         stride,
         padding,
         groups,
     } = options;
     if stride.contains(&0) || groups == 0 {
-        return Err(Error::invalid(OPERATION, "options of zero")
+        return Err(Error::invalid(operation, "options of zero")
             .expected("strides and groups of at least 1")
             .got(format!("{options:?}")));
     }
-    if [batch, channels, output, input, height, width, rows, columns].contains(&0) {
-        return Err(Error::invalid(OPERATION, "empty input")
+    if x.contains(&0) || weight.contains(&0) {
+        return Err(Error::invalid(operation, "empty input")
             .expected("every size at least 1")
-            .got(format!("x {:?}, weight {:?}", x.dims(), weight.dims())));
+            .got(format!("x {x:?}, weight {weight:?}")));
     }
     if input * groups != channels || !output.is_multiple_of(groups) {
         let expected = if channels.is_multiple_of(groups) {
@@ -175,14 +210,14 @@ fn check(
             format!("x with a multiple of {groups} channels")
         };
         return Err(
-            Error::invalid(OPERATION, "the weights do not fit the input and its groups")
+            Error::invalid(operation, "the weights do not fit the input and its groups")
                 .expected(expected)
-                .got(format!("x {:?}, weight {:?}", x.dims(), weight.dims())),
+                .got(format!("x {x:?}, weight {weight:?}")),
         );
     }
     if rows > height + 2 * padding[0] || columns > width + 2 * padding[1] {
         return Err(
-            Error::invalid(OPERATION, "the kernel does not fit into the padded image")
+            Error::invalid(operation, "the kernel does not fit into the padded image")
                 .expected(format!(
                     "at most [{}, {}]",
                     height + 2 * padding[0],
@@ -190,20 +225,6 @@ fn check(
                 ))
                 .got(format!("[{rows}, {columns}]")),
         );
-    }
-    let half = matches!(x.dtype(), DType::F16 | DType::BF16);
-    let fits = |dtype: DType| dtype == x.dtype() || half && dtype == DType::F32;
-    if !fits(weight.dtype()) {
-        return Err(Error::invalid(OPERATION, "x and weight differ in dtype")
-            .expected(format!("{:?}", x.dtype()))
-            .got(format!("{:?}", weight.dtype())));
-    }
-    if let Some(bias) = bias
-        && (bias.dims() != [output] || bias.dtype() != weight.dtype())
-    {
-        return Err(Error::invalid(OPERATION, "bias does not fit")
-            .expected(format!("[{output}] of {:?}", weight.dtype()))
-            .got(format!("{:?} of {:?}", bias.dims(), bias.dtype())));
     }
     Ok(())
 }
@@ -238,106 +259,4 @@ pub(crate) trait Conv2dOps: StorageOps {
 
     #[fusion(meta = specs::grad_bias)]
     fn convolve_grad_bias(grad: FloatTensor<Self>, shape: ConvShape) -> FloatTensor<Self>;
-}
-
-#[derive(Debug)]
-struct Conv2d;
-
-/// What a backward pass reads.
-#[derive(Debug, Clone)]
-struct Kept<T> {
-    x: Stored<T>,
-    weight: T,
-    shape: ConvShape,
-    heuristics: Heuristics,
-}
-
-impl<B: Conv2dOps> Backward<B, 3> for Conv2d {
-    type State = Kept<FloatTensor<B>>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 3>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let Kept {
-            x,
-            weight,
-            shape,
-            heuristics,
-        } = ops.state;
-        let grad = grads.consume::<B>(&ops.node);
-        let [of_x, of_weight, of_bias] = ops.parents;
-        // The input's comes last, when the input itself is no longer there.
-        if let Some(node) = of_weight {
-            let x = x.restore::<B>();
-            let value = B::convolve_grad_weight(x, grad.clone(), shape, heuristics);
-            grads.register::<B>(node.id, value);
-        }
-        if let Some(node) = of_bias {
-            grads.register::<B>(node.id, B::convolve_grad_bias(grad.clone(), shape));
-        }
-        if let Some(node) = of_x {
-            let value = B::convolve_grad_input(grad, weight, shape, heuristics);
-            grads.register::<B>(node.id, value);
-        }
-    }
-}
-
-impl<B: Conv2dOps, C: CheckpointStrategy> Conv2dOps for Autodiff<B, C> {
-    fn convolve(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        shape: ConvShape,
-        heuristics: Heuristics,
-    ) -> FloatTensor<Self> {
-        let (x, x_node) = x.into_parts();
-        let (weight, weight_node) = weight.into_parts();
-        let (bias, bias_node) = bias.into_parts();
-        let y = B::convolve(x.clone(), weight.clone(), bias, shape, heuristics);
-        let x_id = x_node.id();
-        let prepared = Conv2d
-            .prepare::<C>([x_node, weight_node, bias_node])
-            .compute_bound()
-            .stateful();
-        match prepared {
-            OpsKind::Tracked(prep) => {
-                let kept = Kept {
-                    x: Stored::of_node::<B>(x, x_id, Order::Images),
-                    weight,
-                    shape,
-                    heuristics,
-                };
-                prep.finish(kept, y)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(y),
-        }
-    }
-
-    // The tape is first order, as everywhere in burn: the gradients themselves are not recorded.
-    fn convolve_grad_input(
-        grad: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        shape: ConvShape,
-        heuristics: Heuristics,
-    ) -> FloatTensor<Self> {
-        let (grad, weight) = (grad.into_primitive(), weight.into_primitive());
-        Self::from_inner(B::convolve_grad_input(grad, weight, shape, heuristics))
-    }
-
-    fn convolve_grad_weight(
-        x: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        shape: ConvShape,
-        heuristics: Heuristics,
-    ) -> FloatTensor<Self> {
-        let (x, grad) = (x.into_primitive(), grad.into_primitive());
-        Self::from_inner(B::convolve_grad_weight(x, grad, shape, heuristics))
-    }
-
-    fn convolve_grad_bias(grad: FloatTensor<Self>, shape: ConvShape) -> FloatTensor<Self> {
-        Self::from_inner(B::convolve_grad_bias(grad.into_primitive(), shape))
-    }
 }
