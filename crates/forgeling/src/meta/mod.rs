@@ -11,6 +11,8 @@ mod classifier;
 mod evaluate;
 mod few_shot;
 mod fit;
+pub mod functional;
+pub mod gradient;
 mod metric;
 mod objective;
 mod protonet;

@@ -1,6 +1,6 @@
 //! Tasks of equal sizes, side by side.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::data::{Examples, ImageShape, Targets, Task};
 use crate::nn::Pass;
@@ -18,6 +18,18 @@ pub enum Side {
     Support,
     /// What to answer.
     Query,
+}
+
+/// The place of an example in each task.
+pub(super) type Row = (Side, usize);
+
+fn input(task: &Task, (side, row): Row) -> &[f32] {
+    let examples = match side {
+        Side::Support => task.support(),
+        Side::Query => task.query(),
+    };
+    let length = task.shape().len();
+    &examples.inputs[row * length..(row + 1) * length]
 }
 
 impl<'a> Stack<'a> {
@@ -102,6 +114,51 @@ impl<'a> Stack<'a> {
         pass.values(TensorData::new(values, dims))
     }
 
+    /// Some inputs of every task with the channels of all tasks side by side, `[rows, tasks * channels, height, width]`.
+    pub(super) fn maps(&self, rows: &[Row], to: (&Device, DType)) -> Tensor<4> {
+        let shape = self.shape();
+        let mut values: Vec<f32> = Vec::with_capacity(rows.len() * self.len() * shape.len());
+        for &row in rows {
+            self.tasks
+                .iter()
+                .for_each(|task| values.extend(input(task, row)));
+        }
+        let channels = self.len() * shape.channels;
+        let dims = [rows.len(), channels, shape.height, shape.width];
+        Tensor::from_data(TensorData::new(values, dims), to)
+    }
+
+    /// Some inputs of every task, flat, `[tasks, rows, values]`.
+    pub(super) fn flat(&self, rows: &[Row], to: (&Device, DType)) -> Tensor<3> {
+        let length = self.shape().len();
+        let mut values: Vec<f32> = Vec::with_capacity(rows.len() * self.len() * length);
+        for task in &self.tasks {
+            rows.iter().for_each(|&row| values.extend(input(task, row)));
+        }
+        let dims = [self.len(), rows.len(), length];
+        Tensor::from_data(TensorData::new(values, dims), to)
+    }
+
+    /// What the outputs for some inputs should be, `[tasks, rows, outputs]`; see [`targets`](Self::targets).
+    pub(super) fn answers(&self, rows: &[Row], to: (&Device, DType)) -> Tensor<3> {
+        let outputs = self.outputs();
+        let sides = [Side::Support, Side::Query].map(|side| self.targets(side));
+        let mut values: Vec<f32> = Vec::with_capacity(rows.len() * self.len() * outputs);
+        for task in 0..self.len() {
+            for &(side, row) in rows {
+                let place = (task * self.rows(side) + row) * outputs;
+                values.extend(&sides[side as usize][place..place + outputs]);
+            }
+        }
+        let dims = [self.len(), rows.len(), outputs];
+        Tensor::from_data(TensorData::new(values, dims), to)
+    }
+
+    /// The places of all examples of one side.
+    pub(super) fn places(&self, side: Side) -> Vec<Row> {
+        (0..self.rows(side)).map(|row| (side, row)).collect()
+    }
+
     /// The class of each example of one side, task after task; empty where numbers are predicted.
     pub fn classes(&self, side: Side) -> Vec<usize> {
         let classes = self.side(side).filter_map(Examples::classes);
@@ -112,7 +169,7 @@ impl<'a> Stack<'a> {
     /// numbers to predict.
     pub fn targets(&self, side: Side) -> Vec<f32> {
         let outputs = self.outputs();
-        let mut values = Vec::with_capacity(self.len() * self.rows(side) * outputs);
+        let mut values: Vec<f32> = Vec::with_capacity(self.len() * self.rows(side) * outputs);
         for examples in self.side(side) {
             match &examples.targets {
                 Targets::Values(targets) => values.extend(targets),

@@ -31,8 +31,13 @@ pub struct BatchStatistics {
 }
 
 impl BatchStatistics {
+    /// Mean and biased variance of each channel over so many values.
+    pub(crate) fn new(statistics: Statistics, count: usize) -> Self {
+        Self { statistics, count }
+    }
+
     /// Running mean and variance, moved a tenth of the way. `bias` is added to the batch's mean.
-    pub(super) fn blend_into(
+    pub(crate) fn blend_into(
         self,
         running: [Param<Tensor<1>>; 2],
         bias: Tensor<1>,

@@ -38,6 +38,7 @@ pub struct Pass<'a> {
     /// Numbers of the largest input of a block so far.
     largest: usize,
     watching: bool,
+    step: usize,
     statistics: Vec<BatchStatistics>,
     segments: Vec<Box<dyn Recompute<'a> + 'a>>,
     path: Vec<String>,
@@ -54,6 +55,7 @@ impl<'a> Pass<'a> {
             checkpointing: false,
             largest: 0,
             watching: false,
+            step: 0,
             statistics: Vec::new(),
             segments: Vec::new(),
             path: Vec::new(),
@@ -84,6 +86,26 @@ impl<'a> Pass<'a> {
     pub fn watching(mut self, on: bool) -> Self {
         self.watching = on;
         self
+    }
+
+    /// How many optimizer steps were taken before this pass, for losses that change over training. Default 0.
+    #[must_use]
+    pub fn after_steps(mut self, step: usize) -> Self {
+        self.step = step;
+        self
+    }
+
+    /// How many optimizer steps were taken before this pass.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Adds a value to those [watched](Self::watched), if this pass is [watching](Self::watching).
+    pub fn watch<const D: usize>(&mut self, name: impl Display, value: impl FnOnce() -> Tensor<D>) {
+        if self.watching {
+            let sum = self.output(value().without_autodiff()).sum();
+            self.watched.push((name.to_string(), sum));
+        }
     }
 
     /// Where batch norm takes mean and variance from.
@@ -188,7 +210,9 @@ impl<'a> Pass<'a> {
 
     /// A pass inside a block, which is not cut again.
     fn again(&self, device: &Device) -> Pass<'a> {
-        Pass::new(self.normalization, device).computing_in(self.dtype)
+        Pass::new(self.normalization, device)
+            .computing_in(self.dtype)
+            .after_steps(self.step)
     }
 
     /// The gradients of `loss`, which comes of this pass, for the parameters of `module`.

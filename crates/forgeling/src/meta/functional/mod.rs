@@ -1,0 +1,26 @@
+//! Networks as functions of their parameters, each layer with its vector-Jacobian product written out.
+//!
+//! burn's autodiff is of first order. A learner that differentiates through gradient steps needs the gradient of the
+//! inner loss as tensor operations that autodiff can follow: that is what these layers give. Nothing but the gradient
+//! learners depends on them.
+//!
+//! Many tasks, each with parameters of its own, are one computation: a parameter is `[tasks, values]`, maps are
+//! `[rows, tasks * channels, height, width]`, convolved in as many groups as there are tasks, and rows of numbers are
+//! `[tasks, rows, values]`, multiplied as a batch of matrices.
+//!
+//! - [`Weights`]: the parameters of all tasks.
+//! - [`Layer`]: linear, convolution, batch norm, ReLU, pooling.
+//! - [`Network`]: layers one after the other; [`Functional`]: what can be seen as such.
+//! - [`Loss`]: cross entropy and squared error.
+
+mod layer;
+mod loss;
+mod network;
+mod rows;
+mod stock;
+mod weights;
+
+pub use layer::{Layer, Value};
+pub use loss::Loss;
+pub use network::{Forward, Functional, Network};
+pub use weights::Weights;

@@ -1,0 +1,145 @@
+//! Layers of maps `[rows, channels, height, width]` made of stock operations. Each channel is normalized and pooled by
+//! itself, so that it does not matter how many tasks the channels belong to.
+
+use burn::tensor::Tensor;
+
+use crate::ops::Statistics;
+
+/// As everywhere in this library, and PyTorch's default.
+pub const EPSILON: f64 = 1e-5;
+
+/// `[channels]` as `[1, channels, 1, 1]`.
+pub fn per_channel(vector: Tensor<1>) -> Tensor<4> {
+    let [channels] = vector.dims();
+    vector.reshape([1, channels, 1, 1])
+}
+
+/// The mean of each channel, `[1, channels, 1, 1]`.
+fn mean(x: Tensor<4>) -> Tensor<4> {
+    x.mean_dim(3).mean_dim(2).mean_dim(0)
+}
+
+/// The sum of each channel, `[channels]`.
+fn sum(x: Tensor<4>) -> Tensor<1> {
+    let [_, channels, ..] = x.dims();
+    x.sum_dim(3).sum_dim(2).sum_dim(0).reshape([channels])
+}
+
+/// Mean and biased variance of each channel.
+pub fn moments(x: Tensor<4>) -> Statistics {
+    let [_, channels, ..] = x.dims();
+    let average = mean(x.clone());
+    let centred = x - average.clone();
+    Statistics {
+        mean: average.reshape([channels]),
+        variance: mean(centred.clone() * centred).reshape([channels]),
+    }
+}
+
+/// `gamma (x - mean) / sqrt(variance + 1e-5) + beta` with given statistics.
+pub fn normalize(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    statistics: &Statistics,
+) -> Tensor<4> {
+    let scale = gamma / (statistics.variance.clone() + EPSILON).sqrt();
+    let shift = beta - statistics.mean.clone() * scale.clone();
+    x * per_channel(scale) + per_channel(shift)
+}
+
+/// The products of [`normalize`]'s Jacobian with a vector, where the statistics are those of `x` itself:
+///
+/// `d gamma = sum g x'`, `d beta = sum g`, `d x = gamma / sigma (g - mean(g) - x' mean(g x'))` with
+/// `x' = (x - mean) / sigma`.
+pub fn normalize_vjp(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    grad: Tensor<4>,
+) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
+    let statistics = moments(x.clone());
+    let inverse = per_channel((statistics.variance + EPSILON).sqrt().recip());
+    let hat = (x - per_channel(statistics.mean)) * inverse.clone();
+    let along = grad.clone() * hat.clone();
+    let (of_gamma, of_beta) = (sum(along.clone()), sum(grad.clone()));
+    let rest = grad.clone() - mean(grad) - hat * mean(along);
+    (rest * (per_channel(gamma) * inverse), of_gamma, of_beta)
+}
+
+/// 1 where a value is positive and 0 elsewhere; not differentiable.
+pub fn positive<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let dtype = x.dtype();
+    x.detach().greater_elem(0.0).float().cast(dtype)
+}
+
+/// The four values under each window of 2×2, odd sizes rounded down.
+fn windows(x: Tensor<4>) -> [Tensor<4>; 4] {
+    let [rows, channels, height, width] = x.dims();
+    let (h, w) = (height / 2, width / 2);
+    let x = x.narrow(2, 0, 2 * h).narrow(3, 0, 2 * w);
+    let x = x.reshape([rows, channels, h, 2, w, 2]);
+    let at = |row, column| {
+        let x = x.clone().narrow(3, row, 1).narrow(5, column, 1);
+        x.reshape([rows, channels, h, w])
+    };
+    [at(0, 0), at(0, 1), at(1, 0), at(1, 1)]
+}
+
+/// Which of the four is the largest, 1 for it and 0 for the others; of several, the first.
+fn routes(x: &Tensor<4>) -> [Tensor<4>; 4] {
+    let dtype = x.dtype();
+    let values = windows(x.clone().detach());
+    let mut largest = values[0].clone();
+    for value in &values[1..] {
+        largest = largest.max_pair(value.clone());
+    }
+    let mut left = largest.ones_like();
+    values.map(|value| {
+        let is = value.equal(largest.clone()).float().cast(dtype) * left.clone();
+        left = left.clone() - is.clone();
+        is
+    })
+}
+
+/// 2×2 max pooling; odd sizes are rounded down.
+pub fn max_pool(x: Tensor<4>) -> Tensor<4> {
+    let routes = routes(&x);
+    let chosen = windows(x).into_iter().zip(routes);
+    let products = chosen.map(|(value, route)| value * route);
+    products.reduce(|a, b| a + b).expect("there are four")
+}
+
+/// Each gradient goes to the value that was the largest.
+pub fn max_pool_vjp(x: &Tensor<4>, grad: Tensor<4>) -> Tensor<4> {
+    let [rows, channels, height, width] = x.dims();
+    let [_, _, h, w] = grad.dims();
+    let parts = routes(x).map(|route| (route * grad.clone()).reshape([rows, channels, h, 1, w, 1]));
+    let [a, b, c, d] = parts;
+    let upper = Tensor::cat(vec![a, b], 5);
+    let lower = Tensor::cat(vec![c, d], 5);
+    let whole = Tensor::cat(vec![upper, lower], 3).reshape([rows, channels, 2 * h, 2 * w]);
+    // What rounding down cut off has no gradient.
+    let (below, right) = (height - 2 * h, width - 2 * w);
+    let mut whole = whole;
+    if below > 0 {
+        let none = Tensor::zeros([rows, channels, below, 2 * w], (&x.device(), x.dtype()));
+        whole = Tensor::cat(vec![whole, none], 2);
+    }
+    if right > 0 {
+        let none = Tensor::zeros([rows, channels, height, right], (&x.device(), x.dtype()));
+        whole = Tensor::cat(vec![whole, none], 3);
+    }
+    whole
+}
+
+/// The mean over all pixels, `[rows, channels, 1, 1]`.
+pub fn average_pool(x: Tensor<4>) -> Tensor<4> {
+    x.mean_dim(3).mean_dim(2)
+}
+
+/// Each pixel has its share of the gradient.
+pub fn average_pool_vjp(x: &Tensor<4>, grad: Tensor<4>) -> Tensor<4> {
+    let [_, _, height, width] = x.dims();
+    let share = grad / (height * width) as f64;
+    share.repeat_dim(2, height).repeat_dim(3, width)
+}

@@ -1,0 +1,131 @@
+//! A network with a method that adapts it.
+
+use burn::module::{Module, ModuleDisplay};
+use burn::tensor::{Device, Tensor};
+
+use super::super::few_shot::FewShot;
+use super::super::functional::{Functional, Layer, Network, Weights};
+use super::super::stack::{Side, Stack};
+use super::learning::Mode;
+use super::{Adapted, GradientMethod, Learning};
+use crate::error::{Error, Result};
+use crate::nn::{BatchStatistics, Normalization, Pass};
+use crate::train::{Outcome, Predictions, Trainable};
+
+/// A network that adapts to a task before it answers.
+///
+/// All tasks of a [`Stack`] adapt in one computation, with parameters side by side. Batch norm uses the statistics of
+/// each task by itself, and nothing of a task is left behind in the network.
+#[derive(Module, Debug)]
+pub struct GradientLearner<N: Module + ModuleDisplay, G: Module + ModuleDisplay> {
+    /// The initial parameters, which training learns.
+    pub network: N,
+    /// How they adapt.
+    pub method: G,
+    #[module(skip)]
+    transductive: bool,
+}
+
+impl<N: Functional, G: GradientMethod> GradientLearner<N, G> {
+    /// A learner. `transductive` says whether, in training, batch norm normalizes the queries of a task with the
+    /// statistics of all of them, as the papers do, or with those of the support.
+    pub fn new(network: N, method: G, transductive: bool) -> Self {
+        Self {
+            network,
+            method,
+            transductive,
+        }
+    }
+
+    /// Adapts to the support of each task, as it is done in evaluation, and gives each task's parameters.
+    ///
+    /// # Errors
+    /// When the tasks do not fit the network.
+    pub fn adapt(&self, stack: &Stack<'_>) -> Result<Adapted> {
+        let mode = Mode {
+            training: None,
+            transductive: false,
+        };
+        let (tasks, initial) = self.learning(stack, mode)?;
+        self.method.adapt(&tasks, &initial)
+    }
+
+    fn learning<'s>(&self, stack: &'s Stack<'s>, mode: Mode) -> Result<(Learning<'s>, Weights)> {
+        let layers = self.network.layers();
+        let parameters = self.network.parameters();
+        let width = layers.iter().rev().find_map(|layer| match layer {
+            Layer::Linear { outputs, .. } => Some(*outputs),
+            _ => None,
+        });
+        let (Some(width), Some(first)) = (width, parameters.first()) else {
+            return Err(Error::invalid("adapt", "the network has no last layer"));
+        };
+        let device: Device = first.device();
+        let to = (&device, first.dtype());
+        let tasks = Learning::new(stack, Network::new(layers), width, mode, to)?;
+        Ok((tasks, Weights::shared(&parameters, stack.len())))
+    }
+}
+
+/// Lets a pass that looks for the first value that is not finite see the inner losses.
+fn watch(losses: &[Tensor<1>], pass: &mut Pass<'_>) {
+    for (step, losses) in losses.iter().enumerate() {
+        let [tasks] = losses.dims();
+        for task in 0..tasks {
+            pass.watch(
+                format_args!(
+                    "the support's loss of task {} before inner step {}",
+                    task + 1,
+                    step + 1
+                ),
+                || losses.clone().narrow(0, task, 1),
+            );
+        }
+    }
+}
+
+impl<N: Functional, G: GradientMethod> Trainable for GradientLearner<N, G> {
+    fn absorb(self, statistics: Vec<BatchStatistics>) -> Self {
+        Self {
+            method: self.method.absorb(statistics),
+            ..self
+        }
+    }
+}
+
+impl<N: Functional, G: GradientMethod> FewShot for GradientLearner<N, G> {
+    fn loss<'a>(&'a self, stack: &Stack<'_>, pass: &mut Pass<'a>) -> Result<Outcome> {
+        let mode = Mode {
+            training: Some(pass.step()),
+            transductive: self.transductive,
+        };
+        let (tasks, initial) = self.learning(stack, mode)?;
+        let meta = self.method.meta_loss(&tasks, &initial)?;
+        watch(&meta.losses, pass);
+        for statistics in meta.statistics {
+            pass.collect(Some(statistics));
+        }
+        let labels = stack.classes(Side::Query);
+        let predictions = stack.is_classification().then(|| Predictions {
+            logits: meta
+                .answers
+                .reshape([labels.len(), stack.outputs()])
+                .without_autodiff(),
+            labels,
+        });
+        Ok(Outcome {
+            loss: meta.loss.mean(),
+            predictions,
+        })
+    }
+
+    fn predict(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<Tensor<3>> {
+        let mode = Mode {
+            training: None,
+            transductive: normalization == Normalization::Batch,
+        };
+        let (tasks, initial) = self.learning(stack, mode)?;
+        let adapted = self.method.adapt(&tasks, &initial)?;
+        self.method.answer(&tasks, &initial, &adapted)
+    }
+}
