@@ -1,0 +1,6 @@
+//! Meta-gradients in f64 against PyTorch's (`golden/maml.py`), finite differences, and each other.
+
+mod common;
+mod differences;
+mod implicit;
+mod torch;
