@@ -12,6 +12,8 @@ use super::{
     RunningNorm, Statistics,
 };
 
+pub use super::norm_pool::composed::{affine_relu_pool, channel_moments, norm_pool_grad};
+
 /// Half precision in f32, in which it is computed; other dtypes as they are.
 pub(super) fn wide<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     let dtype = computed_in(tensor.dtype());
