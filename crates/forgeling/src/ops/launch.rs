@@ -64,6 +64,15 @@ pub(super) fn has_kernels(device: &Device, dtype: DType) -> bool {
     }
 }
 
+/// Whether CPU bodies of ours run on `device` with values of `dtype`.
+pub(super) fn has_cpu_bodies(device: &Device, dtype: DType) -> bool {
+    let on_cpu = matches!(
+        device.clone().inner().as_dispatch(),
+        DispatchDevice::Flex(_)
+    );
+    on_cpu && has_kernels(device, dtype)
+}
+
 /// An output of f32.
 pub(super) fn f32s(shape: impl Into<Shape>) -> (Shape, DType) {
     (shape.into(), DType::F32)

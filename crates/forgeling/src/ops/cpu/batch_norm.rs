@@ -18,12 +18,12 @@ pub struct NormShape {
 }
 
 impl NormShape {
-    const fn len(self) -> usize {
+    pub const fn len(self) -> usize {
         self.images * self.channels * self.pixels
     }
 
     /// The planes of one channel.
-    fn planes(self, values: &[f32], channel: usize) -> impl Iterator<Item = &[f32]> {
+    pub fn planes(self, values: &[f32], channel: usize) -> impl Iterator<Item = &[f32]> {
         (0..self.images).map(move |image| {
             let at = (image * self.channels + channel) * self.pixels;
             &values[at..at + self.pixels]
@@ -31,7 +31,7 @@ impl NormShape {
     }
 
     /// The planes of every channel, to be written.
-    fn split(self, values: &mut [Slot]) -> Vec<Planes<'_>> {
+    pub fn split(self, values: &mut [Slot]) -> Vec<Planes<'_>> {
         let mut channels: Vec<_> = (0..self.channels)
             .map(|_| Vec::with_capacity(self.images))
             .collect();
@@ -43,7 +43,7 @@ impl NormShape {
 }
 
 /// The planes of a channel, to be written.
-type Planes<'a> = Vec<&'a mut [Slot]>;
+pub type Planes<'a> = Vec<&'a mut [Slot]>;
 
 /// What a batch norm gives.
 pub struct Forward {
@@ -220,7 +220,7 @@ fn cut<S: Simd>(output: &[f32], grad: &[f32], flow: &mut [Slot]) {
 
 /// Sums of `grad (x - mean)` and of `grad`, in sixteen lanes that the compiler may keep in registers of any width.
 #[macerator::with_simd]
-fn sums<S: Simd>(x: &[f32], grad: &[f32], mean: f32) -> [f32; 2] {
+pub fn sums<S: Simd>(x: &[f32], grad: &[f32], mean: f32) -> [f32; 2] {
     let mut lanes = [[0f32; 16]; 2];
     let (x_chunks, x_rest) = x.as_chunks::<16>();
     let (grad_chunks, grad_rest) = grad.as_chunks::<16>();

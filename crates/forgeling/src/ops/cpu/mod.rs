@@ -20,6 +20,7 @@ pub(super) mod gemm;
 pub(super) mod half;
 pub(super) mod layer_norm;
 mod moments;
+pub(super) mod norm_pool;
 pub(super) mod parallel;
 mod planes;
 pub(super) mod pool;

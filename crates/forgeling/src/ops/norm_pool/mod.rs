@@ -1,12 +1,17 @@
 //! What follows the convolution of a Conv4 block, as operations whose gradients are differentiable again.
 
 pub(super) mod composed;
+mod extension;
+mod flex;
 
+use burn::backend::Dispatch;
 use burn::tensor::{DType, Tensor};
+use extension::NormPoolOps;
 
 use super::Statistics;
 use super::bodies::computed_in;
 use super::conv_block::EPSILON;
+use super::launch::has_cpu_bodies;
 use crate::error::{Error, Result};
 
 /// Mean and biased variance of each channel over the batch and all pixels:
@@ -21,7 +26,13 @@ use crate::error::{Error, Result};
 pub fn channel_moments(z: Tensor<4>) -> Result<Statistics> {
     const OPERATION: &str = "channel_moments";
     check_images(OPERATION, &z, 1)?;
-    Ok(composed::channel_moments(z))
+    if !own_body(&z) {
+        return Ok(composed::channel_moments(z));
+    }
+    let channels = z.dims()[1];
+    let moments = <Dispatch as NormPoolOps>::channel_moments(z.into_dispatch());
+    let [mean, variance] = rows(Tensor::from_dispatch(moments), channels);
+    Ok(Statistics { mean, variance })
 }
 
 /// A line, ReLU and max pooling of windows of 2×2 pixels with stride 2, rounding down:
@@ -40,7 +51,15 @@ pub fn channel_moments(z: Tensor<4>) -> Result<Statistics> {
 pub fn affine_relu_pool(z: Tensor<4>, scale: Tensor<1>, shift: Tensor<1>) -> Result<Tensor<4>> {
     const OPERATION: &str = "affine_relu_pool";
     check(OPERATION, &z, [("scale", &scale), ("shift", &shift)])?;
-    Ok(composed::affine_relu_pool(z, scale, shift))
+    if !own_body(&z) {
+        return Ok(composed::affine_relu_pool(z, scale, shift));
+    }
+    let y = <Dispatch as NormPoolOps>::affine_relu_pool(
+        z.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+    );
+    Ok(Tensor::from_dispatch(y))
 }
 
 /// Batch norm with the statistics of the batch, ReLU and max pooling: what follows the convolution of a Conv4 block.
@@ -109,7 +128,31 @@ pub fn norm_pool_grad(
             .expected(format!("{pooled:?} of {:?}", z.dtype()))
             .got(format!("{:?} of {:?}", grad.dims(), grad.dtype())));
     }
-    Ok(composed::norm_pool_grad(z, gamma, beta, grad))
+    if !own_body(&z) {
+        return Ok(composed::norm_pool_grad(z, gamma, beta, grad));
+    }
+    let gradients = <Dispatch as NormPoolOps>::norm_pool_grad(
+        z.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        grad.into_dispatch(),
+    );
+    let [gamma, beta] = rows(Tensor::from_dispatch(gradients.vectors), channels);
+    Ok(NormPoolGrad {
+        input: Tensor::from_dispatch(gradients.input),
+        gamma,
+        beta,
+    })
+}
+
+/// Whether a body of ours computes; vectors have been checked to be of the dtype of `z` where it is f32.
+fn own_body(z: &Tensor<4>) -> bool {
+    has_cpu_bodies(&z.device(), z.dtype())
+}
+
+/// The two rows of a tensor.
+fn rows(tensor: Tensor<2>, length: usize) -> [Tensor<1>; 2] {
+    [0, 1].map(|row| tensor.clone().narrow(0, row, 1).reshape([length]))
 }
 
 fn check_images(operation: &'static str, z: &Tensor<4>, least: usize) -> Result<()> {
