@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::objective::{Classifier, Encoder, Trainable};
 use crate::error::Result;
-use crate::nn::{BatchStatistics, Conv4, Conv4Classifier, Mlp, Pass, ResNet18, Vit};
+use crate::nn::{BasicBlock, BatchStatistics, Conv4, Conv4Classifier, Mlp, Pass, ResNet18, Vit};
 
 impl Trainable for Mlp {}
 
@@ -20,6 +20,10 @@ impl Encoder for Mlp {
         let features = self.forward_with(images.flatten(1, 3), pass)?;
         Ok(features.unsqueeze_dims(&[2, 3]))
     }
+
+    fn norms(&self) -> usize {
+        0
+    }
 }
 
 impl Trainable for Conv4 {
@@ -31,6 +35,10 @@ impl Trainable for Conv4 {
 impl Encoder for Conv4 {
     fn maps<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<4>> {
         self.maps_with(images, pass)
+    }
+
+    fn norms(&self) -> usize {
+        self.blocks.len()
     }
 }
 
@@ -63,6 +71,12 @@ impl Encoder for ResNet18 {
     fn maps<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<4>> {
         let features = self.features_with(images, pass)?;
         Ok(features.unsqueeze_dims(&[2, 3]))
+    }
+
+    fn norms(&self) -> usize {
+        let blocks = self.blocks.iter();
+        let of_block = |block: &BasicBlock| 2 + usize::from(block.shortcut.is_some());
+        1 + blocks.map(of_block).sum::<usize>()
     }
 }
 

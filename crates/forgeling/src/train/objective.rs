@@ -37,6 +37,9 @@ pub trait Encoder: Trainable + ModuleDisplay {
     /// # Errors
     /// When the images do not fit the network.
     fn maps<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<4>>;
+
+    /// How many statistics [`maps`](Self::maps) leaves in a pass that collects them: one for each batch norm.
+    fn norms(&self) -> usize;
 }
 
 /// What a step is taken on, which can be dealt out in parts: micro-batches, or the shares of several devices.

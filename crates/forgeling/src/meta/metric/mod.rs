@@ -1,7 +1,12 @@
 //! Metric learners: classes are told apart by comparing features, and nothing is adapted.
 //!
 //! - [`MetricLearner`]: any encoder with any head.
-//! - [`MetricHead`]: how features are compared.
+//! - [`MetricHead`]: how features are compared; [`Embedded`]: what they are.
+//! - [`Prototypes`]: with the mean of each class, by one of three distances.
+
+mod embedded;
+mod prototypes;
+mod scale;
 
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
@@ -12,26 +17,23 @@ use crate::error::{Error, Result};
 use crate::nn::{BatchStatistics, Normalization, Pass};
 use crate::train::{Encoder, Outcome, Predictions, Trainable};
 
-/// The features of a stack's tasks.
-#[derive(Debug, Clone)]
-pub struct Embedded {
-    /// Features of the examples to learn from, `[tasks, supports, features]`.
-    pub support: Tensor<3>,
-    /// 1 for the class of each of these and 0 for the others, `[tasks, supports, ways]`.
-    pub onehot: Tensor<3>,
-    /// Features of the queries, `[tasks, queries, features]`.
-    pub query: Tensor<3>,
-    /// What the features were flattened from: `[channels, height, width]`.
-    pub map: [usize; 3],
-}
+pub use embedded::Embedded;
+pub use prototypes::{Distance, Prototypes};
 
 /// How features are compared. Parameters of its own are trained with the encoder.
-pub trait MetricHead: Module + ModuleDisplay {
-    /// Logits `[tasks, queries, ways]`, in f32. Classes may have different numbers of examples.
+///
+/// Heads with batch norm leave its statistics in the pass, and take them in again as a [`Trainable`] does.
+pub trait MetricHead: Trainable + ModuleDisplay {
+    /// Logits `[tasks, queries, ways]`, in the features' dtype. Classes may have different numbers of examples.
     ///
     /// # Errors
-    /// When the features do not fit the head's parameters.
-    fn logits(&self, tasks: &Embedded) -> Result<Tensor<3>>;
+    /// When the features do not fit each other or the head's parameters.
+    fn logits<'a>(&'a self, tasks: &Embedded, pass: &mut Pass<'a>) -> Result<Tensor<3>>;
+
+    /// How many statistics [`logits`](Self::logits) leaves in a pass that collects them: one for each batch norm.
+    fn norms(&self) -> usize {
+        0
+    }
 
     /// What training minimises, of logits `[rows, ways]` and the right classes. By default the mean cross entropy.
     ///
@@ -82,11 +84,16 @@ impl<E: Encoder, H: MetricHead> MetricLearner<E, H> {
 }
 
 impl<E: Encoder, H: MetricHead> Trainable for MetricLearner<E, H> {
-    fn absorb(self, statistics: Vec<BatchStatistics>) -> Self {
-        Self {
-            encoder: self.encoder.absorb(statistics),
-            head: self.head,
+    fn absorb(mut self, statistics: Vec<BatchStatistics>) -> Self {
+        // Those of a pass: the encoder's, then the head's. There may be several passes.
+        let (of_encoder, of_head) = (self.encoder.norms(), self.head.norms());
+        let mut statistics = statistics.into_iter().peekable();
+        while of_encoder + of_head > 0 && statistics.peek().is_some() {
+            let mut take = |count| statistics.by_ref().take(count).collect();
+            self.encoder = self.encoder.absorb(take(of_encoder));
+            self.head = self.head.absorb(take(of_head));
         }
+        self
     }
 }
 
@@ -94,7 +101,7 @@ impl<E: Encoder, H: MetricHead> FewShot for MetricLearner<E, H> {
     fn loss<'a>(&'a self, stack: &Stack<'_>, pass: &mut Pass<'a>) -> Result<Outcome> {
         let embedded = self.embed(stack, pass)?;
         let labels = stack.classes(Side::Query);
-        let logits = self.head.logits(&embedded)?;
+        let logits = self.head.logits(&embedded, pass)?;
         self.head
             .loss(logits.reshape([labels.len(), stack.outputs()]), labels)
     }
@@ -105,7 +112,7 @@ impl<E: Encoder, H: MetricHead> FewShot for MetricLearner<E, H> {
             let device = device.ok_or_else(|| Error::invalid("predict", "no parameter"))?;
             let mut pass = Pass::new(normalization, &device);
             let embedded = self.embed(stack, &mut pass)?;
-            self.head.logits(&embedded)
+            self.head.logits(&embedded, &mut pass)
         };
         match normalization {
             Normalization::Running => answer(stack),

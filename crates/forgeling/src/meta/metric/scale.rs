@@ -1,0 +1,25 @@
+//! A factor that stays positive.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+
+/// A positive factor, learned as its logarithm.
+#[derive(Module, Debug)]
+pub(super) struct Scale {
+    /// `[1]`
+    log: Param<Tensor<1>>,
+}
+
+impl Scale {
+    /// A factor that is trained, and begins here.
+    pub fn new(value: f64, device: &Device) -> Self {
+        let log = Param::from_tensor(Tensor::full([1], value.ln(), device));
+        Self { log }
+    }
+
+    /// `rows` times the factor, in their dtype.
+    pub fn times(&self, rows: Tensor<3>) -> Tensor<3> {
+        let factor = self.log.val().cast(rows.dtype()).exp();
+        rows * factor.unsqueeze()
+    }
+}
