@@ -23,7 +23,7 @@ pub use classifier::{Classifier, Prediction};
 pub use evaluate::{EvaluateConfig, Evaluation};
 pub use few_shot::{FewShot, TaskLoss};
 pub use fit::{EpisodeTrainer, FitConfig, FitSummary};
-pub use metric::{Distance, Embedded, MetricHead, MetricLearner, Prototypes};
+pub use metric::{Distance, Embedded, Matching, MetricHead, MetricLearner, Prototypes, Relation};
 pub use objective::PrototypeLoss;
 pub use protonet::{ProtoNet, TrainingSummary};
 pub use stack::{Side, Stack};

@@ -3,9 +3,13 @@
 //! - [`MetricLearner`]: any encoder with any head.
 //! - [`MetricHead`]: how features are compared; [`Embedded`]: what they are.
 //! - [`Prototypes`]: with the mean of each class, by one of three distances.
+//! - [`Matching`]: with each example, by attention.
+//! - [`Relation`]: by a network that is trained to.
 
 mod embedded;
+mod matching;
 mod prototypes;
+mod relation;
 mod scale;
 
 use burn::module::{Module, ModuleDisplay};
@@ -18,7 +22,9 @@ use crate::nn::{BatchStatistics, Normalization, Pass};
 use crate::train::{Encoder, Outcome, Predictions, Trainable};
 
 pub use embedded::Embedded;
+pub use matching::Matching;
 pub use prototypes::{Distance, Prototypes};
+pub use relation::Relation;
 
 /// How features are compared. Parameters of its own are trained with the encoder.
 ///

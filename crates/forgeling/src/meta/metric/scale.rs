@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
-/// A positive factor, learned as its logarithm.
+/// A positive factor, kept as its logarithm.
 #[derive(Module, Debug)]
 pub(super) struct Scale {
     /// `[1]`
@@ -14,6 +14,12 @@ impl Scale {
     /// A factor that is trained, and begins here.
     pub fn new(value: f64, device: &Device) -> Self {
         let log = Param::from_tensor(Tensor::full([1], value.ln(), device));
+        Self { log }
+    }
+
+    /// A factor that stays as it is.
+    pub fn fixed(value: f64, device: &Device) -> Self {
+        let log = Self::new(value, device).log.set_require_grad(false);
         Self { log }
     }
 
