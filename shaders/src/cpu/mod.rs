@@ -13,6 +13,7 @@ mod loss;
 mod matmul;
 mod optimizer;
 mod pairwise;
+mod spd_inverse;
 
 pub use attention::{AttentionShape, attention, attention_grad_key_value, attention_grad_query};
 pub use episode::{EpisodeShape, episode_logits, episode_logits_grad, episode_prototypes};
@@ -29,3 +30,4 @@ pub use optimizer::{
 pub use pairwise::{
     PairwiseShape, pairwise_sq_distance, pairwise_sq_distance_grad_a, pairwise_sq_distance_grad_b,
 };
+pub use spd_inverse::{SpdInverseShape, spd_inverse};

@@ -29,6 +29,7 @@ mod running_statistics;
 mod seed;
 mod self_test;
 mod softmax_cross_entropy;
+mod spd_inverse;
 mod storage;
 
 pub use attention::{AttentionOptions, attention};
@@ -46,4 +47,5 @@ pub use pairwise::{pairwise_sq_distance, prototype_logits};
 pub use running_statistics::{Blend, Statistics, running_statistics};
 pub(crate) use seed::seed;
 pub use softmax_cross_entropy::softmax_cross_entropy;
+pub use spd_inverse::spd_inverse;
 pub use storage::{Storage, store_as};

@@ -3,7 +3,7 @@
 use burn::tensor::activation::{gelu, log_softmax, relu, softmax};
 use burn::tensor::module::{self, batch_norm_train, max_pool2d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, MaxPoolOptions};
-use burn::tensor::{Bool, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Tensor, TensorData};
 
 use super::bodies::computed_in;
 use super::conv_block::EPSILON;
@@ -97,6 +97,41 @@ pub fn softmax_cross_entropy(logits: Tensor<2>, labels: &[usize]) -> Tensor<1> {
     let onehot = Tensor::<2>::from_data(TensorData::new(onehot, [rows, classes]), &device)
         .cast(logits.dtype());
     (log_softmax(logits, 1) * onehot).sum() / -(rows as f64)
+}
+
+/// As [`super::spd_inverse`], step by step, without a derivative.
+pub fn spd_inverse(a: Tensor<3>) -> Tensor<3> {
+    let stored = a.dtype();
+    let mut inverse = wide(a.detach());
+    let [_, n, _] = inverse.dims();
+    let epsilon = match inverse.dtype() {
+        DType::F64 => f64::EPSILON,
+        _ => f64::from(f32::EPSILON),
+    };
+    let mut identity = vec![0f32; n * n];
+    identity
+        .iter_mut()
+        .step_by(n + 1)
+        .for_each(|value| *value = 1.0);
+    let place = (&inverse.device(), inverse.dtype());
+    let identity: Tensor<3> = Tensor::from_data(TensorData::new(identity, [1, n, n]), place);
+    let limits = (inverse.clone() * identity.clone()).sum_dim(2).abs() * epsilon;
+    for k in 0..n {
+        let one = identity.clone().narrow(1, k, 1);
+        let others = one.clone().neg() + 1.0;
+        let (row, column) = (
+            inverse.clone().narrow(1, k, 1),
+            inverse.clone().narrow(2, k, 1),
+        );
+        let pivot = row.clone().narrow(2, k, 1);
+        let unsound = pivot.clone().lower_equal(limits.clone().narrow(1, k, 1));
+        let factor = pivot.recip().mask_fill(unsound, f64::NAN);
+        let across = row * others.clone() + one.clone();
+        let down = column * others.clone().swap_dims(1, 2) - one.swap_dims(1, 2);
+        let rest = inverse * others.clone() * others.swap_dims(1, 2);
+        inverse = rest - down * across * factor;
+    }
+    inverse.cast(stored)
 }
 
 /// As [`super::running_statistics`].

@@ -1,0 +1,113 @@
+//! Inverses of symmetric positive definite matrices.
+
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::wgpu::CubeBackend;
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata, backend_extension,
+};
+use burn::tensor::{DType, Shape, Tensor};
+use forgeling_shaders::SPD_INVERSE;
+use forgeling_shaders::cpu::{self, SpdInverseShape};
+
+use super::bodies::composite;
+use super::flex::{tensor, with_values};
+use super::launch::{Launch, f32s, has_kernels};
+use super::matmul::matmul;
+use super::reference;
+use crate::error::{Error, Result};
+
+const OPERATION: &str = "spd_inverse";
+
+/// Rows of a matrix at most: the shader keeps one of them in workgroup memory.
+const LARGEST: usize = 512;
+
+/// Inverses of symmetric positive definite matrices: `inverse[e] = a[e]^-1`
+///
+/// Shapes: `a [batch, n, n]`, `n` at most 512, result the same. Differentiable: `da = -inverse^T dinverse inverse^T`.
+/// Gauss-Jordan elimination without a search for pivots, which these matrices do not need; on the CPU in f64, so that the
+/// result is right to f32's rounding, on GPUs in f32, where the error grows with the matrix's condition.
+///
+/// A matrix that is not positive definite, as far as the dtype's rounding can tell, becomes NaN as a whole, and so does
+/// one that holds NaN; the others of the batch do not. That a matrix is symmetric is not looked at.
+///
+/// # Errors
+/// When a matrix is not square or too large, or a size is zero.
+pub fn spd_inverse(a: Tensor<3>) -> Result<Tensor<3>> {
+    let [batch, n, columns] = a.dims();
+    if n != columns || n > LARGEST {
+        return Err(Error::invalid(OPERATION, "no square matrices of this size")
+            .expected(format!("[batch, n, n], n at most {LARGEST}"))
+            .got(format!("{:?}", a.dims())));
+    }
+    if batch == 0 || n == 0 {
+        return Err(Error::invalid(OPERATION, "empty input")
+            .expected("every size at least 1")
+            .got(format!("{:?}", a.dims())));
+    }
+    let inverse = untracked(a.clone().without_autodiff())?;
+    if !a.is_autodiff() {
+        return Ok(inverse);
+    }
+    let inverse = Tensor::from_inner(inverse);
+    if !a.is_tracked() {
+        return Ok(inverse);
+    }
+    // The derivative of x a x with respect to a, which is all that is wanted of it.
+    let product = matmul(matmul(inverse.clone(), a)?, inverse.clone())?;
+    Ok(inverse - (product.clone() - product.detach()))
+}
+
+fn untracked(a: Tensor<3>) -> Result<Tensor<3>> {
+    let dtype = a.dtype();
+    let countable = i32::try_from(a.shape().num_elements()).is_ok();
+    let own = dtype == DType::F32 && countable && has_kernels(&a.device(), dtype);
+    if !own {
+        return composite(OPERATION, dtype, || reference::spd_inverse(a));
+    }
+    let inverse = <Dispatch as SpdInverseOps>::spd_inverse(a.into_dispatch());
+    Ok(Tensor::from_dispatch(inverse))
+}
+
+#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait SpdInverseOps: Backend {
+    #[fusion(dtype = a, shape = a)]
+    fn spd_inverse(a: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+fn sizes(a: &Shape) -> SpdInverseShape {
+    [a[0], a[1], f32::NAN.to_bits() as usize]
+}
+
+impl SpdInverseOps for CubeBackend {
+    fn spd_inverse(a: FloatTensor<Self>) -> FloatTensor<Self> {
+        let shape = a.shape();
+        let [inverse] = Launch {
+            kernel: &SPD_INVERSE,
+            sizes: sizes(&shape).to_vec(),
+            grid: SPD_INVERSE
+                .spread(shape[0])
+                .expect("the caller checked that the launch fits"),
+            outputs: [f32s(shape)],
+            inputs: vec![a],
+        }
+        .run();
+        inverse
+    }
+}
+
+impl SpdInverseOps for Flex {
+    fn spd_inverse(a: FloatTensor<Self>) -> FloatTensor<Self> {
+        let shape = a.shape();
+        let mut inverse = vec![0.0; shape.num_elements()];
+        with_values([&a], |[a]| cpu::spd_inverse(a, &mut inverse, sizes(&shape)));
+        tensor(inverse, shape)
+    }
+}
+
+// The gradient comes of products outside.
+impl<B: SpdInverseOps, C: CheckpointStrategy> SpdInverseOps for Autodiff<B, C> {
+    fn spd_inverse(a: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(B::spd_inverse(a.into_primitive()))
+    }
+}
