@@ -5,6 +5,8 @@
 //! - [`PrototypeLoss`]: what it minimises, for a [`Trainer`](crate::train::Trainer) of your own.
 //! - [`ProtoNet::evaluate`]: accuracy on unseen classes with a confidence interval.
 //! - [`FewShot`]: what every method is; [`TaskLoss`]: what it minimises; [`Stack`]: tasks side by side.
+//! - [`MetricLearner`]: an encoder with a [`MetricHead`]: [`Prototypes`], [`Matching`], [`Relation`], [`Ridge`] or
+//!   [`Centroids`]; [`SimpleShot`]: a classifier with the last of these.
 //! - [`Classifier`]: the trained network with a user's own examples.
 
 mod classifier;
@@ -16,6 +18,7 @@ pub mod gradient;
 mod metric;
 mod objective;
 mod protonet;
+mod simple_shot;
 mod stack;
 mod warm_up;
 
@@ -23,8 +26,11 @@ pub use classifier::{Classifier, Prediction};
 pub use evaluate::{EvaluateConfig, Evaluation};
 pub use few_shot::{FewShot, TaskLoss};
 pub use fit::{EpisodeTrainer, FitConfig, FitSummary};
-pub use metric::{Distance, Embedded, Matching, MetricHead, MetricLearner, Prototypes, Relation};
+pub use metric::{
+    Centroids, Distance, Embedded, Matching, MetricHead, MetricLearner, Prototypes, Relation, Ridge,
+};
 pub use objective::PrototypeLoss;
 pub use protonet::{ProtoNet, TrainingSummary};
+pub use simple_shot::SimpleShot;
 pub use stack::{Side, Stack};
 pub use warm_up::WarmUpEvent;

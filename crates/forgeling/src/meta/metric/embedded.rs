@@ -1,6 +1,6 @@
 //! Features of tasks, and what every head makes of them.
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 
 use crate::error::{Error, Result};
 use crate::ops::matmul;
@@ -43,11 +43,6 @@ impl Embedded {
             );
         }
         Ok(sizes)
-    }
-
-    /// The dtype of the features, in which heads compute.
-    pub(super) fn dtype(&self) -> DType {
-        self.support.dtype()
     }
 
     /// How many examples each class has, `[tasks, ways, 1]`.

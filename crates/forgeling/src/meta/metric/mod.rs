@@ -5,11 +5,15 @@
 //! - [`Prototypes`]: with the mean of each class, by one of three distances.
 //! - [`Matching`]: with each example, by attention.
 //! - [`Relation`]: by a network that is trained to.
+//! - [`Ridge`]: by ridge regression, in closed form.
+//! - [`Centroids`]: with means, after features were centered and scaled to length 1.
 
+mod centroids;
 mod embedded;
 mod matching;
 mod prototypes;
 mod relation;
+mod ridge;
 mod scale;
 
 use burn::module::{Module, ModuleDisplay};
@@ -21,10 +25,12 @@ use crate::error::{Error, Result};
 use crate::nn::{BatchStatistics, Normalization, Pass};
 use crate::train::{Encoder, Outcome, Predictions, Trainable};
 
+pub use centroids::Centroids;
 pub use embedded::Embedded;
 pub use matching::Matching;
 pub use prototypes::{Distance, Prototypes};
 pub use relation::Relation;
+pub use ridge::Ridge;
 
 /// How features are compared. Parameters of its own are trained with the encoder.
 ///
@@ -60,32 +66,59 @@ pub struct MetricLearner<E: Module + ModuleDisplay, H: Module + ModuleDisplay> {
     pub head: H,
 }
 
-impl<E: Encoder, H: MetricHead> MetricLearner<E, H> {
-    fn embed<'a>(&'a self, stack: &Stack<'_>, pass: &mut Pass<'a>) -> Result<Embedded> {
-        if !stack.is_classification() {
-            return Err(
-                Error::invalid("embed_tasks", "metric learners tell classes apart")
-                    .expected("tasks of classes")
-                    .got("tasks of numbers to predict"),
-            );
+/// The features of a stack's tasks.
+fn embed<'a, E: Encoder>(
+    encoder: &'a E,
+    stack: &Stack<'_>,
+    pass: &mut Pass<'a>,
+) -> Result<Embedded> {
+    if !stack.is_classification() {
+        return Err(
+            Error::invalid("embed_tasks", "metric learners tell classes apart")
+                .expected("tasks of classes")
+                .got("tasks of numbers to predict"),
+        );
+    }
+    let images = stack.images(&[Side::Support, Side::Query], pass);
+    let maps = encoder.maps(images, pass)?;
+    let [_, channels, height, width] = maps.dims();
+    let features = pass.output(maps).flatten::<2>(1, 3);
+    let tasks = stack.len();
+    let (supports, queries) = (stack.rows(Side::Support), stack.rows(Side::Query));
+    let length = features.dims()[1];
+    let side = |start: usize, rows: usize| {
+        let part = features.clone().narrow(0, start, tasks * rows);
+        part.reshape([tasks, rows, length])
+    };
+    Ok(Embedded {
+        support: side(0, supports),
+        query: side(tasks * supports, queries),
+        onehot: stack.target_tensor(Side::Support, &features),
+        map: [channels, height, width],
+    })
+}
+
+/// What [`FewShot::predict`] gives.
+pub(super) fn answer<E: Encoder, H: MetricHead>(
+    encoder: &E,
+    head: &H,
+    stack: &Stack<'_>,
+    normalization: Normalization,
+) -> Result<Tensor<3>> {
+    let device = encoder.devices().into_iter().next();
+    let device = device.ok_or_else(|| Error::invalid("predict", "no parameter"))?;
+    let together = |stack: &Stack<'_>| {
+        let mut pass = Pass::new(normalization, &device);
+        let embedded = embed(encoder, stack, &mut pass)?;
+        head.logits(&embedded, &mut pass)
+    };
+    match normalization {
+        Normalization::Running => together(stack),
+        // Statistics of several tasks together would not be those of a task.
+        Normalization::Batch => {
+            let each = stack.each().map(|task| together(&task));
+            Ok(Tensor::cat(each.collect::<Result<Vec<_>>>()?, 0))
         }
-        let images = stack.images(&[Side::Support, Side::Query], pass);
-        let maps = self.encoder.maps(images, pass)?;
-        let [_, channels, height, width] = maps.dims();
-        let features = pass.output(maps).flatten::<2>(1, 3);
-        let tasks = stack.len();
-        let (supports, queries) = (stack.rows(Side::Support), stack.rows(Side::Query));
-        let length = features.dims()[1];
-        let side = |start: usize, rows: usize| {
-            let part = features.clone().narrow(0, start, tasks * rows);
-            part.reshape([tasks, rows, length])
-        };
-        Ok(Embedded {
-            support: side(0, supports),
-            query: side(tasks * supports, queries),
-            onehot: stack.target_tensor(Side::Support, &features),
-            map: [channels, height, width],
-        })
     }
 }
 
@@ -105,7 +138,7 @@ impl<E: Encoder, H: MetricHead> Trainable for MetricLearner<E, H> {
 
 impl<E: Encoder, H: MetricHead> FewShot for MetricLearner<E, H> {
     fn loss<'a>(&'a self, stack: &Stack<'_>, pass: &mut Pass<'a>) -> Result<Outcome> {
-        let embedded = self.embed(stack, pass)?;
+        let embedded = embed(&self.encoder, stack, pass)?;
         let labels = stack.classes(Side::Query);
         let logits = self.head.logits(&embedded, pass)?;
         self.head
@@ -113,20 +146,6 @@ impl<E: Encoder, H: MetricHead> FewShot for MetricLearner<E, H> {
     }
 
     fn predict(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<Tensor<3>> {
-        let answer = |stack: &Stack<'_>| {
-            let device = self.devices().into_iter().next();
-            let device = device.ok_or_else(|| Error::invalid("predict", "no parameter"))?;
-            let mut pass = Pass::new(normalization, &device);
-            let embedded = self.embed(stack, &mut pass)?;
-            self.head.logits(&embedded, &mut pass)
-        };
-        match normalization {
-            Normalization::Running => answer(stack),
-            // Statistics of several tasks together would not be those of a task.
-            Normalization::Batch => {
-                let each = stack.each().map(|task| answer(&task));
-                Ok(Tensor::cat(each.collect::<Result<Vec<_>>>()?, 0))
-            }
-        }
+        answer(&self.encoder, &self.head, stack, normalization)
     }
 }
