@@ -19,6 +19,7 @@ pub mod resuming;
 pub mod second_order;
 pub mod storage_network;
 pub mod storage_parity;
+pub mod task_digests;
 pub mod values;
 
 use burn::tensor::{DType, Device as Tensors};

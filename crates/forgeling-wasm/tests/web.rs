@@ -30,6 +30,8 @@ mod profiling;
 mod resuming;
 #[path = "../../../tests/src/storage_parity.rs"]
 mod storage_parity;
+#[path = "../../../tests/src/task_digests.rs"]
+mod task_digests;
 #[path = "../../../tests/src/values.rs"]
 mod values;
 
@@ -73,6 +75,11 @@ async fn bodies_to_test() -> Vec<(Device, DType)> {
         bodies.push((webgpu().await, DType::F16));
     }
     bodies
+}
+
+#[wasm_bindgen_test]
+fn tasks_are_those_of_every_platform() {
+    assert_eq!(task_digests::digests().unwrap(), task_digests::DIGESTS);
 }
 
 #[wasm_bindgen_test]

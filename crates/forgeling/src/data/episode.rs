@@ -307,7 +307,7 @@ impl EpisodeSampler {
 const OPERATION: &str = "sample_episodes";
 
 /// Zeros for `sides`, or an error where the memory does not suffice.
-fn room(sides: [usize; 4]) -> Result<Vec<f32>> {
+pub(super) fn room(sides: [usize; 4]) -> Result<Vec<f32>> {
     let total = sides
         .iter()
         .try_fold(1usize, |product, &side| product.checked_mul(side));

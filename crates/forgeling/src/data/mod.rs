@@ -10,7 +10,9 @@
 //! | [`subset`] | [`Subset`]: some of a set's examples; the split into training and validation |
 //! | [`table`] | [`TableSet`]: rows of plain numbers |
 //! | [`episode`] | [`EpisodeSampler`]: N-way K-shot episodes, seeded and resumable |
+//! | [`standardize`] | [`Standardization`]: columns of a table with mean 0 and variance 1 |
 //! | [`task`] | [`Task`]: support and queries of one task, of classes or of numbers to predict |
+//! | [`tasks`] | [`EpisodeTasks`](tasks::EpisodeTasks) and other sources of tasks; lists of episodes to share |
 //! | [`loader`] | [`Loader`], [`EpisodeLoader`]: batches rendered ahead by threads, resumable |
 //! | [`rng`] | [`Rng`]: random numbers that are the same on every platform |
 //! | `omniglot`, `idx`, `folder` | loaders for files (cargo feature `files`) |
@@ -24,9 +26,11 @@ pub mod image_set;
 pub mod loader;
 pub mod rng;
 pub mod rotate;
+pub mod standardize;
 pub mod subset;
 pub mod table;
 pub mod task;
+pub mod tasks;
 
 #[cfg(feature = "files")]
 mod archive;
@@ -54,6 +58,7 @@ pub use loader::{
 };
 pub use rng::{Rng, RngState};
 pub use rotate::{Rotated, Turn};
+pub use standardize::Standardization;
 pub use subset::{Subset, split_examples};
 pub use table::TableSet;
 pub use task::{Examples, Targets, Task, TaskPlan, TaskSource};

@@ -18,10 +18,10 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Debug, Clone)]
 pub struct TableSet {
-    features: usize,
+    pub(super) features: usize,
     names: Vec<String>,
     /// The rows of each class, one after the other.
-    rows: Vec<Vec<f32>>,
+    pub(super) rows: Vec<Vec<f32>>,
 }
 
 impl TableSet {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{Dataset, ImageShape};
-use super::episode::EpisodeBatch;
+use super::episode::{EpisodeBatch, EpisodePlan, room};
 use crate::error::{Error, Result};
 
 const OPERATION: &str = "make_task";
@@ -97,9 +97,22 @@ impl Task {
     /// # Errors
     /// When the plan does not fit the set, and as [`new`](Self::new).
     pub fn read(plan: TaskPlan, dataset: &dyn Dataset) -> Result<Self> {
+        Self::read_with(plan, dataset, |_| {})
+    }
+
+    /// As [`read`](Self::read), each image changed after it was read: those of the support first, then the queries', each
+    /// class after class.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_with(
+        plan: TaskPlan,
+        dataset: &dyn Dataset,
+        mut change: impl FnMut(&mut [f32]),
+    ) -> Result<Self> {
         let shape = dataset.image_shape();
         let ways = plan.classes.len();
-        let side = |lists: &[Vec<usize>]| -> Result<Examples> {
+        let mut side = |lists: &[Vec<usize>]| -> Result<Examples> {
             if lists.len() != ways {
                 return Err(
                     Error::invalid(OPERATION, "not one list of examples for each class")
@@ -108,13 +121,16 @@ impl Task {
                 );
             }
             let count: usize = lists.iter().map(Vec::len).sum();
-            let mut inputs = vec![0.0; count * shape.len()];
+            let mut inputs = room([1, 1, count, shape.len()])?;
             let mut classes = Vec::with_capacity(count);
             let mut images = inputs.chunks_exact_mut(shape.len().max(1));
             for (way, list) in lists.iter().enumerate() {
                 for &example in list {
                     let image = images.next().expect("there is one for each example");
-                    dataset.read(plan.classes[way], example, image)?;
+                    let class = plan.classes[way];
+                    dataset.read(class, example, image)?;
+                    check_finite(dataset, class, example, image)?;
+                    change(image);
                     classes.push(way);
                 }
             }
@@ -168,6 +184,17 @@ impl Examples {
     }
 }
 
+fn check_finite(dataset: &dyn Dataset, class: usize, example: usize, image: &[f32]) -> Result<()> {
+    match image.iter().find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(value) => {
+            let name = dataset.class_name(class);
+            let message = format!("example {example} of class {name} is not finite");
+            Err(Error::bad_data(OPERATION, message).got(value))
+        }
+    }
+}
+
 fn check(side: &str, shape: ImageShape, outputs: usize, examples: &Examples) -> Result<()> {
     let count = examples.len(shape);
     if count == 0 {
@@ -213,6 +240,22 @@ fn check(side: &str, shape: ImageShape, outputs: usize, examples: &Examples) -> 
         }
     }
     Ok(())
+}
+
+/// The same number of examples of each class.
+impl From<EpisodePlan> for TaskPlan {
+    fn from(plan: EpisodePlan) -> Self {
+        let ways = plan.classes.len().max(1);
+        let lists = |examples: &[usize]| {
+            let per_class = (examples.len() / ways).max(1);
+            examples.chunks(per_class).map(<[usize]>::to_vec).collect()
+        };
+        Self {
+            support: lists(&plan.support),
+            query: lists(&plan.query),
+            classes: plan.classes,
+        }
+    }
 }
 
 impl EpisodeBatch {
