@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
 use super::protonet::accuracies;
+use super::score::mean_and_interval;
 use super::{ProtoNet, PrototypeLoss};
 use crate::data::{Dataset, EpisodeSampler, Queries, Shots, Ways};
 use crate::device::Readback;
@@ -108,25 +109,5 @@ impl ProtoNet {
             transductive: config.transductive,
             episodes_per_second: config.episodes as f64 / begun.elapsed().as_secs_f64().max(1e-9),
         })
-    }
-}
-
-fn mean_and_interval(values: &[f64]) -> (f64, f64) {
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let variance = values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (count - 1.0);
-    (mean, 1.96 * (variance / count).sqrt())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_interval_is_that_of_the_textbook() {
-        // Mean 2.5, s = sqrt(5/3), n = 4.
-        let (mean, interval) = mean_and_interval(&[1.0, 2.0, 3.0, 4.0]);
-        assert_eq!(mean, 2.5);
-        assert!((interval - 1.96 * (5.0f64 / 3.0).sqrt() / 2.0).abs() < 1e-12);
     }
 }

@@ -7,6 +7,7 @@
 //! - [`FewShot`]: what every method is; [`TaskLoss`]: what it minimises; [`Stack`]: tasks side by side.
 //! - [`MetricLearner`]: an encoder with a [`MetricHead`]: [`Prototypes`], [`Matching`], [`Relation`], [`Ridge`] or
 //!   [`Centroids`]; [`SimpleShot`]: a classifier with the last of these.
+//! - [`Scores`]: accuracy by task and by class, calibration, likelihood; squared errors.
 //! - [`Classifier`]: the trained network with a user's own examples.
 
 mod classifier;
@@ -18,6 +19,7 @@ pub mod gradient;
 mod metric;
 mod objective;
 mod protonet;
+mod score;
 mod simple_shot;
 mod stack;
 mod warm_up;
@@ -31,6 +33,9 @@ pub use metric::{
 };
 pub use objective::PrototypeLoss;
 pub use protonet::{ProtoNet, TrainingSummary};
+pub use score::{
+    Calibration, CalibrationBin, Classification, Regression, Score, Scores, Tally, confusion,
+};
 pub use simple_shot::SimpleShot;
 pub use stack::{Side, Stack};
 pub use warm_up::WarmUpEvent;
