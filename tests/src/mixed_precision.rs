@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use forgeling::data::{Dataset, Glyphs, Loader, LoaderConfig, Queries, Shots, Split, Ways};
-use forgeling::meta::{EvaluateConfig, FitConfig, ProtoNet};
+use forgeling::meta::{EvaluateConfig, FitConfig, Learner};
 use forgeling::nn::{Conv4Config, Mlp, MlpConfig};
 use forgeling::train::{
     CrossEntropy, Epochs, HalvingSchedule, HardwareConfig, HardwareManager, Precision, Run,
@@ -74,7 +74,7 @@ impl Episodes {
             seed,
             ..Default::default()
         };
-        let mut model = ProtoNet::new(&encoder, device)?;
+        let mut model = Learner::protonet(&encoder, device)?;
         let train = Glyphs::new(0, Split::Train, 300)?;
         let fit = model.fit(&train, config, |event| {
             progress(event.episode, event.loss);
@@ -93,7 +93,7 @@ impl Episodes {
         // On the CPU wherever it was trained, where it is fast.
         let evaluation = pollster::block_on(async {
             let cpu = Device::open(DeviceChoice::Cpu).await?;
-            let model = ProtoNet::from_bytes(&model.to_bytes().await?, &cpu)?;
+            let model = Learner::from_bytes(&model.to_bytes().await?, &cpu)?;
             model.evaluate(&test, config).await
         })?;
         Ok(Figures {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use forgeling::data::{EpisodeSampler, Glyphs, Queries, RandomAffine, Shots, Split, Ways};
-use forgeling::meta::{FitConfig, ProtoNet};
+use forgeling::meta::{FitConfig, Learner};
 use forgeling::nn::Conv4Config;
 use forgeling::train::HalvingSchedule;
 use forgeling::{Device, DeviceChoice, Result};
@@ -38,7 +38,7 @@ pub async fn losses() -> Result<Vec<f64>> {
         seed: 7,
         ..Default::default()
     };
-    let mut model = ProtoNet::new(&config, &device)?;
+    let mut model = Learner::protonet(&config, &device)?;
     let fit = FitConfig {
         episodes: Some(STEPS),
         // Adam divides by the gradient's size, so that rounding in a small one becomes a step of full size.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use forgeling::data::{EpisodeSampler, Glyphs, Queries, Shots, Split, Ways};
-use forgeling::meta::{EpisodeTrainer, EvaluateConfig, FitConfig, ProtoNet};
+use forgeling::meta::{EpisodeTrainer, EvaluateConfig, FitConfig, Learner};
 use forgeling::nn::Conv4Config;
 use forgeling::train::weights::collect;
 use forgeling::{Device, DeviceChoice};
@@ -26,8 +26,8 @@ fn glyphs() -> Glyphs {
         .unwrap()
 }
 
-fn trained(device: &Device) -> ProtoNet {
-    let mut model = ProtoNet::new(&config(), device).unwrap();
+fn trained(device: &Device) -> Learner {
+    let mut model = Learner::protonet(&config(), device).unwrap();
     let mut trainer = EpisodeTrainer::new(FitConfig::default()).unwrap();
     for _ in 0..3 {
         pollster::block_on(trainer.step(&mut model, &glyphs())).unwrap();
@@ -42,24 +42,24 @@ fn one_further_step_is_the_same_on_the_loaded_copy() {
         let mut model = trained(&device);
         let path = folder.path().join("deep/er/model.safetensors");
         pollster::block_on(model.save(&path)).unwrap();
-        let mut loaded = ProtoNet::load(&path, &device).unwrap();
+        let mut loaded = Learner::load(&path, &device).unwrap();
         assert_eq!(loaded.config(), model.config());
         assert_eq!(loaded.summary(), model.summary());
         assert_eq!(loaded.summary().episodes, 3);
         let (a, b) = (
-            pollster::block_on(collect(model.encoder())),
-            pollster::block_on(collect(loaded.encoder())),
+            pollster::block_on(collect(model.conv4().unwrap())),
+            pollster::block_on(collect(loaded.conv4().unwrap())),
         );
         assert_eq!(a.unwrap(), b.unwrap());
 
         let sampler = EpisodeSampler::new(Ways::DEFAULT, Shots::DEFAULT, Queries::DEFAULT, 9);
-        let step = |model: &mut ProtoNet| {
+        let step = |model: &mut Learner| {
             let mut trainer = EpisodeTrainer::new(FitConfig::default()).unwrap();
             let batch = sampler.clone().sample(&glyphs()).unwrap();
             let event = pollster::block_on(trainer.step_on(model, batch)).unwrap();
             (
                 event.loss,
-                pollster::block_on(collect(model.encoder())).unwrap(),
+                pollster::block_on(collect(model.conv4().unwrap())).unwrap(),
             )
         };
         let ((loss, weights), (loaded_loss, loaded_weights)) =
@@ -92,13 +92,13 @@ fn a_file_moves_between_devices() {
         episodes: 4,
         ..Default::default()
     };
-    let accuracy = |model: &ProtoNet| {
+    let accuracy = |model: &Learner| {
         pollster::block_on(model.evaluate(&test, config))
             .unwrap()
             .accuracy
     };
     for device in &all[1..] {
-        let there = ProtoNet::from_bytes(&bytes, device).unwrap();
+        let there = Learner::from_bytes(&bytes, device).unwrap();
         // A query near a border may fall to the other side.
         assert!((accuracy(&there) - accuracy(&model)).abs() < 0.02);
     }
@@ -112,7 +112,7 @@ fn broken_and_foreign_files_are_errors_that_name_the_file() {
     let path = folder.path().join("model.safetensors");
     let load = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
-        ProtoNet::load(&path, &device).unwrap_err()
+        Learner::load(&path, &device).unwrap_err()
     };
     for length in [0, 1, 7, 8, 9, 100, bytes.len() / 2, bytes.len() - 1] {
         let error = load(&bytes[..length]);
@@ -149,7 +149,7 @@ fn broken_and_foreign_files_are_errors_that_name_the_file() {
     let end = poisoned.len();
     poisoned[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     assert!(load(&poisoned).to_string().contains("not finite"));
-    let missing = ProtoNet::load(folder.path().join("none"), &device).unwrap_err();
+    let missing = Learner::load(folder.path().join("none"), &device).unwrap_err();
     assert_eq!(missing.kind(), forgeling::ErrorKind::Io);
 }
 

@@ -2,7 +2,7 @@
 
 use forgeling::data::{Glyphs, Split};
 use forgeling::device::LaunchCounter;
-use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
+use forgeling::meta::{EpisodeTrainer, FitConfig, Learner};
 use forgeling::nn::{Conv4Config, MlpConfig};
 use forgeling::train::MlpTrainer;
 use forgeling::{Device, DeviceChoice};
@@ -49,7 +49,7 @@ fn a_protonets_step_takes_few_launches() {
         ..Default::default()
     };
     for device in devices().into_iter().filter(|device| !device.is_cpu()) {
-        let mut model = ProtoNet::new(&config, &device).unwrap();
+        let mut model = Learner::protonet(&config, &device).unwrap();
         let mut trainer = EpisodeTrainer::new(FitConfig::default()).unwrap();
         let mut step = || {
             let counter = LaunchCounter::on(&device);

@@ -1,7 +1,7 @@
 //! Three Adam steps of ProtoNet against the values that `golden/protonet.py` printed with PyTorch.
 
 use forgeling::data::{EpisodeBatch, ImageShape, Queries, Shots, Ways};
-use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet, TrainingSummary};
+use forgeling::meta::{EpisodeTrainer, FitConfig, Learner, TrainingSummary};
 use forgeling::nn::Conv4Config;
 use forgeling::train::weights::{NamedTensor, collect};
 use forgeling::train::{HalvingSchedule, model_file};
@@ -85,7 +85,7 @@ fn numbers(value: &Value) -> Vec<f32> {
 fn loss_accuracy_weights_and_statistics_follow_pytorch() {
     let golden: Value = serde_json::from_str(include_str!("../golden/protonet.json")).unwrap();
     for device in devices() {
-        let mut model = ProtoNet::from_bytes(&model_bytes(), &device).unwrap();
+        let mut model = Learner::from_bytes(&model_bytes(), &device).unwrap();
         let schedule = HalvingSchedule {
             initial: 0.01,
             every: 1000,
@@ -124,8 +124,8 @@ fn loss_accuracy_weights_and_statistics_follow_pytorch() {
 }
 
 /// Compares a value of the last block.
-fn assert_values(model: &ProtoNet, name: &str, expected: &Value, tolerance: f32) {
-    let values = pollster::block_on(collect(model.encoder())).unwrap();
+fn assert_values(model: &Learner, name: &str, expected: &Value, tolerance: f32) {
+    let values = pollster::block_on(collect(model.conv4().unwrap())).unwrap();
     let path = format!("blocks.{}.{name}", BLOCKS - 1);
     let got = &values
         .iter()

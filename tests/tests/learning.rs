@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use forgeling::data::{Dataset, Glyphs, ImageSet, ImageShape, Shots, Split, Ways};
-use forgeling::meta::{EpisodeTrainer, EvaluateConfig, Evaluation, FitConfig, ProtoNet};
+use forgeling::meta::{EpisodeTrainer, EvaluateConfig, Evaluation, FitConfig, Learner};
 use forgeling::nn::Conv4Config;
 use forgeling::train::HalvingSchedule;
 use forgeling::train::weights::collect;
@@ -22,7 +22,7 @@ fn small(seed: u64) -> Conv4Config {
     }
 }
 
-fn fit(model: &mut ProtoNet, data: &dyn Dataset, config: FitConfig) -> Vec<f64> {
+fn fit(model: &mut Learner, data: &dyn Dataset, config: FitConfig) -> Vec<f64> {
     let mut losses = Vec::new();
     pollster::block_on(model.fit(data, config, |event| {
         losses.push(event.loss);
@@ -32,7 +32,7 @@ fn fit(model: &mut ProtoNet, data: &dyn Dataset, config: FitConfig) -> Vec<f64> 
     losses
 }
 
-fn evaluate(model: &ProtoNet, config: EvaluateConfig) -> Evaluation {
+fn evaluate(model: &Learner, config: EvaluateConfig) -> Evaluation {
     let test = Glyphs::new(0, Split::Test, 300).unwrap();
     pollster::block_on(model.evaluate(&test, config)).unwrap()
 }
@@ -66,7 +66,7 @@ fn warming_up_reports_its_progress() {
 fn unseen_characters_are_told_apart_after_training() {
     let train = Glyphs::new(0, Split::Train, 300).unwrap();
     for device in fast_devices() {
-        let mut model = ProtoNet::new(&small(1), &device).unwrap();
+        let mut model = Learner::protonet(&small(1), &device).unwrap();
         let config = EvaluateConfig {
             episodes: 100,
             shots: Shots::new(1).unwrap(),
@@ -108,7 +108,7 @@ fn unseen_characters_are_told_apart_after_training() {
 fn the_same_seed_gives_the_same_bits_on_the_cpu_and_another_seed_others() {
     let train = Glyphs::new(0, Split::Train, 50).unwrap();
     let run = |weights, episodes| {
-        let mut model = ProtoNet::new(&small(weights), &cpu()).unwrap();
+        let mut model = Learner::protonet(&small(weights), &cpu()).unwrap();
         let config = FitConfig {
             episodes: Some(4),
             batch_episodes: 2,
@@ -117,7 +117,7 @@ fn the_same_seed_gives_the_same_bits_on_the_cpu_and_another_seed_others() {
         };
         (
             fit(&mut model, &train, config),
-            pollster::block_on(collect(model.encoder())).unwrap(),
+            pollster::block_on(collect(model.conv4().unwrap())).unwrap(),
         )
     };
     let first = run(1, 1);
@@ -140,7 +140,7 @@ fn every_device_begins_alike() {
     };
     let mut expected: Option<Vec<f64>> = None;
     for device in devices() {
-        let mut model = ProtoNet::new(&config_small, &device).unwrap();
+        let mut model = Learner::protonet(&config_small, &device).unwrap();
         let losses = fit(&mut model, &train, config.clone());
         let expected = expected.get_or_insert(losses.clone());
         // The first loss is a forward pass. The later ones follow Adam's steps, which do not shrink with the
@@ -160,7 +160,7 @@ fn every_device_begins_alike() {
 #[test]
 fn a_diverging_step_says_which_and_leaves_the_network_as_it_was() {
     let train = Glyphs::new(0, Split::Train, 50).unwrap();
-    let mut model = ProtoNet::new(&small(1), &cpu()).unwrap();
+    let mut model = Learner::protonet(&small(1), &cpu()).unwrap();
     let schedule = HalvingSchedule {
         initial: 1e30,
         every: 1000,
@@ -174,7 +174,7 @@ fn a_diverging_step_says_which_and_leaves_the_network_as_it_was() {
         assert!(step < 50, "a rate of 1e30 must diverge");
         let before = format!(
             "{:?}",
-            pollster::block_on(collect(model.encoder())).unwrap()
+            pollster::block_on(collect(model.conv4().unwrap())).unwrap()
         );
         let Err(error) = pollster::block_on(trainer.step(&mut model, &train)) else {
             continue;
@@ -187,7 +187,7 @@ fn a_diverging_step_says_which_and_leaves_the_network_as_it_was() {
         // As text, in which NaN equals itself: finite losses may have left some.
         let after = format!(
             "{:?}",
-            pollster::block_on(collect(model.encoder())).unwrap()
+            pollster::block_on(collect(model.conv4().unwrap())).unwrap()
         );
         assert_eq!(before, after);
         break;
@@ -197,7 +197,7 @@ fn a_diverging_step_says_which_and_leaves_the_network_as_it_was() {
 #[test]
 fn the_callback_stops_training_between_steps() {
     let train = Glyphs::new(0, Split::Train, 50).unwrap();
-    let mut model = ProtoNet::new(
+    let mut model = Learner::protonet(
         &Conv4Config {
             filters: 4,
             ..small(1)
@@ -220,7 +220,7 @@ fn the_callback_stops_training_between_steps() {
 
 #[test]
 fn bad_input_is_an_error_before_anything_is_computed() {
-    let mut model = ProtoNet::new(
+    let mut model = Learner::protonet(
         &Conv4Config {
             filters: 2,
             ..small(1)
@@ -286,7 +286,11 @@ fn bad_input_is_an_error_before_anything_is_computed() {
             ..small(1)
         },
     ] {
-        assert!(ProtoNet::new(&config, &cpu()).unwrap_err().is_bad_input());
+        assert!(
+            Learner::protonet(&config, &cpu())
+                .unwrap_err()
+                .is_bad_input()
+        );
     }
 }
 
@@ -294,7 +298,7 @@ fn bad_input_is_an_error_before_anything_is_computed() {
 fn a_classifier_learns_a_users_classes_from_one_drawing_each() {
     let train = Glyphs::new(0, Split::Train, 300).unwrap();
     let test = Glyphs::new(0, Split::Test, 4).unwrap();
-    let mut model = ProtoNet::new(&small(1), &cpu()).unwrap();
+    let mut model = Learner::protonet(&small(1), &cpu()).unwrap();
     fit(
         &mut model,
         &train,
@@ -352,7 +356,7 @@ fn images_of_a_page_are_a_data_set_too() {
         size: 16,
         ..small(1)
     };
-    let mut model = ProtoNet::new(&config, &cpu()).unwrap();
+    let mut model = Learner::protonet(&config, &cpu()).unwrap();
     let fit = FitConfig {
         ways: Ways::new(3).unwrap(),
         shots: Shots::new(1).unwrap(),

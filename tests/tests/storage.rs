@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, TensorData};
 use forgeling::data::{Glyphs, Split};
-use forgeling::meta::{EvaluateConfig, FitConfig, ProtoNet};
+use forgeling::meta::{EvaluateConfig, FitConfig, Learner};
 use forgeling::nn::Conv4Config;
 use forgeling::ops::{
     AfterNorm, Storage, batch_norm, conv_block, reference, softmax_cross_entropy, store_as,
@@ -170,7 +170,7 @@ fn training_learns_as_well() {
             seed: 1,
             ..Default::default()
         };
-        let mut model = ProtoNet::new(&config, &cpu()).unwrap();
+        let mut model = Learner::protonet(&config, &cpu()).unwrap();
         let fit = FitConfig {
             episodes: Some(100),
             ..Default::default()

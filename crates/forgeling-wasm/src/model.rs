@@ -17,9 +17,9 @@ use crate::{Dataset, Device};
 
 /// A model that a trainer and the page share. It is taken out while a step or an evaluation runs, so that
 /// a second call in the meantime is an error instead of a torn model.
-type Shared = Rc<RefCell<Option<meta::ProtoNet>>>;
+type Shared = Rc<RefCell<Option<meta::Learner>>>;
 
-fn take(shared: &Shared, operation: &'static str) -> JsResult<meta::ProtoNet> {
+fn take(shared: &Shared, operation: &'static str) -> JsResult<meta::Learner> {
     shared.borrow_mut().take().ok_or_else(|| {
         failure(
             Error::invalid(operation, "the model is busy with another call")
@@ -33,11 +33,11 @@ fn take(shared: &Shared, operation: &'static str) -> JsResult<meta::ProtoNet> {
 pub struct ProtoNet(Shared);
 
 impl ProtoNet {
-    fn wrap(model: meta::ProtoNet) -> Self {
+    fn wrap(model: meta::Learner) -> Self {
         Self(Rc::new(RefCell::new(Some(model))))
     }
 
-    fn with<T>(&self, read: impl FnOnce(&meta::ProtoNet) -> T) -> JsResult<T> {
+    fn with<T>(&self, read: impl FnOnce(&meta::Learner) -> T) -> JsResult<T> {
         let model = take(&self.0, "read_model")?;
         let value = read(&model);
         *self.0.borrow_mut() = Some(model);
@@ -61,14 +61,14 @@ impl ProtoNet {
     /// An untrained network; `config` may have `channels`, `filters`, `blocks`, `size` and `seed`.
     pub fn create(device: &Device, config: JsValue) -> JsResult<ProtoNet> {
         let config: Conv4Config = options(&config)?;
-        meta::ProtoNet::new(&config, &device.0)
+        meta::Learner::protonet(&config, &device.0)
             .map(Self::wrap)
             .map_err(failure)
     }
 
     /// A network from the bytes of a model file.
     pub async fn load(device: &Device, bytes: Vec<u8>) -> JsResult<ProtoNet> {
-        meta::ProtoNet::from_bytes(&bytes, &device.0)
+        meta::Learner::from_bytes(&bytes, &device.0)
             .map(Self::wrap)
             .map_err(failure)
     }
@@ -88,7 +88,7 @@ impl ProtoNet {
     /// Number of trained values.
     #[wasm_bindgen(getter, js_name = parameterCount)]
     pub fn parameter_count(&self) -> JsResult<usize> {
-        self.with(meta::ProtoNet::parameter_count)
+        self.with(meta::Learner::parameter_count)
     }
 
     /// Accuracy on episodes of `data`; `settings` may have `ways`, `shots`, `queries`, `episodes`, `seed` and
@@ -111,7 +111,7 @@ impl ProtoNet {
 
     /// A classifier for a user's own examples on the network as it is now.
     pub fn classifier(&self) -> JsResult<Classifier> {
-        let classifier = self.with(meta::ProtoNet::classifier)?;
+        let classifier = self.with(meta::Learner::classifier)?;
         Ok(Classifier(Rc::new(RefCell::new(Some(classifier)))))
     }
 }

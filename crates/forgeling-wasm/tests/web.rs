@@ -40,7 +40,7 @@ use burn::tensor::{DType, Device as Tensors};
 use conv_parity::{CONVOLUTIONS, NORMS, batch_normed, convolution};
 use forgeling::data::{Glyphs, Split};
 use forgeling::device::profile::GpuTiming;
-use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
+use forgeling::meta::{EpisodeTrainer, FitConfig, Learner};
 use forgeling::nn::Conv4Config;
 use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
 use forgeling::{Device, DeviceChoice};
@@ -297,14 +297,14 @@ async fn webgpu_trains_as_the_cpu_does_and_saves() {
     };
     let mut losses = Vec::new();
     for device in [cpu().await, webgpu().await] {
-        let mut model = ProtoNet::new(&config, &device).unwrap();
+        let mut model = Learner::protonet(&config, &device).unwrap();
         let mut trainer = EpisodeTrainer::new(FitConfig::default()).unwrap();
         for _ in 0..3 {
             losses.push(trainer.step(&mut model, &glyphs).await.unwrap().loss);
         }
         let bytes = model.to_bytes().await.unwrap();
         assert_eq!(
-            ProtoNet::from_bytes(&bytes, &device)
+            Learner::from_bytes(&bytes, &device)
                 .unwrap()
                 .summary()
                 .episodes,

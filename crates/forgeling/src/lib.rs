@@ -4,12 +4,12 @@
 //! use std::ops::ControlFlow;
 //! use forgeling::{Device, DeviceChoice};
 //! use forgeling::data::{Glyphs, Split};
-//! use forgeling::meta::{FitConfig, ProtoNet};
+//! use forgeling::meta::{FitConfig, Learner};
 //! use forgeling::nn::Conv4Config;
 //!
 //! # pollster::block_on(async {
 //! let device = Device::open(DeviceChoice::Auto).await?;
-//! let mut model = ProtoNet::new(&Conv4Config { filters: 8, ..Default::default() }, &device)?;
+//! let mut model = Learner::protonet(&Conv4Config { filters: 8, ..Default::default() }, &device)?;
 //! let glyphs = Glyphs::new(0, Split::Train, 100)?;
 //! let config = FitConfig { episodes: Some(2), ..Default::default() };
 //! let summary = model.fit(&glyphs, config, |event| {

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use forgeling::data::{Dataset, Glyphs, Split};
-use forgeling::meta::{FitConfig, ProtoNet};
+use forgeling::meta::{FitConfig, Learner};
 use forgeling::nn::Conv4Config;
 use forgeling::{Device, DeviceChoice, Result};
 
@@ -18,7 +18,7 @@ async fn run() -> Result<()> {
     println!("{}", device.reason());
 
     let train = Glyphs::new(0, Split::Train, 1000)?;
-    let mut model = ProtoNet::new(
+    let mut model = Learner::protonet(
         &Conv4Config {
             filters: 16,
             ..Default::default()

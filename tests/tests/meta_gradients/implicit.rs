@@ -61,13 +61,13 @@ fn first_order_bilevel_gradients_become_exact_as_nu_falls_and_inner_steps_grow()
         };
         apart(&golden, &tasks, FoBMaml::new(config).unwrap())
     };
-    let errors = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5].map(|nu| with(SOLVED.steps, nu));
-    // Of the order of nu.
+    let errors = [0.5, 0.1, 0.02, 0.004].map(|nu| with(SOLVED.steps, nu));
+    // Of the order of nu's square.
     for pair in errors.windows(2) {
-        assert!(pair[1] < 0.2 * pair[0], "{errors:?}");
+        assert!(pair[1] < 0.06 * pair[0], "{errors:?}");
     }
-    assert!(errors[0] > 1e-3 && errors[4] < 1e-5, "{errors:?}");
-    let errors = [1, 4, 16, 64].map(|steps| with(steps, 1e-7));
+    assert!(errors[0] > 1e-2 && errors[3] < 1e-4, "{errors:?}");
+    let errors = [1, 4, 16, 64].map(|steps| with(steps, 1e-3));
     assert!(errors.is_sorted_by(|a, b| a > b), "{errors:?}");
     assert!(errors[3] < 1e-5, "{errors:?}");
 }

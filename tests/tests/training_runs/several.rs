@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use forgeling::data::{Glyphs, ImageBatch, Split};
-use forgeling::meta::{FitConfig, ProtoNet};
+use forgeling::meta::{FitConfig, Learner};
 use forgeling::nn::{Conv4Config, Pass, ResNet18, ResNet18Config};
 use forgeling::parallel::{Local, ParallelConfig};
 use forgeling::train::{
@@ -172,7 +172,7 @@ fn a_few_shot_network_trains_on_several_devices() {
             filters: 8,
             ..Default::default()
         };
-        let mut model = ProtoNet::new(&config, &device).unwrap();
+        let mut model = Learner::protonet(&config, &device).unwrap();
         let config = FitConfig {
             episodes: Some(160),
             batch_episodes: 4,

@@ -1,7 +1,7 @@
 //! `forgeling tour`: learning to learn, shown on a machine with nothing but this program.
 
 use forgeling::data::{EpisodeBatch, EpisodeSampler, Glyphs, Queries, Shots, Split, Ways};
-use forgeling::meta::{EvaluateConfig, Evaluation, FitConfig, FitSummary, ProtoNet};
+use forgeling::meta::{EvaluateConfig, Evaluation, FitConfig, FitSummary, Learner};
 use forgeling::nn::Conv4Config;
 use forgeling::report::{LineChart, Page, Verdict, episode_figure};
 use forgeling::train::{StepEvent, model_file::write_atomically};
@@ -36,7 +36,7 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
     };
     let train = Glyphs::new(0, Split::Train, TRAIN_CLASSES)?;
     let test = Glyphs::new(0, Split::Test, TRAIN_CLASSES)?;
-    let mut model = ProtoNet::new(&config, &device)?;
+    let mut model = Learner::protonet(&config, &device)?;
 
     let evaluation = EvaluateConfig {
         seed: common.seed,
@@ -116,7 +116,7 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
     Ok(())
 }
 
-async fn page(story: &Story, model: &ProtoNet, test: &Glyphs, device: &Device) -> Result<Page> {
+async fn page(story: &Story, model: &Learner, test: &Glyphs, device: &Device) -> Result<Page> {
     let sampler = |seed| {
         EpisodeSampler::new(Ways::DEFAULT, Shots::DEFAULT, Queries::DEFAULT, seed).sample(test)
     };
@@ -195,7 +195,7 @@ async fn page(story: &Story, model: &ProtoNet, test: &Glyphs, device: &Device) -
 }
 
 /// What the model says of every query of the first episode of `batch`.
-async fn verdicts(model: &ProtoNet, batch: &EpisodeBatch) -> Result<Vec<Verdict>> {
+async fn verdicts(model: &Learner, batch: &EpisodeBatch) -> Result<Vec<Verdict>> {
     let image = batch.shape.len();
     let names: Vec<String> = batch
         .support_labels()

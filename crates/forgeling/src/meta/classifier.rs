@@ -1,12 +1,15 @@
 //! A trained network with a user's own examples.
 
+use burn::module::Module;
+use burn::tensor::TensorData;
 use forgeling_shaders::cpu;
 use serde::Serialize;
 
-use super::ProtoNet;
+use super::{Backbone, Learner, Model};
 use crate::device::Readback;
 use crate::error::{Error, Result};
-use crate::nn::{Conv4, Normalization};
+use crate::nn::{Normalization, Pass};
+use crate::train::Encoder;
 
 /// Images of one forward pass.
 const IMAGES_PER_PASS: usize = 256;
@@ -17,8 +20,8 @@ const IMAGES_PER_PASS: usize = 256;
 /// statistics, so that an image's features do not depend on the others.
 #[derive(Debug, Clone)]
 pub struct Classifier {
-    model: ProtoNet,
-    encoder: Conv4,
+    model: Learner,
+    encoder: Option<Backbone>,
     /// In the order in which labels first came.
     classes: Vec<Class>,
 }
@@ -38,12 +41,16 @@ pub struct Prediction {
     pub probability: f64,
 }
 
-impl ProtoNet {
+impl Learner {
     /// A classifier without examples on this network as it is now.
     pub fn classifier(&self) -> Classifier {
         Classifier {
             model: self.clone(),
-            encoder: self.frozen_encoder(),
+            encoder: match self.model.valid() {
+                Model::Metric(model) => Some(model.encoder),
+                Model::SimpleShot(model) => Some(model.encoder),
+                Model::Gradient(_) => None,
+            },
             classes: Vec::new(),
         }
     }
@@ -109,7 +116,7 @@ impl Classifier {
             );
         }
         let features = self.embed(images, OPERATION).await?;
-        let width = self.model.config.features();
+        let width = self.model.config.encoder.features();
         let prototypes: Vec<f32> = self
             .classes
             .iter()
@@ -153,7 +160,7 @@ impl Classifier {
     }
 
     async fn embed(&self, images: &[&[f32]], operation: &'static str) -> Result<Vec<Vec<f32>>> {
-        let shape = self.model.config.image_shape();
+        let shape = self.model.input_shape();
         for image in images {
             if image.len() != shape.len() {
                 return Err(Error::invalid(
@@ -170,12 +177,16 @@ impl Classifier {
                 ));
             }
         }
+        let encoder = self.encoder.as_ref().ok_or_else(|| {
+            Error::invalid(operation, "the model adapts its parameters, not prototypes")
+        })?;
+        let device = self.model.device.tensors();
         let mut features = Vec::with_capacity(images.len());
         for chunk in images.chunks(IMAGES_PER_PASS) {
-            let pixels = self
-                .model
-                .images(chunk.concat(), self.model.device.tensors());
-            let (output, _) = self.encoder.forward(pixels, Normalization::Running)?;
+            let dims = [chunk.len(), shape.channels, shape.height, shape.width];
+            let mut pass = Pass::new(Normalization::Running, device);
+            let pixels = pass.values(TensorData::new(chunk.concat(), dims));
+            let output = encoder.maps(pixels, &mut pass)?.flatten::<2>(1, 3);
             let width = output.dims()[1];
             let [values] = Readback::new().with(output).run().await?;
             features.extend(values.chunks_exact(width).map(<[f32]>::to_vec));

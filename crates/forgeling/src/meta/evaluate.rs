@@ -1,18 +1,20 @@
-//! Accuracy on unseen classes, with a confidence interval.
+//! How a model does on unseen tasks, with a confidence interval.
 
+use burn::module::Module;
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
-use super::protonet::accuracies;
-use super::score::mean_and_interval;
-use super::{ProtoNet, PrototypeLoss};
-use crate::data::{Dataset, EpisodeSampler, Queries, Shots, Ways};
+use super::gradient::Adapted;
+use super::{Classification, FewShot, Learner, Model, Score, Scores, Side, Stack};
+use crate::data::tasks::EpisodeTasks;
+use crate::data::{Dataset, EpisodeSampler, Queries, Shots, Task, TaskSource, Ways};
 use crate::device::Readback;
-use crate::error::{Error, Result};
-use crate::nn::{Normalization, Pass};
-use crate::train::Objective;
+use crate::error::{Error, ErrorKind, Result};
+use crate::nn::Normalization;
 
-/// Images of one forward pass when episodes may share it: enough to fill the cores, few enough that the
+const OPERATION: &str = "evaluate";
+
+/// Images of one forward pass when tasks may share it: enough to fill the cores, few enough that the
 /// activations of 64 filters stay below 100 MB.
 const IMAGES_PER_PASS: usize = 400;
 
@@ -27,8 +29,8 @@ pub struct EvaluateConfig {
     pub queries: Queries,
     /// Number of episodes. Default 600, the field's minimum for a published figure.
     pub episodes: usize,
-    /// Whether batch norm uses the statistics of each test episode, its queries included, instead of
-    /// the running ones. It usually raises the figure, so it is always said. Default `false`.
+    /// Whether batch norm uses the statistics of each test episode's queries together, instead of the running ones or
+    /// those of the support. It usually raises the figure, so it is always said. Default `false`.
     pub transductive: bool,
     /// Seed of the episodes. Default 0.
     pub seed: u64,
@@ -61,16 +63,30 @@ pub struct Evaluation {
     pub transductive: bool,
     /// Episodes evaluated in a second, rendering included.
     pub episodes_per_second: f64,
+    /// Each episode's accuracy, each class's, and calibration.
+    pub details: Classification,
 }
 
-impl ProtoNet {
+/// How a model does on tasks of any kind.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TaskEvaluation {
+    /// Accuracies, or squared errors.
+    pub score: Score,
+    /// Number of tasks.
+    pub tasks: usize,
+    /// Whether the queries of a task saw each other through batch norm.
+    pub transductive: bool,
+    /// Tasks evaluated in a second, making them included.
+    pub tasks_per_second: f64,
+}
+
+impl Learner {
     /// Classifies the queries of `config.episodes` episodes of `data` and averages.
     ///
     /// # Errors
     /// When `data` does not fit the network or has too few classes or examples, when there are fewer than
-    /// two episodes, and when the device fails.
+    /// two episodes, when an inner loop diverges, and when the device fails.
     pub async fn evaluate(&self, data: &dyn Dataset, config: EvaluateConfig) -> Result<Evaluation> {
-        const OPERATION: &str = "evaluate";
         self.check(data.image_shape(), OPERATION)?;
         if config.episodes < 2 {
             return Err(
@@ -79,35 +95,177 @@ impl ProtoNet {
                     .got(config.episodes),
             );
         }
-        let begun = Instant::now();
-        let encoder = self.frozen_encoder();
-        let (ways, shots, queries) = (config.ways, config.shots, config.queries);
-        let per_class = shots.get().saturating_add(queries.get());
-        let images = ways.get().saturating_mul(per_class).max(1);
-        // Statistics of several episodes together would not be those of an episode.
-        let (normalization, per_pass) = if config.transductive {
-            (Normalization::Batch, 1)
-        } else {
-            (Normalization::Running, (IMAGES_PER_PASS / images).max(1))
+        let sampler = EpisodeSampler::new(config.ways, config.shots, config.queries, config.seed);
+        let mut tasks = EpisodeTasks::new(data, sampler, None, config.seed)?;
+        let names = |class: usize| data.class_name(class);
+        let limit = Some(config.episodes);
+        let found = self
+            .evaluate_tasks(&mut tasks, limit, config.transductive, names)
+            .await?;
+        let Score::Classification(details) = found.score else {
+            return Err(Error::invalid(OPERATION, "episodes are of classes"));
         };
-        let mut sampler = EpisodeSampler::new(ways, shots, queries, config.seed);
-        let mut results = Vec::new();
-        while results.len() < config.episodes {
-            let count = per_pass.min(config.episodes - results.len());
-            let batch = sampler.sample_batch(data, count)?;
-            let mut pass = Pass::new(normalization, self.device.tensors());
-            let outcome = PrototypeLoss.forward(&encoder, &batch, &mut pass)?;
-            let predictions = outcome.predictions.expect("episodes are classified");
-            let [logits] = Readback::new().with(predictions.logits).run().await?;
-            results.extend(accuracies(&logits, count, ways.get(), queries.get()));
-        }
-        let (accuracy, ci95) = mean_and_interval(&results);
         Ok(Evaluation {
-            accuracy,
-            ci95,
-            episodes: config.episodes,
-            transductive: config.transductive,
-            episodes_per_second: config.episodes as f64 / begun.elapsed().as_secs_f64().max(1e-9),
+            accuracy: details.accuracy,
+            ci95: details.ci95,
+            episodes: found.tasks,
+            transductive: found.transductive,
+            episodes_per_second: found.tasks_per_second,
+            details,
         })
     }
+
+    /// Answers the queries of tasks of any kind, of `limit` tasks or of all that a list has, and averages; each task counts
+    /// alike. `names` gives the name of a class of the set that the tasks come from; classes of tasks that come from none
+    /// are told by their place.
+    ///
+    /// # Errors
+    /// When the tasks do not fit the network, are fewer than two or without end, when an inner loop diverges, and when the
+    /// device fails.
+    pub async fn evaluate_tasks(
+        &self,
+        source: &mut dyn TaskSource,
+        limit: Option<usize>,
+        transductive: bool,
+        names: impl Fn(usize) -> String,
+    ) -> Result<TaskEvaluation> {
+        let begun = Instant::now();
+        let normalization = if transductive {
+            Normalization::Batch
+        } else {
+            Normalization::Running
+        };
+        let model = self.model.valid();
+        let mut scores = Scores::new();
+        loop {
+            let left = limit.map_or(usize::MAX, |limit| limit - scores.tasks());
+            let tasks = draw(source, left)?;
+            if tasks.is_empty() {
+                break;
+            }
+            for task in &tasks {
+                self.check(task.shape(), OPERATION)?;
+            }
+            let answers = answers(&model, &tasks, normalization).await?;
+            for (task, answers) in tasks.iter().zip(answers) {
+                if answers.iter().any(|value| !value.is_finite()) {
+                    return Err(diverged(&model, task, scores.tasks()).await);
+                }
+                record(&mut scores, task, &answers, &names)?;
+            }
+        }
+        let tasks = scores.tasks();
+        Ok(TaskEvaluation {
+            score: scores.score()?,
+            tasks,
+            transductive,
+            tasks_per_second: tasks as f64 / begun.elapsed().as_secs_f64().max(1e-9),
+        })
+    }
+
+    /// What the model answers to the queries of tasks, `[query, output]` for each task: logits of the classes, or numbers.
+    ///
+    /// # Errors
+    /// When the tasks do not fit the network, and when the device fails.
+    pub async fn answer(&self, tasks: &[Task], transductive: bool) -> Result<Vec<Vec<f32>>> {
+        for task in tasks {
+            self.check(task.shape(), "answer")?;
+        }
+        let normalization = if transductive {
+            Normalization::Batch
+        } else {
+            Normalization::Running
+        };
+        answers(&self.model.valid(), tasks, normalization).await
+    }
+}
+
+/// The next tasks for a pass, at most `most`.
+fn draw(source: &mut dyn TaskSource, most: usize) -> Result<Vec<Task>> {
+    let mut tasks: Vec<Task> = Vec::new();
+    let mut images = 0;
+    while tasks.len() < most && images < IMAGES_PER_PASS {
+        let Some(task) = source.next_task()? else {
+            break;
+        };
+        images += task.support().len(task.shape()) + task.query().len(task.shape());
+        tasks.push(task);
+    }
+    Ok(tasks)
+}
+
+async fn answers(
+    model: &Model,
+    tasks: &[Task],
+    normalization: Normalization,
+) -> Result<Vec<Vec<f32>>> {
+    let mut trip = Readback::new();
+    let mut places = Vec::new();
+    for (stack, own) in Stack::of(tasks) {
+        trip = trip.with(model.predict(&stack, normalization)?);
+        places.push(own);
+    }
+    let mut answers = vec![Vec::new(); tasks.len()];
+    for (values, places) in trip.run_all().await?.into_iter().zip(places) {
+        let each = values.len() / places.len();
+        for (values, place) in values.chunks_exact(each.max(1)).zip(places) {
+            answers[place] = values.to_vec();
+        }
+    }
+    Ok(answers)
+}
+
+fn record(
+    scores: &mut Scores,
+    task: &Task,
+    answers: &[f32],
+    names: &impl Fn(usize) -> String,
+) -> Result<()> {
+    match task.query().classes() {
+        Some(labels) => {
+            let plan = task
+                .plan()
+                .map(|plan| plan.classes.iter().map(|&class| names(class)));
+            let names: Vec<String> = match plan {
+                Some(names) => names.collect(),
+                None => (1..=task.outputs()).map(|way| way.to_string()).collect(),
+            };
+            scores.classified(answers, labels, &names)?;
+        }
+        None => {
+            let tasks = [task.clone()];
+            for (stack, _) in Stack::of(&tasks) {
+                scores.predicted(answers, &stack.targets(Side::Query))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where it was that a task's answers stopped being finite.
+async fn diverged(model: &Model, task: &Task, index: usize) -> Error {
+    let number = index + 1;
+    let plain = format!("the answers to task {number} are not finite");
+    let error = |message: String| Error::new(ErrorKind::Diverged, OPERATION, message);
+    let tasks = [task.clone()];
+    let Model::Gradient(learner) = model else {
+        return error(plain);
+    };
+    for (stack, _) in Stack::of(&tasks) {
+        let Ok(Adapted { losses, .. }) = learner.adapt(&stack) else {
+            continue;
+        };
+        for (step, loss) in losses.into_iter().enumerate() {
+            let read = Readback::new().with(loss).run_all().await;
+            let finite = |values: &Vec<f32>| values.iter().all(|value| value.is_finite());
+            if !read.is_ok_and(|values| values.iter().all(finite)) {
+                let message = format!(
+                    "the inner loop of task {number} diverged: its loss is not finite before step {}",
+                    step + 1
+                );
+                return error(message).expected("a smaller inner rate");
+            }
+        }
+    }
+    error(plain)
 }

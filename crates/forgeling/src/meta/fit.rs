@@ -1,4 +1,4 @@
-//! Training a [`ProtoNet`] on episodes.
+//! Training a [`Learner`] on episodes.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -6,21 +6,20 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
-use super::{ProtoNet, PrototypeLoss};
+use super::{Learner, TaskLoss};
+use crate::data::tasks::Episodes;
 use crate::data::{
-    Dataset, EpisodeBatch, EpisodeSampler, Queries, RandomAffine, Rng, RngState, SamplerState,
-    Shots, Ways,
+    Dataset, EpisodeBatch, EpisodeSampler, Queries, RandomAffine, Shots, Task, Ways,
 };
 use crate::device::{Device, DeviceList};
 use crate::error::{Error, Result};
 use crate::parallel::ParallelConfig;
 use crate::train::{
-    HalvingSchedule, HardwareConfig, HardwareManager, Run, Schedule, Source, Step, StepEvent,
-    StopReason, TrainEvent, Trainer, TrainerConfig,
+    HalvingSchedule, HardwareConfig, HardwareManager, OptimizerConfig, Run, Schedule, Source, Step,
+    StepEvent, StopReason, TrainEvent, Trainer, TrainerConfig,
 };
 
 const OPERATION: &str = "fit";
-const AUGMENT_STREAM: u64 = 1;
 
 /// What to train on and for how long.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,12 +36,14 @@ pub struct FitConfig {
     pub episodes: Option<usize>,
     /// Stop after this many seconds; `None` for no limit. Default `None`.
     pub seconds: Option<f64>,
-    /// The learning rate of Adam (beta 0.9 and 0.999, epsilon 1e-8) over the episodes.
+    /// What moves the parameters. Default Adam (beta 0.9 and 0.999, epsilon 1e-8).
+    pub optimizer: OptimizerConfig,
+    /// The learning rate over the episodes.
     pub schedule: HalvingSchedule,
     /// How the images of an episode are changed before each step; `None` leaves them. Default `None`.
     pub augment: Option<RandomAffine>,
     /// Precision, checkpointing and memory. The network's own device is used, whichever is named here; where there are
-    /// several [`devices`](HardwareConfig::devices), of which the network's own is the first, [`ProtoNet::fit`] deals the
+    /// several [`devices`](HardwareConfig::devices), of which the network's own is the first, [`Learner::fit`] deals the
     /// episodes of a step out to them.
     pub hardware: HardwareConfig,
     /// Seed of the episodes. Default 0.
@@ -58,6 +59,7 @@ impl Default for FitConfig {
             batch_episodes: 1,
             episodes: Some(300),
             seconds: None,
+            optimizer: OptimizerConfig::default(),
             schedule: HalvingSchedule::default(),
             augment: None,
             hardware: HardwareConfig::default(),
@@ -66,7 +68,7 @@ impl Default for FitConfig {
     }
 }
 
-/// What [`ProtoNet::fit`] did.
+/// What [`Learner::fit`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct FitSummary {
     /// Optimizer steps.
@@ -99,21 +101,18 @@ pub struct EpisodeTrainer {
 
 impl EpisodeTrainer {
     /// A trainer at the beginning of a run. `episodes` and `seconds` of the configuration are for
-    /// [`ProtoNet::fit`]; a trainer goes on as long as it is asked to.
+    /// [`Learner::fit`]; a trainer goes on as long as it is asked to.
     ///
     /// # Errors
     /// When the configuration is out of range.
     pub fn new(config: FitConfig) -> Result<Self> {
         config.schedule.validate()?;
-        if let Some(augment) = &config.augment {
-            augment.validate()?;
-        }
         if config.batch_episodes == 0 {
             return Err(Error::invalid("fit", "no episode in a step")
                 .expected("batch_episodes of at least 1"));
         }
         Ok(Self {
-            episodes: Episodes::new(&config),
+            episodes: episodes(&config)?,
             begun: Instant::now(),
             trainer: None,
             config,
@@ -125,11 +124,11 @@ impl EpisodeTrainer {
     /// # Errors
     /// When `data` does not fit the network or has too few classes or examples, and as
     /// [`step_on`](Self::step_on).
-    pub async fn step(&mut self, model: &mut ProtoNet, data: &dyn Dataset) -> Result<StepEvent> {
+    pub async fn step(&mut self, model: &mut Learner, data: &dyn Dataset) -> Result<StepEvent> {
         model.check(data.image_shape(), OPERATION)?;
         let started = Instant::now();
-        let batch = self.episodes.draw(data)?;
-        self.advance(model, batch, started).await
+        let batch = self.episodes.batch(data, self.config.batch_episodes)?;
+        self.advance(model, batch.tasks()?, started).await
     }
 
     /// Takes one optimizer step on episodes drawn elsewhere, as they are.
@@ -137,28 +136,24 @@ impl EpisodeTrainer {
     /// # Errors
     /// When the images do not fit the network, when the device fails, and when the loss or a gradient is not
     /// finite; the network is then as it was before the step.
-    pub async fn step_on(
-        &mut self,
-        model: &mut ProtoNet,
-        batch: EpisodeBatch,
-    ) -> Result<StepEvent> {
-        self.advance(model, batch, Instant::now()).await
+    pub async fn step_on(&mut self, model: &mut Learner, batch: EpisodeBatch) -> Result<StepEvent> {
+        model.check(batch.shape, OPERATION)?;
+        self.advance(model, batch.tasks()?, Instant::now()).await
     }
 
     async fn advance(
         &mut self,
-        model: &mut ProtoNet,
-        batch: EpisodeBatch,
+        model: &mut Learner,
+        tasks: Vec<Task>,
         started: Instant,
     ) -> Result<StepEvent> {
-        model.check(batch.shape, OPERATION)?;
-        let episodes = batch.episodes;
+        let episodes = tasks.len();
         let trainer = match &mut self.trainer {
             Some(trainer) => trainer,
             none => none.insert(trainer(&self.config, model)?),
         };
-        let encoder = &mut model.encoder;
-        let step = trainer.step_on(encoder, &PrototypeLoss, &[batch]).await?;
+        let network = &mut model.model;
+        let step = trainer.step_on(network, &TaskLoss, &[tasks]).await?;
         let recent = trainer.recent();
         model.learned(&self.config, episodes, recent, started.elapsed());
         Ok(StepEvent::from(&step))
@@ -194,63 +189,33 @@ impl EpisodeTrainer {
     }
 }
 
-/// Episodes of a run, drawn and augmented.
-#[derive(Debug)]
-struct Episodes {
-    sampler: EpisodeSampler,
-    augment: Option<RandomAffine>,
-    /// Apart from the sampler's, so that the same episodes are drawn with and without augmentation.
-    rng: Rng,
-    /// Of each step.
-    count: usize,
-}
-
-impl Episodes {
-    fn new(config: &FitConfig) -> Self {
-        Self {
-            sampler: EpisodeSampler::new(config.ways, config.shots, config.queries, config.seed),
-            augment: config.augment,
-            rng: Rng::new(config.seed).fork(AUGMENT_STREAM),
-            count: config.batch_episodes,
-        }
-    }
-
-    fn draw(&mut self, data: &dyn Dataset) -> Result<EpisodeBatch> {
-        let mut batch = self.sampler.sample_batch(data, self.count)?;
-        if let Some(augment) = self.augment {
-            for images in [&mut batch.support, &mut batch.query] {
-                augment.apply(batch.shape, images, &mut self.rng);
-            }
-        }
-        Ok(batch)
-    }
+fn episodes(config: &FitConfig) -> Result<Episodes> {
+    let sampler = EpisodeSampler::new(config.ways, config.shots, config.queries, config.seed);
+    Episodes::new(sampler, config.augment, config.seed)
 }
 
 /// The episodes of a data set, without end.
 struct Drawn<'a> {
     episodes: Episodes,
+    /// Of each step.
+    count: usize,
     data: &'a dyn Dataset,
 }
 
 impl Source for Drawn<'_> {
-    type Batch = EpisodeBatch;
+    type Batch = Vec<Task>;
 
-    async fn next(&mut self) -> Result<Option<EpisodeBatch>> {
-        self.episodes.draw(self.data).map(Some)
+    async fn next(&mut self) -> Result<Option<Vec<Task>>> {
+        let batch = self.episodes.batch(self.data, self.count)?;
+        batch.tasks().map(Some)
     }
 
     fn state(&self) -> serde_json::Value {
-        serde_json::json!([self.episodes.sampler.state(), self.episodes.rng.state()])
+        self.episodes.state()
     }
 
     fn resume(&mut self, state: &serde_json::Value) -> Result<()> {
-        let read = <(SamplerState, RngState)>::deserialize(state);
-        let (sampler, rng) = read.map_err(|error| {
-            Error::bad_data(OPERATION, format!("not the state of episodes: {error}"))
-        })?;
-        self.episodes.sampler = EpisodeSampler::from_state(sampler)?;
-        self.episodes.rng = Rng::from_state(rng)?;
-        Ok(())
+        self.episodes.resume(state)
     }
 }
 
@@ -269,11 +234,12 @@ impl From<&Step> for StepEvent {
 }
 
 /// The trainer of a run on a network's device.
-fn trainer(config: &FitConfig, model: &ProtoNet) -> Result<Trainer> {
+fn trainer(config: &FitConfig, model: &Learner) -> Result<Trainer> {
     let manager = HardwareManager::on(model.device.clone(), config.hardware.clone())?;
     let config = TrainerConfig {
         examples: config.episodes,
         seconds: config.seconds,
+        optimizer: config.optimizer,
         // Of steps, where the interval is of episodes: rounded up to whole steps.
         schedule: Schedule::Halving(HalvingSchedule {
             every: config.schedule.every.div_ceil(config.batch_episodes),
@@ -284,7 +250,7 @@ fn trainer(config: &FitConfig, model: &ProtoNet) -> Result<Trainer> {
     Trainer::new(config, manager)
 }
 
-impl ProtoNet {
+impl Learner {
     /// Trains on episodes of `data` until the configuration's limits, calling `on_event` after every step;
     /// `ControlFlow::Break` stops it there. The episodes of a step are normalised together, support and
     /// queries alike, as is usual.
@@ -310,16 +276,18 @@ impl ProtoNet {
         let several = |devices: &&DeviceList| devices.choices().len() > 1;
         if let Some(devices) = config.hardware.devices.as_ref().filter(several) {
             let devices = devices.open().await?;
-            return self.fit_on(&devices, data, &config, on_event).await;
+            let summary = self.fit_on(&devices, data, &config, on_event).await?;
+            self.finish(data)?;
+            return Ok(summary);
         }
         let mut trainer = EpisodeTrainer::new(config)?;
-        while !trainer.finished() {
+        let mut stopped = false;
+        while !stopped && !trainer.finished() {
             let event = trainer.step(self, data).await?;
-            if on_event(&event).is_break() {
-                return Ok(trainer.summary(true));
-            }
+            stopped = on_event(&event).is_break();
         }
-        Ok(trainer.summary(false))
+        self.finish(data)?;
+        Ok(trainer.summary(stopped))
     }
 
     async fn fit_on(
@@ -342,15 +310,19 @@ impl ProtoNet {
         self.check(data.image_shape(), OPERATION)?;
         let begun = Instant::now();
         let mut trainer = trainer(config, self)?;
-        let mut source = Drawn { episodes, data };
+        let mut source = Drawn {
+            episodes,
+            count: config.batch_episodes,
+            data,
+        };
         let told = |event: &TrainEvent| match event {
             TrainEvent::Step(step) => on_event(&StepEvent::from(step)),
             _ => ControlFlow::Continue(()),
         };
         let (run, parallel) = (Run::on(&mut source), ParallelConfig::default());
-        let encoder = &mut self.encoder;
+        let network = &mut self.model;
         let summary = trainer
-            .fit_on_devices(devices, parallel, encoder, &PrototypeLoss, run, told)
+            .fit_on_devices(devices, parallel, network, &TaskLoss, run, told)
             .await?;
         self.learned(config, summary.examples, trainer.recent(), begun.elapsed());
         Ok(FitSummary {

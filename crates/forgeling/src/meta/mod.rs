@@ -1,13 +1,13 @@
 //! Few-shot learning: a network that classifies from a handful of examples.
 //!
-//! - [`ProtoNet`]: an encoder whose class prototypes are means of features.
-//! - [`EpisodeTrainer`] and [`ProtoNet::fit`]: training on episodes, step by step or in one call.
-//! - [`PrototypeLoss`]: what it minimises, for a [`Trainer`](crate::train::Trainer) of your own.
-//! - [`ProtoNet::evaluate`]: accuracy on unseen classes with a confidence interval.
+//! - [`Learner`]: a model of any [`Method`]; [`LearnerConfig`]: which one.
+//! - [`EpisodeTrainer`] and [`Learner::fit`]: training on episodes, step by step or in one call.
+//! - [`Learner::evaluate`]: accuracy on unseen classes with a confidence interval.
 //! - [`FewShot`]: what every method is; [`TaskLoss`]: what it minimises; [`Stack`]: tasks side by side.
 //! - [`MetricLearner`]: an encoder with a [`MetricHead`]: [`Prototypes`], [`Matching`], [`Relation`], [`Ridge`] or
 //!   [`Centroids`]; [`SimpleShot`]: a classifier with the last of these.
 //! - [`Scores`]: accuracy by task and by class, calibration, likelihood; squared errors.
+//! - [`gradient`]: learners that adapt by gradients; [`functional`]: the layers that they differentiate twice.
 //! - [`Classifier`]: the trained network with a user's own examples.
 
 mod classifier;
@@ -16,23 +16,24 @@ mod few_shot;
 mod fit;
 pub mod functional;
 pub mod gradient;
+mod learner;
 mod metric;
-mod objective;
-mod protonet;
 mod score;
 mod simple_shot;
 mod stack;
 mod warm_up;
 
 pub use classifier::{Classifier, Prediction};
-pub use evaluate::{EvaluateConfig, Evaluation};
+pub use evaluate::{EvaluateConfig, Evaluation, TaskEvaluation};
 pub use few_shot::{FewShot, TaskLoss};
 pub use fit::{EpisodeTrainer, FitConfig, FitSummary};
+pub use learner::{
+    Adaptable, AnyGradientMethod, Backbone, EncoderConfig, Head, Learner, LearnerConfig, Method,
+    MethodConfig, Model, TrainingSummary,
+};
 pub use metric::{
     Centroids, Distance, Embedded, Matching, MetricHead, MetricLearner, Prototypes, Relation, Ridge,
 };
-pub use objective::PrototypeLoss;
-pub use protonet::{ProtoNet, TrainingSummary};
 pub use score::{
     Calibration, CalibrationBin, Classification, Regression, Score, Scores, Tally, confusion,
 };

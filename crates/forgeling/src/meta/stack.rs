@@ -4,6 +4,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::data::{Examples, ImageShape, Targets, Task};
 use crate::nn::Pass;
+use crate::ops::EpisodeCounts;
 
 /// Tasks with the same numbers of classes, of support examples and of queries: they go through a network together.
 #[derive(Debug, Clone)]
@@ -95,6 +96,30 @@ impl<'a> Stack<'a> {
         self.side(side)
             .next()
             .map_or(0, |side| side.len(self.shape()))
+    }
+
+    /// How many of each the tasks have, where each task has as many examples of each class, which lie class after class.
+    pub fn counts(&self) -> Option<EpisodeCounts> {
+        let ways = self.outputs();
+        let each = |side: Side| {
+            let rows = self.rows(side);
+            let per_class = rows / ways;
+            let in_order = |examples: &Examples| {
+                let classes = examples.classes()?.iter().enumerate();
+                let mut places = classes
+                    .map(|(row, &class)| class * per_class <= row && row < (class + 1) * per_class);
+                Some(places.all(|right| right))
+            };
+            let equal = per_class * ways == rows
+                && self.side(side).all(|side| in_order(side) == Some(true));
+            equal.then_some(per_class)
+        };
+        Some(EpisodeCounts {
+            episodes: self.len(),
+            ways,
+            shots: each(Side::Support)?,
+            queries: each(Side::Query)?,
+        })
     }
 
     /// Whether classes are told apart; otherwise numbers are predicted.

@@ -1,13 +1,14 @@
 //! Compiling kernels before the first step needs them.
 
+use burn::module::Module;
+use burn::tensor::Tensor;
 use serde::Serialize;
 
-use super::{EpisodeTrainer, FitConfig, ProtoNet, PrototypeLoss};
+use super::{EpisodeTrainer, FewShot, FitConfig, Learner, Stack};
 use crate::data::{EpisodeBatch, Queries, Shots, Ways};
 use crate::device::{Device, Readback};
 use crate::error::Result;
-use crate::nn::{Conv4Config, Normalization, Pass};
-use crate::train::Objective;
+use crate::nn::{Conv4Config, Normalization};
 
 /// How far [`Device::warm_up`] has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -19,7 +20,7 @@ pub struct WarmUpEvent {
 }
 
 impl Device {
-    /// Compiles what training and evaluating a [`ProtoNet`] of `config` needs, so that its first step takes hardly
+    /// Compiles what training and evaluating a prototypical network of `config` needs, so that its first step takes hardly
     /// longer than the others. Calls `on_event` after each part; a page can paint in between.
     ///
     /// Which kernels a network needs depends on its channels. They are kept for as long as the process or page lives,
@@ -32,20 +33,24 @@ impl Device {
         config: &Conv4Config,
         mut on_event: impl FnMut(WarmUpEvent),
     ) -> Result<()> {
-        let mut model = ProtoNet::new(config, self)?;
+        let mut model = Learner::protonet(config, self)?;
         if self.is_cpu() {
             return Ok(());
         }
         // Each block, a whole step, and evaluation.
-        let total = model.encoder.blocks.len() + 2;
+        let blocks = model.conv4().map(|conv4| conv4.blocks.clone());
+        let blocks = blocks.unwrap_or_default();
+        let total = blocks.len() + 2;
         let mut done = 0;
         let mut report = || {
             done += 1;
             on_event(WarmUpEvent { done, total });
         };
         let batch = smallest(config)?;
-        let mut hidden = model.images(batch.support.clone(), &self.autodiff());
-        for block in &model.encoder.blocks {
+        let shape = batch.shape;
+        let dims = [2, shape.channels, shape.height, shape.width];
+        let mut hidden = Tensor::zeros(dims, &self.autodiff());
+        for block in &blocks {
             (hidden, _) = block.forward(hidden, Normalization::Batch)?;
             Readback::new().with(hidden.clone()).run_all().await?;
             report();
@@ -53,10 +58,11 @@ impl Device {
         let mut trainer = EpisodeTrainer::new(FitConfig::default())?;
         trainer.step_on(&mut model, batch.clone()).await?;
         report();
-        let encoder = model.frozen_encoder();
-        let mut pass = Pass::new(Normalization::Running, self.tensors());
-        let outcome = PrototypeLoss.forward(&encoder, &batch, &mut pass)?;
-        Readback::new().with(outcome.loss).run_all().await?;
+        let frozen = model.model.valid();
+        for (stack, _) in Stack::of(&batch.tasks()?) {
+            let logits = frozen.predict(&stack, Normalization::Running)?;
+            Readback::new().with(logits).run_all().await?;
+        }
         report();
         Ok(())
     }

@@ -47,6 +47,13 @@ impl MlpConfig {
         before.zip(after)
     }
 
+    /// Number of values a network of this shape holds; `None` if it overflows.
+    pub(crate) fn value_count(&self) -> Option<usize> {
+        self.layers().try_fold(0usize, |sum, (input, output)| {
+            sum.checked_add(input.checked_add(1)?.checked_mul(output)?)
+        })
+    }
+
     /// Checks every size.
     ///
     /// # Errors

@@ -251,7 +251,7 @@ impl fmt::Display for MemoryPlan {
     }
 }
 
-/// Episodes of a [`ProtoNet`](crate::meta::ProtoNet); their number is that of the examples.
+/// Episodes of a prototypical network ([`Learner::protonet`](crate::meta::Learner::protonet)); their number is that of the examples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedEpisodes {
     /// The encoder.

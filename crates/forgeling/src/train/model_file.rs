@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 
 const KEY: &str = "forgeling";
 const FORMAT: u32 = 1;
+const LOAD: &str = "load_model";
 /// Far above any model this library is made for; a larger file is refused before it is read.
 pub(super) const MAX_FILE_BYTES: u64 = 1 << 30;
 
@@ -98,6 +99,47 @@ pub fn encode<C: Serialize, S: Serialize>(
     .map_err(|error| failed(&error))
 }
 
+/// The architecture that a model file's bytes are of, whatever it is.
+///
+/// # Errors
+/// When the bytes are not safetensors, are cut off, or have no header of ours of this format.
+pub fn architecture(bytes: &[u8]) -> Result<String> {
+    let text = header_text(bytes)?;
+    // Format and architecture alone, so that a newer file is refused for what it is.
+    #[derive(Deserialize)]
+    struct Kind {
+        format: u32,
+        architecture: String,
+    }
+    let kind: Kind = serde_json::from_str(&text).map_err(unreadable)?;
+    if kind.format != FORMAT {
+        return Err(bad("another format of model file".into())
+            .expected(FORMAT)
+            .got(kind.format));
+    }
+    Ok(kind.architecture)
+}
+
+fn bad(message: String) -> Error {
+    Error::bad_data(LOAD, message)
+}
+
+fn unreadable(error: serde_json::Error) -> Error {
+    bad(format!("the header cannot be read: {error}"))
+}
+
+fn not_whole(error: safetensors::SafeTensorError) -> Error {
+    bad(format!("not a whole safetensors file: {error}"))
+}
+
+fn header_text(bytes: &[u8]) -> Result<String> {
+    SafeTensors::deserialize(bytes).map_err(not_whole)?;
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(not_whole)?;
+    let entries = metadata.metadata().as_ref();
+    let text = entries.and_then(|entries| entries.get(KEY)).cloned();
+    text.ok_or_else(|| bad("a safetensors file without forgeling's header".into()))
+}
+
 /// Header and tensors of a model file's bytes.
 ///
 /// # Errors
@@ -108,36 +150,14 @@ where
     C: for<'a> Deserialize<'a>,
     S: for<'a> Deserialize<'a>,
 {
-    const OPERATION: &str = "load_model";
-    let bad = |message: String| Error::bad_data(OPERATION, message);
-    let file = SafeTensors::deserialize(bytes)
-        .map_err(|error| bad(format!("not a whole safetensors file: {error}")))?;
-    let (_, metadata) = SafeTensors::read_metadata(bytes)
-        .map_err(|error| bad(format!("not a whole safetensors file: {error}")))?;
-    let text = metadata
-        .metadata()
-        .as_ref()
-        .and_then(|entries| entries.get(KEY))
-        .ok_or_else(|| bad("a safetensors file without forgeling's header".into()))?;
-
-    // Format and architecture first, so that a newer file is refused for what it is.
-    #[derive(Deserialize)]
-    struct Kind {
-        format: u32,
-        architecture: String,
-    }
-    let unreadable = |error: serde_json::Error| bad(format!("the header cannot be read: {error}"));
-    let kind: Kind = serde_json::from_str(text).map_err(unreadable)?;
-    if kind.format != FORMAT {
-        return Err(bad("another format of model file".into())
-            .expected(FORMAT)
-            .got(kind.format));
-    }
-    if kind.architecture != architecture {
+    let own = self::architecture(bytes)?;
+    if own != architecture {
         return Err(bad("another architecture".into())
             .expected(architecture)
-            .got(format!("'{}'", kind.architecture)));
+            .got(format!("'{own}'")));
     }
+    let file = SafeTensors::deserialize(bytes).map_err(not_whole)?;
+    let text = &header_text(bytes)?;
     let header = serde_json::from_str(text).map_err(unreadable)?;
 
     let mut tensors = Vec::new();

@@ -1,8 +1,8 @@
 //! A network in training with the library's trainer, in half precision.
 
 use forgeling::Device;
-use forgeling::data::EpisodeBatch;
-use forgeling::meta::PrototypeLoss;
+use forgeling::data::{EpisodeBatch, Task};
+use forgeling::meta::{Distance, MetricLearner, Prototypes, TaskLoss};
 use forgeling::nn::{Conv4, Conv4Config};
 use forgeling::train::{
     HardwareConfig, HardwareManager, LossScalerConfig, Precision, Trainer, TrainerConfig,
@@ -15,8 +15,8 @@ use crate::runner::{Implementation, Result, Turn, description, timed};
 pub struct Engine {
     description: String,
     trainer: Trainer,
-    model: Conv4,
-    batches: Vec<EpisodeBatch>,
+    model: MetricLearner<Conv4, Prototypes>,
+    batches: Vec<Vec<Task>>,
     steps: usize,
 }
 
@@ -25,7 +25,7 @@ impl Engine {
         let place = self.steps % self.batches.len();
         self.steps += 1;
         let batch = &self.batches[place..=place];
-        let step = self.trainer.step_on(&mut self.model, &PrototypeLoss, batch);
+        let step = self.trainer.step_on(&mut self.model, &TaskLoss, batch);
         Ok(pollster::block_on(step)?.loss)
     }
 }
@@ -61,11 +61,15 @@ pub fn protonet(filters: usize, episodes: &Episodes, device: &Device) -> Result<
         filters,
         ..Default::default()
     };
+    let batches = episodes.batches.iter().map(EpisodeBatch::tasks);
     Ok(Engine {
         description: description(device),
         trainer: Trainer::new(TrainerConfig::default(), manager)?,
-        model: Conv4::new(&config, &device.autodiff())?,
-        batches: episodes.batches.clone(),
+        model: MetricLearner {
+            encoder: Conv4::new(&config, &device.autodiff())?,
+            head: Prototypes::new(Distance::Euclidean, &device.autodiff()),
+        },
+        batches: batches.collect::<forgeling::Result<_>>()?,
         steps: 0,
     })
 }

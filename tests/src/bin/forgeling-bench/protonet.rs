@@ -1,7 +1,7 @@
 //! ProtoNet's training step, with our operations and with stock ones of burn.
 
 use forgeling::Device;
-use forgeling::meta::{EpisodeTrainer, FitConfig, ProtoNet};
+use forgeling::meta::{EpisodeTrainer, FitConfig, Learner};
 use forgeling::nn::Conv4Config;
 use forgeling::ops::{Bodies, set_bodies};
 
@@ -13,7 +13,7 @@ pub struct Trained<'a> {
     name: String,
     device: String,
     bodies: Bodies,
-    model: ProtoNet,
+    model: Learner,
     trainer: EpisodeTrainer,
     episodes: &'a Episodes,
     steps: usize,
@@ -52,7 +52,7 @@ impl<'a> Trained<'a> {
             name: name.to_owned(),
             device: description(device),
             bodies,
-            model: ProtoNet::new(&config, device)?,
+            model: Learner::protonet(&config, device)?,
             trainer: EpisodeTrainer::new(fit)?,
             episodes,
             steps: 0,

@@ -1,7 +1,7 @@
 //! `forgeling fewshot classify`
 
 use forgeling::data::{Ink, folder};
-use forgeling::meta::{Classifier, ProtoNet};
+use forgeling::meta::{Classifier, Learner};
 use forgeling::{Error, Result};
 use serde_json::{Value, json};
 
@@ -11,12 +11,12 @@ use crate::output::Output;
 
 pub async fn run(args: &Classify, common: &Common, output: &Output) -> Result<()> {
     let device = open(common, output).await?;
-    let model = ProtoNet::load(&args.model, &device)?;
+    let model = Learner::load(&args.model, &device)?;
     let ink = Ink::from(args.ink);
     let classifier = support(args, &model, ink).await?;
 
     let paths = folder::list_images(&args.query)?;
-    let shape = model.config().image_shape();
+    let shape = model.input_shape();
     let images = paths
         .iter()
         .map(|path| folder::load_image(path, shape, ink))
@@ -45,8 +45,8 @@ pub async fn run(args: &Classify, common: &Common, output: &Output) -> Result<()
 }
 
 /// A classifier with the examples of the support folder.
-async fn support(args: &Classify, model: &ProtoNet, ink: Ink) -> Result<Classifier> {
-    let shape = model.config().image_shape();
+async fn support(args: &Classify, model: &Learner, ink: Ink) -> Result<Classifier> {
+    let shape = model.input_shape();
     let classes = folder::list_classes(&args.support)?;
     let mut examples: Vec<(&str, Vec<f32>)> = Vec::new();
     for (name, paths) in &classes {

@@ -2,7 +2,7 @@
 
 use forgeling::Result;
 use forgeling::data::{Dataset, Split};
-use forgeling::meta::{EvaluateConfig, ProtoNet};
+use forgeling::meta::{EvaluateConfig, Learner};
 use serde_json::json;
 
 use super::super::open;
@@ -14,8 +14,8 @@ use crate::output::Output;
 pub async fn run(args: &FewshotEval, common: &Common, output: &Output) -> Result<()> {
     let (ways, shots, queries) = episode(args.episode)?;
     let device = open(common, output).await?;
-    let model = ProtoNet::load(&args.model, &device)?;
-    let shape = model.config().image_shape();
+    let model = Learner::load(&args.model, &device)?;
+    let shape = model.input_shape();
     let mut images = args.data.load(Split::Test, shape, GLYPH_CLASSES)?;
     if let Some(exclude) = &args.exclude {
         let (kept, dropped) =

@@ -1,7 +1,7 @@
 //! `forgeling fewshot train`
 
 use forgeling::data::{Dataset, EpisodeSampler, RandomAffine, Split};
-use forgeling::meta::{EvaluateConfig, Evaluation, FitConfig, FitSummary, ProtoNet};
+use forgeling::meta::{EvaluateConfig, Evaluation, FitConfig, FitSummary, Learner};
 use forgeling::nn::Conv4Config;
 use forgeling::train::{HalvingSchedule, HardwareConfig};
 use forgeling::{Device, Error, Result};
@@ -38,7 +38,7 @@ pub async fn run(args: &FewshotTrain, common: &Common, output: &Output) -> Resul
         Some(list) => Device::open(list.choices()[0]).await?,
         None => open(common, output).await?,
     };
-    let mut model = ProtoNet::new(&config, &device)?;
+    let mut model = Learner::protonet(&config, &device)?;
     output.line(format_args!(
         "Training on {} classes: {}-way {}-shot, {} parameters. Ctrl-C stops and saves.",
         data.class_count(),

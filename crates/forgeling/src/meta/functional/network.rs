@@ -169,9 +169,7 @@ impl Functional for Conv4Classifier {
             let [outputs, inputs, ..] = block.weight.val().dims();
             layers.extend([
                 Layer::Conv2d { inputs, outputs },
-                Layer::BatchNorm { channels: outputs },
-                Layer::Relu,
-                Layer::MaxPool,
+                Layer::NormPool { channels: outputs },
             ]);
         }
         let [inputs, outputs] = self.head.weight.val().dims();

@@ -36,6 +36,17 @@ pub fn moments(x: Tensor<4>) -> Statistics {
     }
 }
 
+/// Batch norm with given statistics as `x scale + shift`.
+pub fn affine(
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    statistics: &Statistics,
+) -> (Tensor<1>, Tensor<1>) {
+    let scale = gamma / (statistics.variance.clone() + EPSILON).sqrt();
+    let shift = beta - statistics.mean.clone() * scale.clone();
+    (scale, shift)
+}
+
 /// `gamma (x - mean) / sqrt(variance + 1e-5) + beta` with given statistics.
 pub fn normalize(
     x: Tensor<4>,
@@ -43,8 +54,7 @@ pub fn normalize(
     beta: Tensor<1>,
     statistics: &Statistics,
 ) -> Tensor<4> {
-    let scale = gamma / (statistics.variance.clone() + EPSILON).sqrt();
-    let shift = beta - statistics.mean.clone() * scale.clone();
+    let (scale, shift) = affine(gamma, beta, statistics);
     x * per_channel(scale) + per_channel(shift)
 }
 

@@ -9,7 +9,7 @@ use super::scale::Scale;
 use super::{MetricHead, Trainable};
 use crate::error::Result;
 use crate::nn::Pass;
-use crate::ops::{matmul, prototype_logits};
+use crate::ops::{EpisodeCounts, episode_logits, matmul, prototype_logits};
 
 /// How far a query is from a class, whose support has the mean `c`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -59,6 +59,15 @@ impl Prototypes {
 impl Trainable for Prototypes {}
 
 impl MetricHead for Prototypes {
+    fn equal_logits(
+        &self,
+        features: &Tensor<2>,
+        counts: EpisodeCounts,
+    ) -> Option<Result<Tensor<3>>> {
+        let euclidean = self.distance == Distance::Euclidean;
+        euclidean.then(|| episode_logits(features.clone(), counts))
+    }
+
     fn logits<'a>(&'a self, tasks: &Embedded, _pass: &mut Pass<'a>) -> Result<Tensor<3>> {
         tasks.sizes()?;
         let means = tasks.means(tasks.support.clone())?;

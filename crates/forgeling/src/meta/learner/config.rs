@@ -1,0 +1,339 @@
+//! Which method learns, on which network.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::ImageShape;
+use crate::error::{Error, Result};
+use crate::meta::Distance;
+use crate::meta::gradient::{
+    FoBMamlConfig, IMamlConfig, InnerConfig, MamlConfig, MamlPlusPlusConfig, Order, Part,
+    ReptileConfig,
+};
+use crate::nn::{Conv4Config, MlpConfig};
+
+const OPERATION: &str = "learner_config";
+
+/// The methods by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// [`Prototypes`](crate::meta::Prototypes): distances to the classes' means.
+    ProtoNet,
+    /// [`Matching`](crate::meta::Matching): attention over the support.
+    Matching,
+    /// [`Relation`](crate::meta::Relation): a network that compares.
+    Relation,
+    /// [`Ridge`](crate::meta::Ridge): ridge regression in closed form.
+    R2d2,
+    /// [`SimpleShot`](crate::meta::SimpleShot): a plain classifier's features, centered and normalized.
+    SimpleShot,
+    /// [`Maml`](crate::meta::gradient::Maml) of exact second order.
+    Maml,
+    /// [`Maml`](crate::meta::gradient::Maml) of first order.
+    FoMaml,
+    /// [`Maml`](crate::meta::gradient::Maml) of the last layer.
+    Anil,
+    /// [`Reptile`](crate::meta::gradient::Reptile).
+    Reptile,
+    /// [`MetaSgd`](crate::meta::gradient::MetaSgd): learned rates.
+    MetaSgd,
+    /// [`MamlPlusPlus`](crate::meta::gradient::MamlPlusPlus).
+    MamlPP,
+    /// [`IMaml`](crate::meta::gradient::IMaml): implicit gradients.
+    IMaml,
+    /// [`FoBMaml`](crate::meta::gradient::FoBMaml): implicit gradients of first order.
+    FoBMaml,
+}
+
+impl Method {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::ProtoNet,
+        Self::Matching,
+        Self::Relation,
+        Self::R2d2,
+        Self::SimpleShot,
+        Self::Maml,
+        Self::FoMaml,
+        Self::Anil,
+        Self::Reptile,
+        Self::MetaSgd,
+        Self::MamlPP,
+        Self::IMaml,
+        Self::FoBMaml,
+    ];
+
+    /// The name in JSON, model files and on command lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ProtoNet => "protonet",
+            Self::Matching => "matching",
+            Self::Relation => "relation",
+            Self::R2d2 => "r2d2",
+            Self::SimpleShot => "simpleshot",
+            Self::Maml => "maml",
+            Self::FoMaml => "fomaml",
+            Self::Anil => "anil",
+            Self::Reptile => "reptile",
+            Self::MetaSgd => "metasgd",
+            Self::MamlPP => "mamlpp",
+            Self::IMaml => "imaml",
+            Self::FoBMaml => "fobmaml",
+        }
+    }
+
+    /// Whether parameters are adapted to a task by gradients.
+    pub const fn adapts(self) -> bool {
+        !matches!(
+            self,
+            Self::ProtoNet | Self::Matching | Self::Relation | Self::R2d2 | Self::SimpleShot
+        )
+    }
+}
+
+impl std::fmt::Display for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Method {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let named = Self::ALL.into_iter().find(|method| method.name() == text);
+        named.ok_or_else(|| {
+            Error::invalid("parse_method", "unknown method")
+                .expected(Self::ALL.map(Self::name).join(", "))
+                .got(format!("'{text}'"))
+        })
+    }
+}
+
+/// A method with its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
+pub enum MethodConfig {
+    /// Prototypes.
+    ProtoNet {
+        /// Between a query and a prototype. Default squared and Euclidean.
+        #[serde(default)]
+        distance: Distance,
+    },
+    /// Attention.
+    Matching,
+    /// A network that compares.
+    Relation,
+    /// Ridge regression.
+    R2d2,
+    /// Nearest centroids of a classifier's features.
+    SimpleShot {
+        /// Classes of the set that the classifier is trained on.
+        classes: usize,
+    },
+    /// MAML, FOMAML or ANIL.
+    Maml(MamlConfig),
+    /// Reptile.
+    Reptile(ReptileConfig),
+    /// Learned rates.
+    MetaSgd(InnerConfig),
+    /// MAML++.
+    MamlPP(MamlPlusPlusConfig),
+    /// Implicit gradients.
+    IMaml(IMamlConfig),
+    /// Implicit gradients of first order.
+    FoBMaml(FoBMamlConfig),
+}
+
+impl MethodConfig {
+    /// A method with its default settings. `classes` are those of the training set, for the methods that ask.
+    pub fn of(method: Method, classes: usize) -> Self {
+        let maml = |order, part| {
+            Self::Maml(MamlConfig {
+                order,
+                part,
+                ..Default::default()
+            })
+        };
+        match method {
+            Method::ProtoNet => Self::ProtoNet {
+                distance: Distance::default(),
+            },
+            Method::Matching => Self::Matching,
+            Method::Relation => Self::Relation,
+            Method::R2d2 => Self::R2d2,
+            Method::SimpleShot => Self::SimpleShot { classes },
+            Method::Maml => maml(Order::Second, Part::All),
+            Method::FoMaml => maml(Order::First, Part::All),
+            Method::Anil => maml(Order::Second, Part::Head),
+            Method::Reptile => Self::Reptile(ReptileConfig::default()),
+            Method::MetaSgd => Self::MetaSgd(InnerConfig::default()),
+            Method::MamlPP => Self::MamlPP(MamlPlusPlusConfig::default()),
+            Method::IMaml => Self::IMaml(IMamlConfig::default()),
+            Method::FoBMaml => Self::FoBMaml(FoBMamlConfig::default()),
+        }
+    }
+
+    /// Which method it is.
+    pub fn method(&self) -> Method {
+        match self {
+            Self::ProtoNet { .. } => Method::ProtoNet,
+            Self::Matching => Method::Matching,
+            Self::Relation => Method::Relation,
+            Self::R2d2 => Method::R2d2,
+            Self::SimpleShot { .. } => Method::SimpleShot,
+            Self::Maml(MamlConfig { order, part, .. }) => match (part, order) {
+                (Part::Head, _) => Method::Anil,
+                (Part::All, Order::First) => Method::FoMaml,
+                (Part::All, Order::Second) => Method::Maml,
+            },
+            Self::Reptile(_) => Method::Reptile,
+            Self::MetaSgd(_) => Method::MetaSgd,
+            Self::MamlPP(_) => Method::MamlPP,
+            Self::IMaml(_) => Method::IMaml,
+            Self::FoBMaml(_) => Method::FoBMaml,
+        }
+    }
+
+    /// The inner steps, where a method takes some.
+    pub fn inner_mut(&mut self) -> Option<&mut InnerConfig> {
+        match self {
+            Self::Maml(config) => Some(&mut config.inner),
+            Self::Reptile(config) => Some(&mut config.inner),
+            Self::MetaSgd(inner) => Some(inner),
+            Self::MamlPP(config) => Some(&mut config.inner),
+            Self::IMaml(config) => Some(&mut config.inner),
+            Self::FoBMaml(config) => Some(&mut config.inner),
+            _ => None,
+        }
+    }
+}
+
+impl Default for MethodConfig {
+    fn default() -> Self {
+        Self::of(Method::ProtoNet, 0)
+    }
+}
+
+/// The network that makes features.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum EncoderConfig {
+    /// For images.
+    Conv4(Conv4Config),
+    /// For rows of numbers: `classes` of its configuration are the features, and for gradient learners the most classes
+    /// of a task.
+    Mlp(MlpConfig),
+}
+
+impl Default for EncoderConfig {
+    fn default() -> Self {
+        Self::Conv4(Conv4Config::default())
+    }
+}
+
+impl EncoderConfig {
+    /// The shape of what it takes; rows of numbers are images of one row.
+    pub fn input_shape(&self) -> ImageShape {
+        match self {
+            Self::Conv4(config) => config.image_shape(),
+            Self::Mlp(config) => ImageShape::new(1, 1, config.inputs),
+        }
+    }
+
+    /// How many features it makes.
+    pub fn features(&self) -> usize {
+        match self {
+            Self::Conv4(config) => config.features(),
+            Self::Mlp(config) => config.classes,
+        }
+    }
+
+    /// Values that it holds.
+    pub(super) fn value_count(&self) -> Option<usize> {
+        match self {
+            Self::Conv4(config) => config.value_count(),
+            Self::Mlp(config) => config.value_count(),
+        }
+    }
+}
+
+/// The shape of a [`Learner`](super::Learner). By default a prototypical network on a [`Conv4`](crate::nn::Conv4).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LearnerConfig {
+    /// How it learns from a support.
+    pub method: MethodConfig,
+    /// What makes features, with the seed of the initial weights.
+    pub encoder: EncoderConfig,
+    /// The most classes of a task, for the methods whose network has an output for each. Default 5.
+    pub ways: usize,
+    /// Whether in training batch norm normalizes the queries of a task with the statistics of all of them, as the papers
+    /// on gradient learners do. Otherwise with those of the task's support, so that each query is answered by itself, as
+    /// it is in use. Only for methods that adapt. Default `false`.
+    pub transductive: bool,
+}
+
+impl Default for LearnerConfig {
+    fn default() -> Self {
+        Self {
+            method: MethodConfig::default(),
+            encoder: EncoderConfig::default(),
+            ways: 5,
+            transductive: false,
+        }
+    }
+}
+
+/// A prototypical network.
+impl From<&Conv4Config> for LearnerConfig {
+    fn from(encoder: &Conv4Config) -> Self {
+        Self {
+            encoder: EncoderConfig::Conv4(encoder.clone()),
+            ..Default::default()
+        }
+    }
+}
+
+impl LearnerConfig {
+    /// Checks every size.
+    ///
+    /// # Errors
+    /// When one is zero or beyond reason.
+    pub fn validate(&self) -> Result<()> {
+        /// More than any of these methods is made for.
+        const MOST_WAYS: usize = 1 << 16;
+        match &self.encoder {
+            EncoderConfig::Conv4(config) => config.validate()?,
+            EncoderConfig::Mlp(config) => config.validate()?,
+        }
+        let counts = match self.method {
+            MethodConfig::SimpleShot { classes } => [("ways", self.ways), ("classes", classes)],
+            _ => [("ways", self.ways); 2],
+        };
+        for (name, count) in counts {
+            if !(1..=MOST_WAYS).contains(&count) {
+                return Err(Error::invalid(OPERATION, format!("{name} is out of range"))
+                    .expected(format!("1 to {MOST_WAYS}"))
+                    .got(count));
+            }
+        }
+        if let Some(inner) = self.method.clone().inner_mut() {
+            inner.validate()?;
+        }
+        Ok(())
+    }
+
+    /// The least number of values that such a model holds.
+    pub(super) fn least_values(&self) -> Option<usize> {
+        let own = match self.method {
+            MethodConfig::SimpleShot { classes } => self.encoder.features().checked_mul(classes)?,
+            _ if self.method.method().adapts() => match self.encoder {
+                EncoderConfig::Conv4(_) => self.encoder.features().checked_mul(self.ways)?,
+                EncoderConfig::Mlp(_) => 0,
+            },
+            _ => 0,
+        };
+        self.encoder.value_count()?.checked_add(own)
+    }
+}

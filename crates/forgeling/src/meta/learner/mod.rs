@@ -1,0 +1,245 @@
+//! A few-shot learner of any method: made, saved and read.
+//!
+//! - [`Method`], [`LearnerConfig`]: which.
+//! - [`Model`]: the networks of all methods.
+//! - [`Learner`]: one of them on its device.
+
+mod config;
+mod model;
+
+use std::path::Path;
+
+use burn::module::Module;
+use serde::{Deserialize, Serialize};
+
+pub use self::config::{EncoderConfig, LearnerConfig, Method, MethodConfig};
+pub use self::model::{Adaptable, AnyGradientMethod, Backbone, Head, Model};
+use crate::data::{Dataset, ImageShape};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::meta::MetricLearner;
+use crate::nn::{Conv4, Conv4Config};
+use crate::train::{model_file, weights};
+
+const ARCHITECTURE: &str = "few-shot";
+/// Files of before there were other methods.
+const PROTONET: &str = "protonet-conv4";
+/// Training images whose mean SimpleShot centers by.
+const CENTERED: usize = 2000;
+
+/// A few-shot network with all that belongs to it.
+///
+/// [`LearnerConfig`] says which method it is of; by default it is a prototypical network: Snell, Swersky and Zemel, 2017
+/// (arXiv 1703.05175).
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use forgeling::data::{Glyphs, Split};
+/// use forgeling::meta::{EncoderConfig, FitConfig, Learner, LearnerConfig, Method, MethodConfig};
+/// use forgeling::nn::Conv4Config;
+/// use forgeling::{Device, DeviceChoice};
+///
+/// # pollster::block_on(async {
+/// let device = Device::open(DeviceChoice::Cpu).await?;
+/// let config = LearnerConfig {
+///     method: MethodConfig::of(Method::Maml, 0),
+///     encoder: EncoderConfig::Conv4(Conv4Config { filters: 4, ..Default::default() }),
+///     ..Default::default()
+/// };
+/// let mut maml = Learner::new(&config, &device)?;
+/// let glyphs = Glyphs::new(0, Split::Train, 100)?;
+/// let fit = FitConfig { batch_episodes: 4, episodes: Some(8), ..Default::default() };
+/// let summary = maml.fit(&glyphs, fit, |_| ControlFlow::Continue(())).await?;
+/// assert_eq!(summary.steps, 2);
+/// # Ok::<(), forgeling::Error>(()) }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct Learner {
+    pub(super) model: Model,
+    pub(super) config: LearnerConfig,
+    pub(super) device: Device,
+    pub(super) summary: TrainingSummary,
+}
+
+/// How a model was trained, kept in its file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrainingSummary {
+    /// Episodes trained on in all.
+    pub episodes: usize,
+    /// Classes in each of them.
+    pub ways: usize,
+    /// Support examples of each class.
+    pub shots: usize,
+    /// Query examples of each class.
+    pub queries: usize,
+    /// Seed of the episodes.
+    pub seed: u64,
+    /// Loss over the last steps.
+    pub loss: f64,
+    /// Query accuracy over the last steps, as a fraction.
+    pub accuracy: f64,
+    /// Seconds of training in all.
+    pub seconds: f64,
+}
+
+impl Learner {
+    /// An untrained model.
+    ///
+    /// # Errors
+    /// When the configuration is not valid.
+    pub fn new(config: &LearnerConfig, device: &Device) -> Result<Self> {
+        Ok(Self {
+            model: Model::new(config, device)?,
+            config: config.clone(),
+            device: device.clone(),
+            summary: TrainingSummary::default(),
+        })
+    }
+
+    /// An untrained prototypical network on a [`Conv4`].
+    ///
+    /// # Errors
+    /// When the configuration is not valid.
+    pub fn protonet(encoder: &Conv4Config, device: &Device) -> Result<Self> {
+        Self::new(&encoder.into(), device)
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &LearnerConfig {
+        &self.config
+    }
+
+    /// Which method it is of.
+    pub fn method(&self) -> Method {
+        self.config.method.method()
+    }
+
+    /// The shape of the images, or rows of numbers, that it takes.
+    pub fn input_shape(&self) -> ImageShape {
+        self.config.encoder.input_shape()
+    }
+
+    /// The network.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The convolutional encoder, if there is one.
+    pub fn conv4(&self) -> Option<&Conv4> {
+        self.model.conv4()
+    }
+
+    /// The device the network lives on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// How it was trained so far.
+    pub fn summary(&self) -> &TrainingSummary {
+        &self.summary
+    }
+
+    /// Number of values, running statistics included.
+    pub fn parameter_count(&self) -> usize {
+        self.model.num_params()
+    }
+
+    /// Does what a method needs once training is over: SimpleShot takes the mean feature of the training images. The other
+    /// methods need nothing. [`fit`](Self::fit) calls it.
+    ///
+    /// # Errors
+    /// When `data` does not fit the network.
+    pub fn finish(&mut self, data: &dyn Dataset) -> Result<()> {
+        self.check(data.image_shape(), "fit")?;
+        match &mut self.model {
+            Model::SimpleShot(model) => model.center(data, CENTERED),
+            Model::Metric(_) | Model::Gradient(_) => Ok(()),
+        }
+    }
+
+    /// The bytes of a model file; see [`model_file`].
+    ///
+    /// # Errors
+    /// When the device fails or a weight is not finite.
+    pub async fn to_bytes(&self) -> Result<Vec<u8>> {
+        let header = model_file::Header::new(ARCHITECTURE, &self.config, &self.summary);
+        model_file::encode(&header, &weights::collect(&self.model).await?)
+    }
+
+    /// A model from the bytes of a model file.
+    ///
+    /// # Errors
+    /// When the bytes are cut off, of another architecture, or do not fit their own configuration.
+    pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self> {
+        let old = model_file::architecture(bytes).is_ok_and(|name| name == PROTONET);
+        let (config, summary, tensors) = if old {
+            let (header, tensors) =
+                model_file::decode::<Conv4Config, TrainingSummary>(bytes, PROTONET)?;
+            (LearnerConfig::from(&header.config), header.summary, tensors)
+        } else {
+            let (header, tensors) =
+                model_file::decode::<LearnerConfig, TrainingSummary>(bytes, ARCHITECTURE)?;
+            (header.config, header.summary, tensors)
+        };
+        config.validate()?;
+        // The sizes the header claims must not be beyond those of the file before anything of that size is made.
+        let claimed = config.least_values();
+        let present: usize = tensors.iter().map(|tensor| tensor.values.len()).sum();
+        if claimed.is_none_or(|claimed| claimed > present) {
+            return Err(
+                Error::bad_data("load_model", "the weights do not fit the configuration")
+                    .expected(claimed.map_or("fewer".into(), |count| format!("{count} values")))
+                    .got(present),
+            );
+        }
+        let mut model = Model::new(&config, device)?;
+        match &mut model {
+            Model::Metric(MetricLearner { encoder, .. }) if old => {
+                *encoder = match encoder.clone() {
+                    Backbone::Conv4(conv4) => Backbone::Conv4(weights::load(conv4, tensors)?),
+                    mlp @ Backbone::Mlp(_) => mlp,
+                };
+            }
+            _ => model = weights::load(model, tensors)?,
+        }
+        Ok(Self {
+            model,
+            config,
+            device: device.clone(),
+            summary,
+        })
+    }
+
+    /// Writes a model file; an older one at `path` is replaced only when the new one is whole.
+    ///
+    /// # Errors
+    /// When the device fails, a weight is not finite, or the file cannot be written.
+    pub async fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let bytes = self.to_bytes().await.map_err(|error| error.path(path))?;
+        model_file::write_atomically(path, &bytes)
+    }
+
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not a whole model file of this kind.
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let path = path.as_ref();
+        Self::from_bytes(&model_file::read(path)?, device).map_err(|error| error.path(path))
+    }
+
+    /// Whether inputs of a shape fit this network.
+    pub(super) fn check(&self, got: ImageShape, operation: &'static str) -> Result<()> {
+        let expected = self.input_shape();
+        if expected == got {
+            return Ok(());
+        }
+        Err(
+            Error::invalid(operation, "the images do not fit the network")
+                .expected(expected)
+                .got(got),
+        )
+    }
+}
