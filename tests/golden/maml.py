@@ -26,11 +26,12 @@ queries themselves (`queries`), or those that the support has at the same parame
 well (`support`). Tensors are flattened row-major in PyTorch's layouts, linear weights [out, in]. What is given has a
 power of two as denominator, so that f32 holds it exactly.
 """
-import json
 import random
 
 import torch
 import torch.nn.functional as F
+
+from tensors import draw, text
 
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
@@ -38,12 +39,6 @@ torch.set_num_threads(1)
 EPSILON = 1e-5
 # Smallest distance of any activation from a bend of ReLU or a tie of max pooling: rounding must not cross it.
 margins = []
-
-
-def draw(rng, *shape, scale=1.0, around=0.0, unit=256):
-    count = torch.Size(shape).numel()
-    values = [round((around + scale * rng.uniform(-1, 1)) * unit) / unit for _ in range(count)]
-    return torch.tensor(values).reshape(shape)
 
 
 def relu(x):
@@ -382,29 +377,6 @@ def conv_problem(seed):
     return described(problem, *rates, [0.375, 0.625], ["queries", "support"])
 
 
-def plain(value):
-    """Without tensors, floats to 12 digits."""
-    if isinstance(value, torch.Tensor):
-        return {"shape": list(value.shape), "values": plain(value.flatten().tolist())}
-    if isinstance(value, dict):
-        return {name: plain(v) for name, v in value.items()}
-    if isinstance(value, list):
-        return [plain(v) for v in value]
-    return float(f"{value:.12g}") if isinstance(value, float) else value
-
-
-def lines(value, indent=""):
-    """JSON with a line for each tensor."""
-    if isinstance(value, dict) and "values" not in value:
-        deeper = indent + " "
-        rows = [f"{deeper}{json.dumps(name)}: {lines(v, deeper)}" for name, v in value.items()]
-        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        deeper = indent + " "
-        return "[\n" + ",\n".join(deeper + lines(v, deeper) for v in value) + f"\n{indent}]"
-    return json.dumps(value)
-
-
 def main():
     found = {"torch": torch.__version__}
     for name, problem, least in [
@@ -415,7 +387,7 @@ def main():
         margins.clear()
         found[name] = problem()
         assert min(margins) > least, f"{name}: an activation is {min(margins)} from a bend; take another seed"
-    print(lines(plain(found)))
+    print(text(found))
 
 
 if __name__ == "__main__":
