@@ -13,7 +13,8 @@ With c_k the mean of class k's support features and n_k their number, the logits
                   lambda is called strength
     simple_shot   -|n(q) - mean of class k's n(x)|^2, n(x) = (x - mean) / |x - mean|, with a mean that is given
 
-The loss is the cross entropy, averaged over queries; beta moves all logits alike and has no gradient. Features are flattened row-major.
+The loss is the cross entropy, averaged over queries; beta moves all logits alike and has no gradient. Features are
+flattened row-major.
 """
 import random
 

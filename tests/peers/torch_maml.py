@@ -1,4 +1,4 @@
-"""MAML on Omniglot's minimal split as a user of PyTorch writes it: a loop over tasks, `autograd.grad` through the inner loop.
+"""MAML on Omniglot's minimal split as a user of PyTorch writes it: a loop over tasks, with `autograd.grad` twice.
 
     python torch_maml.py DATA --minutes 10 --json torch_maml.json
 
