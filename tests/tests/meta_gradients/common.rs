@@ -161,7 +161,7 @@ pub fn loss<N: Functional, G: GradientMethod>(
 }
 
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
-    tensor.into_data().to_vec().unwrap()
+    tensor.into_data().try_to_vec().unwrap()
 }
 
 /// The gradient of the loss with respect to each parameter of the network.
