@@ -30,25 +30,47 @@ pub trait FewShot: Trainable {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TaskLoss;
 
+/// The same as [`TaskLoss`], with one computation for each task: slower, and what the other is compared with. Batch norm
+/// of metric learners, which normalizes all images of a computation together, sees one task at a time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TaskByTaskLoss;
+
 impl<M: FewShot> Objective<M> for TaskLoss {
     type Batch = Vec<Task>;
 
     fn forward<'a>(&self, model: &'a M, batch: &Vec<Task>, pass: &mut Pass<'a>) -> Result<Outcome> {
-        let mut sum: Option<Outcome> = None;
-        for (stack, _) in Stack::of(batch) {
-            let outcome = model.loss(&stack, pass)?;
-            let share = stack.len() as f64 / batch.len() as f64;
-            let loss = outcome.loss * share;
-            sum = Some(match sum {
-                None => Outcome { loss, ..outcome },
-                Some(before) => Outcome {
-                    loss: before.loss + loss,
-                    predictions: before.predictions.zip(outcome.predictions).map(both),
-                },
-            });
-        }
-        sum.ok_or_else(|| Error::invalid("task_loss", "a step on no task"))
+        let stacks = Stack::of(batch).into_iter();
+        mean_loss(model, stacks.map(|(stack, _)| stack), batch.len(), pass)
     }
+}
+
+impl<M: FewShot> Objective<M> for TaskByTaskLoss {
+    type Batch = Vec<Task>;
+
+    fn forward<'a>(&self, model: &'a M, batch: &Vec<Task>, pass: &mut Pass<'a>) -> Result<Outcome> {
+        mean_loss(model, batch.iter().map(Stack::one), batch.len(), pass)
+    }
+}
+
+fn mean_loss<'a, 't, M: FewShot>(
+    model: &'a M,
+    stacks: impl Iterator<Item = Stack<'t>>,
+    tasks: usize,
+    pass: &mut Pass<'a>,
+) -> Result<Outcome> {
+    let mut sum: Option<Outcome> = None;
+    for stack in stacks {
+        let outcome = model.loss(&stack, pass)?;
+        let loss = outcome.loss * (stack.len() as f64 / tasks as f64);
+        sum = Some(match sum {
+            None => Outcome { loss, ..outcome },
+            Some(before) => Outcome {
+                loss: before.loss + loss,
+                predictions: before.predictions.zip(outcome.predictions).map(both),
+            },
+        });
+    }
+    sum.ok_or_else(|| Error::invalid("task_loss", "a step on no task"))
 }
 
 /// Predictions of tasks that may differ in their ways: classes that a task lacks are never the largest.

@@ -25,7 +25,7 @@ mod warm_up;
 
 pub use classifier::{Classifier, Prediction};
 pub use evaluate::{EvaluateConfig, Evaluation, TaskEvaluation};
-pub use few_shot::{FewShot, TaskLoss};
+pub use few_shot::{FewShot, TaskByTaskLoss, TaskLoss};
 pub use fit::{EpisodeTrainer, FitConfig, FitSummary};
 pub use learner::{
     Adaptable, AnyGradientMethod, Backbone, EncoderConfig, Head, Learner, LearnerConfig, Method,

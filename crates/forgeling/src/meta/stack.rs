@@ -50,9 +50,14 @@ impl<'a> Stack<'a> {
         stacks
     }
 
+    /// One task by itself.
+    pub fn one(task: &'a Task) -> Self {
+        Self { tasks: vec![task] }
+    }
+
     /// Each task by itself.
     pub fn each(&self) -> impl Iterator<Item = Self> + '_ {
-        self.tasks.iter().map(|task| Self { tasks: vec![task] })
+        self.tasks.iter().map(|task| Self::one(task))
     }
 
     fn takes(&self, task: &Task) -> bool {

@@ -4,6 +4,7 @@
 //! - `data`: the batches that all of them train on.
 //! - `protonet`: ours, and the same made of stock burn operations.
 //! - `engine`: a network with the library's trainer, in half precision.
+//! - `maml`: a meta-step over many tasks, in one computation and task by task.
 //! - `memory`: ways of saving memory, and whether it grows.
 //! - `mlp`: perceptrons, ours and one of burn's layers.
 //! - `resnet`: ResNet-18, likewise.
@@ -12,6 +13,7 @@
 
 mod data;
 mod engine;
+mod maml;
 mod memory;
 mod mlp;
 mod parallel;
@@ -38,6 +40,8 @@ struct Options {
     /// A Python that has PyTorch.
     python: Option<PathBuf>,
     burn_version: String,
+    /// Of a workload's family, to measure it alone.
+    only: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -76,6 +80,7 @@ impl Options {
     fn parse(arguments: impl Iterator<Item = String>) -> std::result::Result<Self, String> {
         let mut arguments = arguments;
         let (mut what, mut python, mut burn_version) = (None, None, String::new());
+        let mut only = None;
         while let Some(argument) = arguments.next() {
             let mut value = || {
                 arguments
@@ -91,6 +96,7 @@ impl Options {
                 "parallel" => what = Some(What::Several),
                 "--json" => {}
                 "--python" => python = Some(value()?.into()),
+                "--only" => only = Some(value()?),
                 "--burn-version" => burn_version = format!(" {}", value()?),
                 other => return Err(format!("unknown argument '{other}'")),
             }
@@ -99,6 +105,7 @@ impl Options {
             what: what.ok_or("expected cpu, gpu, memory, leak or parallel")?,
             python,
             burn_version,
+            only,
         })
     }
 }
@@ -121,7 +128,8 @@ fn bench(options: &Options) -> Result<()> {
         },
         device,
     };
-    for (filters, episodes) in PROTONETS {
+    let wanted = |family: &str| options.only.as_ref().is_none_or(|only| only == family);
+    for (filters, episodes) in PROTONETS.into_iter().filter(|_| wanted("protonet")) {
         // A software adapter takes minutes for several episodes, and the CPU for many.
         let most = match (bench.slow, bench.device.is_cpu()) {
             (true, _) => 1,
@@ -132,8 +140,16 @@ fn bench(options: &Options) -> Result<()> {
             bench.protonet(filters, episodes)?;
         }
     }
-    bench.resnet()?;
-    bench.mlp()
+    for queries in maml::QUERIES.into_iter().filter(|_| wanted("maml")) {
+        bench.maml(queries)?;
+    }
+    if wanted("resnet") {
+        bench.resnet()?;
+    }
+    if wanted("mlp") {
+        bench.mlp()?;
+    }
+    Ok(())
 }
 
 /// What the workloads have in common. Each drops its networks before the next.
@@ -166,6 +182,16 @@ impl Bench {
         let pace = Pace::of(self.slow, filters * episodes);
         let workload = protonet::workload(filters, episodes);
         compare(&workload, Some(episodes), pace, &self.device, &mut all)
+    }
+
+    fn maml(&mut self, queries: usize) -> Result<()> {
+        let batches = maml::draw(queries)?;
+        let mut together = maml::Trained::together(&batches, &self.device)?;
+        let mut apart = maml::Trained::task_by_task(&batches, &self.device)?;
+        let mut all: Vec<&mut dyn Implementation> = vec![&mut together, &mut apart];
+        let pace = Pace::long(self.slow);
+        let workload = maml::workload(queries);
+        compare(&workload, Some(maml::TASKS), pace, &self.device, &mut all)
     }
 
     fn resnet(&mut self) -> Result<()> {

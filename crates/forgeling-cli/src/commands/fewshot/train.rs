@@ -125,6 +125,7 @@ fn fit_config(args: &FewshotTrain, seed: u64) -> Result<FitConfig> {
             ..args.hardware.config()
         },
         seed,
+        ..Default::default()
     })
 }
 

@@ -1,0 +1,109 @@
+//! A meta-step of MAML over many tasks.
+
+use forgeling::Device;
+use forgeling::data::{EpisodeSampler, Glyphs, Queries, Shots, Split, Task, Ways};
+use forgeling::meta::gradient::{GradientLearner, InnerConfig, Maml, MamlConfig};
+use forgeling::meta::{TaskByTaskLoss, TaskLoss};
+use forgeling::nn::{Conv4Classifier, Conv4Config};
+use forgeling::train::{HardwareConfig, HardwareManager, Trainer, TrainerConfig};
+
+use crate::runner::{Implementation, OURS, Result, Turn, description, timed};
+
+/// Tasks of a step.
+pub const TASKS: usize = 16;
+/// Queries of a class: one, as in MAML's paper, and 15, as in most others.
+pub const QUERIES: [usize; 2] = [1, 15];
+const BATCHES: usize = 2;
+
+/// 5-way 1-shot tasks.
+pub fn draw(queries: usize) -> Result<Vec<Vec<Task>>> {
+    let glyphs = Glyphs::new(0, Split::Train, 1000)?;
+    let queries = Queries::new(queries)?;
+    let mut sampler = EpisodeSampler::new(Ways::DEFAULT, Shots::new(1)?, queries, 0);
+    let batches = (0..BATCHES).map(|_| sampler.sample_batch(&glyphs, TASKS)?.tasks());
+    Ok(batches.collect::<forgeling::Result<_>>()?)
+}
+
+/// A network in training on one device.
+pub struct Trained<'a> {
+    name: String,
+    device: String,
+    /// In one computation.
+    together: bool,
+    trainer: Trainer,
+    model: GradientLearner<Conv4Classifier, Maml>,
+    batches: &'a [Vec<Task>],
+    steps: usize,
+}
+
+impl<'a> Trained<'a> {
+    pub fn together(batches: &'a [Vec<Task>], device: &Device) -> Result<Self> {
+        Self::new(OURS, true, batches, device)
+    }
+
+    pub fn task_by_task(batches: &'a [Vec<Task>], device: &Device) -> Result<Self> {
+        Self::new("forgeling, task by task", false, batches, device)
+    }
+
+    fn new(name: &str, together: bool, batches: &'a [Vec<Task>], device: &Device) -> Result<Self> {
+        let config = Conv4Config {
+            filters: 32,
+            ..Default::default()
+        };
+        let maml = MamlConfig {
+            inner: InnerConfig {
+                steps: 3,
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let network = Conv4Classifier::new(&config, 5, &device.autodiff())?;
+        let manager = HardwareManager::on(device.clone(), HardwareConfig::default())?;
+        Ok(Self {
+            name: name.to_owned(),
+            device: description(device),
+            together,
+            trainer: Trainer::new(TrainerConfig::default(), manager)?,
+            model: GradientLearner::new(network, Maml::new(maml)?, true),
+            batches,
+            steps: 0,
+        })
+    }
+
+    fn step(&mut self) -> Result<f64> {
+        let place = self.steps % self.batches.len();
+        self.steps += 1;
+        let batch = &self.batches[place..=place];
+        let step = if self.together {
+            pollster::block_on(self.trainer.step_on(&mut self.model, &TaskLoss, batch))
+        } else {
+            pollster::block_on(
+                self.trainer
+                    .step_on(&mut self.model, &TaskByTaskLoss, batch),
+            )
+        };
+        Ok(step?.loss)
+    }
+}
+
+impl Implementation for Trained<'_> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn device(&self) -> &str {
+        &self.device
+    }
+
+    fn turn(&mut self, steps: usize) -> Result<Turn> {
+        let device = self.trainer.manager().device().tensors().clone();
+        timed(&device, steps, || self.step())
+    }
+}
+
+/// What is measured, for the table.
+pub fn workload(queries: usize) -> String {
+    format!(
+        "MAML step, Conv4-32, {TASKS} tasks of 5-way 1-shot {queries}-query, 28×28, 3 inner steps"
+    )
+}
