@@ -7,7 +7,7 @@ use super::super::moments::{Moments, moments};
 use super::super::parallel;
 use super::super::pool::{Slot, slots, written};
 use super::PoolShape;
-use super::windows::{pool, scatter};
+use super::windows::Route;
 
 /// Mean of each channel, then biased variance of each.
 pub fn channel_moments(z: &[f32], shape: PoolShape) -> Vec<f32> {
@@ -65,10 +65,11 @@ pub fn affine_relu_pool(z: &[f32], scale: &[f32], shift: &[f32], shape: PoolShap
     let (full, half) = (shape.full(), shape.half());
     let mut y = slots(half.len());
     let work = half.split(&mut y).into_iter().enumerate().collect();
-    parallel::map(work, |(channel, y): (usize, Planes<'_>)| {
+    let space = || shape.windows();
+    parallel::map_with(work, space, |windows, (channel, y): (usize, Planes<'_>)| {
         let line = [scale[channel], shift[channel]];
         for (z, y) in full.planes(z, channel).zip(y) {
-            pool(z, shape.width, line, y);
+            windows.pool(z, line, y);
         }
     });
     // SAFETY: every plane of every channel was.
@@ -93,13 +94,15 @@ pub fn affine_relu_pool_grad(
     let (full, half) = (shape.full(), shape.half());
     let mut dz = slots(z.len());
     let work = full.split(&mut dz).into_iter().enumerate().collect();
-    let space = || vec![0.0; full.pixels];
-    let totals = parallel::map_with(work, space, |flow, (channel, dz): (usize, Planes<'_>)| {
+    let space = || (shape.windows(), Route::default(), vec![0.0; full.pixels]);
+    let totals = parallel::map_with(work, space, |space, (channel, dz): (usize, Planes<'_>)| {
+        let (windows, route, flow) = space;
         let line = [scale[channel], shift[channel]];
         let planes = full.planes(z, channel).zip(half.planes(grad, channel));
         let mut totals = [0f64; 2];
         for ((z, grad), dz) in planes.zip(dz) {
-            scatter(z, shape.width, line, grad, flow);
+            windows.find(z, line, route);
+            windows.scatter(route, grad, flow);
             let sums = sums(z, flow, 0.0);
             totals[0] += f64::from(sums[0]);
             totals[1] += f64::from(sums[1]);
@@ -148,15 +151,20 @@ pub fn norm_pool_grad(
     let (full, half) = (shape.full(), shape.half());
     let mut input = slots(z.len());
     let work = full.split(&mut input).into_iter().enumerate().collect();
-    let space = || vec![0.0; full.pixels * shape.images];
-    let numbers = parallel::map_with(work, space, |flows, (channel, dz): (usize, Planes<'_>)| {
+    let space = || {
+        let flows = vec![0.0; full.pixels * shape.images];
+        (shape.windows(), Route::default(), flows)
+    };
+    let numbers = parallel::map_with(work, space, |space, (channel, dz): (usize, Planes<'_>)| {
+        let (windows, route, flows) = space;
         let statistics = moments_of(z, channel, shape);
         let [mean, variance] = statistics;
         let line = line_of(gamma[channel], beta[channel], statistics);
         let mut totals = [0f64; 2];
         let planes = full.planes(z, channel).zip(half.planes(grad, channel));
         for ((z, grad), flow) in planes.zip(flows.chunks_exact_mut(full.pixels)) {
-            scatter(z, shape.width, line, grad, flow);
+            windows.find(z, line, route);
+            windows.scatter(route, grad, flow);
             let sums = sums(z, flow, mean);
             totals[0] += f64::from(sums[0]);
             totals[1] += f64::from(sums[1]);

@@ -15,6 +15,7 @@ pub use first::{
 pub use second::Given;
 
 use super::batch_norm::NormShape;
+use windows::Windows;
 
 /// Sizes of images `[images, channels, height, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,11 @@ impl PoolShape {
     /// The planes after pooling.
     const fn half(self) -> NormShape {
         self.of_planes((self.height / 2) * (self.width / 2))
+    }
+
+    /// Work space for a plane.
+    fn windows(self) -> Windows {
+        Windows::new(self.height, self.width)
     }
 
     /// Pixels of a channel in all images.

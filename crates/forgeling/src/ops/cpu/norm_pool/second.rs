@@ -11,7 +11,7 @@ use super::super::parallel;
 use super::super::pool::{Slot, slots, written};
 use super::PoolShape;
 use super::first::line_of;
-use super::windows::{gather, scatter};
+use super::windows::{Route, Windows};
 
 /// What the batch norm's gradients were made of, and what they came to.
 pub struct Given<'a> {
@@ -51,6 +51,27 @@ struct Factors {
     /// At the pixels that count.
     grad: [f64; 3],
     gamma: f64,
+}
+
+/// Work space of a channel.
+struct Space {
+    windows: Windows,
+    routes: Vec<Route>,
+    flows: Vec<f32>,
+    /// Of one plane.
+    mixed: Vec<f32>,
+}
+
+impl Space {
+    fn new(shape: PoolShape) -> Self {
+        let pixels = shape.full().pixels;
+        Self {
+            windows: shape.windows(),
+            routes: (0..shape.images).map(|_| Route::default()).collect(),
+            flows: vec![0.0; shape.images * pixels],
+            mixed: vec![0.0; pixels],
+        }
+    }
 }
 
 impl Given<'_> {
@@ -132,13 +153,14 @@ impl Given<'_> {
         let mut dgrad = slots(self.grad.len());
         let targets = full.split(&mut dz).into_iter().zip(half.split(&mut dgrad));
         let work: Vec<(usize, (Planes<'_>, Planes<'_>))> = targets.enumerate().collect();
-        let space = || {
-            [
-                vec![0.0; full.pixels * shape.images],
-                vec![0.0; full.pixels],
-            ]
-        };
-        let gamma = parallel::map_with(work, space, |[flows, mixed], (channel, (dz, dgrad))| {
+        let space = || Space::new(shape);
+        let gamma = parallel::map_with(work, space, |space, (channel, (dz, dgrad))| {
+            let Space {
+                windows,
+                routes,
+                flows,
+                mixed,
+            } = space;
             let numbers = self.channel(channel);
             let (mean, line) = (numbers.mean, numbers.line);
             // Without one, any values of the right length: their factors are zero.
@@ -150,8 +172,10 @@ impl Given<'_> {
             let mut totals = [0f64; 3];
             let grads = half.planes(self.grad, channel);
             let parts = flows.chunks_exact_mut(full.pixels);
-            for (((z, inflow), grad), flow) in planes().zip(grads).zip(parts) {
-                scatter(z, shape.width, line, grad, flow);
+            let targets = parts.zip(routes.iter_mut());
+            for (((z, inflow), grad), (flow, route)) in planes().zip(grads).zip(targets) {
+                windows.find(z, line, route);
+                windows.scatter(route, grad, flow);
                 if u.is_some() {
                     let sums = sums(inflow, z, mean, flow);
                     for (total, sum) in totals.iter_mut().zip(sums) {
@@ -162,12 +186,12 @@ impl Given<'_> {
             let factors = factors(channel, &numbers, totals);
             let [of_z, of_grad] =
                 [factors.z, factors.grad].map(|factors| factors.map(|factor| factor as f32));
-            let parts = flows.chunks_exact(full.pixels);
+            let parts = flows.chunks_exact(full.pixels).zip(routes.iter());
             let targets = dz.into_iter().zip(dgrad);
-            for (((z, inflow), flow), (dz, dgrad)) in planes().zip(parts).zip(targets) {
+            for (((z, inflow), (flow, route)), (dz, dgrad)) in planes().zip(parts).zip(targets) {
                 add_flow(inflow, z, mean, of_z, flow, factors.flow as f32, dz);
                 mix(inflow, z, mean, of_grad, mixed);
-                gather(z, shape.width, line, mixed, dgrad);
+                windows.gather(route, mixed, dgrad);
             }
             factors.gamma as f32
         });

@@ -1,17 +1,118 @@
 //! Windows of 2×2 pixels under a line: the first of the largest values counts, if it is above zero.
+//!
+//! First neighbours in a row are compared, all pairs of a plane in one long loop, and then the rows.
 
 use macerator::Simd;
 
 use super::super::pool::Slot;
 
-/// A window's pixels, row by row, in lanes.
-type Lanes<const B: usize> = [[f32; B]; 4];
+/// Which pixels of a plane count.
+#[derive(Default)]
+pub struct Route {
+    /// Of each pair, all bits where the right one is larger.
+    right: Vec<u32>,
+    /// Of each window, all bits where one of its upper pixels counts.
+    upper: Vec<u32>,
+    /// Of each window, all bits where one of its lower pixels counts.
+    lower: Vec<u32>,
+}
 
-/// Which side is larger in each lane: of the upper row, of the lower row, of the rows; and whether nothing counts.
-struct Route<const B: usize> {
-    right: [[bool; B]; 2],
-    below: [bool; B],
-    dead: [bool; B],
+/// Work space for planes of one size.
+pub struct Windows {
+    height: usize,
+    width: usize,
+    /// A plane without its odd column.
+    even: Vec<[f32; 2]>,
+    /// A number of each pair.
+    pairs: Vec<f32>,
+}
+
+impl Windows {
+    pub fn new(height: usize, width: usize) -> Self {
+        Self {
+            height,
+            width,
+            even: Vec::new(),
+            pairs: Vec::new(),
+        }
+    }
+
+    const fn columns(&self) -> usize {
+        self.width / 2
+    }
+
+    /// Finds which pixels of `z` count.
+    pub fn find(&mut self, z: &[f32], line: [f32; 2], route: &mut Route) {
+        let Self { even, pairs, .. } = self;
+        let size = [self.height, self.width];
+        let z = pairs_of(z, size, even);
+        let windows = z.len() / 2;
+        route.right.resize(z.len(), 0);
+        route.upper.resize(windows, 0);
+        route.lower.resize(windows, 0);
+        pairs.resize(z.len(), 0.0);
+        compare_pairs(z, line, &mut route.right, pairs);
+        let columns = self.width / 2;
+        compare_rows(pairs, columns, &mut route.upper, &mut route.lower);
+    }
+
+    /// The largest value of each window of `z` under the line and ReLU.
+    pub fn pool(&mut self, z: &[f32], line: [f32; 2], pooled: &mut [Slot]) {
+        let Self { even, pairs, .. } = self;
+        let z = pairs_of(z, [self.height, self.width], even);
+        pairs.resize(z.len(), 0.0);
+        largest_of_pairs(z, line, pairs);
+        largest_of_rows(pairs, self.width / 2, pooled);
+    }
+
+    /// Each window's value of `grad` at the pixel that counts, and zero at all other pixels.
+    pub fn scatter(&mut self, route: &Route, grad: &[f32], scattered: &mut [f32]) {
+        let columns = self.columns();
+        let length = 2 * grad.len();
+        self.pairs.resize(length, 0.0);
+        scatter_rows(grad, route, columns, &mut self.pairs);
+        let (rows, odd) = scattered.split_at_mut(self.height / 2 * 2 * self.width);
+        odd.fill(0.0);
+        if self.width.is_multiple_of(2) {
+            let (pairs, _) = rows.as_chunks_mut::<2>();
+            scatter_pairs(&self.pairs, &route.right, pairs);
+            return;
+        }
+        self.even.resize(length, [0.0; 2]);
+        scatter_pairs(&self.pairs, &route.right, &mut self.even);
+        let even = self.even.as_flattened().chunks_exact(2 * columns);
+        for (row, even) in rows.chunks_exact_mut(self.width).zip(even) {
+            let (values, last) = row.split_at_mut(2 * columns);
+            values.copy_from_slice(even);
+            last.fill(0.0);
+        }
+    }
+
+    /// `values` at the pixel of each window that counts, zero where none does.
+    pub fn gather(&mut self, route: &Route, values: &[f32], gathered: &mut [Slot]) {
+        let columns = self.columns();
+        let values = pairs_of(values, [self.height, self.width], &mut self.even);
+        self.pairs.resize(values.len(), 0.0);
+        gather_pairs(values, &route.right, &mut self.pairs);
+        gather_rows(&self.pairs, route, columns, gathered);
+    }
+}
+
+/// The pairs of a plane that belong to windows.
+fn pairs_of<'a>(
+    plane: &'a [f32],
+    [height, width]: [usize; 2],
+    even: &'a mut Vec<[f32; 2]>,
+) -> &'a [[f32; 2]] {
+    let plane = &plane[..height / 2 * 2 * width];
+    if width.is_multiple_of(2) {
+        return plane.as_chunks::<2>().0;
+    }
+    even.clear();
+    for row in plane.chunks_exact(width) {
+        even.extend_from_slice(row.as_chunks::<2>().0);
+    }
+    even
 }
 
 /// NaN counts as larger than anything.
@@ -20,161 +121,124 @@ fn larger(value: f32, than: f32) -> bool {
     value > than || value.is_nan()
 }
 
-#[inline(always)]
-fn pick<T: Copy>(second: bool, values: [T; 2]) -> T {
-    if second { values[1] } else { values[0] }
+const fn mask(flag: bool) -> u32 {
+    if flag { u32::MAX } else { 0 }
 }
 
-/// The windows that begin at column `2 * at` of two rows.
+/// The value where the mask has bits, zero elsewhere.
 #[inline(always)]
-fn lanes<const B: usize>(rows: [&[f32]; 2], at: usize) -> Lanes<B> {
-    let mut lanes = [[0.0; B]; 4];
-    for (row, values) in rows.into_iter().enumerate() {
-        let (pairs, _) = values[2 * at..2 * (at + B)].as_chunks::<2>();
-        for (lane, pair) in pairs.iter().enumerate() {
-            lanes[2 * row][lane] = pair[0];
-            lanes[2 * row + 1][lane] = pair[1];
-        }
-    }
-    lanes
+fn masked(value: f32, mask: u32) -> f32 {
+    f32::from_bits(value.to_bits() & mask)
 }
 
-/// The line's values in the lanes, which of them counts, and the largest.
-#[inline(always)]
-fn route<const B: usize>(z: &Lanes<B>, line: [f32; 2]) -> (Route<B>, [f32; B]) {
+#[macerator::with_simd]
+fn compare_pairs<S: Simd>(z: &[[f32; 2]], line: [f32; 2], right: &mut [u32], largest: &mut [f32]) {
     let [scale, shift] = line;
-    let mut route = Route {
-        right: [[false; B]; 2],
-        below: [false; B],
-        dead: [false; B],
-    };
-    let mut largest = [0.0; B];
-    for lane in 0..B {
-        let y = [0, 1, 2, 3].map(|place: usize| scale * z[place][lane] + shift);
-        let right = [larger(y[1], y[0]), larger(y[3], y[2])];
-        let rows = [pick(right[0], [y[0], y[1]]), pick(right[1], [y[2], y[3]])];
-        let below = larger(rows[1], rows[0]);
-        let best = pick(below, rows);
-        route.right[0][lane] = right[0];
-        route.right[1][lane] = right[1];
-        route.below[lane] = below;
-        // What is not a number is let through.
-        route.dead[lane] = best <= 0.0;
-        largest[lane] = best;
+    for ((pair, right), largest) in z.iter().zip(right).zip(largest) {
+        let values = [scale * pair[0] + shift, scale * pair[1] + shift];
+        let second = larger(values[1], values[0]);
+        *right = mask(second);
+        *largest = if second { values[1] } else { values[0] };
     }
-    (route, largest)
 }
 
-/// Calls `$body` with the first window of blocks that cover `$count` windows, and their number as a constant. The last
-/// block may begin within the one before: what is written there is written again.
-macro_rules! for_blocks {
-    ($count:expr, |$at:ident, $block:ident| $body:expr) => {
-        match $count {
-            count @ 8.. => for_blocks!(@of 8, count, $at, $block, $body),
-            count @ 4..=7 => for_blocks!(@of 4, count, $at, $block, $body),
-            count => for_blocks!(@of 1, count, $at, $block, $body),
-        }
-    };
-    (@of $size:literal, $all:ident, $at:ident, $block:ident, $body:expr) => {{
-        const $block: usize = $size;
-        for index in 0..$all.div_ceil($block) {
-            let $at = (index * $block).min($all - $block);
-            $body
-        }
-    }};
+/// As [`compare_pairs`], but for which it is.
+#[macerator::with_simd]
+fn largest_of_pairs<S: Simd>(z: &[[f32; 2]], line: [f32; 2], largest: &mut [f32]) {
+    let [scale, shift] = line;
+    for (pair, largest) in z.iter().zip(largest) {
+        let values = [scale * pair[0] + shift, scale * pair[1] + shift];
+        let second = larger(values[1], values[0]);
+        *largest = if second { values[1] } else { values[0] };
+    }
 }
 
 /// The two rows of each row of windows.
 #[inline(always)]
-fn row_pairs(plane: &[f32], width: usize) -> impl Iterator<Item = [&[f32]; 2]> {
-    plane.chunks_exact(2 * width).map(move |rows| {
-        let (upper, lower) = rows.split_at(width);
-        [upper, lower]
-    })
+fn row_pairs(pairs: &[f32], columns: usize) -> impl Iterator<Item = (&[f32], &[f32])> {
+    pairs
+        .chunks_exact(2 * columns)
+        .map(move |rows| rows.split_at(columns))
 }
 
-/// The largest value of each window under ReLU.
 #[macerator::with_simd]
-pub fn pool<S: Simd>(z: &[f32], width: usize, line: [f32; 2], pooled: &mut [Slot]) {
-    let columns = width / 2;
-    for (rows, pooled) in row_pairs(z, width).zip(pooled.chunks_exact_mut(columns)) {
-        for_blocks!(columns, |at, BLOCK| {
-            let (route, largest) = route::<BLOCK>(&lanes(rows, at), line);
-            for (lane, slot) in pooled[at..at + BLOCK].iter_mut().enumerate() {
-                slot.write(if route.dead[lane] { 0.0 } else { largest[lane] });
-            }
-        });
-    }
-}
-
-/// `values` at the pixel of each window that counts, zero where none does.
-#[macerator::with_simd]
-pub fn gather<S: Simd>(
-    z: &[f32],
-    width: usize,
-    line: [f32; 2],
-    values: &[f32],
-    gathered: &mut [Slot],
-) {
-    let columns = width / 2;
-    let pairs = row_pairs(z, width).zip(row_pairs(values, width));
-    for ((z, values), gathered) in pairs.zip(gathered.chunks_exact_mut(columns)) {
-        for_blocks!(columns, |at, BLOCK| {
-            let (route, _) = route::<BLOCK>(&lanes(z, at), line);
-            let values = lanes::<BLOCK>(values, at);
-            for (lane, slot) in gathered[at..at + BLOCK].iter_mut().enumerate() {
-                let value = |place: usize| values[place][lane];
-                let rows = [
-                    pick(route.right[0][lane], [value(0), value(1)]),
-                    pick(route.right[1][lane], [value(2), value(3)]),
-                ];
-                let value = pick(route.below[lane], rows);
-                slot.write(if route.dead[lane] { 0.0 } else { value });
-            }
-        });
-    }
-}
-
-/// Each window's value of `grad` at the pixel that counts, and zero at all other pixels.
-#[macerator::with_simd]
-pub fn scatter<S: Simd>(
-    z: &[f32],
-    width: usize,
-    line: [f32; 2],
-    grad: &[f32],
-    scattered: &mut [f32],
-) {
-    let columns = width / 2;
-    let mut targets = scattered.chunks_exact_mut(2 * width);
-    for ((rows, grad), target) in row_pairs(z, width)
-        .zip(grad.chunks_exact(columns))
-        .zip(&mut targets)
-    {
-        let (upper, lower) = target.split_at_mut(width);
-        for_blocks!(columns, |at, BLOCK| {
-            let (route, _) = route::<BLOCK>(&lanes(rows, at), line);
-            let grad = &grad[at..at + BLOCK];
-            let places = 2 * at..2 * (at + BLOCK);
-            let (upper, _) = upper[places.clone()].as_chunks_mut::<2>();
-            let (lower, _) = lower[places].as_chunks_mut::<2>();
-            for lane in 0..BLOCK {
-                let grad = if route.dead[lane] { 0.0 } else { grad[lane] };
-                let rows = [
-                    pick(route.below[lane], [grad, 0.0]),
-                    pick(route.below[lane], [0.0, grad]),
-                ];
-                let side = |row: usize| {
-                    let right = route.right[row][lane];
-                    [pick(right, [rows[row], 0.0]), pick(right, [0.0, rows[row]])]
-                };
-                upper[lane] = side(0);
-                lower[lane] = side(1);
-            }
-        });
-        if width % 2 == 1 {
-            upper[width - 1] = 0.0;
-            lower[width - 1] = 0.0;
+fn compare_rows<S: Simd>(largest: &[f32], columns: usize, upper: &mut [u32], lower: &mut [u32]) {
+    let masks = upper
+        .chunks_exact_mut(columns)
+        .zip(lower.chunks_exact_mut(columns));
+    for ((above, below), (upper, lower)) in row_pairs(largest, columns).zip(masks) {
+        let values = above.iter().zip(below);
+        for ((above, below), (upper, lower)) in values.zip(upper.iter_mut().zip(lower)) {
+            let second = larger(*below, *above);
+            let best = if second { *below } else { *above };
+            // What is not a number is let through.
+            let dead = mask(best <= 0.0);
+            *upper = !(mask(second) | dead);
+            *lower = mask(second) & !dead;
         }
     }
-    targets.into_remainder().fill(0.0);
+}
+
+#[macerator::with_simd]
+fn largest_of_rows<S: Simd>(largest: &[f32], columns: usize, pooled: &mut [Slot]) {
+    let pooled = pooled.chunks_exact_mut(columns);
+    for ((above, below), pooled) in row_pairs(largest, columns).zip(pooled) {
+        for ((above, below), pooled) in above.iter().zip(below).zip(pooled) {
+            let best = if larger(*below, *above) {
+                *below
+            } else {
+                *above
+            };
+            pooled.write(if best <= 0.0 { 0.0 } else { best });
+        }
+    }
+}
+
+#[macerator::with_simd]
+fn scatter_rows<S: Simd>(grad: &[f32], route: &Route, columns: usize, pairs: &mut [f32]) {
+    let masks = route
+        .upper
+        .chunks_exact(columns)
+        .zip(route.lower.chunks_exact(columns));
+    let rows = pairs.chunks_exact_mut(2 * columns);
+    for ((grad, masks), rows) in grad.chunks_exact(columns).zip(masks).zip(rows) {
+        let (above, below) = rows.split_at_mut(columns);
+        for ((value, grad), mask) in above.iter_mut().zip(grad).zip(masks.0) {
+            *value = masked(*grad, *mask);
+        }
+        for ((value, grad), mask) in below.iter_mut().zip(grad).zip(masks.1) {
+            *value = masked(*grad, *mask);
+        }
+    }
+}
+
+#[macerator::with_simd]
+fn scatter_pairs<S: Simd>(pairs: &[f32], right: &[u32], scattered: &mut [[f32; 2]]) {
+    for ((scattered, pair), right) in scattered.iter_mut().zip(pairs).zip(right) {
+        *scattered = [masked(*pair, !right), masked(*pair, *right)];
+    }
+}
+
+#[macerator::with_simd]
+fn gather_pairs<S: Simd>(values: &[[f32; 2]], right: &[u32], pairs: &mut [f32]) {
+    for ((pair, values), right) in pairs.iter_mut().zip(values).zip(right) {
+        *pair = if *right == 0 { values[0] } else { values[1] };
+    }
+}
+
+#[macerator::with_simd]
+fn gather_rows<S: Simd>(pairs: &[f32], route: &Route, columns: usize, gathered: &mut [Slot]) {
+    let masks = route
+        .upper
+        .chunks_exact(columns)
+        .zip(route.lower.chunks_exact(columns));
+    let rows = row_pairs(pairs, columns).zip(masks);
+    for (((above, below), masks), gathered) in rows.zip(gathered.chunks_exact_mut(columns)) {
+        let masks = masks.0.iter().zip(masks.1);
+        let values = above.iter().zip(below).zip(masks);
+        for (((above, below), (upper, lower)), gathered) in values.zip(gathered) {
+            let bits = above.to_bits() & upper | below.to_bits() & lower;
+            gathered.write(f32::from_bits(bits));
+        }
+    }
 }
