@@ -208,18 +208,22 @@ impl Given<'_> {
 /// Sums of `u`, `u (z - mean)` and `u g`, in sixteen lanes that the compiler may keep in registers of any width.
 #[macerator::with_simd]
 fn sums<S: Simd>(u: &[f32], z: &[f32], mean: f32, flow: &[f32]) -> [f32; 3] {
-    let mut lanes = [[0f32; 16]; 3];
+    let (mut plain, mut products, mut flows) = ([0f32; 16], [0f32; 16], [0f32; 16]);
     let (u, u_rest) = u.as_chunks::<16>();
     let (z, z_rest) = z.as_chunks::<16>();
     let (flow, flow_rest) = flow.as_chunks::<16>();
     for ((u, z), flow) in u.iter().zip(z).zip(flow) {
         for lane in 0..16 {
-            lanes[0][lane] += u[lane];
-            lanes[1][lane] += u[lane] * (z[lane] - mean);
-            lanes[2][lane] += u[lane] * flow[lane];
+            plain[lane] += u[lane];
+        }
+        for lane in 0..16 {
+            products[lane] += u[lane] * (z[lane] - mean);
+        }
+        for lane in 0..16 {
+            flows[lane] += u[lane] * flow[lane];
         }
     }
-    let mut totals = lanes.map(|lanes| lanes.into_iter().sum::<f32>());
+    let mut totals = [plain, products, flows].map(|lanes| lanes.into_iter().sum::<f32>());
     for ((u, z), flow) in u_rest.iter().zip(z_rest).zip(flow_rest) {
         totals[0] += u;
         totals[1] += u * (z - mean);
