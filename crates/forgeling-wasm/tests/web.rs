@@ -28,6 +28,8 @@ mod parity;
 mod profiling;
 #[path = "../../../tests/src/resuming.rs"]
 mod resuming;
+#[path = "../../../tests/src/second_order.rs"]
+mod second_order;
 #[path = "../../../tests/src/storage_parity.rs"]
 mod storage_parity;
 #[path = "../../../tests/src/task_digests.rs"]
@@ -50,6 +52,7 @@ use ops_parity::{
     BLOCK_SIZES, Body, EPISODE_SIZES, assert_same, block, distances, episode_loss, logits,
     logits_with_itself, running_block,
 };
+use second_order::{IMAGES, moments, of_input, of_weight, pooled, second};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use storage_parity::{FORMATS, OPERATIONS, come_back, numbers};
@@ -278,6 +281,41 @@ async fn batch_norm_equals_its_reference_on_cpu_and_webgpu() {
             let expected = batch_normed(Body::Reference, sizes, dtype, &flex).await;
             let got = batch_normed(Body::Own, sizes, dtype, &device.autodiff()).await;
             let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
+            assert_same(&got, &expected, dtype, &name);
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn gradients_of_the_convolutions_gradients_equal_their_reference() {
+    for sizes in CONVOLUTIONS {
+        for (device, dtype) in bodies_to_test().await {
+            let (flex, own) = (Tensors::flex().autodiff(), device.autodiff());
+            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
+            let expected = of_input(Body::Reference, sizes, dtype, &flex).await;
+            let got = of_input(Body::Own, sizes, dtype, &own).await;
+            assert_same(&got, &expected, dtype, &name);
+            let expected = of_weight(Body::Reference, sizes, dtype, &flex).await;
+            let got = of_weight(Body::Own, sizes, dtype, &own).await;
+            assert_same(&got, &expected, dtype, &name);
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn gradients_of_the_norms_gradients_equal_their_reference() {
+    for sizes in IMAGES {
+        for (device, dtype) in bodies_to_test().await {
+            let (flex, own) = (Tensors::flex().autodiff(), device.autodiff());
+            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
+            let expected = moments(Body::Reference, sizes, dtype, &flex).await;
+            let got = moments(Body::Own, sizes, dtype, &own).await;
+            assert_same(&got, &expected, dtype, &name);
+            let expected = pooled(Body::Reference, sizes, dtype, &flex, true).await;
+            let got = pooled(Body::Own, sizes, dtype, &own, true).await;
+            assert_same(&got, &expected, dtype, &name);
+            let expected = second(Body::Reference, sizes, dtype, &flex).await;
+            let got = second(Body::Own, sizes, dtype, &own).await;
             assert_same(&got, &expected, dtype, &name);
         }
     }

@@ -3,7 +3,9 @@
 //! Each operation has a WGSL kernel for wgpu devices, a CPU body, a backward pass of its own, and a
 //! composite [`mod@reference`] made of stock tensor operations. The reference is what tests compare with,
 //! and what runs, with the cargo feature `composite`, where no body of ours can: a dtype other than f32
-//! (and f16 on GPUs), or a device whose compiler does not take WGSL.
+//! (and f16 on GPUs), or a device whose compiler does not take WGSL. What a backward pass needs that is itself
+//! differentiated ([`norm_pool_grad`] and its like) has bodies of its own on the CPU only so far, and is composed on
+//! GPUs in every build.
 //!
 //! Activations may be of half precision on GPUs whose shaders have it ([`DeviceInfo::f16`](crate::device::DeviceInfo)):
 //! they are stored so, and parameters, sums and statistics stay f32.

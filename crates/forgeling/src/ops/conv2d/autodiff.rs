@@ -2,7 +2,6 @@
 //! convolution of `x` and `weight`, each of `y`, the input's gradient and the weight's gradient has gradients that are
 //! the other two.
 
-use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -65,9 +64,17 @@ impl<B: Conv2dOps> Backward<B, 3> for Conv2d {
 #[derive(Debug)]
 struct GradInput;
 
+/// What its backward pass reads. Gradients are kept as they are: they may be too small for 16 bits.
+#[derive(Debug, Clone)]
+struct KeptWeight<T> {
+    grad: T,
+    weight: T,
+    shape: ConvShape,
+    heuristics: Heuristics,
+}
+
 impl<B: Conv2dOps> Backward<B, 2> for GradInput {
-    /// With the gradient of the output for `x`.
-    type State = Kept<FloatTensor<B>>;
+    type State = KeptWeight<FloatTensor<B>>;
 
     fn backward(
         self,
@@ -75,8 +82,8 @@ impl<B: Conv2dOps> Backward<B, 2> for GradInput {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let Kept {
-            x: grad,
+        let KeptWeight {
+            grad,
             weight,
             shape,
             heuristics,
@@ -84,7 +91,6 @@ impl<B: Conv2dOps> Backward<B, 2> for GradInput {
         let flow = grads.consume::<B>(&ops.node);
         let [of_grad, of_weight] = ops.parents;
         if let Some(node) = of_weight {
-            let grad = grad.restore::<B>();
             let value = B::convolve_grad_weight(flow.clone(), grad, shape, heuristics);
             grads.register::<B>(node.id, value);
         }
@@ -101,15 +107,15 @@ struct GradWeight;
 
 /// What its backward pass reads.
 #[derive(Debug, Clone)]
-struct KeptPair<T> {
+struct KeptInput<T> {
     x: Stored<T>,
-    grad: Stored<T>,
+    grad: T,
     shape: ConvShape,
     heuristics: Heuristics,
 }
 
 impl<B: Conv2dOps> Backward<B, 2> for GradWeight {
-    type State = KeptPair<FloatTensor<B>>;
+    type State = KeptInput<FloatTensor<B>>;
 
     fn backward(
         self,
@@ -117,7 +123,7 @@ impl<B: Conv2dOps> Backward<B, 2> for GradWeight {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let KeptPair {
+        let KeptInput {
             x,
             grad,
             shape,
@@ -130,7 +136,7 @@ impl<B: Conv2dOps> Backward<B, 2> for GradWeight {
             grads.register::<B>(node.id, value);
         }
         if let Some(node) = of_x {
-            let value = B::convolve_grad_input(grad.restore::<B>(), flow, shape, heuristics);
+            let value = B::convolve_grad_input(grad, flow, shape, heuristics);
             grads.register::<B>(node.id, value);
         }
     }
@@ -188,15 +194,14 @@ impl<B: Conv2dOps, C: CheckpointStrategy> Conv2dOps for Autodiff<B, C> {
         let (grad, grad_node) = grad.into_parts();
         let (weight, weight_node) = weight.into_parts();
         let dx = B::convolve_grad_input(grad.clone(), weight.clone(), shape, heuristics);
-        let grad_id = grad_node.id();
         let prepared = GradInput
             .prepare::<C>([grad_node, weight_node])
             .compute_bound()
             .stateful();
         match prepared {
             OpsKind::Tracked(prep) => {
-                let kept = Kept {
-                    x: Stored::of_node::<B>(grad, grad_id, Order::Images),
+                let kept = KeptWeight {
+                    grad,
                     weight,
                     shape,
                     heuristics,
@@ -216,19 +221,16 @@ impl<B: Conv2dOps, C: CheckpointStrategy> Conv2dOps for Autodiff<B, C> {
         let (x, x_node) = x.into_parts();
         let (grad, grad_node) = grad.into_parts();
         let dweight = B::convolve_grad_weight(x.clone(), grad.clone(), shape, heuristics);
-        let (x_id, grad_id) = (x_node.id(), grad_node.id());
+        let x_id = x_node.id();
         let prepared = GradWeight
             .prepare::<C>([x_node, grad_node])
             .compute_bound()
             .stateful();
         match prepared {
             OpsKind::Tracked(prep) => {
-                let stored = |tensor: FloatTensor<B>, node: NodeId| {
-                    Stored::of_node::<B>(tensor, node, Order::Images)
-                };
-                let kept = KeptPair {
-                    x: stored(x, x_id),
-                    grad: stored(grad, grad_id),
+                let kept = KeptInput {
+                    x: Stored::of_node::<B>(x, x_id, Order::Images),
+                    grad,
                     shape,
                     heuristics,
                 };

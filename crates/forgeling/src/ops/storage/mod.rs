@@ -12,7 +12,7 @@ pub(crate) use stored::{Stored, WORTH_PACKING};
 /// forward pass is the same bit for bit: only gradients change, by the rounding of what they are computed from.
 ///
 /// Parameters, statistics and tensors of a few KiB stay as they are, and so do activations that are of half precision
-/// themselves. A tensor that several operations store is packed once. Micikevicius et al., *Mixed Precision Training*,
+/// themselves, and gradients that are differentiated once more, with what their norms read. A tensor that several operations store is packed once. Micikevicius et al., *Mixed Precision Training*,
 /// 2018 (arXiv 1710.03740); Kalamkar et al., *A Study of BFLOAT16 for Deep Learning Training*, 2019 (arXiv 1905.12322).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Storage {
