@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::escape;
+use super::svg::{DASHES, Key, Mark, colour, grid, keys, mark, number, open, range, text, ticks};
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 260.0;
@@ -10,14 +10,31 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 28.0;
 const BOTTOM: f64 = 40.0;
-const COLOURS: [&str; 4] = ["#0b8a83", "#c2571a", "#6a5acd", "#8a8a1a"];
 
 /// A line chart with one y axis.
+///
+/// ```
+/// use forgeling::report::LineChart;
+/// let wave = |shift: f64| (0..100).map(move |x| (x as f64 / 10.0, (x as f64 / 10.0 - shift).sin()));
+/// let svg = LineChart::new("x", "y")
+///     .dashed("the truth", wave(0.0))
+///     .points("what is known of it", wave(0.0).step_by(9))
+///     .series("a guess", wave(0.2))
+///     .render();
+/// assert!(svg.starts_with("<svg"));
+/// ```
 #[derive(Debug, Clone)]
 pub struct LineChart {
     x_label: String,
     y_label: String,
-    series: Vec<(String, Vec<(f64, f64)>)>,
+    series: Vec<Series>,
+}
+
+#[derive(Debug, Clone)]
+struct Series {
+    name: String,
+    mark: Mark,
+    points: Vec<(f64, f64)>,
 }
 
 impl LineChart {
@@ -32,137 +49,111 @@ impl LineChart {
 
     /// Adds a curve. Points that are not finite are left out.
     #[must_use]
-    pub fn series(mut self, name: &str, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
+    pub fn series(self, name: &str, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        self.with(Mark::Line, name, points)
+    }
+
+    /// Adds a dashed curve.
+    #[must_use]
+    pub fn dashed(self, name: &str, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        self.with(Mark::Dashes, name, points)
+    }
+
+    /// Adds points that no line connects.
+    #[must_use]
+    pub fn points(self, name: &str, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        self.with(Mark::Diamond, name, points)
+    }
+
+    fn with(
+        mut self,
+        mark: Mark,
+        name: &str,
+        points: impl IntoIterator<Item = (f64, f64)>,
+    ) -> Self {
         let points = points
             .into_iter()
             .filter(|(x, y)| x.is_finite() && y.is_finite());
-        self.series.push((name.into(), points.collect()));
+        self.series.push(Series {
+            name: name.into(),
+            mark,
+            points: points.collect(),
+        });
         self
     }
 
-    /// The chart as an `<svg>` element, 640 by 260.
+    /// The chart as an `<svg>` element, 640 by 260, and higher where there are several series to name.
     pub fn render(&self) -> String {
-        let points = || self.series.iter().flat_map(|series| &series.1);
+        let points = || self.series.iter().flat_map(|series| &series.points);
         let (x_low, x_high) = range(points().map(|p| p.0));
         let (y_low, y_high) = range(points().map(|p| p.1).chain([0.0]));
+        let (names, names_height) = self.names();
+        let (top, bottom) = (TOP + names_height, HEIGHT - BOTTOM + names_height);
         let x = |value: f64| LEFT + (value - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT);
-        let y = |value: f64| {
-            HEIGHT - BOTTOM - (value - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM)
-        };
+        let y = |value: f64| bottom - (value - y_low) / (y_high - y_low) * (bottom - top);
 
-        let mut svg = format!(
-            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" role=\"img\" aria-label=\"{} over {}\" \
-             font-family=\"system-ui,sans-serif\" font-size=\"12\" fill=\"currentColor\">",
-            escape(&self.y_label),
-            escape(&self.x_label)
-        );
+        let label = format!("{} over {}", self.y_label, self.x_label);
+        let mut svg = open(WIDTH, HEIGHT + names_height, &label);
         for tick in ticks(y_low, y_high) {
-            let _ = write!(
-                svg,
-                "<line x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"currentColor\" stroke-opacity=\".18\"/>\
-                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                WIDTH - RIGHT,
-                LEFT - 8.0,
-                y(tick) + 4.0,
-                number(tick),
-                y = y(tick),
-            );
+            let y = y(tick);
+            grid(&mut svg, [LEFT, y, WIDTH - RIGHT, y]);
+            text(&mut svg, (LEFT - 8.0, y + 4.0), "end", false, &number(tick));
         }
         for tick in ticks(x_low, x_high) {
-            let _ = write!(
-                svg,
-                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-                x(tick),
-                HEIGHT - BOTTOM + 18.0,
-                number(tick)
-            );
+            let place = (x(tick), bottom + 18.0);
+            text(&mut svg, place, "middle", false, &number(tick));
         }
-        let _ = write!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill-opacity=\".7\">{}</text>\
-             <text x=\"{LEFT}\" y=\"14\" fill-opacity=\".7\">{}</text>",
-            (LEFT + WIDTH - RIGHT) / 2.0,
-            HEIGHT - 6.0,
-            escape(&self.x_label),
-            escape(&self.y_label)
+        let middle = (LEFT + WIDTH - RIGHT) / 2.0;
+        text(
+            &mut svg,
+            (middle, bottom + 34.0),
+            "middle",
+            true,
+            &self.x_label,
         );
-        for (index, (name, points)) in self.series.iter().enumerate() {
-            let colour = COLOURS[index % COLOURS.len()];
-            let mut path = String::new();
-            for (px, py) in points {
-                let _ = write!(path, "{:.1},{:.1} ", x(*px), y(*py));
+        text(&mut svg, (LEFT, 14.0), "start", true, &self.y_label);
+        svg.push_str(&names);
+        for (index, series) in self.series.iter().enumerate() {
+            let places = series.points.iter().map(|p| (x(p.0), y(p.1)));
+            if series.mark == Mark::Diamond {
+                places.for_each(|place| mark(&mut svg, series.mark, place, colour(index)));
+                continue;
             }
+            let path: String = places.map(|(x, y)| format!("{x:.1},{y:.1} ")).collect();
+            let dashes = if series.mark == Mark::Dashes {
+                DASHES
+            } else {
+                "none"
+            };
             let _ = write!(
                 svg,
-                "<polyline points=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-linejoin=\"round\"/>"
+                "<polyline points=\"{path}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\" \
+                 stroke-linejoin=\"round\" stroke-dasharray=\"{dashes}\"/>",
+                colour(index)
             );
-            if self.series.len() > 1 {
-                let _ = write!(
-                    svg,
-                    "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" style=\"fill:{colour}\">{}</text>",
-                    WIDTH - RIGHT,
-                    14.0 + 15.0 * index as f64,
-                    escape(name)
-                );
-            }
         }
         svg.push_str("</svg>");
         svg
     }
-}
 
-/// Lowest and highest value, apart even when all are equal or there are none.
-fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-        (low.min(value), high.max(value))
-    });
-    match (low.is_finite(), high > low) {
-        (false, _) => (0.0, 1.0),
-        (true, false) => (low, low + 1.0),
-        (true, true) => (low, high),
+    /// The names of the series, where there are several.
+    fn names(&self) -> (String, f64) {
+        let key = |(index, series): (usize, &Series)| -> Key {
+            (series.mark, colour(index), series.name.clone())
+        };
+        match self.series.len() {
+            0 | 1 => (String::new(), 0.0),
+            _ => {
+                let all: Vec<Key> = self.series.iter().enumerate().map(key).collect();
+                keys(&all, (LEFT, WIDTH - RIGHT), TOP - 8.0)
+            }
+        }
     }
-}
-
-/// About five round numbers between `low` and `high`.
-fn ticks(low: f64, high: f64) -> Vec<f64> {
-    let rough = (high - low) / 5.0;
-    let magnitude = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 2.5, 5.0, 10.0]
-        .map(|factor| factor * magnitude)
-        .into_iter()
-        .find(|step| *step >= rough)
-        .unwrap_or(10.0 * magnitude);
-    let first = (low / step).ceil() as i64;
-    let last = (high / step + 1e-9).floor() as i64;
-    (first..=last).map(|n| n as f64 * step).collect()
-}
-
-fn number(value: f64) -> String {
-    let rounded = (value * 1e6).round() / 1e6;
-    format!("{rounded}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ticks_are_round_and_inside() {
-        assert_eq!(
-            ticks(0.0, 1.0),
-            [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]
-        );
-        assert_eq!(number(0.6000000000000001), "0.6");
-        for (low, high) in [(3.0, 3.7), (-20.0, 1234.0), (0.0, 1e-7)] {
-            let ticks = ticks(low, high);
-            assert!((3..=8).contains(&ticks.len()), "{ticks:?}");
-            assert!(
-                ticks
-                    .iter()
-                    .all(|t| *t >= low - 1e-12 && *t <= high * 1.0000001)
-            );
-        }
-    }
 
     #[test]
     fn points_land_inside_the_frame_and_nan_is_left_out() {
@@ -172,5 +163,26 @@ mod tests {
         assert!(svg.contains("points=\"56.0,28.0 624.0,"), "{svg}");
         assert!(!svg.contains("NaN"));
         assert!(LineChart::new("x", "y").render().ends_with("</svg>"));
+    }
+
+    #[test]
+    fn series_are_named_above_the_frame_and_drawn_in_their_own_way() {
+        let line = || [(0.0, 0.0), (1.0, 1.0)];
+        let mut chart = LineChart::new("x", "y")
+            .dashed("truth", line())
+            .points("known", line());
+        let svg = chart.render();
+        assert!(svg.contains("viewBox=\"0 0 640 278\""), "{svg}");
+        // The frame begins below the names, and each name has its mark.
+        assert!(svg.contains("624.0,46.0"), "{svg}");
+        assert_eq!(svg.matches(DASHES).count(), 2);
+        assert_eq!(svg.matches("<path").count(), 3);
+        for index in 0..8 {
+            chart = chart.series(&format!("after {index} of the inner steps"), line());
+        }
+        let svg = chart.render();
+        assert_eq!(svg.matches("</text>").count(), 10 + 2 + 6 + 6);
+        let colours: std::collections::BTreeSet<_> = (0..10).map(colour).collect();
+        assert!(colours.iter().all(|colour| svg.contains(colour)));
     }
 }

@@ -3,14 +3,29 @@
 //! - [`Page`]: a page built from headings, paragraphs, tables and figures.
 //! - [`LineChart`]: curves over an x axis.
 //! - [`episode_figure`]: one episode drawn with its predictions.
+//! - [`bars_figure`]: methods compared, with their intervals.
+//! - [`confusion_figure`]: which classes are taken for which.
+//! - [`reliability_figure`]: whether probabilities can be believed.
+//! - [`scatter_figure`]: examples as points of a plane, for example of the one that [`pca`] finds.
 
+mod bars;
 mod chart;
+mod confusion;
 mod episode;
 mod page;
+mod pca;
+mod reliability;
+mod scatter;
+mod svg;
 
+pub use bars::{Bar, bars_figure};
 pub use chart::LineChart;
+pub use confusion::confusion_figure;
 pub use episode::{Verdict, episode_figure};
 pub use page::Page;
+pub use pca::{Pca, pca};
+pub use reliability::reliability_figure;
+pub use scatter::{ScatterPoint, scatter_figure};
 
 /// `text` with the characters that mean something in HTML and SVG replaced.
 fn escape(text: &str) -> String {
