@@ -151,7 +151,8 @@ mod tests {
             "{svg}"
         );
         let numbers = |name: &str| -> Vec<f64> {
-            let parts = svg.split(&format!(" {name}=\"")).skip(1);
+            let name = format!(" {name}=\"");
+            let parts = svg.split(&name).skip(1);
             parts
                 .filter_map(|part| part.split('"').next()?.parse().ok())
                 .collect()

@@ -7,7 +7,7 @@ use super::svg::{colour, open, shorten, text, width_of};
 use crate::error::{Error, Result};
 
 /// The least and the largest side of a cell.
-const CELL: (f64, f64) = (14.0, 44.0);
+const CELL: (f64, f64) = (18.0, 44.0);
 
 /// A heat map of how often queries of each class (the row) were said to be of each class (the column), as
 /// [`confusion`](crate::meta::confusion) counts. A cell is the darker, the larger its share of the row is; its number is
@@ -30,18 +30,13 @@ pub fn confusion_figure<S: AsRef<str>>(labels: &[S], counts: &[Vec<usize>]) -> R
         .collect();
     let longest = names.iter().map(|name| width_of(name)).fold(0.0, f64::max);
     let cell = (620.0 / ways as f64).clamp(CELL.0, CELL.1);
-    let (left, top) = (longest + 34.0, 0.71 * longest + 40.0);
+    let (left, top) = (longest + 34.0, 0.71 * longest + 20.0);
     let side = cell * ways as f64;
-    let (width, height) = (left + side + (0.71 * longest).max(16.0), top + side + 10.0);
+    let (width, height) = (left + side + (0.71 * longest).max(16.0), top + side + 26.0);
     let mut svg = open(width, height, "Which classes are taken for which");
     let (middle, end) = (left + side / 2.0, top + side / 2.0);
-    text(
-        &mut svg,
-        (middle.max(60.0), 14.0),
-        "middle",
-        true,
-        "said to be",
-    );
+    let below = (middle, top + side + 18.0);
+    text(&mut svg, below, "middle", true, "said to be");
     let _ = write!(
         svg,
         "<text transform=\"translate(14 {end:.1}) rotate(-90)\" text-anchor=\"middle\" fill-opacity=\".7\">is</text>"

@@ -27,7 +27,7 @@ pub fn reliability_figure(calibration: &Calibration) -> Result<String> {
     let names: [Key; 3] = [
         (Mark::Area, colour(0), "accuracy".into()),
         (Mark::Area, colour(1), "distance from confidence".into()),
-        (Mark::Dashes, "currentColor", "the same".into()),
+        (Mark::Dashes, "currentColor", "believable".into()),
     ];
     let (names, names_height) = keys(&names, (LEFT, WIDTH), 20.0);
     let top = 28.0 + names_height;
@@ -53,7 +53,7 @@ pub fn reliability_figure(calibration: &Calibration) -> Result<String> {
         );
     }
     let error = format!(
-        "accuracy; expected error {:.1} %",
+        "expected calibration error {:.1} %",
         100.0 * calibration.expected_error
     );
     text(&mut svg, (LEFT, 14.0), "start", true, &error);
@@ -126,7 +126,7 @@ mod tests {
             bins,
         };
         let svg = reliability_figure(&calibration).unwrap();
-        assert!(svg.contains("expected error 25.0 %"), "{svg}");
+        assert!(svg.contains("expected calibration error 25.0 %"), "{svg}");
         // Three of the bin, two of the keys.
         assert_eq!(svg.matches("<rect").count(), 5);
         // From 1/2 to 3/4, of 340.
