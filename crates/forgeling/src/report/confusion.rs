@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 const CELL: (f64, f64) = (18.0, 44.0);
 
 /// A heat map of how often queries of each class (the row) were said to be of each class (the column), as
-/// [`confusion`](crate::meta::confusion) counts. A cell is the darker, the larger its share of the row is; its number is
-/// written inside as long as there is room.
+/// [`confusion`](crate::meta::confusion) counts. A cell is the darker, the larger its share of the row is; the numbers
+/// are written inside if there is room for the largest one.
 ///
 /// # Errors
 /// When there is no class, or there are not as many rows and columns as labels.
@@ -52,6 +52,13 @@ pub fn confusion_figure<S: AsRef<str>>(labels: &[S], counts: &[Vec<usize>]) -> R
             escape(name)
         );
     }
+    // All of them or none: an empty cell is a count of 0.
+    let largest = counts
+        .iter()
+        .flatten()
+        .max()
+        .map_or(0.0, |count| width_of(&count.to_string()));
+    let numbered = largest <= cell - 2.0;
     for (row, counts) in counts.iter().enumerate() {
         let total = counts
             .iter()
@@ -78,7 +85,7 @@ pub fn confusion_figure<S: AsRef<str>>(labels: &[S], counts: &[Vec<usize>]) -> R
                 colour(if row == column { 0 } else { 1 }),
             );
             let written = count.to_string();
-            if count > 0 && width_of(&written) <= cell - 2.0 {
+            if count > 0 && numbered {
                 text(
                     &mut svg,
                     (x + cell / 2.0, y + cell / 2.0 + 4.0),
