@@ -163,7 +163,7 @@ const KERNELS: &[Declared] = &[
     kernel("activation_grad", &["index", "activation"], 64),
     single("pack_half", &["index", "half"], 64),
     single("unpack_half", &["index", "half"], 64),
-    single("spd_inverse", &[], 256),
+    single("spd_inverse", &[], 64),
     single("running_statistics", &["index", "channels"], 64),
     kernel("pairwise_sq_distance", &["index"], 64),
     kernel("pairwise_sq_distance_grad_a", &["index"], 64),

@@ -3,6 +3,7 @@
 pub mod bag;
 pub mod blocks_parity;
 pub mod conv_parity;
+pub mod few_shot;
 pub mod linear_parity;
 pub mod loading;
 pub mod memory_budget;
@@ -17,6 +18,7 @@ pub mod parity;
 pub mod profiling;
 pub mod resuming;
 pub mod second_order;
+pub mod spd_parity;
 pub mod storage_network;
 pub mod storage_parity;
 pub mod task_digests;

@@ -1,7 +1,8 @@
 //! Inverses of symmetric positive definite matrices.
 
-/// `[batch, n]`, and the bits of NaN, as the shader's last binding.
-pub type SpdInverseShape = [usize; 3];
+/// `[batch, n]`, the bits of NaN, and the first step and the end of the steps, as the shader's last binding. The twin takes
+/// all steps at once.
+pub type SpdInverseShape = [usize; 5];
 
 /// `inverse[e] = a[e]^-1`, by Gauss-Jordan elimination in f64. A pivot that is not above f32's rounding beside the
 /// diagonal, or is NaN, makes the whole matrix NaN.
@@ -9,7 +10,7 @@ pub type SpdInverseShape = [usize; 3];
 /// # Panics
 /// When a slice is shorter than `shape` says.
 pub fn spd_inverse(a: &[f32], inverse: &mut [f32], shape: SpdInverseShape) {
-    let [batch, n, _] = shape;
+    let [batch, n, ..] = shape;
     if n == 0 {
         return;
     }

@@ -1,5 +1,7 @@
 //! Inverses of symmetric positive definite matrices.
 
+use std::ops::Range;
+
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::CubeBackend;
@@ -75,24 +77,36 @@ pub(crate) trait SpdInverseOps: Backend {
     fn spd_inverse(a: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-fn sizes(a: &Shape) -> SpdInverseShape {
-    [a[0], a[1], f32::NAN.to_bits() as usize]
+fn sizes(a: &Shape, steps: Range<usize>) -> SpdInverseShape {
+    let nan = f32::NAN.to_bits() as usize;
+    [a[0], a[1], nan, steps.start, steps.end]
 }
+
+/// Rounds of an invocation in one launch, about. llvmpipe stops all loops after 65,536.
+const ROUNDS: usize = 1 << 14;
 
 impl SpdInverseOps for CubeBackend {
     fn spd_inverse(a: FloatTensor<Self>) -> FloatTensor<Self> {
         let shape = a.shape();
-        let [inverse] = Launch {
-            kernel: &SPD_INVERSE,
-            sizes: sizes(&shape).to_vec(),
-            grid: SPD_INVERSE
-                .spread(shape[0])
-                .expect("the caller checked that the launch fits"),
-            outputs: [f32s(shape)],
-            inputs: vec![a],
-        }
-        .run();
-        inverse
+        let n = shape[1];
+        let of_step = 2 + (n * n).div_ceil(SPD_INVERSE.workgroup_size as usize);
+        let steps = (ROUNDS / of_step).max(1);
+        let launch = |first: usize, inverse: Option<FloatTensor<Self>>| {
+            let [inverse] = Launch {
+                kernel: &SPD_INVERSE,
+                sizes: sizes(&shape, first..n.min(first + steps)).to_vec(),
+                grid: SPD_INVERSE
+                    .spread(shape[0])
+                    .expect("the caller checked that the launch fits"),
+                outputs: [f32s(shape.clone())],
+                inputs: vec![a.clone()],
+            }
+            .run_into([inverse]);
+            inverse
+        };
+        let first = launch(0, None);
+        let later = (steps..n).step_by(steps);
+        later.fold(first, |inverse, step| launch(step, Some(inverse)))
     }
 }
 
@@ -100,7 +114,9 @@ impl SpdInverseOps for Flex {
     fn spd_inverse(a: FloatTensor<Self>) -> FloatTensor<Self> {
         let shape = a.shape();
         let mut inverse = vec![0.0; shape.num_elements()];
-        with_values([&a], |[a]| cpu::spd_inverse(a, &mut inverse, sizes(&shape)));
+        with_values([&a], |[a]| {
+            cpu::spd_inverse(a, &mut inverse, sizes(&shape, 0..shape[1]))
+        });
         tensor(inverse, shape)
     }
 }
