@@ -4,26 +4,44 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use forgeling::device::DeviceList;
+use forgeling::meta::Method;
 
 use super::HardwareArgs;
 use crate::data::DataSource;
 
 #[derive(Subcommand)]
 pub enum Fewshot {
-    /// Train a prototypical network on episodes
+    /// Train a few-shot model on episodes
     #[command(after_help = "\
+Methods that compare features (protonet, matching, relation, r2d2, simpleshot) answer at once; methods
+that adapt (maml, fomaml, anil, reptile, metasgd, mamlpp, imaml, fobmaml) take gradient steps on the
+labelled examples first. Where in doubt: protonet.
+
 Examples:
   forgeling fewshot train --data glyphs --episodes 1000 --out model.safetensors
+  forgeling fewshot train --method maml --data glyphs --shots 1 --minutes 5 --out maml.safetensors
   forgeling fewshot train --data omniglot:images_background_small1.zip --rotations --augment \\
       --test-data omniglot:images_background_small2.zip --minutes 10 --out omniglot.safetensors
   forgeling fewshot train --data folder:photos --channels 3 --size 32 --out photos.safetensors")]
-    Train(Train),
+    Train(Box<Train>),
+    /// Train several methods on the same episodes, test them on the same episodes, and write a report
+    #[command(after_help = "\
+Each method trains for as long as the others, on the same data with the same seed, and answers the very
+same test episodes. Run again with the same --out, the methods that are done are not trained again.
+
+Examples:
+  forgeling fewshot compare --methods protonet,maml,r2d2 --data glyphs --shots 1 --minutes 2
+  forgeling fewshot compare --methods protonet,anil --data omniglot:images_background_small1.zip --rotations \\
+      --test-data omniglot:images_background_small2.zip --episodes 2000 --out omniglot-methods")]
+    Compare(Box<Compare>),
     /// Measure accuracy on classes a model has not seen, with a 95 % confidence interval
     #[command(after_help = "\
 Examples:
   forgeling fewshot eval --model model.safetensors --data glyphs --ways 20 --shots 1
   forgeling fewshot eval --model omniglot.safetensors --data omniglot:images_background_small2.zip \\
-      --exclude omniglot:images_background_small1.zip --shots 1")]
+      --exclude omniglot:images_background_small1.zip --shots 1
+  forgeling fewshot eval --model model.safetensors --data glyphs --save-episodes episodes.json
+  forgeling fewshot eval --model other.safetensors --data glyphs --replay episodes.json --report report")]
     Eval(Eval),
     /// Classify images by a few labelled examples
     #[command(after_help = "\
@@ -50,8 +68,9 @@ pub struct EpisodeArgs {
     pub queries: usize,
 }
 
+/// What is learned from, and for how long.
 #[derive(Args)]
-pub struct Train {
+pub struct LearningArgs {
     /// Training images: glyphs, omniglot:PATH (folder or zip), idx:DIR or folder:DIR (DIR/CLASS/*.png)
     #[arg(long, value_name = "SOURCE")]
     pub data: DataSource,
@@ -68,18 +87,19 @@ pub struct Train {
     /// Stop after this many minutes
     #[arg(long, value_name = "M")]
     pub minutes: Option<f64>,
-    /// Episodes of one optimizer step
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub batch_episodes: usize,
+    /// Episodes of one optimizer step [default: 1 for methods that compare, 8 for those that adapt]
+    #[arg(long, value_name = "N")]
+    pub batch_episodes: Option<usize>,
     /// Devices that share the episodes of each step, as 0,1 or cpu,gpu:0, in place of --device
     #[arg(long, value_name = "LIST")]
     pub devices: Option<DeviceList>,
     /// Learning rate of Adam at the start
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     pub learning_rate: f64,
-    /// Halve the learning rate after this many episodes
-    #[arg(long, value_name = "N", default_value_t = 2000)]
-    pub halve_every: usize,
+    /// Halve the learning rate after this many episodes [default: 2000 for methods that compare, 20000 for those
+    /// that adapt]
+    #[arg(long, value_name = "N")]
+    pub halve_every: Option<usize>,
     /// Channels of each convolution
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub filters: usize,
@@ -95,9 +115,81 @@ pub struct Train {
     /// Turn, slant, stretch and move each training image a little at random
     #[arg(long)]
     pub augment: bool,
+    #[command(flatten)]
+    pub method: MethodArgs,
+}
+
+/// Settings of methods.
+#[derive(Args)]
+#[command(next_help_heading = "Method")]
+pub struct MethodArgs {
+    /// Distance of protonet: euclidean, cosine or mahalanobis
+    #[arg(long, value_enum, value_name = "DISTANCE", default_value_t = DistanceArg::Euclidean)]
+    pub distance: DistanceArg,
+    /// Gradient steps on a support, for methods that adapt [default: the method's]
+    #[arg(long, value_name = "N")]
+    pub inner_steps: Option<usize>,
+    /// The same in evaluation and use [default: as in training; 16 for reptile]
+    #[arg(long, value_name = "N")]
+    pub test_steps: Option<usize>,
+    /// Learning rate of these steps [default: the method's]
+    #[arg(long, value_name = "RATE")]
+    pub inner_rate: Option<f64>,
+    /// Let batch norm normalize the queries of a training episode together, as papers on methods that adapt do
+    #[arg(long)]
+    pub transductive: bool,
+}
+
+/// How protonet measures.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum DistanceArg {
+    /// Squared Euclidean distance
+    Euclidean,
+    /// Cosine with a learned temperature
+    Cosine,
+    /// Mahalanobis distance with diagonal covariances
+    Mahalanobis,
+}
+
+impl From<DistanceArg> for forgeling::meta::Distance {
+    fn from(distance: DistanceArg) -> Self {
+        match distance {
+            DistanceArg::Euclidean => Self::Euclidean,
+            DistanceArg::Cosine => Self::Cosine,
+            DistanceArg::Mahalanobis => Self::Mahalanobis,
+        }
+    }
+}
+
+#[derive(Args)]
+pub struct Train {
+    /// How to learn from few examples: protonet, matching, relation, r2d2, simpleshot, maml, fomaml, anil,
+    /// reptile, metasgd, mamlpp, imaml or fobmaml
+    #[arg(long, value_name = "METHOD", default_value_t = Method::ProtoNet)]
+    pub method: Method,
+    #[command(flatten)]
+    pub learning: LearningArgs,
     /// Model file to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+}
+
+#[derive(Args)]
+pub struct Compare {
+    /// Methods with commas between: any of those of `fewshot train`
+    #[arg(long, value_name = "LIST", value_delimiter = ',', required = true)]
+    pub methods: Vec<Method>,
+    #[command(flatten)]
+    pub learning: LearningArgs,
+    /// Test episodes
+    #[arg(long, value_name = "N", default_value_t = 600)]
+    pub test_episodes: usize,
+    /// Folder for report.html, the models, and the test episodes as JSON
+    #[arg(long, value_name = "DIR", default_value = "forgeling-compare")]
+    pub out: PathBuf,
+    /// Train all methods again, done or not
+    #[arg(long)]
+    pub restart: bool,
 }
 
 #[derive(Args)]
@@ -116,9 +208,18 @@ pub struct Eval {
     /// Number of episodes
     #[arg(long, value_name = "N", default_value_t = 600)]
     pub episodes: usize,
-    /// Let batch norm use the statistics of each test episode, its queries included
+    /// Let batch norm use the statistics of each test episode's queries together
     #[arg(long)]
     pub transductive: bool,
+    /// Write the episodes to a JSON file, so that others can be tested on the very same ones
+    #[arg(long, value_name = "FILE")]
+    pub save_episodes: Option<PathBuf>,
+    /// Take the episodes from such a file; ways, shots, queries and --episodes are then its
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["save_episodes", "ways", "shots", "queries", "episodes"])]
+    pub replay: Option<PathBuf>,
+    /// Folder for report.html: calibration, classes, an episode with its confusions and features
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
 }
 
 #[derive(Args)]

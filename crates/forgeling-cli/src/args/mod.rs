@@ -10,7 +10,10 @@ use forgeling::DeviceChoice;
 use forgeling::device::MemoryBudget;
 use forgeling::train::{HardwareConfig, NetworkKind, Precision, Preset};
 
-pub use fewshot::{Classify, EpisodeArgs, Eval as FewshotEval, Fewshot, Train as FewshotTrain};
+pub use fewshot::{
+    Classify, Compare, EpisodeArgs, Eval as FewshotEval, Fewshot, LearningArgs,
+    Train as FewshotTrain,
+};
 pub use supervised::{
     BatchSize, BatchSizeArgs, Eval, InputShape, NetworkArgs, OptimizerKind, Profile, ScheduleKind,
     Train,
@@ -120,7 +123,7 @@ Examples:
   forgeling batch-size --model resnet18 --memory-budget 500MB
   forgeling batch-size --model conv4 --data folder:photos --input 3x64x64 --checkpointing")]
     BatchSize(BatchSizeArgs),
-    /// Few-shot learning: train, evaluate, classify
+    /// Few-shot learning: train, compare, evaluate, classify
     #[command(subcommand)]
     Fewshot(Fewshot),
 }

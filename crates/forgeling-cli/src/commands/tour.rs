@@ -55,7 +55,10 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
             },
         )
         .await?;
-    output.line(format_args!("Untrained: {}", describe(&before)));
+    output.line(format_args!(
+        "Untrained: {}",
+        describe(&before, model.method())
+    ));
 
     let fit = FitConfig {
         episodes: Some(args.episodes),
@@ -79,7 +82,10 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
         summary.episodes, summary.seconds, summary.episodes_per_second
     ));
     let after = model.evaluate(&test, evaluation).await?;
-    output.line(format_args!("Now:       {}", describe(&after)));
+    output.line(format_args!(
+        "Now:       {}",
+        describe(&after, model.method())
+    ));
 
     let story = Story {
         before,
@@ -160,8 +166,8 @@ async fn page(story: &Story, model: &Learner, test: &Glyphs, device: &Device) ->
         .table(
             &["", "5-way 5-shot accuracy, 95 % confidence interval"],
             &[
-                vec!["untrained".to_string(), describe(&story.before)],
-                vec!["trained".to_string(), describe(&story.after)],
+                vec!["untrained".to_string(), describe(&story.before, model.method())],
+                vec!["trained".to_string(), describe(&story.after, model.method())],
             ],
         )
         .heading("Learning curve")

@@ -6,7 +6,7 @@ use web_time::Instant;
 
 use super::gradient::Adapted;
 use super::{Classification, FewShot, Learner, Model, Score, Scores, Side, Stack};
-use crate::data::tasks::EpisodeTasks;
+use crate::data::tasks::{EpisodeList, EpisodeTasks};
 use crate::data::{Dataset, EpisodeSampler, Queries, Shots, Task, TaskSource, Ways};
 use crate::device::Readback;
 use crate::error::{Error, ErrorKind, Result};
@@ -97,10 +97,37 @@ impl Learner {
         }
         let sampler = EpisodeSampler::new(config.ways, config.shots, config.queries, config.seed);
         let mut tasks = EpisodeTasks::new(data, sampler, None, config.seed)?;
-        let names = |class: usize| data.class_name(class);
         let limit = Some(config.episodes);
+        self.evaluate_classes(data, &mut tasks, limit, config.transductive)
+            .await
+    }
+
+    /// As [`evaluate`](Self::evaluate), on the episodes of a list.
+    ///
+    /// # Errors
+    /// When the list does not fit `data`, and as [`evaluate`](Self::evaluate).
+    pub async fn evaluate_list(
+        &self,
+        data: &dyn Dataset,
+        list: &EpisodeList,
+        transductive: bool,
+    ) -> Result<Evaluation> {
+        self.check(data.image_shape(), OPERATION)?;
+        let mut tasks = list.tasks(data)?;
+        self.evaluate_classes(data, &mut tasks, None, transductive)
+            .await
+    }
+
+    async fn evaluate_classes(
+        &self,
+        data: &dyn Dataset,
+        tasks: &mut dyn TaskSource,
+        limit: Option<usize>,
+        transductive: bool,
+    ) -> Result<Evaluation> {
+        let names = |class: usize| data.class_name(class);
         let found = self
-            .evaluate_tasks(&mut tasks, limit, config.transductive, names)
+            .evaluate_tasks(tasks, limit, transductive, names)
             .await?;
         let Score::Classification(details) = found.score else {
             return Err(Error::invalid(OPERATION, "episodes are of classes"));
@@ -177,6 +204,30 @@ impl Learner {
             Normalization::Running
         };
         answers(&self.model.valid(), tasks, normalization).await
+    }
+}
+
+impl Learner {
+    /// The features of a task's support and queries, a list of rows each: what the answers are made of. Of a network that
+    /// adapts, what its last layer takes, at the adapted parameters. Nothing of a query depends on other queries.
+    ///
+    /// # Errors
+    /// When the task does not fit the network, and when the device fails.
+    pub async fn features(&self, task: &Task) -> Result<[Vec<Vec<f32>>; 2]> {
+        self.check(task.shape(), "features")?;
+        let stack = Stack::one(task);
+        let [support, query] = self
+            .model
+            .valid()
+            .features(&stack, Normalization::Running)?;
+        let width = support.dims()[2];
+        let values: [Vec<f32>; 2] = Readback::new().with(support).with(query).run().await?;
+        Ok(values.map(|values| {
+            values
+                .chunks_exact(width.max(1))
+                .map(<[f32]>::to_vec)
+                .collect()
+        }))
     }
 }
 

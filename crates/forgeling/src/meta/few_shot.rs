@@ -24,6 +24,13 @@ pub trait FewShot: Trainable {
     /// # Errors
     /// When the tasks do not fit the network, and when an inner loop diverges.
     fn predict(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<Tensor<3>>;
+
+    /// What the answers are made of: the features of support and queries, `[tasks, rows, features]` each. Of a network
+    /// that adapts, what its last layer takes, at the adapted parameters. Normalization as in [`predict`](Self::predict).
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    fn features(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<[Tensor<3>; 2]>;
 }
 
 /// The mean of a [`FewShot`] method's loss over tasks, each of which counts alike, whatever its size.

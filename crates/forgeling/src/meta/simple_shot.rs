@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
 
 use super::few_shot::FewShot;
-use super::metric::{Centroids, answer};
+use super::metric::{Centroids, answer, encode};
 use super::stack::{Side, Stack};
 use crate::data::{Dataset, Rng};
 use crate::error::{Error, Result};
@@ -111,5 +111,9 @@ impl<E: Encoder> FewShot for SimpleShot<E> {
 
     fn predict(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<Tensor<3>> {
         answer(&self.encoder, &self.centroids, stack, normalization)
+    }
+
+    fn features(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<[Tensor<3>; 2]> {
+        encode(&self.encoder, stack, normalization)
     }
 }

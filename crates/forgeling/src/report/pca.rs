@@ -304,7 +304,7 @@ mod tests {
             assert!(point.1.abs() < 1e-9, "{point:?}");
         }
         assert_eq!(
-            pca(&vec![vec![1.0, 2.0]; 0]).unwrap_err().to_string(),
+            pca(&[]).unwrap_err().to_string(),
             "pca: there is no row, or no number in it"
         );
     }

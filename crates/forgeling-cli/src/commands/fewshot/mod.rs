@@ -1,12 +1,15 @@
 //! Few-shot learning: one file for each command.
 
 mod classify;
+mod compare;
 mod eval;
+mod learning;
+mod sections;
 mod train;
 
 use forgeling::Result;
 use forgeling::data::{Queries, Shots, Ways};
-use forgeling::meta::Evaluation;
+use forgeling::meta::{Evaluation, Method};
 
 use crate::args::{Common, EpisodeArgs, Fewshot};
 use crate::output::Output;
@@ -14,6 +17,7 @@ use crate::output::Output;
 pub async fn run(command: &Fewshot, common: &Common, output: &Output) -> Result<()> {
     match command {
         Fewshot::Train(args) => train::run(args, common, output).await,
+        Fewshot::Compare(args) => compare::run(args, common, output).await,
         Fewshot::Eval(args) => eval::run(args, common, output).await,
         Fewshot::Classify(args) => classify::run(args, common, output).await,
     }
@@ -27,17 +31,19 @@ fn episode(args: EpisodeArgs) -> Result<(Ways, Shots, Queries)> {
     ))
 }
 
-/// For example `98.31 % ± 0.24 (600 episodes, running statistics)`.
-pub(super) fn describe(evaluation: &Evaluation) -> String {
+/// For example `98.31 % ± 0.24 (600 episodes, not transductive: running statistics)`.
+pub(super) fn describe(evaluation: &Evaluation, method: Method) -> String {
+    let statistics = match (evaluation.transductive, method) {
+        (true, _) => "transductive: the queries' own statistics",
+        (false, method) if method.adapts() && method != Method::MamlPP => {
+            "not transductive: the support's statistics"
+        }
+        (false, _) => "not transductive: running statistics",
+    };
     format!(
-        "{:.2} % ± {:.2} ({} episodes, {})",
+        "{:.2} % ± {:.2} ({} episodes, {statistics})",
         100.0 * evaluation.accuracy,
         100.0 * evaluation.ci95,
         evaluation.episodes,
-        if evaluation.transductive {
-            "transductive batch statistics"
-        } else {
-            "running statistics"
-        }
     )
 }

@@ -139,6 +139,19 @@ impl EpisodeList {
         &self.source
     }
 
+    /// Ways, shots and queries, where they are the same for all episodes and classes.
+    pub fn sizes(&self) -> Option<[usize; 3]> {
+        let first = self.episodes.first()?;
+        let ways = first.classes.len();
+        let (shots, queries) = (first.support.first()?.len(), first.query.first()?.len());
+        let same = self.episodes.iter().all(|episode| {
+            episode.classes.len() == ways
+                && episode.support.iter().all(|list| list.len() == shots)
+                && episode.query.iter().all(|list| list.len() == queries)
+        });
+        same.then_some([ways, shots, queries])
+    }
+
     /// The shape of the set's images.
     pub fn image_shape(&self) -> ImageShape {
         self.image_shape

@@ -128,4 +128,15 @@ impl<N: Functional, G: GradientMethod> FewShot for GradientLearner<N, G> {
         let adapted = self.method.adapt(&tasks, &initial)?;
         self.method.answer(&tasks, &initial, &adapted)
     }
+
+    fn features(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<[Tensor<3>; 2]> {
+        let mode = Mode {
+            training: None,
+            transductive: normalization == Normalization::Batch,
+        };
+        let (tasks, initial) = self.learning(stack, mode)?;
+        let adapted = self.method.adapt(&tasks, &initial)?;
+        let (body, head) = tasks.network().split_head();
+        tasks.behind(&body, &adapted.weights, head)?.inputs()
+    }
 }

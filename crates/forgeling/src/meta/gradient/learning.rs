@@ -256,6 +256,12 @@ impl<'a> Learning<'a> {
         })
     }
 
+    /// What the network takes, support and queries, `[tasks, rows, values]` each.
+    pub(super) fn inputs(self) -> Result<[Tensor<3>; 2]> {
+        let tasks = self.len();
+        Ok([self.support.rows(tasks)?, self.query.rows(tasks)?])
+    }
+
     /// The network's outputs of the classes that the tasks have.
     fn outputs(&self, output: Value) -> Result<Tensor<3>> {
         let outputs = output.rows(self.len())?;

@@ -201,6 +201,10 @@ impl FewShot for Model {
     fn predict(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<Tensor<3>> {
         each!(self, Metric | SimpleShot | Gradient, model => model.predict(stack, normalization))
     }
+
+    fn features(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<[Tensor<3>; 2]> {
+        each!(self, Metric | SimpleShot | Gradient, model => model.features(stack, normalization))
+    }
 }
 
 impl Backbone {

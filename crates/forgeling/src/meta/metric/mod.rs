@@ -101,20 +101,39 @@ fn compare<'a, E: Encoder, H: MetricHead>(
         return Ok(pass.output(logits?));
     }
     let features = pass.output(features);
-    let tasks = stack.len();
-    let (supports, queries) = (stack.rows(Side::Support), stack.rows(Side::Query));
-    let length = features.dims()[1];
-    let side = |start: usize, rows: usize| {
-        let part = features.clone().narrow(0, start, tasks * rows);
-        part.reshape([tasks, rows, length])
-    };
+    let [support, query] = sides(&features, stack);
     let embedded = Embedded {
-        support: side(0, supports),
-        query: side(tasks * supports, queries),
+        support,
+        query,
         onehot: stack.target_tensor(Side::Support, &features),
         map: [channels, height, width],
     };
     head.logits(&embedded, pass)
+}
+
+/// Features of all tasks' supports and queries, `[tasks, rows, features]`, from those of all inputs.
+fn sides(features: &Tensor<2>, stack: &Stack<'_>) -> [Tensor<3>; 2] {
+    let (tasks, length) = (stack.len(), features.dims()[1]);
+    let (supports, queries) = (stack.rows(Side::Support), stack.rows(Side::Query));
+    let side = |start: usize, rows: usize| {
+        let part = features.clone().narrow(0, start, tasks * rows);
+        part.reshape([tasks, rows, length])
+    };
+    [side(0, supports), side(tasks * supports, queries)]
+}
+
+/// What [`FewShot::features`] gives.
+pub(super) fn encode<E: Encoder>(
+    encoder: &E,
+    stack: &Stack<'_>,
+    normalization: Normalization,
+) -> Result<[Tensor<3>; 2]> {
+    let device = encoder.devices().into_iter().next();
+    let device = device.ok_or_else(|| Error::invalid("features", "no parameter"))?;
+    let mut pass = Pass::new(normalization, &device);
+    let images = stack.images(&[Side::Support, Side::Query], &pass);
+    let maps = encoder.maps(images, &mut pass)?;
+    Ok(sides(&pass.output(maps).flatten::<2>(1, 3), stack))
 }
 
 /// What [`FewShot::predict`] gives.
@@ -164,5 +183,9 @@ impl<E: Encoder, H: MetricHead> FewShot for MetricLearner<E, H> {
 
     fn predict(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<Tensor<3>> {
         answer(&self.encoder, &self.head, stack, normalization)
+    }
+
+    fn features(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<[Tensor<3>; 2]> {
+        encode(&self.encoder, stack, normalization)
     }
 }
