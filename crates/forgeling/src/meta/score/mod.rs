@@ -216,7 +216,7 @@ pub fn confusion(logits: &[f32], labels: &[usize], ways: usize) -> Result<Vec<Ve
 }
 
 /// Mean and half the width of the 95 % confidence interval `1.96 s / sqrt(n)` of two or more values.
-pub(in crate::meta) fn mean_and_interval(values: &[f64]) -> (f64, f64) {
+fn mean_and_interval(values: &[f64]) -> (f64, f64) {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
     let variance = values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (count - 1.0);
