@@ -57,10 +57,11 @@ impl Regression {
     pub fn run(self, mut progress: impl FnMut(usize, f64)) -> Result<Figures> {
         let device = pollster::block_on(Device::open(DeviceChoice::Cpu))?;
         let maml = GradientLearner::new(self.network(&device)?, inner(RATE, 1)?, false);
-        let maml = self.train(maml, &TaskLoss, &device, |step, loss| progress(step, loss))?;
-        let pretrained = self.train(self.network(&device)?, &AllAtOnce, &device, |step, loss| {
-            progress(self.steps + step, loss);
-        })?;
+        let maml = self.train(maml, &TaskLoss, &device, &mut progress)?;
+        let pretrained =
+            self.train(self.network(&device)?, &AllAtOnce, &device, |step, loss| {
+                progress(self.steps + step, loss);
+            })?;
         let (maml, pretrained) = (maml.network.valid(), pretrained.valid());
 
         let tests = self.waves(self.tests, 100, 2)?;
@@ -74,11 +75,17 @@ impl Regression {
         }
         let rate = best.1;
         let errors = |network: &Mlp, rate| -> Result<Vec<f64>> {
-            (0..=STEPS).map(|steps| error(network, rate, steps, &tests)).collect()
+            (0..=STEPS)
+                .map(|steps| error(network, rate, steps, &tests))
+                .collect()
         };
         let (of_maml, of_pretrained) = (errors(&maml, RATE)?, errors(&pretrained, rate)?);
         let points = |values: &[f64]| -> Vec<(f64, f64)> {
-            values.iter().enumerate().map(|(step, error)| (step as f64, *error)).collect()
+            values
+                .iter()
+                .enumerate()
+                .map(|(step, error)| (step as f64, *error))
+                .collect()
         };
         let errors = LineChart::new("gradient steps", "mean squared error")
             .series("MAML", points(&of_maml))
@@ -127,7 +134,8 @@ impl Regression {
         let mut source = self.source(10, 1)?;
         for step in 1..=self.steps {
             let batch: Result<Vec<Task>> = (0..WAVES).map(|_| next(&mut source)).collect();
-            let done = trainer.step_on(&mut model, objective, &[batch?]);
+            let batches = [batch?];
+            let done = trainer.step_on(&mut model, objective, &batches);
             let done = pollster::block_on(done)?;
             progress(step, done.loss);
         }
@@ -151,7 +159,11 @@ impl Regression {
         let task = Task::new(shown.shape(), 1, shown.support().clone(), query)?;
         let curve = |network: &Mlp, rate, steps| -> Result<Vec<(f64, f64)>> {
             let ys = predictions(network, rate, steps, std::slice::from_ref(&task))?;
-            Ok(xs.iter().zip(ys).map(|(&x, y)| (f64::from(x), f64::from(y))).collect())
+            Ok(xs
+                .iter()
+                .zip(ys)
+                .map(|(&x, y)| (f64::from(x), f64::from(y)))
+                .collect())
         };
         let truth = xs.iter().map(|&x| (f64::from(x), f64::from(wave.value(x))));
         let known = shown.support().inputs.iter();
@@ -206,7 +218,10 @@ fn error(network: &Mlp, rate: f64, steps: usize, tasks: &[Task]) -> Result<f64> 
     for (stack, _) in Stack::of(tasks) {
         targets.extend(stack.targets(Side::Query));
     }
-    let squares = values.iter().zip(&targets).map(|(a, b)| f64::from(a - b).powi(2));
+    let squares = values
+        .iter()
+        .zip(&targets)
+        .map(|(a, b)| f64::from(a - b).powi(2));
     Ok(squares.sum::<f64>() / values.len() as f64)
 }
 
@@ -222,7 +237,7 @@ impl Objective<Mlp> for AllAtOnce {
         batch: &Vec<Task>,
         pass: &mut Pass<'a>,
     ) -> Result<Outcome> {
-        let mut inputs = Vec::new();
+        let mut inputs: Vec<f32> = Vec::new();
         let mut targets = Vec::new();
         for (stack, _) in Stack::of(batch) {
             for side in [Side::Support, Side::Query] {

@@ -184,6 +184,9 @@ pub struct Compare {
     /// Test episodes
     #[arg(long, value_name = "N", default_value_t = 600)]
     pub test_episodes: usize,
+    /// Examples of each class to classify in them [default: --queries]
+    #[arg(long, value_name = "Q")]
+    pub test_queries: Option<usize>,
     /// Folder for report.html, the models, and the test episodes as JSON
     #[arg(long, value_name = "DIR", default_value = "forgeling-compare")]
     pub out: PathBuf,

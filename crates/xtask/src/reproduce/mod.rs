@@ -5,6 +5,8 @@
 
 mod mixed_precision;
 mod omniglot;
+mod omniglot_methods;
+mod sine;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,10 @@ pub struct Options {
 enum Experiment {
     /// ProtoNet on Omniglot's minimal split: five alphabets, tested on the characters of five others.
     OmniglotMinimal(omniglot::Options),
+    /// All few-shot methods on that split, 10 minutes each, with MAML in PyTorch for comparison.
+    OmniglotMethods(omniglot_methods::Options),
+    /// Sine regression: MAML against a network trained on all waves at once.
+    Sine(sine::Options),
     /// ProtoNet on invented characters and a perceptron on MNIST, trained in f32, in f16, and in f32 with bf16 copies of
     /// activations.
     MixedPrecision(mixed_precision::Options),
@@ -37,6 +43,8 @@ enum Experiment {
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     match &options.experiment {
         Experiment::OmniglotMinimal(options) => omniglot::run(workspace, options),
+        Experiment::OmniglotMethods(options) => omniglot_methods::run(workspace, options),
+        Experiment::Sine(options) => sine::run(workspace, options),
         Experiment::MixedPrecision(options) => mixed_precision::run(workspace, options),
     }
 }

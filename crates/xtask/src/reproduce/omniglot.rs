@@ -120,7 +120,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 /// The command as users have it, built like the rest of the workspace.
-fn forgeling(workspace: &Workspace) -> Step {
+pub(super) fn forgeling(workspace: &Workspace) -> Step {
     Step::cargo().dir(workspace.root()).args([
         "run",
         "--release",

@@ -58,13 +58,26 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         let found = kept(&file, &commit, || {
             compare(workspace, &data, &work, options, &[method])
         })?;
-        rows.extend(found["rows"].as_array().into_iter().flatten().map(|row| figure(row, &found)));
+        rows.extend(
+            found["rows"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|row| figure(row, &found)),
+        );
         example = found;
     }
     // As the reference has it: 32 filters, no random maps of images, the queries' own statistics in training.
     let same = work.join("maml-as-reference.json");
     let ours = kept(&same, &commit, || {
-        compare(workspace, &data, &work.join("reference"), options, &["maml"]).args([
+        compare(
+            workspace,
+            &data,
+            &work.join("reference"),
+            options,
+            &["maml"],
+        )
+        .args([
             "--filters",
             "32",
             "--transductive",
@@ -108,7 +121,11 @@ fn compare(
     methods: &[&str],
 ) -> Step {
     let source = |file: &str| format!("omniglot:{}", data.join(file).display());
-    let augment: &[&str] = if work.ends_with("reference") { &[] } else { &["--augment"] };
+    let augment: &[&str] = if work.ends_with("reference") {
+        &[]
+    } else {
+        &["--augment"]
+    };
     forgeling(workspace)
         .args(["fewshot", "compare", "--json", "--device", "cpu"])
         .args(["--methods", &methods.join(",")])
@@ -123,7 +140,11 @@ fn compare(
 
 /// A row of the table.
 fn figure(row: &Value, found: &Value) -> Value {
-    let transductive = if row["transductive"] == true { ", transductive" } else { "" };
+    let transductive = if row["transductive"] == true {
+        ", transductive"
+    } else {
+        ""
+    };
     eprintln!(
         "{}{transductive}: {} ± {}",
         text(&row["method"]),
@@ -164,16 +185,36 @@ fn reference(
         Step::new(&python)
             .arg(&script)
             .arg(data)
-            .args(["--minutes", &options.minutes.to_string(), "--train-queries", QUERIES])
+            .args([
+                "--minutes",
+                &options.minutes.to_string(),
+                "--train-queries",
+                QUERIES,
+            ])
             .args(["--meta-batch", META_BATCH, "--inner-steps", INNER_STEPS])
             .args(["--inner-rate", INNER_RATE, "--outer-rate", OUTER_RATE])
             .args(["--normalization", "queries", "--json"])
             .arg(&printed)
     })?;
-    Ok(vec![json!({
-        "figure": "5-way 1-shot, MAML in PyTorch, task by task",
-        "result": found,
-        "seeds": 1,
-        "source": "tests/peers/torch_maml.py",
-    })])
+    let evaluations = found["evaluations"].as_array().into_iter().flatten();
+    let row = |evaluation: &Value| {
+        let transductive = if evaluation["transductive"] == true {
+            ", transductive"
+        } else {
+            ""
+        };
+        json!({
+            "figure": format!("5-way 1-shot, MAML in PyTorch, task by task{transductive}"),
+            "value": evaluation["accuracy"],
+            "ci95": evaluation["ci95"],
+            "seeds": 1,
+            "transductive": evaluation["transductive"],
+            "episodes": found["tasks"],
+            "steps": found["steps"],
+            "seconds": found["seconds"],
+            "published": null,
+            "source": "tests/peers/torch_maml.py",
+        })
+    };
+    Ok(evaluations.map(row).collect())
 }

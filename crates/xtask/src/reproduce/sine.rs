@@ -71,9 +71,21 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         })
     };
     let rows = [
-        row("mean squared error of MAML after 10 steps", &maml, Value::Null),
-        row("mean squared error of the pretrained network after 10 steps", &pretrained, Value::Null),
-        row("MAML's error over the pretrained network's", &ratios, PROMISED.into()),
+        row(
+            "mean squared error of MAML after 10 steps",
+            &maml,
+            Value::Null,
+        ),
+        row(
+            "mean squared error of the pretrained network after 10 steps",
+            &pretrained,
+            Value::Null,
+        ),
+        row(
+            "MAML's error over the pretrained network's",
+            &ratios,
+            PROMISED.into(),
+        ),
     ];
     let result = json!({
         "rows": rows,

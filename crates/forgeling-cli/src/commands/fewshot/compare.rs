@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 
 use super::learning::{self, Data};
 use super::{describe, episode, sections};
-use crate::args::{Common, Compare, LearningArgs};
+use crate::args::{Common, Compare, EpisodeArgs, LearningArgs};
 use crate::data::{DataSource, GLYPH_CLASSES};
 use crate::output::Output;
 
 /// Points of a learning curve.
-const POINTS: usize = 200;
+const POINTS: usize = 40;
 
 /// What one method came to, as it is kept.
 #[derive(Clone, Serialize, Deserialize)]
@@ -99,7 +99,10 @@ fn held_out(args: &LearningArgs) -> Result<Data> {
 }
 
 fn draw(args: &Compare, seed: u64, test: &dyn Dataset) -> Result<EpisodeList> {
-    let (ways, shots, queries) = episode(args.learning.episode)?;
+    let (ways, shots, queries) = episode(EpisodeArgs {
+        queries: args.test_queries.unwrap_or(args.learning.episode.queries),
+        ..args.learning.episode
+    })?;
     let sampler = EpisodeSampler::new(ways, shots, queries, seed);
     let mut tasks = EpisodeTasks::new(test, sampler, None, seed)?;
     let source = args

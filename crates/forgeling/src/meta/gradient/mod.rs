@@ -59,11 +59,19 @@ impl InnerConfig {
     /// Checks the numbers.
     ///
     /// # Errors
-    /// When there is no step, or the rate is not a positive number.
+    /// When there is no step or too many of them, or the rate is not a positive number.
     pub fn validate(&self) -> Result<()> {
         const OPERATION: &str = "inner_config";
-        if self.steps == 0 || self.test_steps == Some(0) {
-            return Err(Error::invalid(OPERATION, "no inner step").expected("at least 1"));
+        /// More than any task is worth.
+        const MOST_STEPS: usize = 10_000;
+        for steps in [Some(self.steps), self.test_steps].into_iter().flatten() {
+            if !(1..=MOST_STEPS).contains(&steps) {
+                return Err(
+                    Error::invalid(OPERATION, "the inner steps are out of range")
+                        .expected(format!("1 to {MOST_STEPS}"))
+                        .got(steps),
+                );
+            }
         }
         if !(self.rate.is_finite() && self.rate > 0.0) {
             return Err(Error::invalid(OPERATION, "the inner rate is out of range")
