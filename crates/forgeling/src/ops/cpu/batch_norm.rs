@@ -2,7 +2,7 @@
 
 use macerator::Simd;
 
-use super::moments::{Moments, moments};
+use super::moments::{Moments, moments, sum, sum_of_pairs};
 use super::parallel;
 use super::pool::{Slot, slots, written};
 
@@ -218,27 +218,11 @@ fn cut<S: Simd>(output: &[f32], grad: &[f32], flow: &mut [Slot]) {
     }
 }
 
-/// Sums of `grad (x - mean)` and of `grad`, in sixteen lanes that the compiler may keep in registers of any width.
+/// Sums of `grad (x - mean)` and of `grad`.
 #[macerator::with_simd]
 pub fn sums<S: Simd>(x: &[f32], grad: &[f32], mean: f32) -> [f32; 2] {
-    // Two loops for each chunk: of one with both sums compilers make no vectors.
-    let (mut products, mut plain) = ([0f32; 16], [0f32; 16]);
-    let (x_chunks, x_rest) = x.as_chunks::<16>();
-    let (grad_chunks, grad_rest) = grad.as_chunks::<16>();
-    for (x, grad) in x_chunks.iter().zip(grad_chunks) {
-        for lane in 0..16 {
-            products[lane] += grad[lane] * (x[lane] - mean);
-        }
-        for lane in 0..16 {
-            plain[lane] += grad[lane];
-        }
-    }
-    let mut totals = [products, plain].map(|lanes| lanes.into_iter().sum::<f32>());
-    for (x, grad) in x_rest.iter().zip(grad_rest) {
-        totals[0] += grad * (x - mean);
-        totals[1] += grad;
-    }
-    totals
+    let products = sum_of_pairs(grad, x, |grad, x| grad * (x - mean));
+    [products, sum(grad, |grad| grad)]
 }
 
 /// `dx = scale grad + slope x + constant`

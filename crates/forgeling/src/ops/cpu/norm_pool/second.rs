@@ -7,6 +7,7 @@
 use macerator::Simd;
 
 use super::super::batch_norm::{EPSILON, Planes};
+use super::super::moments::{dot, sum, sum_of_pairs};
 use super::super::parallel;
 use super::super::pool::{Slot, slots, written};
 use super::PoolShape;
@@ -205,31 +206,11 @@ impl Given<'_> {
     }
 }
 
-/// Sums of `u`, `u (z - mean)` and `u g`, in sixteen lanes that the compiler may keep in registers of any width.
+/// Sums of `u`, `u (z - mean)` and `u g`.
 #[macerator::with_simd]
 fn sums<S: Simd>(u: &[f32], z: &[f32], mean: f32, flow: &[f32]) -> [f32; 3] {
-    let (mut plain, mut products, mut flows) = ([0f32; 16], [0f32; 16], [0f32; 16]);
-    let (u, u_rest) = u.as_chunks::<16>();
-    let (z, z_rest) = z.as_chunks::<16>();
-    let (flow, flow_rest) = flow.as_chunks::<16>();
-    for ((u, z), flow) in u.iter().zip(z).zip(flow) {
-        for lane in 0..16 {
-            plain[lane] += u[lane];
-        }
-        for lane in 0..16 {
-            products[lane] += u[lane] * (z[lane] - mean);
-        }
-        for lane in 0..16 {
-            flows[lane] += u[lane] * flow[lane];
-        }
-    }
-    let mut totals = [plain, products, flows].map(|lanes| lanes.into_iter().sum::<f32>());
-    for ((u, z), flow) in u_rest.iter().zip(z_rest).zip(flow_rest) {
-        totals[0] += u;
-        totals[1] += u * (z - mean);
-        totals[2] += u * flow;
-    }
-    totals
+    let products = sum_of_pairs(u, z, |u, z| u * (z - mean));
+    [sum(u, |u| u), products, dot(u, flow)]
 }
 
 /// `dz = factors . [u, z - mean, 1] + scale g`
