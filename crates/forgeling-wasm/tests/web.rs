@@ -30,6 +30,8 @@ mod profiling;
 mod resuming;
 #[path = "../../../tests/src/second_order.rs"]
 mod second_order;
+#[path = "../../../tests/src/spd_parity.rs"]
+mod spd_parity;
 #[path = "../../../tests/src/storage_parity.rs"]
 mod storage_parity;
 #[path = "../../../tests/src/task_digests.rs"]
@@ -55,6 +57,7 @@ use ops_parity::{
 use second_order::{IMAGES, moments, of_input, of_weight, pooled, second};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use spd_parity::{SPD_SIZES, inverse};
 use storage_parity::{FORMATS, OPERATIONS, come_back, numbers};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -448,6 +451,19 @@ async fn products_and_distances_equal_their_reference_on_cpu_and_webgpu() {
             let expected = distances(Body::Reference, sizes, dtype, &flex).await;
             let what = format!("{sizes:?} of {dtype:?} on {name}");
             assert_same(&got, &expected, dtype, &what);
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn inverses_equal_their_reference_on_cpu_and_webgpu() {
+    let flex = Tensors::flex().autodiff();
+    for device in [cpu().await, webgpu().await] {
+        for sizes in SPD_SIZES {
+            let got = inverse(Body::Own, sizes, &device.autodiff()).await;
+            let expected = inverse(Body::Reference, sizes, &flex).await;
+            let what = format!("{sizes:?} on {}", device.info().name);
+            assert_same(&got, &expected, DType::F32, &what);
         }
     }
 }
