@@ -6,7 +6,7 @@
 //! - matching 0.34 and 0.59, with a scale that stays 1 about 0.07 less
 //! - ridge regression 0.23 and 0.61
 //! - relation on maps of 3x3 0.22 and 0.50, of 7x7 0.20 and 0.57
-//! - SimpleShot 0.37 and 0.70
+//! - SimpleShot 0.37 and 0.65
 
 use std::time::Instant;
 

@@ -110,6 +110,35 @@ fn tasks_of_unlike_sizes_count_alike_and_do_not_see_each_other() {
     every_head!(check, &flex(), &unlike());
 }
 
+/// Examples class after class have a way of their own in some heads.
+#[test]
+fn the_order_of_examples_is_of_no_account() {
+    fn check<H: MetricHead>(name: &str, head: H) {
+        let [task, ..] = &tasks(&glyphs(), [3, 2, 2], 1, 5)[..] else {
+            panic!("no task")
+        };
+        let reversed = |side: &Examples| {
+            let mut classes = side.classes().unwrap().to_vec();
+            classes.reverse();
+            let inputs = side.inputs.rchunks(task.shape().len());
+            Examples {
+                inputs: inputs.flatten().copied().collect(),
+                targets: Targets::Classes(classes),
+            }
+        };
+        let (support, query) = (reversed(task.support()), reversed(task.query()));
+        let turned = Task::new(task.shape(), task.outputs(), support, query).unwrap();
+        let model = learner(head);
+        let [expected, got] = [task, &turned].map(|task| {
+            let (stack, _) = &Stack::of(std::slice::from_ref(task))[0];
+            answers(&model, stack, Normalization::Running)
+        });
+        let got: Vec<f32> = got.rchunks(3).flatten().copied().collect();
+        assert_close(name, &got, &expected, 1e-5);
+    }
+    every_head!(check, &flex());
+}
+
 #[test]
 fn a_trained_network_comes_back_from_its_values() {
     fn check<M: FewShot>(name: &str, mut model: M, fresh: M, tasks: &[Task]) {
