@@ -203,7 +203,7 @@ fn the_center_is_the_mean_of_as_many_of_each_class() {
     // 20 classes have 2 images each, and 5 a third one. More than one pass would hold is the other size.
     for count in [45, 300] {
         let head = Centroids::of(&encoder, &glyphs, count).unwrap();
-        let mut sum = vec![0.0f64; 16];
+        let mut sum = [0.0f64; 16];
         for place in 0..count {
             let mut image = vec![0.0; 256];
             glyphs.read(place % 20, place / 20, &mut image).unwrap();
@@ -282,7 +282,7 @@ fn what_does_not_fit_is_an_error() {
     let glyphs = glyphs();
     let all: usize = (0..20).map(|class| glyphs.class_len(class)).sum();
     for count in [0, all + 1] {
-        let few = forgeling::data::Subset::first(glyphs.clone(), 3).unwrap();
+        let few = forgeling::data::Subset::first(glyphs, 3).unwrap();
         refuse(
             "images",
             Centroids::of(&encoder(16, 4, 3), &few, count).err(),
