@@ -56,17 +56,17 @@ fn stacked_tasks_are_a_loop_over_tasks() {
                 let one_by_one = outcome(&learner, &TaskByTaskLoss, &tasks);
                 let what = format!("{method}, {kind} tasks on {}", device.info().name);
                 assert_close(
+                    &format!("{what}: loss"),
                     &together.0,
                     &one_by_one.0,
                     TOLERANCE,
-                    &format!("{what}: loss"),
                 );
                 assert!(together.1.iter().any(|value| value.abs() > 1e-6), "{what}");
                 assert_close(
+                    &format!("{what}: gradients"),
                     &together.1,
                     &one_by_one.1,
                     TOLERANCE,
-                    &format!("{what}: gradients"),
                 );
             }
         }

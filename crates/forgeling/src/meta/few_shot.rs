@@ -25,6 +25,12 @@ pub trait FewShot: Trainable {
     /// When the tasks do not fit the network, and when an inner loop diverges.
     fn predict(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<Tensor<3>>;
 
+    /// How many tasks of a stack go through one computation best; they are dealt out to several where there are more.
+    /// By default all.
+    fn at_once(&self, stack: &Stack<'_>) -> usize {
+        stack.len()
+    }
+
     /// What the answers are made of: the features of support and queries, `[tasks, rows, features]` each. Of a network
     /// that adapts, what its last layer takes, at the adapted parameters. Normalization as in [`predict`](Self::predict).
     ///
@@ -46,8 +52,11 @@ impl<M: FewShot> Objective<M> for TaskLoss {
     type Batch = Vec<Task>;
 
     fn forward<'a>(&self, model: &'a M, batch: &Vec<Task>, pass: &mut Pass<'a>) -> Result<Outcome> {
-        let stacks = Stack::of(batch).into_iter();
-        mean_loss(model, stacks.map(|(stack, _)| stack), batch.len(), pass)
+        let stacks = Stack::of(batch);
+        let parts = stacks
+            .iter()
+            .flat_map(|(stack, _)| stack.parts(model.at_once(stack)));
+        mean_loss(model, parts, batch.len(), pass)
     }
 }
 

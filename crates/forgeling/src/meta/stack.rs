@@ -50,6 +50,16 @@ impl<'a> Stack<'a> {
         stacks
     }
 
+    /// Stacks of at most so many of the tasks, as even as can be.
+    pub fn parts(&self, most: usize) -> Vec<Self> {
+        let parts = self.len().div_ceil(most.max(1)).max(1);
+        let each = self.len().div_ceil(parts);
+        let part = |tasks: &[&'a Task]| Self {
+            tasks: tasks.to_vec(),
+        };
+        self.tasks.chunks(each.max(1)).map(part).collect()
+    }
+
     /// One task by itself.
     pub fn one(task: &'a Task) -> Self {
         Self { tasks: vec![task] }

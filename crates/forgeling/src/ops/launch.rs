@@ -66,11 +66,13 @@ pub(super) fn has_kernels(device: &Device, dtype: DType) -> bool {
 
 /// Whether CPU bodies of ours run on `device` with values of `dtype`.
 pub(super) fn has_cpu_bodies(device: &Device, dtype: DType) -> bool {
-    let on_cpu = matches!(
-        device.clone().inner().as_dispatch(),
-        DispatchDevice::Flex(_)
-    );
-    on_cpu && has_kernels(device, dtype)
+    is_cpu(device) && has_kernels(device, dtype)
+}
+
+/// Whether tensors of this device, tracked or not, are computed on the CPU.
+pub(crate) fn is_cpu(device: &Device) -> bool {
+    let inner = device.clone().inner();
+    matches!(inner.as_dispatch(), DispatchDevice::Flex(_))
 }
 
 /// An output of f32.

@@ -41,6 +41,7 @@ pub use conv_block::{ConvBlockOutput, RunningNorm, conv_block, conv_block_runnin
 pub use conv2d::{Conv2dOptions, conv2d, conv2d_grad_input, conv2d_grad_weight};
 pub use episode_logits::{EpisodeCounts, episode_logits};
 pub use heuristics::{Heuristics, set_heuristics};
+pub(crate) use launch::is_cpu;
 pub use layer_norm::layer_norm;
 pub use matmul::{Activation, linear, matmul};
 pub use norm_pool::{NormPoolGrad, affine_relu_pool, channel_moments, norm_pool, norm_pool_grad};

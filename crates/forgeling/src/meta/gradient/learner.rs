@@ -10,7 +10,11 @@ use super::learning::Mode;
 use super::{Adapted, GradientMethod, Learning};
 use crate::error::{Error, Result};
 use crate::nn::{BatchStatistics, Normalization, Pass};
+use crate::ops::is_cpu;
 use crate::train::{Outcome, Predictions, Trainable};
+
+/// Input values of one computation on the CPU, beyond which its caches lose more than fewer operations gain.
+const VALUES_AT_ONCE: usize = 330 * 28 * 28;
 
 /// A network that adapts to a task before it answers.
 ///
@@ -117,6 +121,15 @@ impl<N: Functional, G: GradientMethod> FewShot for GradientLearner<N, G> {
             loss: meta.loss.mean(),
             predictions,
         })
+    }
+
+    fn at_once(&self, stack: &Stack<'_>) -> usize {
+        let device = self.network.parameters().first().map(Tensor::device);
+        if !device.is_some_and(|device| is_cpu(&device)) {
+            return stack.len();
+        }
+        let rows = stack.rows(Side::Support) + stack.rows(Side::Query);
+        (VALUES_AT_ONCE / (rows * stack.shape().len()).max(1)).max(1)
     }
 
     fn predict(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<Tensor<3>> {
