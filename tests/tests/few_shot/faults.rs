@@ -86,7 +86,8 @@ fn tasks_that_do_not_fit_are_errors() {
     let task = Task::new(shape, 2, support, query()).unwrap();
     for method in [Method::ProtoNet, Method::Maml] {
         let model = Learner::new(&config(method), &cpu()).unwrap();
-        let error = pollster::block_on(model.answer(&[task.clone()], false)).unwrap_err();
+        let error =
+            pollster::block_on(model.answer(std::slice::from_ref(&task), false)).unwrap_err();
         assert!(
             error.is_bad_input() && error.to_string().contains("[1, 16, 16]"),
             "{error}"

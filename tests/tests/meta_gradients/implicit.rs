@@ -38,6 +38,7 @@ fn implicit_gradients_become_exact_with_conjugate_steps_and_inner_steps() {
             inner: InnerConfig { steps, ..SOLVED },
             lambda: 2.0,
             conjugate_steps,
+            damping: 0.0,
         };
         apart(&golden, &tasks, IMaml::new(config).unwrap())
     };

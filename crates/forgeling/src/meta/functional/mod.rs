@@ -23,4 +23,5 @@ mod weights;
 pub use layer::{Layer, Value};
 pub use loss::Loss;
 pub use network::{Forward, Functional, Network};
+pub(super) use stock::positive;
 pub use weights::Weights;

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
-use super::super::functional::Weights;
+use super::super::functional::{Weights, positive};
 use super::{Adapted, GradientMethod, InnerConfig, Learning, MetaLoss, with_gradient};
 use crate::error::{Error, Result};
 
@@ -17,6 +17,9 @@ pub struct IMamlConfig {
     pub lambda: f64,
     /// Steps of conjugate gradient. Default 5, as in the paper.
     pub conjugate_steps: usize,
+    /// Added to lambda where the Hessian is divided by it. With 0 the meta-gradient is exact where the inner problem is
+    /// convex; with batch norm it often is not, and the Hessian's negative directions then blow up. Default 10.
+    pub damping: f64,
 }
 
 impl Default for IMamlConfig {
@@ -28,6 +31,7 @@ impl Default for IMamlConfig {
             },
             lambda: 2.0,
             conjugate_steps: 5,
+            damping: 10.0,
         }
     }
 }
@@ -35,10 +39,10 @@ impl Default for IMamlConfig {
 /// Adapts by minimising `L_support(phi) + lambda/2 |phi - theta|^2`, and differentiates the minimum rather than the way
 /// to it. The meta-gradient is that `v` with
 ///
-/// `(I + H / lambda) v = grad L_query(phi)`
+/// `(I + H / (lambda + damping)) v = grad L_query(phi)`
 ///
 /// where `H` is the Hessian of `L_support` at `phi`, found by conjugate gradient with products of `H` alone: memory does
-/// not grow with the inner steps. Exact as inner steps and those of conjugate gradient grow. Rajeswaran et al.,
+/// not grow with the inner steps. Without damping it becomes exact as inner steps and those of conjugate gradient grow. Rajeswaran et al.,
 /// *Meta-Learning with Implicit Gradients*, 2019 (arXiv 1909.04630).
 #[derive(Module, Debug)]
 pub struct IMaml {
@@ -50,13 +54,17 @@ impl IMaml {
     /// The method with this configuration.
     ///
     /// # Errors
-    /// When lambda is not a positive number or there is no step of conjugate gradient, and as [`InnerConfig::validate`].
+    /// When lambda is not a positive number, damping a negative one, or there is no step of conjugate gradient, and as [`InnerConfig::validate`].
     pub fn new(config: IMamlConfig) -> Result<Self> {
         config.inner.validate()?;
         check_lambda(config.lambda)?;
         if config.conjugate_steps == 0 {
             let error = Error::invalid("imaml_config", "no step of conjugate gradient");
             return Err(error.expected("at least 1"));
+        }
+        if !(config.damping.is_finite() && config.damping >= 0.0) {
+            let error = Error::invalid("imaml_config", "damping is out of range");
+            return Err(error.expected("0 or more").got(config.damping));
         }
         Ok(Self { config })
     }
@@ -79,10 +87,10 @@ impl GradientMethod for IMaml {
     fn meta_loss(&self, tasks: &Learning<'_>, initial: &Weights) -> Result<MetaLoss> {
         let adapted = self.adapt(tasks, &initial.detach())?;
         let (answers, value, outer) = tasks.query_gradient(&adapted.weights)?;
-        let lambda = self.config.lambda;
+        let held_by = self.config.lambda + self.config.damping;
         let gradient = conjugate_gradient(&outer, self.config.conjugate_steps, |vector| {
             let product = tasks.hessian_product(&adapted.weights, vector)?;
-            Ok(vector.add_scaled(&product, 1.0 / lambda))
+            Ok(vector.add_scaled(&product, 1.0 / held_by))
         })?;
         Ok(MetaLoss {
             loss: with_gradient(value, initial, &gradient),
@@ -117,28 +125,43 @@ pub(super) fn held(
 }
 
 /// Solves `A x = right` for each task by itself, with `A` given by its products: Hestenes and Stiefel, 1952.
+///
+/// Where a task's `A` is not positive along a direction, its solution stays what it is (Steihaug, 1983), which is `right`
+/// before the first step.
 fn conjugate_gradient(
     right: &Weights,
     steps: usize,
     product: impl Fn(&Weights) -> Result<Weights>,
 ) -> Result<Weights> {
+    /// The least curvature that is taken for positive: below, it is rounding.
+    const FLAT: f64 = 1e-3;
     /// Where the residual is gone, a step is none, and not 0 / 0.
     const TINY: f64 = 1e-30;
-    let squared = |weights: &Weights| {
+    let dot = |a: &Weights, b: &Weights| {
         let nothing = || Error::invalid("adapt", "the network has no parameter");
-        weights.dot(weights).ok_or_else(nothing)
+        a.dot(b).ok_or_else(nothing)
     };
     let mut solution = right.map(|tensor| tensor.zeros_like());
     let mut residual = right.clone();
     let mut direction = right.clone();
-    let mut norm = squared(&residual)?;
-    for _ in 0..steps {
+    let mut norm = dot(&residual, &residual)?;
+    // 1 for the tasks that go on, 0 for the others.
+    let mut going = norm.ones_like();
+    for step in 0..steps {
         let along = product(&direction)?;
-        let curvature = direction.dot(&along).expect("there are parameters");
-        let length = norm.clone() / (curvature + TINY);
+        let curvature = dot(&direction, &along)?;
+        let least = dot(&direction, &direction)? * FLAT;
+        going = going * positive(curvature.clone() - least);
+        if step == 0 {
+            let stopped = going.ones_like() - going.clone();
+            solution = right.map(|tensor| tensor * stopped.clone());
+        }
+        // A task that has stopped divides by 1.
+        let safe = curvature * going.clone() + (going.ones_like() - going.clone()) + TINY;
+        let length = norm.clone() * going.clone() / safe;
         solution = solution.zip(&direction, |x, d| x + d * length.clone());
         residual = residual.zip(&along, |r, a| r - a * length.clone());
-        let next = squared(&residual)?;
+        let next = dot(&residual, &residual)?;
         let turn = next.clone() / (norm + TINY);
         direction = residual.zip(&direction, |r, d| r + d * turn.clone());
         norm = next;
