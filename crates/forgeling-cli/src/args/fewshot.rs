@@ -135,6 +135,9 @@ pub struct MethodArgs {
     /// Learning rate of these steps [default: the method's]
     #[arg(long, value_name = "RATE")]
     pub inner_rate: Option<f64>,
+    /// How strongly imaml and fobmaml hold adapted parameters at the initial ones [default: the method's]
+    #[arg(long, value_name = "LAMBDA")]
+    pub lambda: Option<f64>,
     /// Let batch norm normalize the queries of a training episode together, as papers on methods that adapt do
     #[arg(long)]
     pub transductive: bool,

@@ -145,8 +145,8 @@ impl<'a> Pass<'a> {
         std::mem::take(&mut self.statistics)
     }
 
-    /// The blocks so far, by name and in their order, with the sum of each one's output, if this pass is
-    /// [watching](Self::watching).
+    /// What was [watched](Self::watch) so far and the outputs of blocks, in their order, with the sum of each, if this pass
+    /// is [watching](Self::watching).
     pub fn watched(&self) -> &[(String, Tensor<1>)] {
         &self.watched
     }
@@ -180,7 +180,8 @@ impl<'a> Pass<'a> {
         };
         if self.watching {
             let sum = self.output(output.clone().without_autodiff()).sum();
-            self.watched.push((self.path.join("."), sum));
+            let name = format!("the output of {}", self.path.join("."));
+            self.watched.push((name, sum));
             self.path.pop();
         }
         Ok(output)

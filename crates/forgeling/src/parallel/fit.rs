@@ -96,6 +96,8 @@ struct Passes<O> {
     hardware: HardwareConfig,
     /// What losses are scaled with, as bits.
     scale: AtomicU64,
+    /// Optimizer steps before the next one.
+    steps: AtomicUsize,
     /// The most examples of a pass, halved where memory does not suffice.
     micro_batch: AtomicUsize,
 }
@@ -107,6 +109,7 @@ impl<O> Passes<O> {
             micro_batch: AtomicUsize::new(manager.config().micro_batch.unwrap_or(usize::MAX)),
             hardware: manager.config().clone(),
             scale: AtomicU64::new(1.0_f64.to_bits()),
+            steps: AtomicUsize::new(0),
         }
     }
 
@@ -114,9 +117,10 @@ impl<O> Passes<O> {
         f64::from_bits(self.scale.load(Ordering::Relaxed))
     }
 
-    /// Scales losses as `manager` does from now on; gives the scale if it is another one than before, which the replicas'
+    /// Scales losses and counts steps as `manager` does; gives the scale if it is another one than before, which the replicas'
     /// optimizers have to be told.
     fn follow(&self, manager: &HardwareManager) -> Option<f64> {
+        self.steps.store(manager.steps(), Ordering::Relaxed);
         let scale = manager.loss_scale();
         let before = self.scale.swap(scale.to_bits(), Ordering::Relaxed);
         (before != scale.to_bits()).then_some(scale)
@@ -159,6 +163,7 @@ where
     ) -> Result<Contribution> {
         let mut manager = HardwareManager::on(device.clone(), self.hardware.clone())?;
         manager.scale_with(self.scale());
+        manager.after_steps(self.steps.load(Ordering::Relaxed));
         loop {
             let micro = self.micro_batch.load(Ordering::Relaxed).min(share.len());
             match manager.passes(model, &self.objective, &share.0, micro) {

@@ -54,6 +54,8 @@ pub struct HardwareManager {
     scaler: Option<LossScaler>,
     /// In place of the scaler's.
     fixed_scale: Option<f64>,
+    /// Optimizer steps before the next one.
+    steps: usize,
     ledger: Option<Ledger>,
     /// Bytes of parameters and moments.
     held: u64,
@@ -129,6 +131,7 @@ impl HardwareManager {
             scaler: precision.scaled.then_some(scaler),
             ledger: ledger.transpose()?,
             fixed_scale: None,
+            steps: 0,
             held: 0,
             precision,
             device,
@@ -195,6 +198,16 @@ impl HardwareManager {
         self.fixed_scale = Some(scale);
     }
 
+    /// Tells the next passes how many optimizer steps there were.
+    pub(crate) fn after_steps(&mut self, steps: usize) {
+        self.steps = steps;
+    }
+
+    /// How many optimizer steps there were, as far as was told.
+    pub(crate) fn steps(&self) -> usize {
+        self.steps
+    }
+
     /// Runs `loss` in a pass that trains: in this precision, with batch statistics, with checkpoints if so configured.
     ///
     /// # Errors
@@ -205,7 +218,8 @@ impl HardwareManager {
     ) -> Result<Forward<'a>> {
         let mut pass = Pass::new(Normalization::Batch, &self.device.autodiff())
             .computing_in(self.precision.dtype())
-            .checkpointing(self.config.gradient_checkpointing);
+            .checkpointing(self.config.gradient_checkpointing)
+            .after_steps(self.steps);
         let _counted = self.ledger.as_ref().map(Ledger::enter);
         let _phase = profile::phase(Phase::Forward);
         let outcome = store_as(self.precision.packed(), || loss(&mut pass))?;
@@ -339,7 +353,10 @@ impl HardwareManager {
             Some(ledger) => ledger.attach(step).await,
         };
         match &report {
-            Ok(_) => self.hold(model.num_params() * (1 + optimizer.moments())),
+            Ok(_) => {
+                self.steps += 1;
+                self.hold(model.num_params() * (1 + optimizer.moments()));
+            }
             Err(_) => *optimizer = before,
         }
         report

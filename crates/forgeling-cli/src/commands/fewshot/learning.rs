@@ -82,6 +82,14 @@ pub fn learner(
         inner.test_steps = args.method.test_steps.or(inner.test_steps);
         inner.rate = args.method.inner_rate.unwrap_or(inner.rate);
     }
+    if let Some(lambda) = args.method.lambda {
+        match &mut settings {
+            MethodConfig::IMaml(config) => config.lambda = lambda,
+            MethodConfig::FoBMaml(config) => config.lambda = lambda,
+            // Of no other method is there anything to hold.
+            _ => {}
+        }
+    }
     let config = LearnerConfig {
         method: settings,
         encoder: EncoderConfig::Conv4(encoder(args, method, seed)),

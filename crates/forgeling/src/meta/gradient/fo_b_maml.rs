@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 pub struct FoBMamlConfig {
     /// The inner steps. Default 8 at a rate of 0.1.
     pub inner: InnerConfig,
-    /// How strongly the adapted parameters are held at the initial ones. Default 2.
+    /// How strongly the adapted parameters are held at the initial ones. Default 0.5.
     pub lambda: f64,
     /// How much the queries push and pull at the two solutions. The meta-gradient's error is of the order of its square;
     /// below about 1e-3 rounding is larger. Default 0.01.
@@ -28,7 +28,7 @@ impl Default for FoBMamlConfig {
                 steps: 8,
                 ..Default::default()
             },
-            lambda: 2.0,
+            lambda: 0.5,
             nu: 0.01,
         }
     }

@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 pub struct IMamlConfig {
     /// The inner steps. Default 8 at a rate of 0.1.
     pub inner: InnerConfig,
-    /// How strongly the adapted parameters are held at the initial ones. Default 2, as in the paper.
+    /// How strongly the adapted parameters are held at the initial ones. Default 0.5; with the paper's 2, few inner steps
+    /// adapt little.
     pub lambda: f64,
     /// Steps of conjugate gradient. Default 5, as in the paper.
     pub conjugate_steps: usize,
@@ -29,7 +30,7 @@ impl Default for IMamlConfig {
                 steps: 8,
                 ..Default::default()
             },
-            lambda: 2.0,
+            lambda: 0.5,
             conjugate_steps: 5,
             damping: 10.0,
         }

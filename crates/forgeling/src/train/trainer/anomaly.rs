@@ -28,7 +28,7 @@ pub async fn first_anomaly<M: Trainable, O: Objective<M>>(
     let mut trip = Readback::new();
     let mut names = Vec::new();
     for (name, sum) in pass.watched() {
-        names.push(format!("the output of {name}"));
+        names.push(name.clone());
         trip = trip.with(sum.clone());
     }
     names.push("the loss".into());

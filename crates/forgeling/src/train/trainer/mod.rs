@@ -159,6 +159,7 @@ impl Trainer {
         let rate = self.config.schedule.rate(self.progress.steps());
         let core = &mut self.core;
         core.steps = self.progress.steps();
+        core.manager.after_steps(core.steps);
         let stepped = engine.step(core, model, objective, batches, rate, events);
         let report = match stepped.await {
             Err(problem) if problem.is_diverged() => {
