@@ -1,18 +1,20 @@
-//! Training, evaluating and using a prototypical network.
+//! Training, evaluating and using a few-shot model.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use forgeling::data::{self, Queries, Shots, Ways};
-use forgeling::meta::{self, EpisodeTrainer, EvaluateConfig, FitConfig};
+use forgeling::meta::{
+    self, EncoderConfig, EpisodeTrainer, EvaluateConfig, FitConfig, LearnerOptions, Method,
+};
 use forgeling::nn::Conv4Config;
 use forgeling::train::HalvingSchedule;
 use forgeling::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
-use crate::convert::{JsResult, failure, object, options};
+use crate::convert::{JsResult, failure, object, options, parse, tree};
 use crate::{Dataset, Device};
 
 /// A model that a trainer and the page share. It is taken out while a step or an evaluation runs, so that
@@ -28,7 +30,7 @@ fn take(shared: &Shared, operation: &'static str) -> JsResult<meta::Learner> {
     })
 }
 
-/// A network that classifies from a handful of examples.
+/// A network that classifies from a handful of examples: of any method, a prototypical one unless said.
 #[wasm_bindgen]
 pub struct ProtoNet(Shared);
 
@@ -45,6 +47,25 @@ impl ProtoNet {
     }
 }
 
+#[derive(Serialize)]
+struct Config<'a> {
+    method: Method,
+    ways: usize,
+    #[serde(flatten)]
+    encoder: &'a Conv4Config,
+}
+
+#[derive(Serialize)]
+struct Evaluated<'a> {
+    accuracy: f64,
+    ci95: f64,
+    episodes: usize,
+    transductive: bool,
+    episodes_per_second: f64,
+    calibration_error: f64,
+    accuracies: &'a [f64],
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct EvaluateOptions {
@@ -58,10 +79,12 @@ struct EvaluateOptions {
 
 #[wasm_bindgen]
 impl ProtoNet {
-    /// An untrained network; `config` may have `channels`, `filters`, `blocks`, `size` and `seed`.
+    /// An untrained network; `config` may have `method`, `channels`, `filters`, `blocks`, `size`, `seed`, `ways`, `classes`,
+    /// `distance`, `innerSteps`, `testSteps`, `innerRate`, `lambda` and `transductive`.
     pub fn create(device: &Device, config: JsValue) -> JsResult<ProtoNet> {
-        let config: Conv4Config = options(&config)?;
-        meta::Learner::protonet(&config, &device.0)
+        let options: LearnerOptions = parse(tree(&config)?.into())?;
+        let config = options.config().map_err(failure)?;
+        meta::Learner::new(&config, &device.0)
             .map(Self::wrap)
             .map_err(failure)
     }
@@ -79,10 +102,29 @@ impl ProtoNet {
         model.to_bytes().await.map_err(failure)
     }
 
-    /// The configuration of the network.
+    /// The encoder's configuration, with `method` and `ways`.
     #[wasm_bindgen(getter)]
     pub fn config(&self) -> JsResult<JsValue> {
-        self.with(|model| object(model.config()))?
+        self.with(|model| {
+            let config = model.config();
+            let EncoderConfig::Conv4(encoder) = &config.encoder else {
+                let problem = Error::invalid("read_model", "the network takes no images");
+                return Err(failure(problem));
+            };
+            object(&Config {
+                method: model.method(),
+                ways: config.ways,
+                encoder,
+            })
+        })?
+    }
+
+    /// Does what the method needs after training on `data`; see `Learner::finish`.
+    pub fn finish(&self, data: &Dataset) -> JsResult<()> {
+        let mut model = take(&self.0, "fit")?;
+        let result = model.finish(&*data.0);
+        *self.0.borrow_mut() = Some(model);
+        result.map_err(failure)
     }
 
     /// Number of trained values.
@@ -106,7 +148,16 @@ impl ProtoNet {
         };
         let data = data.0.clone();
         let model = self.with(Clone::clone)?;
-        object(&model.evaluate(&*data, config).await.map_err(failure)?)
+        let found = model.evaluate(&*data, config).await.map_err(failure)?;
+        object(&Evaluated {
+            accuracy: found.accuracy,
+            ci95: found.ci95,
+            episodes: found.episodes,
+            transductive: found.transductive,
+            episodes_per_second: found.episodes_per_second,
+            calibration_error: found.details.calibration.expected_error,
+            accuracies: &found.details.accuracies,
+        })
     }
 
     /// A classifier for a user's own examples on the network as it is now.

@@ -57,6 +57,7 @@ export interface RawProtoNet extends RawHandle {
   readonly parameterCount: number;
   save(): Promise<Uint8Array>;
   evaluate(data: RawDataset, options: object): Promise<object>;
+  finish(data: RawDataset): void;
   classifier(): RawClassifier;
 }
 export interface RawTrainer extends RawHandle {

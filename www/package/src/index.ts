@@ -32,6 +32,8 @@ export {
   type Evaluation,
   type FitEvent,
   type FitOptions,
+  type Method,
+  type MethodOptions,
   type ProtoNetConfig,
 } from "./protonet.js";
 

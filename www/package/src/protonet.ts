@@ -6,8 +6,31 @@ import { ForgelingError, guarded } from "./errors.js";
 import { camelKeys, Handle } from "./handle.js";
 import { nextTask, throwIfAborted } from "./tasks.js";
 
-/** The shape of the network: `blocks` × (3×3 convolution, batch norm, ReLU, 2×2 max pooling). */
+/**
+ * How a model learns from a few examples. Those up to `simpleshot` compare features; the others take gradient steps on
+ * the examples first. Where in doubt: `protonet`.
+ */
+export type Method =
+  | "protonet"
+  | "matching"
+  | "relation"
+  | "r2d2"
+  | "simpleshot"
+  | "maml"
+  | "fomaml"
+  | "anil"
+  | "reptile"
+  | "metasgd"
+  | "mamlpp"
+  | "imaml"
+  | "fobmaml";
+
+/** The shape of the network: `blocks` × (3×3 convolution, batch norm, ReLU, 2×2 max pooling), and its method. */
 export interface ProtoNetConfig {
+  /** Default `"protonet"`. */
+  method?: Method;
+  /** The most classes of an episode, for methods that take gradient steps. Default 5. */
+  ways?: number;
   /** Input channels. Default 1. */
   channels?: number;
   /** Filters of every convolution. Default 64; 32 is twice to three times as fast. */
@@ -18,6 +41,24 @@ export interface ProtoNetConfig {
   size?: number;
   /** Seed of the first weights. Default 0. */
   seed?: number;
+}
+
+/** Settings of single methods, beside the shape. */
+export interface MethodOptions {
+  /** Of `protonet`. Default `"euclidean"`. */
+  distance?: "euclidean" | "cosine" | "mahalanobis";
+  /** Gradient steps on an episode's examples, for methods that take some. Default: the method's. */
+  innerSteps?: number;
+  /** The same in evaluation. Default: as in training, 16 for `reptile`. */
+  testSteps?: number;
+  /** Their learning rate. Default: the method's. */
+  innerRate?: number;
+  /** How strongly `imaml` and `fobmaml` hold parameters at the first ones. Default 0.5. */
+  lambda?: number;
+  /** Let batch norm see all queries of a training episode at once. Default false. */
+  transductive?: boolean;
+  /** Classes of the training set, for `simpleshot`. */
+  classes?: number;
 }
 
 /** How to train: every episode is a small task with `ways` classes. */
@@ -83,11 +124,15 @@ export interface Evaluation {
   episodes: number;
   transductive: boolean;
   episodesPerSecond: number;
+  /** How far confidence is from accuracy: the expected calibration error over 15 bins, 0..1. */
+  calibrationError: number;
+  /** The accuracy of each episode, 0..1. */
+  accuracies: number[];
 }
 
 /**
- * A prototypical network: it learns to tell apart things it has never seen from a few examples of each
- * (Snell et al. 2017, arXiv:1703.05175).
+ * A network that learns to tell apart things it has never seen from a few examples of each: by default a prototypical
+ * network (Snell et al. 2017, arXiv:1703.05175), or one of another {@link Method}.
  */
 export class ProtoNet extends Handle<RawProtoNet> {
   readonly #module: Binding;
@@ -98,7 +143,7 @@ export class ProtoNet extends Handle<RawProtoNet> {
   }
 
   /** A new network with random weights. */
-  static create(device: Device, config: ProtoNetConfig = {}): ProtoNet {
+  static create(device: Device, config: ProtoNetConfig & MethodOptions = {}): ProtoNet {
     const module = binding("create_model");
     const place = device.raw("create_model");
     return guarded("create_model", () => new ProtoNet(module, module.ProtoNet.create(place, config)));
@@ -138,17 +183,22 @@ export class ProtoNet extends Handle<RawProtoNet> {
     const trainer = this.call("fit", (raw) => {
       return new TrainerHandle(new this.#module.Trainer(raw, images, rest));
     });
+    let failed = true;
     try {
       const end = performance.now() + limit.minutes * 60_000;
       for (let episode = 0; episode < limit.episodes && performance.now() < end; ) {
+        failed = true;
         throwIfAborted(signal);
         const event = await this.run("fit", () => data.run("fit", () => trainer.step()));
         episode = event.episode;
+        failed = false;
         yield event;
         await nextTask();
       }
     } finally {
       trainer.free();
+      // Also where the loop was left with `break`.
+      if (!failed) this.call("fit", (raw) => raw.finish(images));
     }
   }
 

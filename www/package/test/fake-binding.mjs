@@ -71,7 +71,7 @@ class Dataset extends Raw {
 class ProtoNet extends Raw {
   constructor(config) {
     super();
-    this.config = { channels: 1, filters: 64, blocks: 4, size: 28, seed: 0, ...config };
+    this.config = { method: "protonet", ways: 5, channels: 1, filters: 64, blocks: 4, size: 28, seed: 0, ...config };
     this.parameterCount = this.config.filters * 100;
   }
   static create(device, config) {
@@ -91,8 +91,17 @@ class ProtoNet extends Raw {
     return new TextEncoder().encode(JSON.stringify(this.config));
   }
   async evaluate(_data, { episodes = 600, transductive = false }) {
-    return { accuracy: 0.9, ci95: 0.02, episodes, transductive, episodes_per_second: 20 };
+    return {
+      accuracy: 0.9,
+      ci95: 0.02,
+      episodes,
+      transductive,
+      episodes_per_second: 20,
+      calibration_error: 0.05,
+      accuracies: [0.9],
+    };
   }
+  finish() {}
   classifier() {
     return new Classifier();
   }

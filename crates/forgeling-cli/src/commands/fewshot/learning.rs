@@ -1,10 +1,7 @@
 //! What training has in common, whichever method and command.
 
 use forgeling::data::{Dataset, EpisodeSampler, Queries, RandomAffine, Shots, Split, Ways};
-use forgeling::meta::{
-    EncoderConfig, FitConfig, FitSummary, Learner, LearnerConfig, Method, MethodConfig,
-};
-use forgeling::nn::Conv4Config;
+use forgeling::meta::{FitConfig, FitSummary, Learner, LearnerConfig, LearnerOptions, Method};
 use forgeling::train::{HalvingSchedule, HardwareConfig, StepEvent};
 use forgeling::{Device, Error, Result};
 
@@ -19,14 +16,12 @@ const DEFAULT_EPISODES: usize = 1000;
 const CLASSES_AT_ONCE: usize = 32;
 /// Images of each of these.
 const IMAGES_AT_ONCE: usize = 2;
-/// Blocks of a relation network's encoder: its head wants maps, not numbers.
-const RELATION_BLOCKS: usize = 2;
 
 pub type Data = Box<dyn Dataset>;
 
 /// Training and test images; the latter without the groups of the former.
 pub fn load(args: &LearningArgs, output: &Output) -> Result<(Data, Option<Data>)> {
-    let shape = encoder(args, Method::ProtoNet, 0).image_shape();
+    let shape = options(args).image_shape();
     let train = args.data.load(Split::Train, shape, GLYPH_CLASSES)?;
     let test = match &args.test_data {
         None => None,
@@ -50,17 +45,19 @@ pub fn check(args: &LearningArgs, data: &dyn Dataset) -> Result<()> {
     EpisodeSampler::new(ways, shots, queries, 0).check(data)
 }
 
-fn encoder(args: &LearningArgs, method: Method, seed: u64) -> Conv4Config {
-    let default = Conv4Config::default();
-    Conv4Config {
+fn options(args: &LearningArgs) -> LearnerOptions {
+    LearnerOptions {
         channels: args.channels,
         filters: args.filters,
         size: args.size,
-        blocks: match method {
-            Method::Relation => RELATION_BLOCKS,
-            _ => default.blocks,
-        },
-        seed,
+        ways: args.episode.ways,
+        distance: args.method.distance.into(),
+        inner_steps: args.method.inner_steps,
+        test_steps: args.method.test_steps,
+        inner_rate: args.method.inner_rate,
+        lambda: args.method.lambda,
+        transductive: args.method.transductive,
+        ..Default::default()
     }
 }
 
@@ -71,33 +68,13 @@ pub fn learner(
     seed: u64,
     classes: usize,
 ) -> Result<LearnerConfig> {
-    let mut settings = match MethodConfig::of(method, classes) {
-        MethodConfig::ProtoNet { .. } => MethodConfig::ProtoNet {
-            distance: args.method.distance.into(),
-        },
-        settings => settings,
+    let options = LearnerOptions {
+        method,
+        seed,
+        classes,
+        ..options(args)
     };
-    if let Some(inner) = settings.inner_mut() {
-        inner.steps = args.method.inner_steps.unwrap_or(inner.steps);
-        inner.test_steps = args.method.test_steps.or(inner.test_steps);
-        inner.rate = args.method.inner_rate.unwrap_or(inner.rate);
-    }
-    if let Some(lambda) = args.method.lambda {
-        match &mut settings {
-            MethodConfig::IMaml(config) => config.lambda = lambda,
-            MethodConfig::FoBMaml(config) => config.lambda = lambda,
-            // Of no other method is there anything to hold.
-            _ => {}
-        }
-    }
-    let config = LearnerConfig {
-        method: settings,
-        encoder: EncoderConfig::Conv4(encoder(args, method, seed)),
-        ways: args.episode.ways,
-        transductive: args.method.transductive,
-    };
-    config.validate()?;
-    Ok(config)
+    options.config()
 }
 
 /// How it is trained.

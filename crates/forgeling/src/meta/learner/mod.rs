@@ -1,11 +1,13 @@
 //! A few-shot learner of any method: made, saved and read.
 //!
 //! - [`Method`], [`LearnerConfig`]: which.
+//! - [`LearnerOptions`]: the same by a few plain settings.
 //! - [`Model`]: the networks of all methods.
 //! - [`Learner`]: one of them on its device.
 
 mod config;
 mod model;
+mod options;
 
 use std::path::Path;
 
@@ -14,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::config::{EncoderConfig, LearnerConfig, Method, MethodConfig};
 pub use self::model::{Adaptable, AnyGradientMethod, Backbone, Head, Model};
+pub use self::options::LearnerOptions;
 use crate::data::{Dataset, ImageShape};
 use crate::device::Device;
 use crate::error::{Error, Result};
