@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use forgeling::device::{Device, DeviceInfo};
+use forgeling::meta::FineTuneEvent;
 use forgeling::train::{Step, StepEvent};
 use forgeling::{Error, ErrorKind};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -183,6 +184,34 @@ impl StepProgress {
     /// Prints lines without the bar in the way.
     pub fn aside(&self, print: impl FnOnce()) {
         self.bar.suspend(print);
+    }
+
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A bar over the epochs of a fine-tuning, on standard error when that is a terminal.
+pub struct EpochProgress {
+    bar: ProgressBar,
+}
+
+impl EpochProgress {
+    pub fn new() -> Self {
+        Self {
+            bar: bar(0, "epochs"),
+        }
+    }
+
+    pub fn update(&self, event: &FineTuneEvent) {
+        self.bar.set_length(event.epochs as u64);
+        self.bar.set_position(event.epoch as u64);
+        let held_out = match event.held_out_loss {
+            Some(loss) => format!("  held out {loss:.3}"),
+            None => String::new(),
+        };
+        self.bar
+            .set_message(format!("loss {:.3}{held_out}", event.loss));
     }
 
     pub fn finish(&self) {

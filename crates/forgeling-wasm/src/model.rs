@@ -281,7 +281,7 @@ impl Classifier {
 
     /// All labels with their probabilities, the most probable first.
     pub async fn classify(&self, pixels: Vec<f32>) -> JsResult<JsValue> {
-        let classifier = self.take("classify")?;
+        let mut classifier = self.take("classify")?;
         let result = classifier.classify(&pixels).await;
         object(&self.give_back(classifier, result)?)
     }

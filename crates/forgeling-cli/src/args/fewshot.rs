@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use forgeling::device::DeviceList;
-use forgeling::meta::Method;
+use forgeling::meta::{Adaptation, Method};
 
 use super::HardwareArgs;
 use crate::data::DataSource;
@@ -50,7 +50,8 @@ folder holds the images to classify.
 
 Examples:
   forgeling fewshot classify --model model.safetensors --support photos/support --query photos/query
-  forgeling fewshot classify --model model.safetensors --support s --query q --ink light --json")]
+  forgeling fewshot classify --model model.safetensors --support s --query q --ink light --json
+  forgeling fewshot classify --model model.safetensors --support s --query q --adapt lora")]
     Classify(Classify),
 }
 
@@ -239,6 +240,11 @@ pub struct Classify {
     /// Folder of images to classify
     #[arg(long, value_name = "DIR")]
     pub query: PathBuf,
+    /// What to make of the examples: method (what the model was trained for), prototypes (nearest class means),
+    /// head (train a linear layer) or lora (train that and low-rank adapters of the convolutions); the last two
+    /// are for images unlike those of training, and want 5 or more examples of each class
+    #[arg(long, value_name = "HOW", default_value_t = Adaptation::Method)]
+    pub adapt: Adaptation,
     /// Which side of the images is ink
     #[arg(long, value_enum, default_value_t = InkArg::Auto)]
     pub ink: InkArg,

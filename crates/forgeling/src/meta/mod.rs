@@ -8,7 +8,7 @@
 //!   [`Centroids`]; [`SimpleShot`]: a classifier with the last of these.
 //! - [`Scores`]: accuracy by task and by class, calibration, likelihood; squared errors.
 //! - [`gradient`]: learners that adapt by gradients; [`functional`]: the layers that they differentiate twice.
-//! - [`Classifier`]: the trained network with a user's own examples.
+//! - [`Classifier`]: the trained network with a user's own examples; [`Adaptation`]: what it makes of them.
 
 mod classifier;
 mod evaluate;
@@ -23,7 +23,10 @@ mod simple_shot;
 mod stack;
 mod warm_up;
 
-pub use classifier::{Classifier, Prediction};
+pub use classifier::{
+    AdaptSummary, Adaptation, Classifier, FineTuneConfig, FineTuneEvent, FineTuneSummary, LoraConfig,
+    Prediction,
+};
 pub use evaluate::{EvaluateConfig, Evaluation, TaskEvaluation};
 pub use few_shot::{FewShot, TaskByTaskLoss, TaskLoss};
 pub use fit::{EpisodeTrainer, FitConfig, FitSummary};

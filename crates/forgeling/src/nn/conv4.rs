@@ -177,6 +177,16 @@ impl Conv4 {
         self
     }
 
+    /// Puts the statistics of one batch in the place of the running ones, so that other images are normalized as this
+    /// batch was. For networks that were trained without running statistics.
+    #[must_use]
+    pub fn normalizing_by(mut self, statistics: Vec<BatchStatistics>) -> Self {
+        for (block, batch) in self.blocks.iter_mut().zip(statistics) {
+            *block = block.clone().normalizing_by(batch);
+        }
+        self
+    }
+
     /// Number of trained values.
     pub fn parameter_count(&self) -> usize {
         let trained = |block: &ConvBlock| {

@@ -109,7 +109,16 @@ impl ConvBlock {
         input: Tensor<4>,
         normalization: Normalization,
     ) -> Result<(Tensor<4>, Option<BatchStatistics>)> {
-        let weight = self.weight.val();
+        self.forward_by(self.weight.val(), input, normalization)
+    }
+
+    /// As [`forward`](Self::forward), with another weight in place of the block's own.
+    pub(super) fn forward_by(
+        &self,
+        weight: Tensor<4>,
+        input: Tensor<4>,
+        normalization: Normalization,
+    ) -> Result<(Tensor<4>, Option<BatchStatistics>)> {
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
         match normalization {
             Normalization::Batch => {
@@ -156,6 +165,19 @@ impl ConvBlock {
         let bias = self.bias.val().detach();
         let running = [self.running_mean, self.running_var];
         [self.running_mean, self.running_var] = batch.blend_into(running, bias);
+        self
+    }
+
+    /// Puts the statistics of a batch in the place of the running ones, as they are: the variance stays biased.
+    #[must_use]
+    pub(super) fn normalizing_by(mut self, batch: BatchStatistics) -> Self {
+        let Statistics { mean, variance } = batch.statistics;
+        let mean = mean + self.bias.val();
+        let set = |param: Param<Tensor<1>>, value: Tensor<1>| {
+            param.map(|_| value.detach().set_require_grad(false))
+        };
+        self.running_mean = set(self.running_mean, mean);
+        self.running_var = set(self.running_var, variance);
         self
     }
 }

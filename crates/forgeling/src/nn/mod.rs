@@ -10,6 +10,7 @@
 //! - [`ResNet18`]: the standard residual network, for images of 32×32.
 //! - [`Linear`]: a layer of neurons.
 //! - [`Mlp`]: the multilayer perceptron.
+//! - [`Lora`]: a change of a weight by two small factors; [`LoraConv4`]: a frozen `Conv4` with such changes.
 //! - [`Pass`]: what goes through a forward pass: checkpointing, precision, statistics.
 //! - [`MemoryPlan`]: how much memory training takes, told before any is allocated.
 //! - `init`: seeded initial weights, the same on every platform.
@@ -21,6 +22,7 @@ mod conv_block;
 mod init;
 mod layer_norm;
 mod linear;
+mod lora;
 mod mlp;
 mod pass;
 mod plan;
@@ -34,6 +36,8 @@ pub use conv4::{Conv4, Conv4Config};
 pub use conv4_classifier::Conv4Classifier;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub(crate) use lora::check as check_lora;
+pub use lora::{Lora, LoraBlock, LoraConv4};
 pub use mlp::{Mlp, MlpConfig};
 pub use pass::Pass;
 pub(crate) use pass::worth_cutting;

@@ -4,7 +4,9 @@ use burn::tensor::Tensor;
 
 use super::objective::{Classifier, Encoder, Trainable};
 use crate::error::Result;
-use crate::nn::{BasicBlock, BatchStatistics, Conv4, Conv4Classifier, Mlp, Pass, ResNet18, Vit};
+use crate::nn::{
+    BasicBlock, BatchStatistics, Conv4, Conv4Classifier, LoraConv4, Mlp, Pass, ResNet18, Vit,
+};
 
 impl Trainable for Mlp {}
 
@@ -39,6 +41,19 @@ impl Encoder for Conv4 {
 
     fn norms(&self) -> usize {
         self.blocks.len()
+    }
+}
+
+impl Trainable for LoraConv4 {}
+
+/// Always with running statistics, which stay as they are.
+impl Encoder for LoraConv4 {
+    fn maps<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<4>> {
+        self.maps_with(images, pass)
+    }
+
+    fn norms(&self) -> usize {
+        0
     }
 }
 

@@ -1,19 +1,22 @@
 //! `forgeling fewshot classify`
 
 use forgeling::data::{Ink, folder};
-use forgeling::meta::{Classifier, Learner};
+use forgeling::meta::{AdaptSummary, Adaptation, Classifier, Learner};
 use forgeling::{Error, Result};
 use serde_json::{Value, json};
 
-use super::super::open;
+use super::super::{open, unless_interrupted};
 use crate::args::{Classify, Common};
-use crate::output::Output;
+use crate::output::{EpochProgress, Output};
 
 pub async fn run(args: &Classify, common: &Common, output: &Output) -> Result<()> {
     let device = open(common, output).await?;
     let model = Learner::load(&args.model, &device)?;
     let ink = Ink::from(args.ink);
-    let classifier = support(args, &model, ink).await?;
+    let adaptation = args.adapt.seeded(common.seed);
+    let mut classifier = support(args, &model, adaptation, ink).await?;
+    let adapted = adapt(&mut classifier).await?;
+    output.line(describe(&adapted));
 
     let paths = folder::list_images(&args.query)?;
     let shape = model.input_shape();
@@ -39,13 +42,18 @@ pub async fn run(args: &Classify, common: &Common, output: &Output) -> Result<()
         "fewshot classify",
         &device,
         common.seed,
-        json!({ "predictions": rows }),
+        json!({ "adaptation": adapted, "predictions": rows }),
     );
     Ok(())
 }
 
 /// A classifier with the examples of the support folder.
-async fn support(args: &Classify, model: &Learner, ink: Ink) -> Result<Classifier> {
+async fn support(
+    args: &Classify,
+    model: &Learner,
+    adaptation: Adaptation,
+    ink: Ink,
+) -> Result<Classifier> {
     let shape = model.input_shape();
     let classes = folder::list_classes(&args.support)?;
     let mut examples: Vec<(&str, Vec<f32>)> = Vec::new();
@@ -64,7 +72,33 @@ async fn support(args: &Classify, model: &Learner, ink: Ink) -> Result<Classifie
         .iter()
         .map(|(name, pixels)| (*name, pixels.as_slice()))
         .collect();
-    let mut classifier = model.classifier();
+    let mut classifier = model.classifier_with(adaptation)?;
     classifier.add_all(&borrowed).await?;
     Ok(classifier)
+}
+
+async fn adapt(classifier: &mut Classifier) -> Result<AdaptSummary> {
+    let progress = EpochProgress::new();
+    let interrupted = unless_interrupted();
+    let adapted = classifier
+        .adapt(|event| {
+            progress.update(event);
+            interrupted()
+        })
+        .await;
+    progress.finish();
+    adapted
+}
+
+/// For example `Adapted (head) in 0.3 s: 31 epochs, 80.0 % of the held-out examples right.`
+fn describe(adapted: &AdaptSummary) -> String {
+    let took = format!("Adapted ({}) in {:.1} s", adapted.name, adapted.seconds);
+    let Some(trained) = &adapted.fine_tune else {
+        return format!("{took}.");
+    };
+    let held_out = match trained.held_out_accuracy {
+        Some(accuracy) => format!("{:.1} % of the held-out examples right", 100.0 * accuracy),
+        None => "too few examples to hold some out".into(),
+    };
+    format!("{took}: {} epochs, {held_out}.", trained.epochs)
 }

@@ -54,6 +54,20 @@ impl<N: Functional, G: GradientMethod> GradientLearner<N, G> {
         self.method.adapt(&tasks, &initial)
     }
 
+    /// What parameters that [`adapt`](Self::adapt) gave for the same supports answer to the queries, `[tasks, queries,
+    /// outputs]`: each query by itself, normalized as the support is.
+    ///
+    /// # Errors
+    /// When the tasks do not fit the network or the parameters.
+    pub fn answer(&self, stack: &Stack<'_>, adapted: &Adapted) -> Result<Tensor<3>> {
+        let mode = Mode {
+            training: None,
+            transductive: false,
+        };
+        let (tasks, initial) = self.learning(stack, mode)?;
+        self.method.answer(&tasks, &initial, adapted)
+    }
+
     fn learning<'s>(&self, stack: &'s Stack<'s>, mode: Mode) -> Result<(Learning<'s>, Weights)> {
         let layers = self.network.layers();
         let parameters = self.network.parameters();

@@ -20,7 +20,7 @@ pub use self::options::LearnerOptions;
 use crate::data::{Dataset, ImageShape};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::meta::MetricLearner;
+use crate::meta::{Distance, MetricLearner};
 use crate::nn::{Conv4, Conv4Config};
 use crate::train::{model_file, weights};
 
@@ -231,6 +231,12 @@ impl Learner {
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let path = path.as_ref();
         Self::from_bytes(&model_file::read(path)?, device).map_err(|error| error.path(path))
+    }
+
+    /// Whether it compares squared Euclidean distances to prototypes.
+    pub(super) fn euclidean(&self) -> bool {
+        let distance = Distance::Euclidean;
+        self.config.method == MethodConfig::ProtoNet { distance }
     }
 
     /// Whether inputs of a shape fit this network.

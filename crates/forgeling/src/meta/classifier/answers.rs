@@ -1,0 +1,209 @@
+//! What has been made of the examples, and answers images.
+
+use burn::module::Module;
+use burn::tensor::{Tensor, TensorData};
+use forgeling_shaders::cpu;
+
+use super::encoder::{self, IMAGES_PER_PASS};
+use crate::data::{Examples, ImageShape, Targets, Task};
+use crate::device::{Device, Readback};
+use crate::error::{Error, Result};
+use crate::meta::gradient::{Adapted, GradientLearner};
+use crate::meta::{
+    Adaptable, AnyGradientMethod, Backbone, Embedded, Learner, MetricHead, Model, Stack,
+};
+use crate::nn::{Linear, Normalization, Pass};
+use crate::ops::Activation;
+
+/// What has been made of the examples.
+#[derive(Debug, Clone)]
+pub(super) enum Answers {
+    /// The mean feature of each class.
+    Prototypes {
+        encoder: Backbone,
+        /// `[classes, features]`
+        means: Vec<f32>,
+    },
+    /// A linear layer.
+    Linear { encoder: Backbone, head: Linear },
+    /// A metric learner's own head.
+    Metric {
+        model: Model,
+        /// Without queries yet.
+        support: Box<Embedded>,
+    },
+    /// A gradient learner's own parameters.
+    Gradient {
+        learner: Box<GradientLearner<Adaptable, AnyGradientMethod>>,
+        support: Examples,
+        adapted: Adapted,
+    },
+}
+
+impl Answers {
+    /// Class means of features, class after class.
+    pub fn prototypes<'a>(
+        encoder: Backbone,
+        classes: impl Iterator<Item = &'a [Vec<f32>]>,
+    ) -> Self {
+        let means = classes.flat_map(mean).collect();
+        Self::Prototypes { encoder, means }
+    }
+
+    /// The model's own head on features, class after class.
+    pub fn metric(learner: &Learner, classes: &[&[Vec<f32>]]) -> Self {
+        let (ways, width) = (classes.len(), learner.config.encoder.features());
+        let mut features = Vec::new();
+        let mut onehot = Vec::new();
+        for (class, examples) in classes.iter().enumerate() {
+            for example in *examples {
+                features.extend_from_slice(example);
+                onehot.extend((0..ways).map(|way| f32::from(u8::from(way == class))));
+            }
+        }
+        let device = learner.device.tensors();
+        let count = onehot.len() / ways;
+        let tensor = |values, width| {
+            Tensor::<3>::from_data(TensorData::new(values, [1, count, width]), device)
+        };
+        let support = tensor(features, width);
+        Self::Metric {
+            model: learner.model.valid(),
+            support: Box::new(Embedded {
+                query: support.clone().narrow(1, 0, 1),
+                onehot: tensor(onehot, ways),
+                support,
+                // The maps' sizes are those of the queries', which come later.
+                map: [width, 1, 1],
+            }),
+        }
+    }
+
+    /// The model's inner steps on pixels, class after class.
+    ///
+    /// # Errors
+    /// When there are more classes than the network has outputs.
+    pub fn gradient(
+        learner: &GradientLearner<Adaptable, AnyGradientMethod>,
+        classes: &[&[Vec<f32>]],
+        shape: ImageShape,
+    ) -> Result<Self> {
+        let labels = classes.iter().enumerate();
+        let labels = labels.flat_map(|(class, examples)| examples.iter().map(move |_| class));
+        let support = Examples {
+            targets: Targets::Classes(labels.collect()),
+            inputs: classes.concat().concat(),
+        };
+        let any = Examples {
+            inputs: classes[0][0].clone(),
+            targets: Targets::Classes(vec![0]),
+        };
+        let learner = Box::new(learner.valid());
+        let task = [Task::new(shape, classes.len(), support.clone(), any)?];
+        let adapted = learner.adapt(&Stack::of(&task)[0].0)?;
+        Ok(Self::Gradient {
+            learner,
+            support,
+            adapted,
+        })
+    }
+
+    /// Logits of images, `[images, classes]`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub async fn logits(
+        &self,
+        images: &[&[f32]],
+        shape: ImageShape,
+        device: &Device,
+    ) -> Result<Vec<f32>> {
+        let mut logits = Vec::new();
+        for images in images.chunks(IMAGES_PER_PASS) {
+            let maps = |encoder: &Backbone| {
+                encoder::maps(encoder, encoder::pixels(images, shape, device.tensors()))
+            };
+            let found = match self {
+                Self::Prototypes { encoder, means } => {
+                    let features = maps(encoder)?.flatten::<2>(1, 3);
+                    logits.extend(distances(features, means).await?);
+                    continue;
+                }
+                Self::Linear { encoder, head } => {
+                    head.forward(maps(encoder)?.flatten(1, 3), Activation::None)?
+                }
+                Self::Metric { model, support } => compare(model, support, maps)?,
+                Self::Gradient {
+                    learner,
+                    support,
+                    adapted,
+                } => {
+                    let classes = support.classes().and_then(|c| c.iter().max());
+                    let query = Examples {
+                        inputs: images.concat(),
+                        targets: Targets::Classes(vec![0; images.len()]),
+                    };
+                    let outputs = classes.map_or(0, |class| class + 1);
+                    let task = [Task::new(shape, outputs, support.clone(), query)?];
+                    let answers = learner.answer(&Stack::of(&task)[0].0, adapted)?;
+                    answers.squeeze_dim(0)
+                }
+            };
+            let [found] = Readback::new().with(found).run().await?;
+            logits.extend(found);
+        }
+        Ok(logits)
+    }
+}
+
+/// What a model's own head says of images' maps.
+fn compare(
+    model: &Model,
+    support: &Embedded,
+    maps: impl Fn(&Backbone) -> Result<Tensor<4>>,
+) -> Result<Tensor<2>> {
+    let task = |maps: Tensor<4>| {
+        let [_, channels, height, width] = maps.dims();
+        Embedded {
+            query: maps.flatten::<2>(1, 3).unsqueeze_dim(0),
+            map: [channels, height, width],
+            ..support.clone()
+        }
+    };
+    let mut pass = Pass::new(Normalization::Running, &support.support.device());
+    let logits = match model {
+        Model::Metric(model) => model
+            .head
+            .logits(&task(maps(&model.encoder)?), &mut pass)?,
+        Model::SimpleShot(model) => model
+            .centroids
+            .logits(&task(maps(&model.encoder)?), &mut pass)?,
+        Model::Gradient(_) => {
+            return Err(Error::invalid("classify", "the model compares no features"));
+        }
+    };
+    Ok(logits.squeeze_dim(0))
+}
+
+/// `-|feature - mean|^2` for every feature and mean.
+async fn distances(features: Tensor<2>, means: &[f32]) -> Result<Vec<f32>> {
+    let [images, width] = features.dims();
+    let [features] = Readback::new().with(features).run().await?;
+    let negative = (-1f32).to_bits() as usize;
+    let sizes = [1, images, means.len() / width, width, negative];
+    let mut logits = vec![0.0; images * sizes[2]];
+    // So few numbers that a trip to the device would cost more.
+    cpu::pairwise_sq_distance(&features, means, &mut logits, sizes);
+    Ok(logits)
+}
+
+/// The mean of rows of one length.
+pub(super) fn mean(rows: &[Vec<f32>]) -> Vec<f32> {
+    let mut mean = vec![0.0; rows.first().map_or(0, Vec::len)];
+    for row in rows {
+        for (mean, value) in mean.iter_mut().zip(row) {
+            *mean += value / rows.len() as f32;
+        }
+    }
+    mean
+}

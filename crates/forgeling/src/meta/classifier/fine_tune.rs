@@ -1,0 +1,354 @@
+//! Training on a user's examples.
+
+use std::ops::ControlFlow;
+
+use burn::module::{Module, Param};
+use burn::tensor::{Tensor, TensorData};
+use serde::Serialize;
+
+use super::config::FineTuneConfig;
+use super::support::{Sample, Support};
+use crate::data::ImageShape;
+use crate::device::Device;
+use crate::error::{Error, ErrorKind, Result};
+use crate::nn::{Linear, LoraConv4, Pass};
+use crate::ops::Activation;
+use crate::train::{
+    Batches, EarlyStopping, EarlyStoppingConfig, Encoder, HardwareConfig, HardwareManager,
+    Objective, OptimizerConfig, Outcome, Precision, Predictions, Run, Schedule, Trainable,
+    TrainEvent, Trainer, TrainerConfig, Validation, Verdict,
+};
+
+const OPERATION: &str = "fine_tune";
+
+/// An epoch of a fine-tuning.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct FineTuneEvent {
+    /// Whether a part of the examples is held out, to find the number of epochs; otherwise all are trained on.
+    pub searching: bool,
+    /// Epochs so far.
+    pub epoch: usize,
+    /// The most epochs of this part.
+    pub epochs: usize,
+    /// Mean cross entropy of the examples that are trained on, before their steps.
+    pub loss: f64,
+    /// Mean cross entropy of the examples that are held out, after the epoch.
+    pub held_out_loss: Option<f64>,
+    /// Part of the examples held out that are classified rightly, after the epoch.
+    pub held_out_accuracy: Option<f64>,
+}
+
+/// What a fine-tuning came to.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct FineTuneSummary {
+    /// Epochs on all examples; 0 where the held-out examples said that no training is best.
+    pub epochs: usize,
+    /// Mean cross entropy of all examples in the last epoch, before its steps; `None` without an epoch.
+    pub loss: Option<f64>,
+    /// Part of the held-out examples that were classified rightly after so many epochs, if there were any.
+    pub held_out_accuracy: Option<f64>,
+    /// Whether the search ended, or without one the training, before the configured number of epochs.
+    pub stopped_early: bool,
+}
+
+/// What is trained: a linear layer on features, which may come of a network with adapters.
+#[derive(Module, Debug)]
+pub(super) struct Tuned {
+    pub encoder: Option<LoraConv4>,
+    /// From centered features over their scale.
+    head: Linear,
+    /// `[1, features]`, not trained.
+    center: Param<Tensor<2>>,
+    #[module(skip)]
+    scale: f64,
+}
+
+impl Tuned {
+    /// A layer that gives what the prototypes of some of the examples do: `2 c x - |c|^2` in centered features, which are
+    /// squared distances to the class means `c` but for what is the same for all classes.
+    pub fn prototypes(
+        support: &Support,
+        chosen: &[usize],
+        encoder: Option<LoraConv4>,
+        device: &Device,
+    ) -> Self {
+        let means = support.class_means(chosen);
+        let (classes, width) = (means.len(), means[0].len());
+        let (center, scale) = support.center_and_scale(chosen);
+        let centered = |mean: &Vec<f32>| -> Vec<f32> {
+            let pairs = mean.iter().zip(&center);
+            pairs.map(|(value, center)| value - center).collect()
+        };
+        let means: Vec<Vec<f32>> = means.iter().map(centered).collect();
+        let squares = means.iter().map(|mean| -mean.iter().map(|v| v * v).sum::<f32>());
+        let bias: Vec<f32> = squares.collect();
+        let of_class = |feature: usize| means.iter().map(move |mean| 2.0 * scale * mean[feature]);
+        let weight: Vec<f32> = (0..width).flat_map(of_class).collect();
+        let device = device.autodiff();
+        let weight = TensorData::new(weight, [width, classes]);
+        let center = Tensor::from_data(TensorData::new(center, [1, width]), &device);
+        Self {
+            encoder,
+            head: Linear {
+                weight: Param::from_tensor(Tensor::from_data(weight, &device)),
+                bias: Param::from_tensor(Tensor::from_data(&bias[..], &device)),
+            },
+            center: Param::from_tensor(center).set_require_grad(false),
+            scale: f64::from(scale),
+        }
+    }
+
+    /// Logits of features `[rows, features]`.
+    fn logits(&self, features: Tensor<2>) -> Result<Tensor<2>> {
+        let centered = (features - self.center.val()) / self.scale;
+        self.head.forward(centered, Activation::None)
+    }
+
+    /// The layer for features as they are.
+    pub fn into_head(self) -> Linear {
+        let weight = self.head.weight.val().detach() / self.scale;
+        // One row times a matrix, in stock operations that every build has.
+        let shift = (weight.clone() * self.center.val().transpose()).sum_dim(0);
+        let bias = self.head.bias.val().detach() - shift.squeeze_dim(0);
+        Linear {
+            weight: Param::from_tensor(weight),
+            bias: Param::from_tensor(bias),
+        }
+    }
+}
+
+impl Trainable for Tuned {}
+
+/// The mean cross entropy of examples.
+struct SupportLoss {
+    shape: ImageShape,
+}
+
+impl Objective<Tuned> for SupportLoss {
+    type Batch = Vec<Sample>;
+
+    fn forward<'a>(
+        &self,
+        model: &'a Tuned,
+        batch: &Vec<Sample>,
+        pass: &mut Pass<'a>,
+    ) -> Result<Outcome> {
+        let values: Vec<f32> = batch.iter().flat_map(|s| s.input.iter().copied()).collect();
+        let count = batch.len();
+        let features = match &model.encoder {
+            None => {
+                let width = values.len() / count;
+                pass.values(TensorData::new(values, [count, width]))
+            }
+            Some(encoder) => {
+                let ImageShape {
+                    channels,
+                    height,
+                    width,
+                } = self.shape;
+                let dims = [count, channels, height, width];
+                let images = pass.values(TensorData::new(values, dims));
+                encoder.maps(images, pass)?.flatten(1, 3)
+            }
+        };
+        let logits = model.logits(features)?;
+        let labels = batch.iter().map(|sample| sample.class).collect();
+        Predictions::cross_entropy(logits, labels)
+    }
+}
+
+/// What stays the same in the parts of a fine-tuning.
+pub(super) struct FineTuning<'a> {
+    pub support: &'a Support,
+    pub config: &'a FineTuneConfig,
+    pub shape: ImageShape,
+    pub device: &'a Device,
+}
+
+/// A part of a fine-tuning, when it is over.
+struct Part {
+    epochs: usize,
+    loss: Option<f64>,
+    stopped_early: bool,
+}
+
+/// The best epoch on examples that are held out.
+struct Best {
+    epochs: usize,
+    found: Validation,
+    stopped_early: bool,
+}
+
+impl FineTuning<'_> {
+    /// Trains what `start` makes of the examples with these places.
+    ///
+    /// # Errors
+    /// When the loss is not finite, when `on_event` asks to stop, and when the device fails.
+    pub async fn run(
+        &self,
+        start: impl Fn(&[usize]) -> Tuned,
+        on_event: &mut impl FnMut(&FineTuneEvent) -> ControlFlow<()>,
+    ) -> Result<(Tuned, FineTuneSummary)> {
+        let all = self.support.all();
+        let Some((trained, held)) = self.support.held_out(self.config) else {
+            let mut model = start(&all);
+            let limit = self.config.epochs;
+            let part = self.train(&mut model, &all, limit, true, on_event).await?;
+            let summary = FineTuneSummary {
+                epochs: part.epochs,
+                loss: part.loss,
+                held_out_accuracy: None,
+                stopped_early: part.stopped_early,
+            };
+            return Ok((model, summary));
+        };
+        let best = self.search(start(&trained), &trained, &held, on_event).await?;
+        let mut model = start(&all);
+        let loss = match best.epochs {
+            0 => None,
+            epochs => {
+                let part = self.train(&mut model, &all, epochs, false, on_event).await?;
+                part.loss
+            }
+        };
+        let summary = FineTuneSummary {
+            epochs: best.epochs,
+            loss,
+            held_out_accuracy: best.found.accuracy,
+            stopped_early: best.stopped_early,
+        };
+        Ok((model, summary))
+    }
+
+    /// After how many epochs the held-out loss is the smallest.
+    async fn search(
+        &self,
+        mut model: Tuned,
+        trained: &[usize],
+        held: &[usize],
+        on_event: &mut impl FnMut(&FineTuneEvent) -> ControlFlow<()>,
+    ) -> Result<Best> {
+        let objective = SupportLoss { shape: self.shape };
+        let limit = self.config.epochs;
+        let stopping = EarlyStoppingConfig {
+            patience: self.config.patience,
+            ..Default::default()
+        };
+        let mut trainer = self.trainer(limit, Some(stopping))?;
+        let mut source = Batches::new(self.support.batches(trained, self.config.seed));
+        let mut validation = Batches::new(self.support.batches(held, self.config.seed));
+        let found = trainer.validate(&model, &objective, &mut validation).await?;
+        let mut best = Best {
+            epochs: 0,
+            found,
+            stopped_early: false,
+        };
+        let mut asked = ControlFlow::Continue(());
+        let mut last = (0, 0.0);
+        let run = Run::on(&mut source).validated_on(&mut validation);
+        let summary = trainer.fit(&mut model, &objective, run, |event| {
+            match event {
+                TrainEvent::Epoch { epoch, loss, .. } => last = (*epoch, *loss),
+                TrainEvent::Validated { validation, .. } => {
+                    if validation.loss < best.found.loss {
+                        (best.epochs, best.found) = (last.0, *validation);
+                    }
+                    asked = on_event(&FineTuneEvent {
+                        searching: true,
+                        epoch: last.0,
+                        epochs: limit,
+                        loss: last.1,
+                        held_out_loss: Some(validation.loss),
+                        held_out_accuracy: validation.accuracy,
+                    });
+                }
+                _ => {}
+            }
+            asked
+        });
+        best.stopped_early = summary.await?.epochs < limit;
+        if asked.is_break() {
+            return Err(cancelled());
+        }
+        Ok(best)
+    }
+
+    /// Trains on the examples with these places; `converging` says whether to stop when the loss no longer falls.
+    async fn train(
+        &self,
+        model: &mut Tuned,
+        places: &[usize],
+        limit: usize,
+        converging: bool,
+        on_event: &mut impl FnMut(&FineTuneEvent) -> ControlFlow<()>,
+    ) -> Result<Part> {
+        /// An improvement, as a part of the loss.
+        const LEAST: f64 = 0.01;
+        /// Added to the loss, so that below it nothing is an improvement.
+        const NOTHING: f64 = 0.01;
+        let objective = SupportLoss { shape: self.shape };
+        let mut trainer = self.trainer(limit, None)?;
+        let mut source = Batches::new(self.support.batches(places, self.config.seed));
+        let mut stopping = EarlyStopping::new(EarlyStoppingConfig {
+            patience: self.config.patience,
+            min_delta: LEAST,
+            ..Default::default()
+        })?;
+        let (mut asked, mut last) = (false, None);
+        let run = Run::on(&mut source);
+        let summary = trainer.fit(model, &objective, run, |event| {
+            let TrainEvent::Epoch { epoch, loss, .. } = event else {
+                return ControlFlow::Continue(());
+            };
+            last = Some(*loss);
+            asked = on_event(&FineTuneEvent {
+                searching: false,
+                epoch: *epoch,
+                epochs: limit,
+                loss: *loss,
+                held_out_loss: None,
+                held_out_accuracy: None,
+            })
+            .is_break();
+            // Of a logarithm, a difference is a part.
+            let over = converging && stopping.observe((loss + NOTHING).ln()) == Verdict::Stop;
+            if asked || over {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        let epochs = summary.await?.epochs;
+        if asked {
+            return Err(cancelled());
+        }
+        Ok(Part {
+            epochs,
+            loss: last,
+            stopped_early: epochs < limit,
+        })
+    }
+
+    fn trainer(&self, epochs: usize, stopping: Option<EarlyStoppingConfig>) -> Result<Trainer> {
+        let config = TrainerConfig {
+            epochs: Some(epochs),
+            optimizer: OptimizerConfig::Adam(self.config.adam()),
+            schedule: Schedule::Constant {
+                rate: self.config.learning_rate,
+            },
+            early_stopping: stopping,
+            ..Default::default()
+        };
+        let hardware = HardwareConfig {
+            // A few examples: half precision would save nothing.
+            precision: Precision::F32,
+            ..Default::default()
+        };
+        let manager = HardwareManager::on(self.device.clone(), hardware)?;
+        Trainer::new(config, manager)
+    }
+}
+
+fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, OPERATION, "stopped before it was over")
+}

@@ -1,0 +1,403 @@
+//! A trained network with a user's own examples.
+//!
+//! - [`Classifier`]: examples in, labels out.
+//! - [`Adaptation`]: what is made of the examples.
+//! - `encoder`: from images to features; `answers`: from features to logits.
+//! - `fine_tune`: training a head or adapters; `support`: on what.
+
+mod answers;
+mod config;
+mod encoder;
+mod fine_tune;
+mod support;
+
+use std::ops::ControlFlow;
+
+use burn::module::Module;
+use serde::Serialize;
+use web_time::Instant;
+
+use self::answers::Answers;
+pub use self::config::{Adaptation, FineTuneConfig, LoraConfig};
+use self::fine_tune::{FineTuning, Tuned};
+pub use self::fine_tune::{FineTuneEvent, FineTuneSummary};
+use self::support::Support;
+use super::{Backbone, Learner, Model};
+use crate::error::{Error, Result};
+use crate::nn::LoraConv4;
+
+const OPERATION: &str = "adapt";
+
+/// Classifies images by the labelled examples it was given; examples can come and go at any time.
+///
+/// What it makes of them is an [`Adaptation`], and happens when [`adapt`](Self::adapt) is called, or else with the first
+/// image after the examples have changed. The [`Learner`] itself is never changed. Each image is answered by itself: batch
+/// norm uses running statistics, or, in gradient learners, those of the examples. Examples are kept as their features,
+/// one forward pass each, where that suffices; gradient learners and adapters need their pixels.
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use forgeling::data::{Dataset, Glyphs, Split};
+/// use forgeling::meta::{Adaptation, Learner};
+/// use forgeling::nn::Conv4Config;
+/// use forgeling::{Device, DeviceChoice};
+///
+/// # pollster::block_on(async {
+/// let device = Device::open(DeviceChoice::Cpu).await?;
+/// let learner = Learner::protonet(&Conv4Config { filters: 4, ..Default::default() }, &device)?;
+/// let glyphs = Glyphs::new(0, Split::Test, 2)?;
+/// let mut classifier = learner.classifier_with("head".parse::<Adaptation>()?)?;
+/// let mut image = vec![0.0; glyphs.image_shape().len()];
+/// for place in 0..8 {
+///     glyphs.read(place % 2, place / 2, &mut image)?;
+///     classifier.add(["one", "other"][place % 2], &image).await?;
+/// }
+/// let summary = classifier.adapt(|_| ControlFlow::Continue(())).await?;
+/// assert!(summary.fine_tune.is_some());
+/// assert_eq!(classifier.classify(&image).await?.len(), 2);
+/// # Ok::<(), forgeling::Error>(()) }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct Classifier {
+    learner: Learner,
+    adaptation: Adaptation,
+    /// What makes features of examples when they come; without it their pixels are kept.
+    encoder: Option<Backbone>,
+    /// In the order in which labels first came.
+    classes: Vec<Class>,
+    /// What was made of the examples, until they change.
+    answers: Option<Answers>,
+}
+
+#[derive(Debug, Clone)]
+struct Class {
+    label: String,
+    /// Features or pixels.
+    examples: Vec<Vec<f32>>,
+}
+
+/// One class and how probable it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Prediction {
+    /// The label given with the examples.
+    pub label: String,
+    /// `softmax(logits)`, for prototypes `softmax(-squared distance to the class's prototype)`; all classes' sum to 1.
+    pub probability: f64,
+}
+
+/// What adapting came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AdaptSummary {
+    /// The [adaptation's name](Adaptation::name).
+    pub name: &'static str,
+    /// Seconds.
+    pub seconds: f64,
+    /// The training, where there was some.
+    pub fine_tune: Option<FineTuneSummary>,
+}
+
+impl Learner {
+    /// A classifier without examples on this network as it is now, by the method that the network was trained for.
+    pub fn classifier(&self) -> Classifier {
+        Classifier {
+            learner: self.clone(),
+            adaptation: Adaptation::Method,
+            encoder: encoder::of(&self.model),
+            classes: Vec::new(),
+            answers: None,
+        }
+    }
+
+    /// A classifier without examples on this network as it is now, which adapts in the way given.
+    ///
+    /// # Errors
+    /// When a number of the adaptation is out of range, and for adapters where the network has no convolutions.
+    pub fn classifier_with(&self, adaptation: Adaptation) -> Result<Classifier> {
+        adaptation.validate()?;
+        let mut classifier = self.classifier();
+        if let Adaptation::Lora(_) = adaptation {
+            if self.conv4().is_none() {
+                return Err(
+                    Error::invalid(OPERATION, "adapters are for convolutions, of which the network has none")
+                        .expected("another adaptation"),
+                );
+            }
+            classifier.encoder = None;
+        }
+        classifier.adaptation = adaptation;
+        Ok(classifier)
+    }
+}
+
+impl Classifier {
+    /// How it adapts.
+    pub fn adaptation(&self) -> &Adaptation {
+        &self.adaptation
+    }
+
+    /// Adds one example: `channels * size * size` values, ink = 1.
+    ///
+    /// # Errors
+    /// When the number of values is wrong, one is not finite, or the device fails.
+    pub async fn add(&mut self, label: &str, pixels: &[f32]) -> Result<()> {
+        self.add_all(&[(label, pixels)]).await
+    }
+
+    /// Adds many examples in few passes; none is added when one is wrong.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub async fn add_all(&mut self, examples: &[(&str, &[f32])]) -> Result<()> {
+        let images: Vec<&[f32]> = examples.iter().map(|example| example.1).collect();
+        self.check(&images, "add_example")?;
+        let kept = match &self.encoder {
+            Some(encoder) => self.embed(encoder, &images).await?,
+            None => images.iter().map(|image| image.to_vec()).collect(),
+        };
+        for ((label, _), kept) in examples.iter().zip(kept) {
+            self.answers = None;
+            match self.classes.iter_mut().find(|class| class.label == *label) {
+                Some(class) => class.examples.push(kept),
+                None => self.classes.push(Class {
+                    label: (*label).into(),
+                    examples: vec![kept],
+                }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets all examples of a label; whether there were any.
+    pub fn remove(&mut self, label: &str) -> bool {
+        let before = self.classes.len();
+        self.classes.retain(|class| class.label != label);
+        let removed = self.classes.len() < before;
+        if removed {
+            self.answers = None;
+        }
+        removed
+    }
+
+    /// The labels in the order in which they first came.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.classes.iter().map(|class| class.label.as_str())
+    }
+
+    /// Adapts to the examples; `on_event` is told of every epoch of a fine-tuning, and may stop it. One that is stopped
+    /// or fails leaves the classifier as it was: before the first fine-tuning of these examples, their prototypes answer.
+    ///
+    /// # Errors
+    /// When there is no example, or for a fine-tuning less than two classes, when there are more classes than the outputs
+    /// of a gradient learner's network, when training diverges or is stopped
+    /// ([`Cancelled`](crate::ErrorKind::Cancelled)), and when the device fails.
+    pub async fn adapt(
+        &mut self,
+        mut on_event: impl FnMut(&FineTuneEvent) -> ControlFlow<()>,
+    ) -> Result<AdaptSummary> {
+        let begun = Instant::now();
+        self.check_classes()?;
+        let (answers, fine_tune) = match self.adaptation {
+            Adaptation::Method => (self.by_method().await?, None),
+            Adaptation::Prototypes => (self.prototypes().await?.0, None),
+            Adaptation::Head(_) | Adaptation::Lora(_) => {
+                let (prototypes, features) = self.prototypes().await?;
+                if self.answers.is_none() {
+                    self.answers = Some(prototypes.clone());
+                }
+                let tuned = self.fine_tune(prototypes, features, &mut on_event);
+                let (answers, summary) = tuned.await?;
+                (answers, Some(summary))
+            }
+        };
+        self.answers = Some(answers);
+        Ok(AdaptSummary {
+            name: self.adaptation.name(),
+            seconds: begun.elapsed().as_secs_f64(),
+            fine_tune,
+        })
+    }
+
+    /// All classes for one image, the most probable first.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add), and, if it was not called since the examples have changed, as [`adapt`](Self::adapt).
+    pub async fn classify(&mut self, pixels: &[f32]) -> Result<Vec<Prediction>> {
+        Ok(self.classify_all(&[pixels]).await?.remove(0))
+    }
+
+    /// As [`classify`](Self::classify), for many images in few passes.
+    ///
+    /// # Errors
+    /// As [`classify`](Self::classify).
+    pub async fn classify_all(&mut self, images: &[&[f32]]) -> Result<Vec<Vec<Prediction>>> {
+        const OPERATION: &str = "classify";
+        self.check(images, OPERATION)?;
+        if self.answers.is_none()
+            && let Err(problem) = self.adapt(|_| ControlFlow::Continue(())).await
+        {
+            // The caller has not asked for prototypes.
+            self.answers = None;
+            return Err(problem);
+        }
+        let shape = self.learner.input_shape();
+        let logits = match &self.answers {
+            Some(answers) => answers.logits(images, shape, &self.learner.device).await?,
+            None => Vec::new(),
+        };
+        if logits.iter().any(|logit| !logit.is_finite()) {
+            return Err(
+                Error::bad_data(OPERATION, "an image's features are not finite")
+                    .expected("values between 0 and 1"),
+            );
+        }
+        let rows = logits.chunks_exact(self.classes.len().max(1));
+        Ok(rows.map(|row| self.ranked(row)).collect())
+    }
+
+    fn ranked(&self, logits: &[f32]) -> Vec<Prediction> {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weights: Vec<f64> = logits
+            .iter()
+            .map(|logit| libm::exp(f64::from(logit - largest)))
+            .collect();
+        let sum: f64 = weights.iter().sum();
+        let mut predictions: Vec<Prediction> = self
+            .classes
+            .iter()
+            .zip(weights)
+            .map(|(class, weight)| Prediction {
+                label: class.label.clone(),
+                probability: weight / sum,
+            })
+            .collect();
+        predictions.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        predictions
+    }
+
+    fn check(&self, images: &[&[f32]], operation: &'static str) -> Result<()> {
+        let shape = self.learner.input_shape();
+        for image in images {
+            if image.len() != shape.len() {
+                return Err(Error::invalid(
+                    operation,
+                    "an image of another size than the network takes",
+                )
+                .expected(format!("{} values for {shape}", shape.len()))
+                .got(format!("{} values", image.len())));
+            }
+            if image.iter().any(|value| !value.is_finite()) {
+                return Err(Error::bad_data(
+                    operation,
+                    "an image holds a value that is not finite",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_classes(&self) -> Result<()> {
+        if self.classes.is_empty() {
+            return Err(
+                Error::invalid(OPERATION, "there is no example yet").expected("at least one")
+            );
+        }
+        if self.adaptation.fine_tune().is_some() && self.classes.len() < 2 {
+            return Err(Error::invalid(OPERATION, "nothing to choose between")
+                .expected("examples of at least 2 classes")
+                .got(self.classes.len()));
+        }
+        Ok(())
+    }
+
+    async fn embed(&self, encoder: &Backbone, images: &[&[f32]]) -> Result<Vec<Vec<f32>>> {
+        let shape = self.learner.input_shape();
+        encoder::embed(encoder, images, shape, self.learner.device.tensors()).await
+    }
+
+    /// What is kept of the examples of each class.
+    fn examples(&self) -> Vec<&[Vec<f32>]> {
+        let classes = self.classes.iter();
+        classes.map(|class| &class.examples[..]).collect()
+    }
+
+    async fn by_method(&self) -> Result<Answers> {
+        match (&self.learner.model, self.learner.euclidean()) {
+            (Model::Gradient(learner), _) => {
+                Answers::gradient(learner, &self.examples(), self.learner.input_shape())
+            }
+            (_, true) => Ok(self.prototypes().await?.0),
+            (_, false) => Ok(Answers::metric(&self.learner, &self.examples())),
+        }
+    }
+
+    /// The prototypes, and the features of all examples, class after class.
+    async fn prototypes(&self) -> Result<(Answers, Vec<Vec<f32>>)> {
+        let kept = self.examples().into_iter().flatten();
+        let (encoder, features) = match &self.encoder {
+            Some(encoder) => (encoder.clone(), kept.cloned().collect()),
+            None => {
+                let pixels: Vec<&[f32]> = kept.map(Vec::as_slice).collect();
+                let shape = self.learner.input_shape();
+                let device = self.learner.device.tensors();
+                let encoder = encoder::by_examples(&self.learner.model, &pixels, shape, device)?;
+                let features = self.embed(&encoder, &pixels).await?;
+                (encoder, features)
+            }
+        };
+        let answers = Answers::prototypes(encoder, self.by_class(&features));
+        Ok((answers, features))
+    }
+
+    /// Rows that lie class after class, by class.
+    fn by_class<'a>(&self, rows: &'a [Vec<f32>]) -> impl Iterator<Item = &'a [Vec<f32>]> {
+        let mut rest = rows;
+        self.classes.iter().map(move |class| {
+            let (own, others) = rest.split_at(class.examples.len());
+            rest = others;
+            own
+        })
+    }
+
+    async fn fine_tune(
+        &self,
+        prototypes: Answers,
+        features: Vec<Vec<f32>>,
+        on_event: &mut impl FnMut(&FineTuneEvent) -> ControlFlow<()>,
+    ) -> Result<(Answers, FineTuneSummary)> {
+        let (Answers::Prototypes { encoder, .. }, Some(config)) =
+            (prototypes, self.adaptation.fine_tune())
+        else {
+            return Err(Error::invalid(OPERATION, "nothing to train"));
+        };
+        let by_class: Vec<&[Vec<f32>]> = self.by_class(&features).collect();
+        let adapters = match (self.adaptation, &encoder) {
+            (Adaptation::Lora(config), Backbone::Conv4(conv4)) => {
+                let seed = config.fine_tune.seed;
+                let conv4 = conv4.clone().train();
+                Some(LoraConv4::new(conv4, config.rank, config.alpha, seed)?)
+            }
+            _ => None,
+        };
+        let inputs = match adapters {
+            Some(_) => self.examples(),
+            None => by_class.clone(),
+        };
+        let support = Support::new(&inputs, &by_class);
+        let device = &self.learner.device;
+        let tuning = FineTuning {
+            support: &support,
+            config,
+            shape: self.learner.input_shape(),
+            device,
+        };
+        let start = |chosen: &[usize]| Tuned::prototypes(&support, chosen, adapters.clone(), device);
+        let (tuned, summary) = tuning.run(start, on_event).await?;
+        let encoder = match &tuned.encoder {
+            Some(adapted) => Backbone::Conv4(adapted.merged()?.valid()),
+            None => encoder,
+        };
+        let head = tuned.into_head().valid();
+        Ok((Answers::Linear { encoder, head }, summary))
+    }
+}
