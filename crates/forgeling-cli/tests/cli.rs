@@ -239,6 +239,9 @@ fn train_evaluate_and_classify_from_files() {
             .all(|p| (0.0..=1.0).contains(&p["probability"].as_f64().unwrap()))
     );
 
+    assert_eq!(object["adaptation"]["name"], "method");
+    adapts_to_files(&model, &support, &query);
+
     std::fs::write(query.join("broken.png"), b"not an image").unwrap();
     let mut broken = forgeling();
     broken
@@ -254,6 +257,52 @@ fn train_evaluate_and_classify_from_files() {
             .ends_with("broken.png"),
         "{error}"
     );
+}
+
+/// Three classes of five examples each.
+fn adapts_to_files(model: &str, support: &Path, query: &Path) {
+    let adapting = |how: &str| {
+        let mut command = forgeling();
+        command.args(["fewshot", "classify", "--device", "cpu", "--adapt", how]);
+        command.args(["--seed", "3", "--model", model, "--support"]);
+        command.arg(support).arg("--query").arg(query);
+        command
+    };
+    for how in ["prototypes", "head", "lora"] {
+        let object = json(&mut adapting(how), 0);
+        let (adaptation, predictions) = (&object["adaptation"], &object["predictions"]);
+        assert_eq!(adaptation["name"], how);
+        assert!(adaptation["seconds"].as_f64().unwrap() >= 0.0, "{object}");
+        assert_eq!(predictions.as_array().map(Vec::len), Some(12));
+        let trained = &adaptation["fine_tune"];
+        if how == "prototypes" {
+            assert!(trained.is_null(), "{object}");
+            continue;
+        }
+        assert!(trained["epochs"].is_u64(), "{object}");
+        let right = trained["held_out_accuracy"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&right), "{object}");
+        let again = json(&mut adapting(how), 0);
+        assert_eq!(&again["predictions"], predictions, "the same seed");
+    }
+    adapting("head")
+        .assert()
+        .success()
+        .stdout(contains("Adapted (head) in").and(contains("of the held-out examples right")));
+    json(&mut adapting("heads"), 2);
+
+    // A class without an image.
+    let empty = support.join("nothing");
+    std::fs::create_dir(&empty).unwrap();
+    let error = json(&mut adapting("head"), 3);
+    assert!(
+        error["error"]["path"]
+            .as_str()
+            .unwrap()
+            .ends_with("nothing"),
+        "{error}"
+    );
+    std::fs::remove_dir(&empty).unwrap();
 }
 
 fn write_glyph(class: usize, example: usize, path: &Path) {

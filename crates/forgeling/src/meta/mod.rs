@@ -24,8 +24,8 @@ mod stack;
 mod warm_up;
 
 pub use classifier::{
-    AdaptSummary, Adaptation, Classifier, FineTuneConfig, FineTuneEvent, FineTuneSummary, LoraConfig,
-    Prediction,
+    AdaptSummary, Adaptation, Classifier, FineTuneConfig, FineTuneEvent, FineTuneSummary,
+    LoraConfig, Prediction,
 };
 pub use evaluate::{EvaluateConfig, Evaluation, TaskEvaluation};
 pub use few_shot::{FewShot, TaskByTaskLoss, TaskLoss};

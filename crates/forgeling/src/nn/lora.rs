@@ -196,7 +196,7 @@ impl LoraConv4 {
     /// When an adapter does not fit its block.
     pub fn merged(&self) -> Result<Conv4> {
         let blocks = self.blocks.iter().map(|adapted| {
-            let weight = adapted.weight()?.detach();
+            let weight = leaf(adapted.weight()?);
             let block = adapted.block.clone();
             Ok(ConvBlock {
                 weight: block.weight.map(|_| weight).set_require_grad(true),
@@ -215,5 +215,14 @@ impl LoraConv4 {
     pub fn parameter_count(&self) -> usize {
         let blocks = self.blocks.iter();
         blocks.map(|block| block.lora.parameter_count()).sum()
+    }
+}
+
+/// The values, without how they came about.
+fn leaf(weight: Tensor<4>) -> Tensor<4> {
+    if weight.device().is_autodiff() {
+        Tensor::from_inner(weight.inner())
+    } else {
+        weight
     }
 }

@@ -172,9 +172,7 @@ fn compare(
     };
     let mut pass = Pass::new(Normalization::Running, &support.support.device());
     let logits = match model {
-        Model::Metric(model) => model
-            .head
-            .logits(&task(maps(&model.encoder)?), &mut pass)?,
+        Model::Metric(model) => model.head.logits(&task(maps(&model.encoder)?), &mut pass)?,
         Model::SimpleShot(model) => model
             .centroids
             .logits(&task(maps(&model.encoder)?), &mut pass)?,

@@ -71,7 +71,11 @@ impl FineTuneConfig {
         let checks = [
             ("epochs", self.epochs > 0, "at least 1"),
             ("patience", self.patience > 0, "at least 1"),
-            ("learning_rate", open(rate, f64::INFINITY), "a positive number"),
+            (
+                "learning_rate",
+                open(rate, f64::INFINITY),
+                "a positive number",
+            ),
             ("held_out", open(self.held_out, 1.0), "between 0 and 1"),
         ];
         if let Some((name, _, expected)) = checks.iter().find(|(_, right, _)| !right) {

@@ -15,8 +15,8 @@ use crate::nn::{Linear, LoraConv4, Pass};
 use crate::ops::Activation;
 use crate::train::{
     Batches, EarlyStopping, EarlyStoppingConfig, Encoder, HardwareConfig, HardwareManager,
-    Objective, OptimizerConfig, Outcome, Precision, Predictions, Run, Schedule, Trainable,
-    TrainEvent, Trainer, TrainerConfig, Validation, Verdict,
+    Objective, OptimizerConfig, Outcome, Precision, Predictions, Run, Schedule, TrainEvent,
+    Trainable, Trainer, TrainerConfig, Validation, Verdict,
 };
 
 const OPERATION: &str = "fine_tune";
@@ -80,7 +80,9 @@ impl Tuned {
             pairs.map(|(value, center)| value - center).collect()
         };
         let means: Vec<Vec<f32>> = means.iter().map(centered).collect();
-        let squares = means.iter().map(|mean| -mean.iter().map(|v| v * v).sum::<f32>());
+        let squares = means
+            .iter()
+            .map(|mean| -mean.iter().map(|v| v * v).sum::<f32>());
         let bias: Vec<f32> = squares.collect();
         let of_class = |feature: usize| means.iter().map(move |mean| 2.0 * scale * mean[feature]);
         let weight: Vec<f32> = (0..width).flat_map(of_class).collect();
@@ -104,12 +106,13 @@ impl Tuned {
         self.head.forward(centered, Activation::None)
     }
 
-    /// The layer for features as they are.
+    /// The layer for features as they are, no longer trained.
     pub fn into_head(self) -> Linear {
-        let weight = self.head.weight.val().detach() / self.scale;
+        let tuned = self.valid();
+        let weight = tuned.head.weight.val() / tuned.scale;
         // One row times a matrix, in stock operations that every build has.
-        let shift = (weight.clone() * self.center.val().transpose()).sum_dim(0);
-        let bias = self.head.bias.val().detach() - shift.squeeze_dim(0);
+        let shift = (weight.clone() * tuned.center.val().transpose()).sum_dim(0);
+        let bias = tuned.head.bias.val() - shift.squeeze_dim(0);
         Linear {
             weight: Param::from_tensor(weight),
             bias: Param::from_tensor(bias),
@@ -202,12 +205,16 @@ impl FineTuning<'_> {
             };
             return Ok((model, summary));
         };
-        let best = self.search(start(&trained), &trained, &held, on_event).await?;
+        let best = self
+            .search(start(&trained), &trained, &held, on_event)
+            .await?;
         let mut model = start(&all);
         let loss = match best.epochs {
             0 => None,
             epochs => {
-                let part = self.train(&mut model, &all, epochs, false, on_event).await?;
+                let part = self
+                    .train(&mut model, &all, epochs, false, on_event)
+                    .await?;
                 part.loss
             }
         };
@@ -237,7 +244,9 @@ impl FineTuning<'_> {
         let mut trainer = self.trainer(limit, Some(stopping))?;
         let mut source = Batches::new(self.support.batches(trained, self.config.seed));
         let mut validation = Batches::new(self.support.batches(held, self.config.seed));
-        let found = trainer.validate(&model, &objective, &mut validation).await?;
+        let found = trainer
+            .validate(&model, &objective, &mut validation)
+            .await?;
         let mut best = Best {
             epochs: 0,
             found,
@@ -350,5 +359,9 @@ impl FineTuning<'_> {
 }
 
 fn cancelled() -> Error {
-    Error::new(ErrorKind::Cancelled, OPERATION, "stopped before it was over")
+    Error::new(
+        ErrorKind::Cancelled,
+        OPERATION,
+        "stopped before it was over",
+    )
 }

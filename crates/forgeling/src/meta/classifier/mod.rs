@@ -19,8 +19,8 @@ use web_time::Instant;
 
 use self::answers::Answers;
 pub use self::config::{Adaptation, FineTuneConfig, LoraConfig};
-use self::fine_tune::{FineTuning, Tuned};
 pub use self::fine_tune::{FineTuneEvent, FineTuneSummary};
+use self::fine_tune::{FineTuning, Tuned};
 use self::support::Support;
 use super::{Backbone, Learner, Model};
 use crate::error::{Error, Result};
@@ -118,10 +118,11 @@ impl Learner {
         let mut classifier = self.classifier();
         if let Adaptation::Lora(_) = adaptation {
             if self.conv4().is_none() {
-                return Err(
-                    Error::invalid(OPERATION, "adapters are for convolutions, of which the network has none")
-                        .expected("another adaptation"),
-                );
+                return Err(Error::invalid(
+                    OPERATION,
+                    "adapters are for convolutions, of which the network has none",
+                )
+                .expected("another adaptation"));
             }
             classifier.encoder = None;
         }
@@ -391,13 +392,14 @@ impl Classifier {
             shape: self.learner.input_shape(),
             device,
         };
-        let start = |chosen: &[usize]| Tuned::prototypes(&support, chosen, adapters.clone(), device);
+        let start =
+            |chosen: &[usize]| Tuned::prototypes(&support, chosen, adapters.clone(), device);
         let (tuned, summary) = tuning.run(start, on_event).await?;
         let encoder = match &tuned.encoder {
             Some(adapted) => Backbone::Conv4(adapted.merged()?.valid()),
             None => encoder,
         };
-        let head = tuned.into_head().valid();
+        let head = tuned.into_head();
         Ok((Answers::Linear { encoder, head }, summary))
     }
 }

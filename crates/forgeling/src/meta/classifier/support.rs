@@ -82,7 +82,9 @@ impl Support {
         let chosen: Vec<Vec<f32>> = places.iter().map(|&p| self.features[p].clone()).collect();
         let center = mean(&chosen);
         let squares = chosen.iter().flatten().zip(center.iter().cycle());
-        let sum: f32 = squares.map(|(value, center)| (value - center).powi(2)).sum();
+        let sum: f32 = squares
+            .map(|(value, center)| (value - center).powi(2))
+            .sum();
         let scale = (sum / (chosen.len() * center.len()) as f32).sqrt();
         // Where all features are alike there is nothing to scale.
         (center, if scale > 0.0 { scale } else { 1.0 })
