@@ -3,7 +3,7 @@
 use forgeling::data::{Examples, ImageShape, Targets, Task};
 use forgeling::meta::{Adaptation, EncoderConfig, Learner, LearnerConfig, Method, MethodConfig};
 use forgeling::nn::{Conv4, Conv4Config, MlpConfig, Normalization};
-use forgeling_tests::{assert_close, waves};
+use forgeling_tests::{assert_close, devices, waves};
 
 use super::*;
 
@@ -78,6 +78,28 @@ fn every_model_adapts_in_every_way() {
                 found.len() == 4 && (sum - 1.0).abs() < 1e-9,
                 "{method} {adaptation}"
             );
+        }
+    }
+}
+
+#[test]
+fn every_device_adapts_alike() {
+    for method in [Method::ProtoNet, Method::R2d2, Method::FoMaml] {
+        for adaptation in [Adaptation::Method, head(5), lora(5)] {
+            let run = |device: &Device| {
+                let learner = tiny_on(method, device);
+                let mut classifier = learner.classifier_with(adaptation).unwrap();
+                teach(&mut classifier, &[2, 2, 2]);
+                probabilities(&mut classifier, &drawing(1, 9))
+            };
+            let expected = run(&cpu());
+            for device in devices() {
+                for (got, expected) in run(&device).iter().zip(&expected) {
+                    let name = &device.info().name;
+                    // Adam's steps do not shrink with the gradient.
+                    assert!((got - expected).abs() < 0.01, "{method} {adaptation} on {name}");
+                }
+            }
         }
     }
 }

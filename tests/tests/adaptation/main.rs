@@ -28,6 +28,10 @@ fn cpu() -> Device {
 
 /// An untrained network for images of 8×8.
 fn tiny(method: Method) -> Learner {
+    tiny_on(method, &cpu())
+}
+
+fn tiny_on(method: Method, device: &Device) -> Learner {
     let encoder = Conv4Config {
         filters: 4,
         blocks: 2,
@@ -41,7 +45,7 @@ fn tiny(method: Method) -> Learner {
         ways: 3,
         ..Default::default()
     };
-    Learner::new(&config, &cpu()).unwrap()
+    Learner::new(&config, device).unwrap()
 }
 
 /// Drawings of 8×8.
