@@ -97,7 +97,10 @@ fn every_device_adapts_alike() {
                 for (got, expected) in run(&device).iter().zip(&expected) {
                     let name = &device.info().name;
                     // Adam's steps do not shrink with the gradient.
-                    assert!((got - expected).abs() < 0.01, "{method} {adaptation} on {name}");
+                    assert!(
+                        (got - expected).abs() < 0.01,
+                        "{method} {adaptation} on {name}"
+                    );
                 }
             }
         }
