@@ -28,7 +28,7 @@ pub(super) enum Answers {
     Linear { encoder: Backbone, head: Linear },
     /// A metric learner's own head.
     Metric {
-        model: Model,
+        model: Box<Model>,
         /// Without queries yet.
         support: Box<Embedded>,
     },
@@ -68,7 +68,7 @@ impl Answers {
         };
         let support = tensor(features, width);
         Self::Metric {
-            model: learner.model.valid(),
+            model: Box::new(learner.model.valid()),
             support: Box::new(Embedded {
                 query: support.clone().narrow(1, 0, 1),
                 onehot: tensor(onehot, ways),

@@ -3,28 +3,27 @@
 //! - [`Classifier`]: examples in, labels out.
 //! - [`Adaptation`]: what is made of the examples.
 //! - `encoder`: from images to features; `answers`: from features to logits.
-//! - `fine_tune`: training a head or adapters; `support`: on what.
+//! - `making`: what becomes of the examples.
+//! - `fine_tune`: training a head or adapters; `support`: on what; `tuned`: what is trained.
 
 mod answers;
 mod config;
 mod encoder;
 mod fine_tune;
+mod making;
 mod support;
+mod tuned;
 
 use std::ops::ControlFlow;
 
-use burn::module::Module;
 use serde::Serialize;
 use web_time::Instant;
 
 use self::answers::Answers;
 pub use self::config::{Adaptation, FineTuneConfig, LoraConfig};
 pub use self::fine_tune::{FineTuneEvent, FineTuneSummary};
-use self::fine_tune::{FineTuning, Tuned};
-use self::support::Support;
-use super::{Backbone, Learner, Model};
+use super::{Backbone, Learner};
 use crate::error::{Error, Result};
-use crate::nn::LoraConv4;
 
 const OPERATION: &str = "adapt";
 
@@ -297,109 +296,8 @@ impl Classifier {
         Ok(())
     }
 
-    fn check_classes(&self) -> Result<()> {
-        if self.classes.is_empty() {
-            return Err(
-                Error::invalid(OPERATION, "there is no example yet").expected("at least one")
-            );
-        }
-        if self.adaptation.fine_tune().is_some() && self.classes.len() < 2 {
-            return Err(Error::invalid(OPERATION, "nothing to choose between")
-                .expected("examples of at least 2 classes")
-                .got(self.classes.len()));
-        }
-        Ok(())
-    }
-
     async fn embed(&self, encoder: &Backbone, images: &[&[f32]]) -> Result<Vec<Vec<f32>>> {
         let shape = self.learner.input_shape();
         encoder::embed(encoder, images, shape, self.learner.device.tensors()).await
-    }
-
-    /// What is kept of the examples of each class.
-    fn examples(&self) -> Vec<&[Vec<f32>]> {
-        let classes = self.classes.iter();
-        classes.map(|class| &class.examples[..]).collect()
-    }
-
-    async fn by_method(&self) -> Result<Answers> {
-        match (&self.learner.model, self.learner.euclidean()) {
-            (Model::Gradient(learner), _) => {
-                Answers::gradient(learner, &self.examples(), self.learner.input_shape())
-            }
-            (_, true) => Ok(self.prototypes().await?.0),
-            (_, false) => Ok(Answers::metric(&self.learner, &self.examples())),
-        }
-    }
-
-    /// The prototypes, and the features of all examples, class after class.
-    async fn prototypes(&self) -> Result<(Answers, Vec<Vec<f32>>)> {
-        let kept = self.examples().into_iter().flatten();
-        let (encoder, features) = match &self.encoder {
-            Some(encoder) => (encoder.clone(), kept.cloned().collect()),
-            None => {
-                let pixels: Vec<&[f32]> = kept.map(Vec::as_slice).collect();
-                let shape = self.learner.input_shape();
-                let device = self.learner.device.tensors();
-                let encoder = encoder::by_examples(&self.learner.model, &pixels, shape, device)?;
-                let features = self.embed(&encoder, &pixels).await?;
-                (encoder, features)
-            }
-        };
-        let answers = Answers::prototypes(encoder, self.by_class(&features));
-        Ok((answers, features))
-    }
-
-    /// Rows that lie class after class, by class.
-    fn by_class<'a>(&self, rows: &'a [Vec<f32>]) -> impl Iterator<Item = &'a [Vec<f32>]> {
-        let mut rest = rows;
-        self.classes.iter().map(move |class| {
-            let (own, others) = rest.split_at(class.examples.len());
-            rest = others;
-            own
-        })
-    }
-
-    async fn fine_tune(
-        &self,
-        prototypes: Answers,
-        features: Vec<Vec<f32>>,
-        on_event: &mut impl FnMut(&FineTuneEvent) -> ControlFlow<()>,
-    ) -> Result<(Answers, FineTuneSummary)> {
-        let (Answers::Prototypes { encoder, .. }, Some(config)) =
-            (prototypes, self.adaptation.fine_tune())
-        else {
-            return Err(Error::invalid(OPERATION, "nothing to train"));
-        };
-        let by_class: Vec<&[Vec<f32>]> = self.by_class(&features).collect();
-        let adapters = match (self.adaptation, &encoder) {
-            (Adaptation::Lora(config), Backbone::Conv4(conv4)) => {
-                let seed = config.fine_tune.seed;
-                let conv4 = conv4.clone().train();
-                Some(LoraConv4::new(conv4, config.rank, config.alpha, seed)?)
-            }
-            _ => None,
-        };
-        let inputs = match adapters {
-            Some(_) => self.examples(),
-            None => by_class.clone(),
-        };
-        let support = Support::new(&inputs, &by_class);
-        let device = &self.learner.device;
-        let tuning = FineTuning {
-            support: &support,
-            config,
-            shape: self.learner.input_shape(),
-            device,
-        };
-        let start =
-            |chosen: &[usize]| Tuned::prototypes(&support, chosen, adapters.clone(), device);
-        let (tuned, summary) = tuning.run(start, on_event).await?;
-        let encoder = match &tuned.encoder {
-            Some(adapted) => Backbone::Conv4(adapted.merged()?.valid()),
-            None => encoder,
-        };
-        let head = tuned.into_head();
-        Ok((Answers::Linear { encoder, head }, summary))
     }
 }
