@@ -49,10 +49,10 @@ fn prototypes(rows: &[Vec<f64>], labels: &[usize]) -> Matrix {
             .map(|i| &rows[i])
             .collect();
         let mean = |f: usize| own.iter().map(|row| row[f]).sum::<f64>() / own.len() as f64;
-        for f in 0..width {
-            matrix[f][class] = 2.0 * mean(f);
-            matrix[width][class] -= mean(f) * mean(f);
+        for (f, row) in matrix[..width].iter_mut().enumerate() {
+            row[class] = 2.0 * mean(f);
         }
+        matrix[width][class] = -(0..width).map(|f| mean(f) * mean(f)).sum::<f64>();
     }
     matrix
 }
