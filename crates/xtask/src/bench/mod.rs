@@ -50,6 +50,8 @@ enum Bench {
     Leak,
     /// Several devices and processes; over MPI where it is.
     Parallel,
+    /// Many few-shot tasks in one computation, on the CPU and the GPU.
+    Tasks,
     /// In a browser, with the published package; needs `cargo xtask web`.
     Web,
 }
@@ -62,6 +64,7 @@ impl Bench {
             Self::Memory => "memory",
             Self::Leak => "leak",
             Self::Parallel => "parallel",
+            Self::Tasks => "tasks",
             Self::Web => "web",
         }
     }
@@ -101,6 +104,11 @@ impl Bench {
                  share what it can compute, so that what they add is overhead. In each round every implementation takes \
                  `steps` steps, one after the other; MPI's ranks run alone afterwards."
             }
+            Self::Tasks => {
+                "A meta-step of MAML (exact second order) over 16 tasks with its loss read: `forgeling` has the parameters of \
+                 all tasks side by side (`TaskLoss`), on the CPU as many at a time as its caches can use; `task by task` is \
+                 the plain loop (`TaskByTaskLoss`). Both give the same loss and gradients within 1e-4."
+            }
             Self::Web => {
                 "One headless Chromium. Opening is from importing a library to its device being ready. Times are of one \
                  training step with its loss read. In each round every \
@@ -133,7 +141,7 @@ impl Bench {
 
     fn step(self, workspace: &Workspace, peers: bool) -> Result<Step> {
         Ok(match self {
-            Self::Cpu | Self::Gpu | Self::Memory | Self::Leak | Self::Parallel => {
+            Self::Cpu | Self::Gpu | Self::Memory | Self::Leak | Self::Parallel | Self::Tasks => {
                 let mpi = self == Self::Parallel && ensure_mpi()?;
                 let features: &[&str] = if mpi {
                     &["--features", "forgeling-tests/mpi"]

@@ -1,4 +1,4 @@
-//! Measurements of `cargo xtask bench cpu|gpu|memory|leak|parallel`: one JSON line for each implementation of each workload.
+//! Measurements of `cargo xtask bench cpu|gpu|memory|leak|parallel|tasks`: one JSON line for each implementation of each workload.
 //!
 //! - `runner`: lets the implementations of a workload take turns.
 //! - `data`: the batches that all of them train on.
@@ -40,8 +40,6 @@ struct Options {
     /// A Python that has PyTorch.
     python: Option<PathBuf>,
     burn_version: String,
-    /// Of a workload's family, to measure it alone.
-    only: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -74,13 +72,14 @@ enum What {
     LeakFigure(PathBuf),
     /// Several devices.
     Several,
+    /// The CPU and one GPU, many few-shot tasks at a time.
+    Tasks,
 }
 
 impl Options {
     fn parse(arguments: impl Iterator<Item = String>) -> std::result::Result<Self, String> {
         let mut arguments = arguments;
         let (mut what, mut python, mut burn_version) = (None, None, String::new());
-        let mut only = None;
         while let Some(argument) = arguments.next() {
             let mut value = || {
                 arguments
@@ -94,18 +93,17 @@ impl Options {
                 "leak" => what = Some(What::Leak),
                 "leak-figure" => what = Some(What::LeakFigure(value()?.into())),
                 "parallel" => what = Some(What::Several),
+                "tasks" => what = Some(What::Tasks),
                 "--json" => {}
                 "--python" => python = Some(value()?.into()),
-                "--only" => only = Some(value()?),
                 "--burn-version" => burn_version = format!(" {}", value()?),
                 other => return Err(format!("unknown argument '{other}'")),
             }
         }
         Ok(Self {
-            what: what.ok_or("expected cpu, gpu, memory, leak or parallel")?,
+            what: what.ok_or("expected cpu, gpu, memory, leak, parallel or tasks")?,
             python,
             burn_version,
-            only,
         })
     }
 }
@@ -117,6 +115,7 @@ fn bench(options: &Options) -> Result<()> {
         What::Leak => return memory::leak(&open(DeviceChoice::Gpu)?),
         What::LeakFigure(path) => return memory::leak_figure(path),
         What::Several => return parallel::bench(),
+        What::Tasks => return maml::bench(&[open(DeviceChoice::Cpu)?, open(DeviceChoice::Gpu)?]),
     };
     let back_end = if device.is_cpu() { "flex" } else { "wgpu" };
     let mut bench = Bench {
@@ -128,8 +127,7 @@ fn bench(options: &Options) -> Result<()> {
         },
         device,
     };
-    let wanted = |family: &str| options.only.as_ref().is_none_or(|only| only == family);
-    for (filters, episodes) in PROTONETS.into_iter().filter(|_| wanted("protonet")) {
+    for (filters, episodes) in PROTONETS {
         // A software adapter takes minutes for several episodes, and the CPU for many.
         let most = match (bench.slow, bench.device.is_cpu()) {
             (true, _) => 1,
@@ -140,16 +138,8 @@ fn bench(options: &Options) -> Result<()> {
             bench.protonet(filters, episodes)?;
         }
     }
-    for queries in maml::QUERIES.into_iter().filter(|_| wanted("maml")) {
-        bench.maml(queries)?;
-    }
-    if wanted("resnet") {
-        bench.resnet()?;
-    }
-    if wanted("mlp") {
-        bench.mlp()?;
-    }
-    Ok(())
+    bench.resnet()?;
+    bench.mlp()
 }
 
 /// What the workloads have in common. Each drops its networks before the next.
@@ -182,16 +172,6 @@ impl Bench {
         let pace = Pace::of(self.slow, filters * episodes);
         let workload = protonet::workload(filters, episodes);
         compare(&workload, Some(episodes), pace, &self.device, &mut all)
-    }
-
-    fn maml(&mut self, queries: usize) -> Result<()> {
-        let batches = maml::draw(queries)?;
-        let mut together = maml::Trained::together(&batches, &self.device)?;
-        let mut apart = maml::Trained::task_by_task(&batches, &self.device)?;
-        let mut all: Vec<&mut dyn Implementation> = vec![&mut together, &mut apart];
-        let pace = Pace::long(self.slow);
-        let workload = maml::workload(queries);
-        compare(&workload, Some(maml::TASKS), pace, &self.device, &mut all)
     }
 
     fn resnet(&mut self) -> Result<()> {
@@ -256,7 +236,7 @@ mod tests {
     #[test]
     fn wrong_arguments_are_named() {
         for (line, problem) in [
-            ("", "expected cpu, gpu, memory, leak or parallel"),
+            ("", "expected cpu, gpu, memory, leak, parallel or tasks"),
             ("gpu --python", "--python needs a value"),
             ("leak-figure", "leak-figure needs a value"),
             ("tpu", "unknown argument 'tpu'"),

@@ -2,21 +2,39 @@
 
 use forgeling::Device;
 use forgeling::data::{EpisodeSampler, Glyphs, Queries, Shots, Split, Task, Ways};
+use forgeling::device::DeviceKind;
 use forgeling::meta::gradient::{GradientLearner, InnerConfig, Maml, MamlConfig};
 use forgeling::meta::{TaskByTaskLoss, TaskLoss};
 use forgeling::nn::{Conv4Classifier, Conv4Config};
 use forgeling::train::{HardwareConfig, HardwareManager, Trainer, TrainerConfig};
 
-use crate::runner::{Implementation, OURS, Result, Turn, description, timed};
+use crate::runner::{Implementation, OURS, Pace, Result, Turn, compare, description, timed};
 
 /// Tasks of a step.
-pub const TASKS: usize = 16;
+const TASKS: usize = 16;
 /// Queries of a class: one, as in MAML's paper, and 15, as in most others.
-pub const QUERIES: [usize; 2] = [1, 15];
+const QUERIES: [usize; 2] = [1, 15];
 const BATCHES: usize = 2;
 
+/// All tasks of a step in one computation against one after the other, on each device.
+pub fn bench(devices: &[Device]) -> Result<()> {
+    for device in devices {
+        let slow = device.info().kind == DeviceKind::SoftwareGpu;
+        for queries in QUERIES {
+            let batches = draw(queries)?;
+            let mut together = Trained::together(&batches, device)?;
+            let mut apart = Trained::task_by_task(&batches, device)?;
+            let mut all: [&mut dyn Implementation; 2] = [&mut together, &mut apart];
+            let rounds = if slow { 3 } else { 15 };
+            let pace = Pace { rounds, steps: 1 };
+            compare(&workload(queries), Some(TASKS), pace, device, &mut all)?;
+        }
+    }
+    Ok(())
+}
+
 /// 5-way 1-shot tasks.
-pub fn draw(queries: usize) -> Result<Vec<Vec<Task>>> {
+fn draw(queries: usize) -> Result<Vec<Vec<Task>>> {
     let glyphs = Glyphs::new(0, Split::Train, 1000)?;
     let queries = Queries::new(queries)?;
     let mut sampler = EpisodeSampler::new(Ways::DEFAULT, Shots::new(1)?, queries, 0);
@@ -25,7 +43,7 @@ pub fn draw(queries: usize) -> Result<Vec<Vec<Task>>> {
 }
 
 /// A network in training on one device.
-pub struct Trained<'a> {
+struct Trained<'a> {
     name: String,
     device: String,
     /// In one computation.
@@ -37,11 +55,11 @@ pub struct Trained<'a> {
 }
 
 impl<'a> Trained<'a> {
-    pub fn together(batches: &'a [Vec<Task>], device: &Device) -> Result<Self> {
+    fn together(batches: &'a [Vec<Task>], device: &Device) -> Result<Self> {
         Self::new(OURS, true, batches, device)
     }
 
-    pub fn task_by_task(batches: &'a [Vec<Task>], device: &Device) -> Result<Self> {
+    fn task_by_task(batches: &'a [Vec<Task>], device: &Device) -> Result<Self> {
         Self::new("forgeling, task by task", false, batches, device)
     }
 
@@ -102,7 +120,7 @@ impl Implementation for Trained<'_> {
 }
 
 /// What is measured, for the table.
-pub fn workload(queries: usize) -> String {
+fn workload(queries: usize) -> String {
     format!(
         "MAML step, Conv4-32, {TASKS} tasks of 5-way 1-shot {queries}-query, 28×28, 3 inner steps"
     )
