@@ -132,7 +132,7 @@ fn broken_and_foreign_files_are_errors_that_name_the_file() {
         changed
     };
     for (from, to, word) in [
-        ("protonet-conv4", "protonet-conv5", "architecture"),
+        ("few-shot", "few-shut", "architecture"),
         ("\\\"format\\\":1", "\\\"format\\\":2", "format"),
         ("\\\"filters\\\":6", "\\\"filters\\\":7", "fit"),
         ("\\\"filters\\\":6", "\\\"filters\\\":0", "filters"),

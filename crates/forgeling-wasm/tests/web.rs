@@ -28,10 +28,6 @@ mod parity;
 mod profiling;
 #[path = "../../../tests/src/resuming.rs"]
 mod resuming;
-#[path = "../../../tests/src/second_order.rs"]
-mod second_order;
-#[path = "../../../tests/src/spd_parity.rs"]
-mod spd_parity;
 #[path = "../../../tests/src/storage_parity.rs"]
 mod storage_parity;
 #[path = "../../../tests/src/task_digests.rs"]
@@ -54,10 +50,8 @@ use ops_parity::{
     BLOCK_SIZES, Body, EPISODE_SIZES, assert_same, block, distances, episode_loss, logits,
     logits_with_itself, running_block,
 };
-use second_order::{IMAGES, moments, of_input, of_weight, pooled, second};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use spd_parity::{SPD_SIZES, inverse};
 use storage_parity::{FORMATS, OPERATIONS, come_back, numbers};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -290,41 +284,6 @@ async fn batch_norm_equals_its_reference_on_cpu_and_webgpu() {
 }
 
 #[wasm_bindgen_test]
-async fn gradients_of_the_convolutions_gradients_equal_their_reference() {
-    for sizes in CONVOLUTIONS {
-        for (device, dtype) in bodies_to_test().await {
-            let (flex, own) = (Tensors::flex().autodiff(), device.autodiff());
-            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
-            let expected = of_input(Body::Reference, sizes, dtype, &flex).await;
-            let got = of_input(Body::Own, sizes, dtype, &own).await;
-            assert_same(&got, &expected, dtype, &name);
-            let expected = of_weight(Body::Reference, sizes, dtype, &flex).await;
-            let got = of_weight(Body::Own, sizes, dtype, &own).await;
-            assert_same(&got, &expected, dtype, &name);
-        }
-    }
-}
-
-#[wasm_bindgen_test]
-async fn gradients_of_the_norms_gradients_equal_their_reference() {
-    for sizes in IMAGES {
-        for (device, dtype) in bodies_to_test().await {
-            let (flex, own) = (Tensors::flex().autodiff(), device.autodiff());
-            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
-            let expected = moments(Body::Reference, sizes, dtype, &flex).await;
-            let got = moments(Body::Own, sizes, dtype, &own).await;
-            assert_same(&got, &expected, dtype, &name);
-            let expected = pooled(Body::Reference, sizes, dtype, &flex, true).await;
-            let got = pooled(Body::Own, sizes, dtype, &own, true).await;
-            assert_same(&got, &expected, dtype, &name);
-            let expected = second(Body::Reference, sizes, dtype, &flex).await;
-            let got = second(Body::Own, sizes, dtype, &own).await;
-            assert_same(&got, &expected, dtype, &name);
-        }
-    }
-}
-
-#[wasm_bindgen_test]
 async fn webgpu_trains_as_the_cpu_does_and_saves() {
     let glyphs = Glyphs::new(0, Split::Train, 50)
         .unwrap()
@@ -451,19 +410,6 @@ async fn products_and_distances_equal_their_reference_on_cpu_and_webgpu() {
             let expected = distances(Body::Reference, sizes, dtype, &flex).await;
             let what = format!("{sizes:?} of {dtype:?} on {name}");
             assert_same(&got, &expected, dtype, &what);
-        }
-    }
-}
-
-#[wasm_bindgen_test]
-async fn inverses_equal_their_reference_on_cpu_and_webgpu() {
-    let flex = Tensors::flex().autodiff();
-    for device in [cpu().await, webgpu().await] {
-        for sizes in SPD_SIZES {
-            let got = inverse(Body::Own, sizes, &device.autodiff()).await;
-            let expected = inverse(Body::Reference, sizes, &flex).await;
-            let what = format!("{sizes:?} on {}", device.info().name);
-            assert_same(&got, &expected, DType::F32, &what);
         }
     }
 }

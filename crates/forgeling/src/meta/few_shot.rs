@@ -77,7 +77,13 @@ fn mean_loss<'a, 't, M: FewShot>(
     let mut sum: Option<Outcome> = None;
     for stack in stacks {
         let outcome = model.loss(&stack, pass)?;
-        let loss = outcome.loss * (stack.len() as f64 / tasks as f64);
+        let share = stack.len() as f64 / tasks as f64;
+        // A product with 1 would be a launch for nothing.
+        let loss = if stack.len() == tasks {
+            outcome.loss
+        } else {
+            outcome.loss * share
+        };
         sum = Some(match sum {
             None => Outcome { loss, ..outcome },
             Some(before) => Outcome {

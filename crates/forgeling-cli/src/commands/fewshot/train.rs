@@ -12,8 +12,8 @@ pub async fn run(args: &FewshotTrain, common: &Common, output: &Output) -> Resul
     let (method, seed) = (args.method, common.seed);
     let (data, test) = learning::load(&args.learning, output)?;
     let classes = data.class_count();
-    let config = learning::learner(&args.learning, method, seed, classes)?;
     let fit = learning::fit(&args.learning, method, seed, classes)?;
+    let config = learning::learner(&args.learning, method, seed, classes)?;
     learning::check(&args.learning, &*data)?;
     if let Some(test) = &test {
         learning::check(&args.learning, &**test)?;
