@@ -33,7 +33,7 @@ pub async fn accuracy<M: FewShot>(model: &M, tasks: &[Task], normalization: Norm
     let frozen = model.valid();
     let (mut right, mut all) = (0, 0);
     for part in tasks.chunks(10) {
-        for (stack, _) in Stack::of(part) {
+        for stack in Stack::of(part) {
             let logits = frozen.predict(&stack, normalization).unwrap();
             let labels = stack.classes(Side::Query);
             let [logits] = Readback::new().with(logits).run().await.unwrap();

@@ -195,7 +195,7 @@ fn inner(rate: f64, steps: usize) -> Result<Maml> {
 
 fn predictions(network: &Mlp, rate: f64, steps: usize, tasks: &[Task]) -> Result<Vec<f32>> {
     let mut all = Vec::new();
-    for (stack, _) in Stack::of(tasks) {
+    for stack in Stack::of(tasks) {
         let outputs = if steps == 0 {
             let device = network.layers[0].weight.val().device();
             let pass = Pass::new(Normalization::Running, &device);
@@ -215,7 +215,7 @@ fn predictions(network: &Mlp, rate: f64, steps: usize, tasks: &[Task]) -> Result
 fn error(network: &Mlp, rate: f64, steps: usize, tasks: &[Task]) -> Result<f64> {
     let values = predictions(network, rate, steps, tasks)?;
     let mut targets = Vec::new();
-    for (stack, _) in Stack::of(tasks) {
+    for stack in Stack::of(tasks) {
         targets.extend(stack.targets(Side::Query));
     }
     let squares = values
@@ -239,7 +239,7 @@ impl Objective<Mlp> for AllAtOnce {
     ) -> Result<Outcome> {
         let mut inputs: Vec<f32> = Vec::new();
         let mut targets = Vec::new();
-        for (stack, _) in Stack::of(batch) {
+        for stack in Stack::of(batch) {
             for side in [Side::Support, Side::Query] {
                 for task in stack.tasks() {
                     let examples = match side {

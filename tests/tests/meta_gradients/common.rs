@@ -157,7 +157,7 @@ pub fn loss<N: Functional, G: GradientMethod>(
     let mut pass = Pass::new(Normalization::Batch, &device()).after_steps(steps_before);
     let stacks = Stack::of(tasks);
     assert_eq!(stacks.len(), 1, "the tasks are of one size");
-    learner.loss(&stacks[0].0, &mut pass).unwrap().loss
+    learner.loss(&stacks[0], &mut pass).unwrap().loss
 }
 
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {

@@ -142,7 +142,7 @@ fn adapted_parameters_follow_torch() {
     let method = Reptile::new(config).unwrap();
     let learner = GradientLearner::new(conv(&golden), method, true);
     let tasks = tasks(&golden);
-    let adapted = learner.adapt(&Stack::of(&tasks)[0].0).unwrap();
+    let adapted = learner.adapt(&Stack::of(&tasks)[0]).unwrap();
     let expected = &golden["normalized_by"]["queries"]["reptile"]["adapted"];
     for (task, expected) in expected.as_array().unwrap().iter().enumerate() {
         for (name, tensor) in names(&golden).iter().zip(adapted.weights.tensors()) {

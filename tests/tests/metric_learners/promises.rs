@@ -92,15 +92,16 @@ fn tasks_of_unlike_sizes_count_alike_and_do_not_see_each_other() {
         for normalization in [Normalization::Running, Normalization::Batch] {
             let stacks = Stack::of(tasks);
             assert_eq!(stacks.len(), 2);
-            for (stack, places) in stacks {
+            for stack in stacks {
                 let logits = model.predict(&stack, normalization).unwrap();
                 let shape = [stack.len(), stack.rows(Side::Query), stack.outputs()];
                 assert_eq!(logits.dims(), shape, "{name}");
-                let alone: Vec<f32> = places
+                let alone: Vec<f32> = stack
+                    .places()
                     .iter()
                     .flat_map(|&place| {
                         let alone = Stack::of(&tasks[place..=place]);
-                        answers(&model, &alone[0].0, normalization)
+                        answers(&model, &alone[0], normalization)
                     })
                     .collect();
                 assert_close(name, &numbers(logits), &alone, 1e-5);
@@ -130,7 +131,7 @@ fn the_order_of_examples_is_of_no_account() {
         let turned = Task::new(task.shape(), task.outputs(), support, query).unwrap();
         let model = learner(head);
         let [expected, got] = [task, &turned].map(|task| {
-            let (stack, _) = &Stack::of(std::slice::from_ref(task))[0];
+            let stack = &Stack::of(std::slice::from_ref(task))[0];
             answers(&model, stack, Normalization::Running)
         });
         let got: Vec<f32> = got.rchunks(3).flatten().copied().collect();
@@ -144,7 +145,7 @@ fn a_trained_network_comes_back_from_its_values() {
     fn check<M: FewShot>(name: &str, mut model: M, fresh: M, tasks: &[Task]) {
         pollster::block_on(train(&mut model, 0.05, &[tasks.to_vec(), tasks.to_vec()]));
         let values = pollster::block_on(collect(&model)).unwrap();
-        let (stack, _) = &Stack::of(tasks)[0];
+        let stack = &Stack::of(tasks)[0];
         let expected = answers(&model, stack, Normalization::Running);
         let before = answers(&fresh, stack, Normalization::Running);
         assert_ne!(before, expected, "{name} has learned nothing");
@@ -258,7 +259,7 @@ fn what_does_not_fit_is_an_error() {
             targets: Targets::Values(vec![1.0, 2.0]),
         };
         let task = Task::new(ImageShape::new(1, 16, 16), 1, side(), side()).unwrap();
-        let (stack, _) = &Stack::of(std::slice::from_ref(&task))[0];
+        let stack = &Stack::of(std::slice::from_ref(&task))[0];
         let model = learner(head);
         refuse(name, model.predict(stack, Normalization::Running).err());
     }
@@ -306,7 +307,7 @@ fn what_does_not_fit_is_an_error() {
     );
     let nameless = [nameless.unwrap()];
     for (tasks, classes) in [(&read[..], *named), (&nameless[..], 20)] {
-        let (stack, _) = &Stack::of(tasks)[0];
+        let stack = &Stack::of(tasks)[0];
         let model = simple(classes);
         let mut pass = Pass::new(Normalization::Batch, &device);
         refuse("classes", model.loss(stack, &mut pass).err());

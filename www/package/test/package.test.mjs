@@ -151,14 +151,30 @@ test("fit refuses limits that make no sense", async () => {
 test("save and load keep the configuration", async () => {
   const { device, model: net } = await model({ filters: 16, seed: 3 });
   const copy = await ProtoNet.load(device, await net.save());
-  assert.deepEqual(copy.config, { channels: 1, filters: 16, blocks: 4, size: 28, seed: 3 });
+  assert.deepEqual(copy.config, {
+    method: "protonet",
+    ways: 5,
+    channels: 1,
+    filters: 16,
+    blocks: 4,
+    size: 28,
+    seed: 3,
+  });
   assert.equal(copy.parameterCount, 1600);
 });
 
 test("evaluate answers in camel case", async () => {
   const { model: net, data } = await model();
   const result = await net.evaluate(data, { episodes: 12 });
-  assert.deepEqual(result, { accuracy: 0.9, ci95: 0.02, episodes: 12, transductive: false, episodesPerSecond: 20 });
+  assert.deepEqual(result, {
+    accuracy: 0.9,
+    ci95: 0.02,
+    episodes: 12,
+    transductive: false,
+    episodesPerSecond: 20,
+    calibrationError: 0.05,
+    accuracies: [0.9],
+  });
 });
 
 test("a classifier tells its classes apart and forgets one", async () => {

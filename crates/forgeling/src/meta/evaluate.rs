@@ -215,7 +215,7 @@ impl Learner {
     /// When the task does not fit the network, and when the device fails.
     pub async fn features(&self, task: &Task) -> Result<[Vec<Vec<f32>>; 2]> {
         self.check(task.shape(), "features")?;
-        let stack = Stack::one(task);
+        let stack = Stack::one(task, 0);
         let [support, query] = self
             .model
             .valid()
@@ -252,9 +252,9 @@ async fn answers(
 ) -> Result<Vec<Vec<f32>>> {
     let mut trip = Readback::new();
     let mut places = Vec::new();
-    for (stack, own) in Stack::of(tasks) {
+    for stack in Stack::of(tasks) {
         trip = trip.with(model.predict(&stack, normalization)?);
-        places.push(own);
+        places.push(stack.places().to_vec());
     }
     let mut answers = vec![Vec::new(); tasks.len()];
     for (values, places) in trip.run_all().await?.into_iter().zip(places) {
@@ -284,10 +284,8 @@ fn record(
             scores.classified(answers, labels, &names)?;
         }
         None => {
-            let tasks = [task.clone()];
-            for (stack, _) in Stack::of(&tasks) {
-                scores.predicted(answers, &stack.targets(Side::Query))?;
-            }
+            let targets = Stack::one(task, 0).targets(Side::Query);
+            scores.predicted(answers, &targets)?;
         }
     }
     Ok(())
@@ -298,24 +296,20 @@ async fn diverged(model: &Model, task: &Task, index: usize) -> Error {
     let number = index + 1;
     let plain = format!("the answers to task {number} are not finite");
     let error = |message: String| Error::new(ErrorKind::Diverged, OPERATION, message);
-    let tasks = [task.clone()];
     let Model::Gradient(learner) = model else {
         return error(plain);
     };
-    for (stack, _) in Stack::of(&tasks) {
-        let Ok(Adapted { losses, .. }) = learner.adapt(&stack) else {
-            continue;
-        };
-        for (step, loss) in losses.into_iter().enumerate() {
-            let read = Readback::new().with(loss).run_all().await;
-            let finite = |values: &Vec<f32>| values.iter().all(|value| value.is_finite());
-            if !read.is_ok_and(|values| values.iter().all(finite)) {
-                let message = format!(
-                    "the inner loop of task {number} diverged: its loss is not finite before step {}",
-                    step + 1
-                );
-                return error(message).expected("a smaller inner rate");
-            }
+    let Ok(Adapted { losses, .. }) = learner.adapt(&Stack::one(task, index)) else {
+        return error(plain);
+    };
+    for (step, loss) in (1..).zip(losses) {
+        let read = Readback::new().with(loss).run_all().await;
+        let finite = |values: &Vec<f32>| values.iter().all(|value| value.is_finite());
+        if !read.is_ok_and(|values| values.iter().all(finite)) {
+            let message = format!(
+                "the inner loop of task {number} diverged: its loss is not finite before step {step}"
+            );
+            return error(message).expected("a smaller inner rate");
         }
     }
     error(plain)

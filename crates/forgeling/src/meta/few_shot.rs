@@ -55,7 +55,7 @@ impl<M: FewShot> Objective<M> for TaskLoss {
         let stacks = Stack::of(batch);
         let parts = stacks
             .iter()
-            .flat_map(|(stack, _)| stack.parts(model.at_once(stack)));
+            .flat_map(|stack| stack.parts(model.at_once(stack)));
         mean_loss(model, parts, batch.len(), pass)
     }
 }
@@ -64,7 +64,9 @@ impl<M: FewShot> Objective<M> for TaskByTaskLoss {
     type Batch = Vec<Task>;
 
     fn forward<'a>(&self, model: &'a M, batch: &Vec<Task>, pass: &mut Pass<'a>) -> Result<Outcome> {
-        mean_loss(model, batch.iter().map(Stack::one), batch.len(), pass)
+        let each = batch.iter().enumerate();
+        let each = each.map(|(place, task)| Stack::one(task, place));
+        mean_loss(model, each, batch.len(), pass)
     }
 }
 

@@ -10,6 +10,8 @@ use crate::ops::EpisodeCounts;
 #[derive(Debug, Clone)]
 pub struct Stack<'a> {
     tasks: Vec<&'a Task>,
+    /// Where each was among those that were dealt out.
+    places: Vec<usize>,
 }
 
 /// One side of every task.
@@ -34,17 +36,16 @@ fn input(task: &Task, (side, row): Row) -> &[f32] {
 }
 
 impl<'a> Stack<'a> {
-    /// Deals tasks out to as few stacks as their sizes allow, each in the order given. With the place of each task.
-    pub fn of(tasks: &'a [Task]) -> Vec<(Self, Vec<usize>)> {
-        let mut stacks: Vec<(Self, Vec<usize>)> = Vec::new();
+    /// Deals tasks out to as few stacks as their sizes allow, each in the order given.
+    pub fn of(tasks: &'a [Task]) -> Vec<Self> {
+        let mut stacks: Vec<Self> = Vec::new();
         for (place, task) in tasks.iter().enumerate() {
-            let fitting = stacks.iter_mut().find(|(stack, _)| stack.takes(task));
-            match fitting {
-                Some((stack, places)) => {
+            match stacks.iter_mut().find(|stack| stack.takes(task)) {
+                Some(stack) => {
                     stack.tasks.push(task);
-                    places.push(place);
+                    stack.places.push(place);
                 }
-                None => stacks.push((Self { tasks: vec![task] }, vec![place])),
+                None => stacks.push(Self::one(task, place)),
             }
         }
         stacks
@@ -53,21 +54,32 @@ impl<'a> Stack<'a> {
     /// Stacks of at most so many of the tasks, as even as can be.
     pub fn parts(&self, most: usize) -> Vec<Self> {
         let parts = self.len().div_ceil(most.max(1)).max(1);
-        let each = self.len().div_ceil(parts);
-        let part = |tasks: &[&'a Task]| Self {
+        let each = self.len().div_ceil(parts).max(1);
+        let pairs = self.tasks.chunks(each).zip(self.places.chunks(each));
+        let part = |(tasks, places): (&[&'a Task], &[usize])| Self {
             tasks: tasks.to_vec(),
+            places: places.to_vec(),
         };
-        self.tasks.chunks(each.max(1)).map(part).collect()
+        pairs.map(part).collect()
     }
 
-    /// One task by itself.
-    pub fn one(task: &'a Task) -> Self {
-        Self { tasks: vec![task] }
+    /// One task by itself, with its place among others.
+    pub fn one(task: &'a Task, place: usize) -> Self {
+        Self {
+            tasks: vec![task],
+            places: vec![place],
+        }
     }
 
     /// Each task by itself.
     pub fn each(&self) -> impl Iterator<Item = Self> + '_ {
-        self.tasks.iter().map(|task| Self::one(task))
+        let pairs = self.tasks.iter().zip(&self.places);
+        pairs.map(|(task, &place)| Self::one(task, place))
+    }
+
+    /// Where each task was among those that were dealt out.
+    pub fn places(&self) -> &[usize] {
+        &self.places
     }
 
     fn takes(&self, task: &Task) -> bool {
@@ -195,7 +207,7 @@ impl<'a> Stack<'a> {
     }
 
     /// The places of all examples of one side.
-    pub(super) fn places(&self, side: Side) -> Vec<Row> {
+    pub(super) fn examples(&self, side: Side) -> Vec<Row> {
         (0..self.rows(side)).map(|row| (side, row)).collect()
     }
 

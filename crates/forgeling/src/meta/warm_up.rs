@@ -59,7 +59,7 @@ impl Device {
         trainer.step_on(&mut model, batch.clone()).await?;
         report();
         let frozen = model.model.valid();
-        for (stack, _) in Stack::of(&batch.tasks()?) {
+        for stack in Stack::of(&batch.tasks()?) {
             let logits = frozen.predict(&stack, Normalization::Running)?;
             Readback::new().with(logits).run_all().await?;
         }

@@ -100,7 +100,7 @@ impl Answers {
         };
         let learner = Box::new(learner.valid());
         let task = [Task::new(shape, classes.len(), support.clone(), any)?];
-        let adapted = learner.adapt(&Stack::of(&task)[0].0)?;
+        let adapted = learner.adapt(&Stack::of(&task)[0])?;
         Ok(Self::Gradient {
             learner,
             support,
@@ -145,7 +145,7 @@ impl Answers {
                     };
                     let outputs = classes.map_or(0, |class| class + 1);
                     let task = [Task::new(shape, outputs, support.clone(), query)?];
-                    let answers = learner.answer(&Stack::of(&task)[0].0, adapted)?;
+                    let answers = learner.answer(&Stack::of(&task)[0], adapted)?;
                     answers.squeeze_dim(0)
                 }
             };

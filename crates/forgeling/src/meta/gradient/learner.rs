@@ -64,8 +64,8 @@ impl<N: Functional, G: GradientMethod> GradientLearner<N, G> {
             training: None,
             transductive: false,
         };
-        let (tasks, initial) = self.learning(stack, mode)?;
-        self.method.answer(&tasks, &initial, adapted)
+        let (tasks, _) = self.learning(stack, mode)?;
+        self.method.answer(&tasks, adapted)
     }
 
     fn learning<'s>(&self, stack: &'s Stack<'s>, mode: Mode) -> Result<(Learning<'s>, Weights)> {
@@ -86,17 +86,13 @@ impl<N: Functional, G: GradientMethod> GradientLearner<N, G> {
 }
 
 /// Lets a pass that looks for the first value that is not finite see the inner losses.
-fn watch(losses: &[Tensor<1>], pass: &mut Pass<'_>) {
-    for (step, losses) in losses.iter().enumerate() {
-        let [tasks] = losses.dims();
-        for task in 0..tasks {
+fn watch(losses: &[Tensor<1>], stack: &Stack<'_>, pass: &mut Pass<'_>) {
+    for (step, losses) in (1..).zip(losses) {
+        for (index, place) in stack.places().iter().enumerate() {
+            let task = place + 1;
             pass.watch(
-                format_args!(
-                    "the support's loss of task {} before inner step {}",
-                    task + 1,
-                    step + 1
-                ),
-                || losses.clone().narrow(0, task, 1),
+                format_args!("the support's loss of task {task} before inner step {step}"),
+                || losses.clone().narrow(0, index, 1),
             );
         }
     }
@@ -119,7 +115,7 @@ impl<N: Functional, G: GradientMethod> FewShot for GradientLearner<N, G> {
         };
         let (tasks, initial) = self.learning(stack, mode)?;
         let meta = self.method.meta_loss(&tasks, &initial)?;
-        watch(&meta.losses, pass);
+        watch(&meta.losses, stack, pass);
         for statistics in meta.statistics {
             pass.collect(Some(statistics));
         }
@@ -153,7 +149,7 @@ impl<N: Functional, G: GradientMethod> FewShot for GradientLearner<N, G> {
         };
         let (tasks, initial) = self.learning(stack, mode)?;
         let adapted = self.method.adapt(&tasks, &initial)?;
-        self.method.answer(&tasks, &initial, &adapted)
+        self.method.answer(&tasks, &adapted)
     }
 
     fn features(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<[Tensor<3>; 2]> {

@@ -55,7 +55,7 @@ impl<'a> Learning<'a> {
         } else {
             Loss::MeanSquaredError
         };
-        let sides = [Side::Support, Side::Query].map(|side| stack.places(side));
+        let sides = [Side::Support, Side::Query].map(|side| stack.examples(side));
         let [support, query] = sides
             .each_ref()
             .map(|rows| inputs(stack, &network, rows, to));
@@ -133,7 +133,7 @@ impl<'a> Learning<'a> {
         count: usize,
     ) -> Result<(Tensor<1>, Weights)> {
         let all = [Side::Support, Side::Query]
-            .map(|side| self.stack.places(side))
+            .map(|side| self.stack.examples(side))
             .concat();
         let count = count.min(all.len());
         let rows: Vec<Row> = all.into_iter().skip(first % count).step_by(count).collect();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::functional::{Network, Weights};
 use super::{Adapted, GradientMethod, InnerConfig, Learning, MetaLoss};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::BatchStatistics;
 use crate::ops::Statistics;
 
@@ -160,12 +160,7 @@ impl GradientMethod for MamlPlusPlus {
         Ok(self.path(tasks, initial)?.1)
     }
 
-    fn answer(
-        &self,
-        tasks: &Learning<'_>,
-        _initial: &Weights,
-        adapted: &Adapted,
-    ) -> Result<Tensor<3>> {
+    fn answer(&self, tasks: &Learning<'_>, adapted: &Adapted) -> Result<Tensor<3>> {
         if tasks.is_transductive() {
             return tasks.answer(&adapted.weights);
         }
@@ -204,7 +199,7 @@ impl GradientMethod for MamlPlusPlus {
             statistics.extend(found);
             last = Some(answers);
         }
-        let nothing = || crate::error::Error::invalid("adapt", "no inner step");
+        let nothing = || Error::invalid("adapt", "no inner step");
         Ok(MetaLoss {
             loss: sum.ok_or_else(nothing)?,
             answers: last.ok_or_else(nothing)?,

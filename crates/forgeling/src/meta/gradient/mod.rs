@@ -116,13 +116,7 @@ pub trait GradientMethod: Module + ModuleDisplay {
     ///
     /// # Errors
     /// When the parameters do not fit the network.
-    fn answer(
-        &self,
-        tasks: &Learning<'_>,
-        initial: &Weights,
-        adapted: &Adapted,
-    ) -> Result<Tensor<3>> {
-        let _ = initial;
+    fn answer(&self, tasks: &Learning<'_>, adapted: &Adapted) -> Result<Tensor<3>> {
         tasks.answer(&adapted.weights)
     }
 
@@ -133,7 +127,7 @@ pub trait GradientMethod: Module + ModuleDisplay {
     /// As [`adapt`](Self::adapt).
     fn meta_loss(&self, tasks: &Learning<'_>, initial: &Weights) -> Result<MetaLoss> {
         let adapted = self.adapt(tasks, initial)?;
-        let answers = self.answer(tasks, initial, &adapted)?;
+        let answers = self.answer(tasks, &adapted)?;
         Ok(MetaLoss {
             loss: tasks.query_loss(answers.clone()),
             answers,

@@ -19,7 +19,7 @@ use crate::nn::{BatchStatistics, Conv4, Conv4Classifier, Mlp, Normalization, Pas
 use crate::ops::EpisodeCounts;
 use crate::train::{Encoder, Outcome, Trainable};
 
-/// Channels of a relation head's blocks are those of the encoder.
+/// Heads' weights are drawn from another seed than the encoder's.
 const HEAD_STREAM: u64 = 2;
 
 /// A few-shot network, whichever method it is of.
@@ -285,14 +285,9 @@ impl GradientMethod for AnyGradientMethod {
         })
     }
 
-    fn answer(
-        &self,
-        tasks: &Learning<'_>,
-        initial: &Weights,
-        adapted: &Adapted,
-    ) -> Result<Tensor<3>> {
+    fn answer(&self, tasks: &Learning<'_>, adapted: &Adapted) -> Result<Tensor<3>> {
         each!(self, Maml | Reptile | MetaSgd | MamlPlusPlus | IMaml | FoBMaml, method => {
-            method.answer(tasks, initial, adapted)
+            method.answer(tasks, adapted)
         })
     }
 
