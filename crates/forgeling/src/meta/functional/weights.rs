@@ -1,6 +1,6 @@
 //! The parameters of many tasks.
 
-use burn::tensor::{Device, Gradients, Tensor};
+use burn::tensor::{Gradients, Tensor};
 
 /// One tensor `[tasks, values]` for each parameter of a network, in the network's order.
 #[derive(Debug, Clone)]
@@ -103,10 +103,5 @@ impl Weights {
             Some(gradient) => Tensor::from_inner(gradient),
             None => tensor.detach().zeros_like(),
         })
-    }
-
-    /// Where they are, if there is one.
-    pub fn device(&self) -> Option<Device> {
-        self.0.first().map(Tensor::device)
     }
 }

@@ -46,10 +46,7 @@ impl<N: Functional, G: GradientMethod> GradientLearner<N, G> {
     /// # Errors
     /// When the tasks do not fit the network.
     pub fn adapt(&self, stack: &Stack<'_>) -> Result<Adapted> {
-        let mode = Mode {
-            training: None,
-            transductive: false,
-        };
+        let mode = Mode::answering(Normalization::Running);
         let (tasks, initial) = self.learning(stack, mode)?;
         self.method.adapt(&tasks, &initial)
     }
@@ -60,10 +57,7 @@ impl<N: Functional, G: GradientMethod> GradientLearner<N, G> {
     /// # Errors
     /// When the tasks do not fit the network or the parameters.
     pub fn answer(&self, stack: &Stack<'_>, adapted: &Adapted) -> Result<Tensor<3>> {
-        let mode = Mode {
-            training: None,
-            transductive: false,
-        };
+        let mode = Mode::answering(Normalization::Running);
         let (tasks, _) = self.learning(stack, mode)?;
         self.method.answer(&tasks, adapted)
     }
@@ -143,20 +137,14 @@ impl<N: Functional, G: GradientMethod> FewShot for GradientLearner<N, G> {
     }
 
     fn predict(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<Tensor<3>> {
-        let mode = Mode {
-            training: None,
-            transductive: normalization == Normalization::Batch,
-        };
+        let mode = Mode::answering(normalization);
         let (tasks, initial) = self.learning(stack, mode)?;
         let adapted = self.method.adapt(&tasks, &initial)?;
         self.method.answer(&tasks, &adapted)
     }
 
     fn features(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<[Tensor<3>; 2]> {
-        let mode = Mode {
-            training: None,
-            transductive: normalization == Normalization::Batch,
-        };
+        let mode = Mode::answering(normalization);
         let (tasks, initial) = self.learning(stack, mode)?;
         let adapted = self.method.adapt(&tasks, &initial)?;
         let (body, head) = tasks.network().split_head();

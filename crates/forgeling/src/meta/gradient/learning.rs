@@ -6,6 +6,7 @@ use super::super::functional::{Loss, Network, Value, Weights};
 use super::super::stack::{Row, Side, Stack};
 use super::InnerConfig;
 use crate::error::{Error, Result};
+use crate::nn::Normalization;
 use crate::ops::Statistics;
 
 /// Support and queries of a stack of tasks, and the losses of a network with given parameters on them.
@@ -32,6 +33,16 @@ pub(super) struct Mode {
     pub training: Option<usize>,
     /// Whether queries are normalized with the statistics of all of a task's queries.
     pub transductive: bool,
+}
+
+impl Mode {
+    /// Outside of training.
+    pub fn answering(normalization: Normalization) -> Self {
+        Self {
+            training: None,
+            transductive: normalization == Normalization::Batch,
+        }
+    }
 }
 
 impl<'a> Learning<'a> {
