@@ -80,6 +80,10 @@ pub struct LearningArgs {
     pub test_data: Option<DataSource>,
     #[command(flatten)]
     pub episode: EpisodeArgs,
+    /// Classes in a training episode of protonet, matching, relation and r2d2, which learn better from more classes
+    /// than they are tested on [default: --ways]
+    #[arg(long, value_name = "N")]
+    pub train_ways: Option<usize>,
     #[command(flatten)]
     pub hardware: HardwareArgs,
     /// Stop after this many episodes [default: 1000, unless --minutes is given]

@@ -43,6 +43,8 @@ const INNER_RATE: &str = "0.1";
 const OUTER_RATE: &str = "0.001";
 const META_BATCH: &str = "16";
 const QUERIES: &str = "5";
+/// Methods that compare train as in `omniglot-minimal`.
+const TRAIN_WAYS: &str = "20";
 
 /// Trains, evaluates and records.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
@@ -132,7 +134,14 @@ fn compare(
         .args(["--data", &source("images_background_small1.zip")])
         .args(["--test-data", &source("images_background_small2.zip")])
         .args(["--rotations", "--shots", "1", "--test-episodes", "600"])
-        .args(["--queries", QUERIES, "--test-queries", "15"])
+        .args([
+            "--queries",
+            QUERIES,
+            "--test-queries",
+            "15",
+            "--train-ways",
+            TRAIN_WAYS,
+        ])
         .args(augment)
         .args(["--minutes", &options.minutes.to_string(), "--out"])
         .arg(work)

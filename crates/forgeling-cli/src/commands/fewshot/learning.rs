@@ -85,6 +85,8 @@ pub fn fit(args: &LearningArgs, method: Method, seed: u64, classes: usize) -> Re
         ways = Ways::new(classes.clamp(1, CLASSES_AT_ONCE))?;
         shots = Shots::new(IMAGES_AT_ONCE)?;
         queries = Queries::new(IMAGES_AT_ONCE)?;
+    } else if let (false, Some(count)) = (method.adapts(), args.train_ways) {
+        ways = Ways::new(count)?;
     }
     let seconds = match args.minutes {
         None => None,
