@@ -101,6 +101,9 @@ export async function main(signal: AbortSignal): Promise<number> {
     if (event.event === "micro_batch") console.log(event.examples);
   }
   const [best] = await model.classifier().classify(data.image(0, 0));
+  const tuned = model.classifier({ name: "lora", rank: 2, fineTune: { patience: 5 } });
+  const { fineTune } = await tuned.adapt({ signal, report: ({ epoch, heldOutLoss }) => console.log(epoch, heldOutLoss) });
+  console.log(fineTune?.epochs);
   return best?.probability ?? last?.loss ?? 0;
 }
 export const codeOf = (error: ForgelingError): ErrorCode => error.code;

@@ -8,7 +8,7 @@ use forgeling::data::{Dataset as _, Loader, LoaderConfig, split_examples};
 use forgeling::nn::{MemoryPlan, PlanConfig};
 use forgeling::ops::plan::PlannedOptimizer;
 use forgeling::train::{
-    CrossEntropy, Epochs, HardwareManager, Network, NetworkSummary, OptimizerConfig, Run,
+    CrossEntropy, Epochs, HardwareManager, Network, NetworkSummary, OptimizerConfig, Paced, Run,
     SavedNetwork, StopReason, TrainEvent, TrainSummary, Trainer, TrainerConfig, probabilities,
 };
 use forgeling::{Error, Result};
@@ -18,7 +18,7 @@ use wasm_bindgen::prelude::*;
 use crate::Device;
 use crate::convert::{JsResult, failure, object};
 use crate::examples::Examples;
-use crate::hooks::{InPage, Paced};
+use crate::hooks::{InPage, tell, turn};
 use crate::settings::Settings;
 
 /// A classifier in training. What changes is taken out while it does, so that a second call in the meantime is an error
@@ -112,12 +112,10 @@ impl ClassifierTrainer {
             return Err(Error::invalid("fit", "there is no example"));
         };
         let pace = hooks.pace;
-        let mut source = Paced {
-            batches: &mut batches.train,
-            pace,
-        };
+        let turn = async || turn(pace).await;
+        let mut source = Paced::new(&mut batches.train, &turn);
         let validation = batches.validation.as_mut();
-        let mut validation = validation.map(|batches| Paced { batches, pace });
+        let mut validation = validation.map(|batches| Paced::new(batches, &turn));
         let mut checkpoints = InPage {
             found,
             save: hooks.save,
@@ -130,7 +128,7 @@ impl ClassifierTrainer {
         if hooks.keep {
             run = run.saved_in(&mut checkpoints);
         }
-        let on_event = |event: &TrainEvent| hooks.tell(event);
+        let on_event = |event: &TrainEvent| tell(hooks.report, event);
         trainer.fit(network, &CrossEntropy, run, on_event).await
     }
 }
@@ -141,17 +139,6 @@ struct Hooks<'a> {
     report: &'a Function,
     save: Option<&'a Function>,
     keep: bool,
-}
-
-impl Hooks<'_> {
-    fn tell(&self, event: &TrainEvent) -> ControlFlow<()> {
-        let event = object(event).and_then(|event| self.report.call1(&JsValue::NULL, &event));
-        // What cannot be reported must not go on unseen.
-        match event {
-            Ok(stop) if !stop.is_truthy() => ControlFlow::Continue(()),
-            _ => ControlFlow::Break(()),
-        }
-    }
 }
 
 #[wasm_bindgen]
@@ -231,10 +218,8 @@ impl ClassifierTrainer {
             ..Default::default()
         };
         let mut trainer = self.trainer(config).map_err(failure)?;
-        let mut source = Paced {
-            batches: &mut batches.train,
-            pace: &pace,
-        };
+        let turn = async || turn(&pace).await;
+        let mut source = Paced::new(&mut batches.train, &turn);
         let mut network = network;
         let run = Run::on(&mut source);
         let nothing = |_: &TrainEvent| ControlFlow::Continue(());

@@ -1,42 +1,35 @@
 //! What training asks of the page between two steps.
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 
-use forgeling::data::ImageBatch;
-use forgeling::train::{Checkpoint, Checkpoints, Epochs, Source};
+use forgeling::train::{Checkpoint, Checkpoints};
 use forgeling::{Error, ErrorKind, Result};
 use js_sys::{Function, Promise, Uint8Array};
-use serde_json::Value;
+use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-/// Batches, before each of which the page has its turn: `pace` gives a promise, and training goes on when it is
-/// fulfilled.
-pub struct Paced<'a> {
-    pub batches: &'a mut Epochs,
-    pub pace: &'a Function,
+use crate::convert::object;
+
+/// The page's turn: `pace` gives a promise, which is waited for.
+pub async fn turn(pace: &Function) -> Result<()> {
+    let told = pace.call0(&JsValue::NULL);
+    let waited = match told.map(JsValue::dyn_into::<Promise>) {
+        Ok(Ok(promise)) => JsFuture::from(promise).await.map(drop),
+        Ok(Err(_)) => Ok(()),
+        Err(thrown) => Err(thrown),
+    };
+    waited.map_err(|thrown| refused("fit", &thrown))
 }
 
-impl Source for Paced<'_> {
-    type Batch = ImageBatch;
-
-    async fn next(&mut self) -> Result<Option<ImageBatch>> {
-        let told = self.pace.call0(&JsValue::NULL);
-        let waited = match told.map(JsValue::dyn_into::<Promise>) {
-            Ok(Ok(promise)) => JsFuture::from(promise).await.map(drop),
-            Ok(Err(_)) => Ok(()),
-            Err(thrown) => Err(thrown),
-        };
-        waited.map_err(|thrown| refused("fit", &thrown))?;
-        self.batches.next().await
-    }
-
-    fn state(&self) -> Value {
-        self.batches.state()
-    }
-
-    fn resume(&mut self, state: &Value) -> Result<()> {
-        self.batches.resume(state)
+/// Tells the page of an event; whether training goes on.
+pub fn tell(report: &Function, event: &impl Serialize) -> ControlFlow<()> {
+    let event = object(event).and_then(|event| report.call1(&JsValue::NULL, &event));
+    // What cannot be reported must not go on unseen.
+    match event {
+        Ok(stop) if !stop.is_truthy() => ControlFlow::Continue(()),
+        _ => ControlFlow::Break(()),
     }
 }
 

@@ -6,15 +6,18 @@ use std::sync::Arc;
 
 use forgeling::data::{self, Queries, Shots, Ways};
 use forgeling::meta::{
-    self, EncoderConfig, EpisodeTrainer, EvaluateConfig, FitConfig, LearnerOptions, Method,
+    self, Adaptation, EncoderConfig, EpisodeTrainer, EvaluateConfig, FitConfig, LearnerOptions,
+    Method,
 };
 use forgeling::nn::Conv4Config;
 use forgeling::train::HalvingSchedule;
 use forgeling::{Error, Result};
+use js_sys::Function;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use crate::convert::{JsResult, failure, object, options, parse, tree};
+use crate::hooks::{tell, turn};
 use crate::{Dataset, Device};
 
 /// A model that a trainer and the page share. It is taken out while a step or an evaluation runs, so that
@@ -160,9 +163,17 @@ impl ProtoNet {
         })
     }
 
-    /// A classifier for a user's own examples on the network as it is now.
-    pub fn classifier(&self) -> JsResult<Classifier> {
-        let classifier = self.with(meta::Learner::classifier)?;
+    /// A classifier for a user's own examples on the network as it is now. `adaptation` has a `name`, and for `head` and
+    /// `lora` their settings; without it the model's own method answers.
+    pub fn classifier(&self, adaptation: JsValue) -> JsResult<Classifier> {
+        let given = tree(&adaptation)?;
+        let adaptation = if given.is_empty() {
+            Adaptation::default()
+        } else {
+            parse(given.into())?
+        };
+        let classifier = self.with(|model| model.classifier_with(adaptation))?;
+        let classifier = classifier.map_err(failure)?;
         Ok(Classifier(Rc::new(RefCell::new(Some(classifier)))))
     }
 }
@@ -277,6 +288,16 @@ impl Classifier {
         let classifier = self.take("labels")?;
         let labels = classifier.labels().map(str::to_string).collect();
         self.give_back(classifier, Ok(labels))
+    }
+
+    /// Adapts to the examples. Before each step of a fine-tuning `pace` is called and its promise awaited; `report` is
+    /// called with each epoch and says whether to stop.
+    pub async fn adapt(&self, pace: Function, report: Function) -> JsResult<JsValue> {
+        let mut classifier = self.take("adapt")?;
+        let adapted =
+            classifier.adapt_paced(|event| tell(&report, event), async || turn(&pace).await);
+        let result = adapted.await;
+        object(&self.give_back(classifier, result)?)
     }
 
     /// All labels with their probabilities, the most probable first.

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use forgeling::meta::Method;
-use forgeling::{Device, DeviceChoice};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
+mod common;
 #[path = "../../../tests/src/conv_parity.rs"]
 mod conv_parity;
 #[path = "../../../tests/src/methods.rs"]
@@ -23,6 +23,7 @@ mod spd_parity;
 mod values;
 
 use burn::tensor::{DType, Device as Tensors};
+use common::{cpu, everywhere, webgpu};
 use conv_parity::CONVOLUTIONS;
 use methods::{assert_losses, losses};
 use ops_parity::{Body, assert_same};
@@ -38,24 +39,6 @@ const ON_GPU: [Method; 4] = [
     Method::Reptile,
     Method::Anil,
 ];
-
-async fn cpu() -> Device {
-    Device::open(DeviceChoice::Cpu).await.unwrap()
-}
-
-/// The browser's adapter; the tests' browser is started with SwiftShader, so there must be one.
-async fn webgpu() -> Device {
-    Device::open(DeviceChoice::GpuIndex(0)).await.unwrap()
-}
-
-/// Both devices in f32, and WebGPU in f16 where its shaders have it.
-async fn bodies_to_test() -> Vec<(Device, DType)> {
-    let mut bodies = vec![(cpu().await, DType::F32), (webgpu().await, DType::F32)];
-    if webgpu().await.info().f16 {
-        bodies.push((webgpu().await, DType::F16));
-    }
-    bodies
-}
 
 fn golden() -> BTreeMap<String, Vec<f64>> {
     serde_json::from_str(include_str!("../../../tests/golden/methods.json")).unwrap()
@@ -88,35 +71,25 @@ async fn some_methods_train_on_webgpu_as_natively() {
 #[wasm_bindgen_test]
 async fn gradients_of_the_convolutions_gradients_equal_their_reference() {
     for sizes in CONVOLUTIONS {
-        for (device, dtype) in bodies_to_test().await {
-            let (flex, own) = (Tensors::flex().autodiff(), device.autodiff());
-            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
-            let expected = of_input(Body::Reference, sizes, dtype, &flex).await;
-            let got = of_input(Body::Own, sizes, dtype, &own).await;
-            assert_same(&got, &expected, dtype, &name);
-            let expected = of_weight(Body::Reference, sizes, dtype, &flex).await;
-            let got = of_weight(Body::Own, sizes, dtype, &own).await;
-            assert_same(&got, &expected, dtype, &name);
-        }
+        let what = format!("{sizes:?}");
+        let run = async |body, dtype, device: &Tensors| of_input(body, sizes, dtype, device).await;
+        everywhere(&what, run).await;
+        let run = async |body, dtype, device: &Tensors| of_weight(body, sizes, dtype, device).await;
+        everywhere(&what, run).await;
     }
 }
 
 #[wasm_bindgen_test]
 async fn gradients_of_the_norms_gradients_equal_their_reference() {
     for sizes in IMAGES {
-        for (device, dtype) in bodies_to_test().await {
-            let (flex, own) = (Tensors::flex().autodiff(), device.autodiff());
-            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
-            let expected = moments(Body::Reference, sizes, dtype, &flex).await;
-            let got = moments(Body::Own, sizes, dtype, &own).await;
-            assert_same(&got, &expected, dtype, &name);
-            let expected = pooled(Body::Reference, sizes, dtype, &flex, true).await;
-            let got = pooled(Body::Own, sizes, dtype, &own, true).await;
-            assert_same(&got, &expected, dtype, &name);
-            let expected = second(Body::Reference, sizes, dtype, &flex).await;
-            let got = second(Body::Own, sizes, dtype, &own).await;
-            assert_same(&got, &expected, dtype, &name);
-        }
+        let what = format!("{sizes:?}");
+        let run = async |body, dtype, device: &Tensors| moments(body, sizes, dtype, device).await;
+        everywhere(&what, run).await;
+        let run =
+            async |body, dtype, device: &Tensors| pooled(body, sizes, dtype, device, true).await;
+        everywhere(&what, run).await;
+        let run = async |body, dtype, device: &Tensors| second(body, sizes, dtype, device).await;
+        everywhere(&what, run).await;
     }
 }
 

@@ -6,6 +6,7 @@
 mod bag;
 #[path = "../../../tests/src/blocks_parity.rs"]
 mod blocks_parity;
+mod common;
 #[path = "../../../tests/src/conv_parity.rs"]
 mod conv_parity;
 #[path = "../../../tests/src/linear_parity.rs"]
@@ -36,7 +37,8 @@ mod task_digests;
 mod values;
 
 use blocks_parity::{ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, attend, norm};
-use burn::tensor::{DType, Device as Tensors};
+use burn::tensor::Device as Tensors;
+use common::{cpu, everywhere, webgpu};
 use conv_parity::{CONVOLUTIONS, NORMS, batch_normed, convolution};
 use forgeling::data::{Glyphs, Split};
 use forgeling::device::profile::GpuTiming;
@@ -47,8 +49,8 @@ use forgeling::{Device, DeviceChoice};
 use js_sys::Reflect;
 use linear_parity::{ENDS, LAYER_SIZES, PRODUCT_SIZES, layer, products};
 use ops_parity::{
-    BLOCK_SIZES, Body, EPISODE_SIZES, assert_same, block, distances, episode_loss, logits,
-    logits_with_itself, running_block,
+    BLOCK_SIZES, EPISODE_SIZES, block, distances, episode_loss, logits, logits_with_itself,
+    running_block,
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -57,25 +59,6 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_browser);
-
-async fn cpu() -> Device {
-    Device::open(DeviceChoice::Cpu).await.unwrap()
-}
-
-/// The browser's adapter; the tests' browser is started with SwiftShader, so there must be one.
-async fn webgpu() -> Device {
-    Device::open(DeviceChoice::GpuIndex(0)).await.unwrap()
-}
-
-/// Both devices in f32, and WebGPU in f16 where its shaders have it.
-async fn bodies_to_test() -> Vec<(Device, DType)> {
-    let mut bodies = vec![(cpu().await, DType::F32), (webgpu().await, DType::F32)];
-    console_log!("f16 in shaders: {}", webgpu().await.info().f16);
-    if webgpu().await.info().f16 {
-        bodies.push((webgpu().await, DType::F16));
-    }
-    bodies
-}
 
 #[wasm_bindgen_test]
 fn tasks_are_those_of_every_platform() {
@@ -151,75 +134,50 @@ async fn the_device_says_why_it_is_what_it_is() {
 #[wasm_bindgen_test]
 async fn the_logits_equal_their_reference_on_cpu_and_webgpu() {
     for sizes in [[1, 1, 1, 1], [3, 7, 5, 11], [2, 75, 5, 64]] {
-        for (device, dtype) in bodies_to_test().await {
-            let flex = Tensors::flex().autodiff();
-            let expected = logits(Body::Reference, sizes, dtype, &flex).await;
-            let got = logits(Body::Own, sizes, dtype, &device.autodiff()).await;
-            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
-            assert_same(&got, &expected, dtype, &name);
-        }
+        let run = async |body, dtype, device: &Tensors| logits(body, sizes, dtype, device).await;
+        everywhere(&format!("{sizes:?}"), run).await;
     }
 }
 
 #[wasm_bindgen_test]
 async fn a_tensor_may_be_compared_with_itself() {
-    for (device, dtype) in bodies_to_test().await {
-        let flex = Tensors::flex().autodiff();
-        let expected = logits_with_itself(Body::Reference, [2, 5, 7], dtype, &flex).await;
-        let got = logits_with_itself(Body::Own, [2, 5, 7], dtype, &device.autodiff()).await;
-        assert_same(&got, &expected, dtype, &device.info().name);
-    }
+    let run = async |body, dtype, device: &Tensors| {
+        logits_with_itself(body, [2, 5, 7], dtype, device).await
+    };
+    everywhere("it", run).await;
 }
 
 #[wasm_bindgen_test]
 async fn the_episodes_loss_equals_its_reference_on_cpu_and_webgpu() {
     for sizes in EPISODE_SIZES {
-        for (device, dtype) in bodies_to_test().await {
-            let flex = Tensors::flex().autodiff();
-            let expected = episode_loss(Body::Reference, sizes, dtype, &flex).await;
-            let got = episode_loss(Body::Own, sizes, dtype, &device.autodiff()).await;
-            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
-            assert_same(&got, &expected, dtype, &name);
-        }
+        let run =
+            async |body, dtype, device: &Tensors| episode_loss(body, sizes, dtype, device).await;
+        everywhere(&format!("{sizes:?}"), run).await;
     }
 }
 
 #[wasm_bindgen_test]
 async fn the_block_equals_its_reference_on_cpu_and_webgpu() {
     for sizes in BLOCK_SIZES {
-        for (device, dtype) in bodies_to_test().await {
-            let flex = Tensors::flex().autodiff();
-            let expected = block(Body::Reference, sizes, dtype, &flex).await;
-            let got = block(Body::Own, sizes, dtype, &device.autodiff()).await;
-            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
-            assert_same(&got, &expected, dtype, &name);
-        }
+        let run = async |body, dtype, device: &Tensors| block(body, sizes, dtype, device).await;
+        everywhere(&format!("{sizes:?}"), run).await;
     }
 }
 
 #[wasm_bindgen_test]
 async fn the_running_block_equals_its_reference_on_cpu_and_webgpu() {
     for sizes in BLOCK_SIZES {
-        for (device, dtype) in bodies_to_test().await {
-            let flex = Tensors::flex().autodiff();
-            let expected = running_block(Body::Reference, sizes, dtype, &flex).await;
-            let got = running_block(Body::Own, sizes, dtype, &device.autodiff()).await;
-            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
-            assert_same(&got, &expected, dtype, &name);
-        }
+        let run =
+            async |body, dtype, device: &Tensors| running_block(body, sizes, dtype, device).await;
+        everywhere(&format!("{sizes:?}"), run).await;
     }
 }
 
 #[wasm_bindgen_test]
 async fn layer_norm_equals_its_reference_on_cpu_and_webgpu() {
     for sizes in NORM_SIZES {
-        for (device, dtype) in bodies_to_test().await {
-            let flex = Tensors::flex().autodiff();
-            let expected = norm(Body::Reference, sizes, dtype, &flex).await;
-            let got = norm(Body::Own, sizes, dtype, &device.autodiff()).await;
-            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
-            assert_same(&got, &expected, dtype, &name);
-        }
+        let run = async |body, dtype, device: &Tensors| norm(body, sizes, dtype, device).await;
+        everywhere(&format!("{sizes:?}"), run).await;
     }
 }
 
@@ -243,16 +201,10 @@ async fn a_shader_that_does_not_compile_is_an_error_with_its_place() {
 async fn attention_equals_its_reference_on_cpu_and_webgpu() {
     for sizes in ATTENTION_SIZES {
         for options in ATTENTION_OPTIONS {
-            for (device, dtype) in bodies_to_test().await {
-                let flex = Tensors::flex().autodiff();
-                let expected = attend(Body::Reference, sizes, options, dtype, &flex).await;
-                let got = attend(Body::Own, sizes, options, dtype, &device.autodiff()).await;
-                let name = format!(
-                    "{sizes:?} {options:?} of {dtype:?} on {}",
-                    device.info().name
-                );
-                assert_same(&got, &expected, dtype, &name);
-            }
+            let run = async |body, dtype, device: &Tensors| {
+                attend(body, sizes, options, dtype, device).await
+            };
+            everywhere(&format!("{sizes:?} {options:?}"), run).await;
         }
     }
 }
@@ -260,26 +212,18 @@ async fn attention_equals_its_reference_on_cpu_and_webgpu() {
 #[wasm_bindgen_test]
 async fn the_convolution_equals_its_reference_on_cpu_and_webgpu() {
     for sizes in CONVOLUTIONS {
-        for (device, dtype) in bodies_to_test().await {
-            let flex = Tensors::flex().autodiff();
-            let expected = convolution(Body::Reference, sizes, dtype, &flex).await;
-            let got = convolution(Body::Own, sizes, dtype, &device.autodiff()).await;
-            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
-            assert_same(&got, &expected, dtype, &name);
-        }
+        let run =
+            async |body, dtype, device: &Tensors| convolution(body, sizes, dtype, device).await;
+        everywhere(&format!("{sizes:?}"), run).await;
     }
 }
 
 #[wasm_bindgen_test]
 async fn batch_norm_equals_its_reference_on_cpu_and_webgpu() {
     for sizes in NORMS {
-        for (device, dtype) in bodies_to_test().await {
-            let flex = Tensors::flex().autodiff();
-            let expected = batch_normed(Body::Reference, sizes, dtype, &flex).await;
-            let got = batch_normed(Body::Own, sizes, dtype, &device.autodiff()).await;
-            let name = format!("{sizes:?} of {dtype:?} on {}", device.info().name);
-            assert_same(&got, &expected, dtype, &name);
-        }
+        let run =
+            async |body, dtype, device: &Tensors| batch_normed(body, sizes, dtype, device).await;
+        everywhere(&format!("{sizes:?}"), run).await;
     }
 }
 
@@ -388,29 +332,20 @@ async fn optimizer_gives_the_same<O: bag::Optimizer>(new: impl Fn() -> O) {
 
 #[wasm_bindgen_test]
 async fn products_and_distances_equal_their_reference_on_cpu_and_webgpu() {
-    let flex = Tensors::flex().autodiff();
-    for (device, dtype) in bodies_to_test().await {
-        let (name, device) = (&device.info().name, device.autodiff());
-        for sizes in LAYER_SIZES {
-            for end in ENDS {
-                let got = layer(Body::Own, sizes, end, dtype, &device).await;
-                let expected = layer(Body::Reference, sizes, end, dtype, &flex).await;
-                let what = format!("{sizes:?} {end:?} of {dtype:?} on {name}");
-                assert_same(&got, &expected, dtype, &what);
-            }
+    for sizes in LAYER_SIZES {
+        for end in ENDS {
+            let run =
+                async |body, dtype, device: &Tensors| layer(body, sizes, end, dtype, device).await;
+            everywhere(&format!("{sizes:?} {end:?}"), run).await;
         }
-        for sizes in PRODUCT_SIZES {
-            let got = products(Body::Own, sizes, dtype, &device).await;
-            let expected = products(Body::Reference, sizes, dtype, &flex).await;
-            let what = format!("{sizes:?} of {dtype:?} on {name}");
-            assert_same(&got, &expected, dtype, &what);
-        }
-        for sizes in [[1, 1, 1, 1], [3, 7, 5, 11], [1, 13, 20, 257]] {
-            let got = distances(Body::Own, sizes, dtype, &device).await;
-            let expected = distances(Body::Reference, sizes, dtype, &flex).await;
-            let what = format!("{sizes:?} of {dtype:?} on {name}");
-            assert_same(&got, &expected, dtype, &what);
-        }
+    }
+    for sizes in PRODUCT_SIZES {
+        let run = async |body, dtype, device: &Tensors| products(body, sizes, dtype, device).await;
+        everywhere(&format!("{sizes:?}"), run).await;
+    }
+    for sizes in [[1, 1, 1, 1], [3, 7, 5, 11], [1, 13, 20, 257]] {
+        let run = async |body, dtype, device: &Tensors| distances(body, sizes, dtype, device).await;
+        everywhere(&format!("distances {sizes:?}"), run).await;
     }
 }
 

@@ -58,7 +58,7 @@ export interface RawProtoNet extends RawHandle {
   save(): Promise<Uint8Array>;
   evaluate(data: RawDataset, options: object): Promise<object>;
   finish(data: RawDataset): void;
-  classifier(): RawClassifier;
+  classifier(adaptation?: object): RawClassifier;
 }
 export interface RawTrainer extends RawHandle {
   step(): Promise<object>;
@@ -67,6 +67,7 @@ export interface RawClassifier extends RawHandle {
   add(label: string, pixels: Float32Array): Promise<void>;
   remove(label: string): void;
   labels(): string[];
+  adapt(pace: () => Promise<void>, report: (event: object) => boolean): Promise<object>;
   classify(pixels: Float32Array): Promise<object[]>;
 }
 export interface RawMlp extends RawHandle {

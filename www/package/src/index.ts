@@ -7,7 +7,16 @@
 import { binding } from "./binding.js";
 
 export { init, type InitInput } from "./binding.js";
-export { Classifier, type Prediction } from "./classifier.js";
+export {
+  Classifier,
+  type AdaptOptions,
+  type AdaptSummary,
+  type Adaptation,
+  type FineTuneEvent,
+  type FineTuneOptions,
+  type LoraOptions,
+  type Prediction,
+} from "./classifier.js";
 export { deleteCheckpoints } from "./checkpoints.js";
 export { Dataset, type GlyphOptions, type ImageOptions } from "./dataset.js";
 export {

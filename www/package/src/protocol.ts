@@ -1,6 +1,6 @@
 // What a page and its worker say to each other. The same interface types both ends, so a call that one
 // end does not know is a compile error.
-import type { Prediction } from "./classifier.js";
+import type { AdaptSummary, Adaptation, FineTuneEvent, Prediction } from "./classifier.js";
 import type { GlyphOptions, ImageOptions } from "./dataset.js";
 import type { DeviceChoice, DeviceInfo, WarmUpEvent } from "./device.js";
 import type { ErrorJson } from "./errors.js";
@@ -10,6 +10,7 @@ import type {
   Evaluation,
   FitEvent,
   FitOptions,
+  MethodOptions,
   ProtoNetConfig,
 } from "./protonet.js";
 
@@ -54,7 +55,7 @@ export interface Operations {
   init(wasm?: string): void;
   openDevice(choice?: DeviceChoice): DeviceInfo;
   warmUp(config?: ProtoNetConfig): void;
-  createModel(config?: ProtoNetConfig): ModelInfo;
+  createModel(config?: ProtoNetConfig & MethodOptions): ModelInfo;
   loadModel(bytes: Uint8Array): ModelInfo;
   saveModel(): Uint8Array;
   sample(data: DataSource, classes: number, examples: number): Sample;
@@ -62,7 +63,8 @@ export interface Operations {
   evaluate(data: DataSource, options?: EvaluateOptions): Evaluation;
   addExample(label: string, image: Float32Array): void;
   removeLabel(label: string): void;
-  resetClassifier(): void;
+  resetClassifier(adaptation?: Adaptation): void;
+  adapt(): AdaptSummary;
   labels(): string[];
   classify(image: Float32Array): Prediction[];
   createMlp(config?: MlpConfig): MlpInfo;
@@ -77,7 +79,7 @@ export type Request =
   | { stop: true };
 
 export type Reply =
-  | { id: number; event: FitEvent | WarmUpEvent }
+  | { id: number; event: FitEvent | WarmUpEvent | FineTuneEvent }
   | { id: number; value: unknown }
   | { id: number; error: ErrorJson };
 

@@ -1,5 +1,5 @@
 import { binding, type Binding, type RawProtoNet, type RawTrainer } from "./binding.js";
-import { Classifier } from "./classifier.js";
+import { Classifier, type Adaptation } from "./classifier.js";
 import type { Dataset } from "./dataset.js";
 import type { Device } from "./device.js";
 import { ForgelingError, guarded } from "./errors.js";
@@ -210,9 +210,13 @@ export class ProtoNet extends Handle<RawProtoNet> {
     return camelKeys<Evaluation>(row);
   }
 
-  /** An empty classifier on this network's features; make a new one after training further. */
-  classifier(): Classifier {
-    return this.call("classifier", (raw) => new Classifier(raw.classifier()));
+  /**
+   * An empty classifier on this network as it is now; make a new one after training further. `adaptation` says what it
+   * makes of its examples; the network itself is never changed by them.
+   */
+  classifier(adaptation: Adaptation = "method"): Classifier {
+    const chosen = typeof adaptation === "string" ? { name: adaptation } : adaptation;
+    return this.call("classifier", (raw) => new Classifier(raw.classifier(chosen)));
   }
 }
 

@@ -1,5 +1,5 @@
 import { init } from "./binding.js";
-import type { Classifier } from "./classifier.js";
+import type { Adaptation, Classifier, FineTuneEvent } from "./classifier.js";
 import { Dataset } from "./dataset.js";
 import { openDevice, type Device, type WarmUpEvent } from "./device.js";
 import { ForgelingError } from "./errors.js";
@@ -7,6 +7,7 @@ import { Mlp } from "./mlp.js";
 import type { DataSource, ModelInfo, Operation, Operations, Port, Reply, Request } from "./protocol.js";
 import { ProtoNet, type FitEvent } from "./protonet.js";
 
+type Event = FitEvent | WarmUpEvent | FineTuneEvent;
 type Async<F> = F extends (...args: infer A) => infer R ? (...args: A) => R | Promise<R> : never;
 type Handlers = { [K in Operation]: Async<Operations[K]> };
 
@@ -15,6 +16,7 @@ class Session {
   #device: Device | undefined;
   #model: ProtoNet | undefined;
   #classifier: Classifier | undefined;
+  #adaptation: Adaptation | undefined;
   #mlp: Mlp | undefined;
 
   get device(): Device {
@@ -42,7 +44,7 @@ class Session {
   }
 
   get classifier(): Classifier {
-    this.#classifier ??= this.model.classifier();
+    this.#classifier ??= this.model.classifier(this.#adaptation);
     return this.#classifier;
   }
 
@@ -59,6 +61,15 @@ class Session {
     this.#classifier?.free();
     this.#classifier = undefined;
   }
+
+  /** Without examples, and adapting in this way from now on. */
+  startClassifier(adaptation: Adaptation | undefined): void {
+    // Whether the settings are right is to be known now; without a model there is nothing to check them on.
+    const classifier = this.#model?.classifier(adaptation);
+    this.resetClassifier();
+    this.#adaptation = adaptation;
+    this.#classifier = classifier;
+  }
 }
 
 function missing(call: string): never {
@@ -71,7 +82,7 @@ export function serve(port: Port): void {
   let queue = Promise.resolve();
   let stops = 0;
 
-  const handlers = (report: (event: FitEvent | WarmUpEvent) => void, stopped: () => boolean): Handlers => ({
+  const handlers = (report: (event: Event) => void, stopped: () => boolean): Handlers => ({
     init: (wasm) => init(wasm),
     openDevice: async (choice) => {
       session.device = await openDevice(choice);
@@ -115,7 +126,15 @@ export function serve(port: Port): void {
     evaluate: (source, options) => withData(source, (data) => session.model.evaluate(data, options)),
     addExample: (label, image) => session.classifier.add(label, image),
     removeLabel: (label) => session.classifier.remove(label),
-    resetClassifier: () => session.resetClassifier(),
+    resetClassifier: (adaptation) => session.startClassifier(adaptation),
+    adapt: () => {
+      const ending = new AbortController();
+      const follow = (event: FineTuneEvent) => {
+        report(event);
+        if (stopped()) ending.abort();
+      };
+      return session.classifier.adapt({ report: follow, signal: ending.signal });
+    },
     labels: () => session.classifier.labels,
     classify: (image) => session.classifier.classify(image),
     createMlp: (config) => {
@@ -138,7 +157,7 @@ export function serve(port: Port): void {
 
   async function answer(request: Exclude<Request, { stop: true }>, stopped: () => boolean) {
     const { id, operation, args } = request;
-    const report = (event: FitEvent | WarmUpEvent) => send({ id, event });
+    const report = (event: Event) => send({ id, event });
     try {
       const handler = handlers(report, stopped)[operation] as (...args: unknown[]) => unknown;
       const value = await handler(...args);

@@ -13,10 +13,10 @@ export function nextTask(): Promise<void> {
 }
 
 /** A `cancelled` error where the signal asked for the work to stop. */
-export function throwIfAborted(signal?: AbortSignal): void {
+export function throwIfAborted(signal?: AbortSignal, operation = "fit"): void {
   if (!signal?.aborted) return;
   throw new ForgelingError("cancelled", "training was stopped", {
-    operation: "fit",
+    operation,
     cause: signal.reason,
   });
 }

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import type { Prediction } from "./classifier.js";
+import type { AdaptSummary, Adaptation, FineTuneEvent, Prediction } from "./classifier.js";
 import type { DeviceChoice, DeviceInfo, WarmUpEvent } from "./device.js";
 import { ForgelingError } from "./errors.js";
 import type { MlpConfig } from "./mlp.js";
@@ -23,14 +23,14 @@ import type {
   TrainOptions,
   TrainSummary,
 } from "./protocol.js";
-import type { EvaluateOptions, Evaluation, FitEvent, ProtoNetConfig } from "./protonet.js";
+import type { EvaluateOptions, Evaluation, FitEvent, MethodOptions, ProtoNetConfig } from "./protonet.js";
 
 export { ForgelingError, type ErrorCode } from "./errors.js";
 export { imageToInk, type InkOptions } from "./ink.js";
-export type { Prediction } from "./classifier.js";
+export type { AdaptSummary, Adaptation, FineTuneEvent, Prediction } from "./classifier.js";
 export type { DeviceChoice, DeviceInfo, DeviceKind, WarmUpEvent } from "./device.js";
 export type { GlyphOptions, ImageOptions } from "./dataset.js";
-export type { EvaluateOptions, Evaluation, FitEvent, ProtoNetConfig } from "./protonet.js";
+export type { EvaluateOptions, Evaluation, FitEvent, Method, MethodOptions, ProtoNetConfig } from "./protonet.js";
 export type { MlpConfig } from "./mlp.js";
 export type { DataSource, MlpInfo, ModelInfo, Sample, TrainOptions, TrainSummary } from "./protocol.js";
 
@@ -107,7 +107,7 @@ export class ForgelingWorker {
   }
 
   /** Puts a new model with random weights in the place of the earlier one. */
-  createModel(config?: ProtoNetConfig): Promise<ModelInfo> {
+  createModel(config?: ProtoNetConfig & MethodOptions): Promise<ModelInfo> {
     return this.#call("createModel", [config]);
   }
 
@@ -158,9 +158,17 @@ export class ForgelingWorker {
     return this.#call("removeLabel", [label]);
   }
 
-  /** Makes the classifier forget everything. */
-  resetClassifier(): Promise<void> {
-    return this.#call("resetClassifier", []);
+  /** Makes the classifier forget everything, and adapt to what comes as `adaptation` says, by default the model's way. */
+  resetClassifier(adaptation?: Adaptation): Promise<void> {
+    return this.#call("resetClassifier", [adaptation]);
+  }
+
+  /**
+   * Adapts to the examples now, rather than with the next image; `report` is called after every epoch of a fine-tuning.
+   * `stop()` ends it: the promise is then rejected as `cancelled`, and what answered before still does.
+   */
+  adapt(report?: (event: FineTuneEvent) => void): Promise<AdaptSummary> {
+    return this.#call("adapt", [], report);
   }
 
   /** The labels the classifier knows. */

@@ -102,8 +102,10 @@ class ProtoNet extends Raw {
     };
   }
   finish() {}
-  classifier() {
-    return new Classifier();
+  classifier(adaptation) {
+    const names = ["method", "prototypes", "head", "lora"];
+    if (!names.includes(adaptation.name)) throw fail("invalid_argument", "options: unknown variant");
+    return new Classifier(adaptation);
   }
 }
 
@@ -136,6 +138,22 @@ class Trainer extends Raw {
 class Classifier extends Raw {
   #examples = new Map();
   #busy = false;
+  constructor(adaptation) {
+    super();
+    this.adaptation = adaptation;
+  }
+  async adapt(pace, report) {
+    const { name, epochs = 3 } = this.adaptation;
+    if (this.#examples.size === 0) throw fail("invalid_argument", "adapt: there is no example yet", { operation: "adapt" });
+    const tuned = name === "head" || name === "lora";
+    for (let epoch = 1; tuned && epoch <= epochs; epoch += 1) {
+      await pace();
+      const event = { searching: false, epoch, epochs, loss: 1 / epoch, held_out_loss: null, held_out_accuracy: null };
+      if (report(event)) throw fail("cancelled", "fine_tune: stopped before it was over", { operation: "fine_tune" });
+    }
+    const fine_tune = tuned ? { epochs, loss: 1 / epochs, held_out_accuracy: null, stopped_early: false } : null;
+    return { name, seconds: 0.1, fine_tune };
+  }
   async add(label, pixels) {
     // What wasm-bindgen does when a second call borrows what the first still holds.
     if (this.#busy) throw new Error("recursive use of an object detected");

@@ -190,6 +190,34 @@ test("a classifier tells its classes apart and forgets one", async () => {
   assert.throws(() => classifier.remove("g1"), rejected("invalid_argument"));
 });
 
+test("a classifier adapts as it was asked to, reports its epochs and can be stopped", async () => {
+  const { model: net, data } = await model();
+  assert.throws(() => net.classifier("heads"), rejected("invalid_argument"));
+  const plain = net.classifier();
+  await assert.rejects(plain.adapt(), rejected("invalid_argument", { operation: "adapt" }));
+  await plain.add("a", data.image(0, 0));
+  assert.deepEqual(await plain.adapt(), { name: "method", seconds: 0.1, fineTune: null });
+
+  const tuned = net.classifier({ name: "head", epochs: 2 });
+  await tuned.add("a", data.image(0, 0));
+  const events = [];
+  const summary = await tuned.adapt({ report: (event) => events.push(event) });
+  assert.deepEqual(events.map(({ epoch, heldOutLoss }) => [epoch, heldOutLoss]), [[1, null], [2, null]]);
+  assert.deepEqual(summary.fineTune, { epochs: 2, loss: 0.5, heldOutAccuracy: null, stoppedEarly: false });
+
+  const ending = new AbortController();
+  const stopped = tuned.adapt({ signal: ending.signal, report: () => ending.abort() });
+  await assert.rejects(stopped, rejected("cancelled"));
+  await assert.rejects(tuned.adapt({ signal: ending.signal }), rejected("cancelled", { operation: "adapt" }));
+  const mine = new Error("of the page");
+  const thrown = tuned.adapt({
+    report: () => {
+      throw mine;
+    },
+  });
+  await assert.rejects(thrown, (error) => error === mine);
+});
+
 test("calls that overlap take turns, and one that fails does not stop the next", async () => {
   const { model: net, data } = await model();
   const classifier = net.classifier();

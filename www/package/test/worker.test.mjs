@@ -46,6 +46,18 @@ test("a whole session: device, training, examples, answer, saving", async () => 
   assert.deepEqual(await worker.labels(), ["glyph 0", "glyph 2"]);
   await worker.resetClassifier();
   assert.deepEqual(await worker.labels(), []);
+  await worker.resetClassifier({ name: "head", epochs: 100_000 });
+  await worker.addExample("glyph 0", sample.classes[0].images[0]);
+  let epochs = 0;
+  const adapting = worker.adapt(() => {
+    if ((epochs += 1) === 3) worker.stop();
+  });
+  await assert.rejects(adapting, code("cancelled"));
+  await assert.rejects(worker.resetClassifier("heads"), code("invalid_argument"));
+  assert.deepEqual(await worker.labels(), ["glyph 0"], "an adaptation that there is not leaves the classifier");
+  await worker.resetClassifier("lora");
+  await worker.addExample("glyph 0", sample.classes[0].images[0]);
+  assert.equal((await worker.adapt()).fineTune.epochs, 3);
 
   const bytes = await worker.saveModel();
   assert.equal((await worker.loadModel(bytes)).config.filters, 8);

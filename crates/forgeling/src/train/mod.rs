@@ -65,7 +65,7 @@ pub use schedule::{HalvingSchedule, Schedule};
 use serde::Serialize;
 pub use sgd::{Sgd, SgdConfig};
 pub use trainer::{
-    Batches, Epochs, Run, Source, Step, StopReason, TrainEvent, TrainSummary, Trainer,
+    Batches, Epochs, Paced, Run, Source, Step, StopReason, TrainEvent, TrainSummary, Trainer,
     TrainerConfig, Validation, first_anomaly,
 };
 pub(crate) use trainer::{Core, Engine};

@@ -12,7 +12,7 @@ use crate::device::Device;
 use crate::error::{Error, ErrorKind, Result};
 use crate::train::{
     Batches, EarlyStopping, EarlyStoppingConfig, HardwareConfig, HardwareManager, OptimizerConfig,
-    Precision, Run, Schedule, TrainEvent, Trainer, TrainerConfig, Validation, Verdict,
+    Paced, Precision, Run, Schedule, TrainEvent, Trainer, TrainerConfig, Validation, Verdict,
 };
 
 const OPERATION: &str = "fine_tune";
@@ -78,12 +78,15 @@ impl FineTuning<'_> {
         &self,
         start: impl Fn(&[usize]) -> Tuned,
         on_event: &mut impl FnMut(&FineTuneEvent) -> ControlFlow<()>,
+        pace: &impl AsyncFn() -> Result<()>,
     ) -> Result<(Tuned, FineTuneSummary)> {
         let all = self.support.all();
         let Some((trained, held)) = self.support.held_out(self.config) else {
             let mut model = start(&all);
             let limit = self.config.epochs;
-            let part = self.train(&mut model, &all, limit, true, on_event).await?;
+            let part = self
+                .train(&mut model, &all, limit, true, on_event, pace)
+                .await?;
             let summary = FineTuneSummary {
                 epochs: part.epochs,
                 loss: part.loss,
@@ -93,14 +96,14 @@ impl FineTuning<'_> {
             return Ok((model, summary));
         };
         let best = self
-            .search(start(&trained), &trained, &held, on_event)
+            .search(start(&trained), &trained, &held, on_event, pace)
             .await?;
         let mut model = start(&all);
         let loss = match best.epochs {
             0 => None,
             epochs => {
                 let part = self
-                    .train(&mut model, &all, epochs, false, on_event)
+                    .train(&mut model, &all, epochs, false, on_event, pace)
                     .await?;
                 part.loss
             }
@@ -121,6 +124,7 @@ impl FineTuning<'_> {
         trained: &[usize],
         held: &[usize],
         on_event: &mut impl FnMut(&FineTuneEvent) -> ControlFlow<()>,
+        pace: &impl AsyncFn() -> Result<()>,
     ) -> Result<Best> {
         let objective = SupportLoss { shape: self.shape };
         let limit = self.config.epochs;
@@ -141,6 +145,8 @@ impl FineTuning<'_> {
         };
         let mut asked = ControlFlow::Continue(());
         let mut last = (0, 0.0);
+        let mut source = Paced::new(&mut source, pace);
+        let mut validation = Paced::new(&mut validation, pace);
         let run = Run::on(&mut source).validated_on(&mut validation);
         let summary = trainer.fit(&mut model, &objective, run, |event| {
             match event {
@@ -177,6 +183,7 @@ impl FineTuning<'_> {
         limit: usize,
         converging: bool,
         on_event: &mut impl FnMut(&FineTuneEvent) -> ControlFlow<()>,
+        pace: &impl AsyncFn() -> Result<()>,
     ) -> Result<Part> {
         /// An improvement, as a part of the loss.
         const LEAST: f64 = 0.01;
@@ -191,6 +198,7 @@ impl FineTuning<'_> {
             ..Default::default()
         })?;
         let (mut asked, mut last) = (false, None);
+        let mut source = Paced::new(&mut source, pace);
         let run = Run::on(&mut source);
         let summary = trainer.fit(model, &objective, run, |event| {
             let TrainEvent::Epoch { epoch, loss, .. } = event else {

@@ -78,6 +78,7 @@ impl Classifier {
         prototypes: Answers,
         features: Vec<Vec<f32>>,
         on_event: &mut impl FnMut(&FineTuneEvent) -> ControlFlow<()>,
+        pace: &impl AsyncFn() -> Result<()>,
     ) -> Result<(Answers, FineTuneSummary)> {
         let (Answers::Prototypes { encoder, .. }, Some(config)) =
             (prototypes, self.adaptation.fine_tune())
@@ -107,7 +108,7 @@ impl Classifier {
         };
         let start =
             |chosen: &[usize]| Tuned::prototypes(&support, chosen, adapters.clone(), device);
-        let (tuned, summary) = tuning.run(start, on_event).await?;
+        let (tuned, summary) = tuning.run(start, on_event, pace).await?;
         let encoder = match &tuned.encoder {
             Some(adapted) => Backbone::Conv4(adapted.merged()?.valid()),
             None => encoder,

@@ -193,7 +193,20 @@ impl Classifier {
     /// ([`Cancelled`](crate::ErrorKind::Cancelled)), and when the device fails.
     pub async fn adapt(
         &mut self,
+        on_event: impl FnMut(&FineTuneEvent) -> ControlFlow<()>,
+    ) -> Result<AdaptSummary> {
+        self.adapt_paced(on_event, async || Ok(())).await
+    }
+
+    /// As [`adapt`](Self::adapt); `pace` is called and waited for before each step of a fine-tuning, so that on one thread
+    /// something else, as a page, has its turn.
+    ///
+    /// # Errors
+    /// As `adapt`, and those of `pace`.
+    pub async fn adapt_paced(
+        &mut self,
         mut on_event: impl FnMut(&FineTuneEvent) -> ControlFlow<()>,
+        pace: impl AsyncFn() -> Result<()>,
     ) -> Result<AdaptSummary> {
         let begun = Instant::now();
         self.check_classes()?;
@@ -205,7 +218,7 @@ impl Classifier {
                 if self.answers.is_none() {
                     self.answers = Some(prototypes.clone());
                 }
-                let tuned = self.fine_tune(prototypes, features, &mut on_event);
+                let tuned = self.fine_tune(prototypes, features, &mut on_event, &pace);
                 let (answers, summary) = tuned.await?;
                 (answers, Some(summary))
             }

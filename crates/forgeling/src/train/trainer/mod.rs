@@ -25,7 +25,7 @@ pub use config::TrainerConfig;
 pub(crate) use engine::{Core, Engine};
 pub use event::{Step, StopReason, TrainEvent, TrainSummary, Validation};
 pub use run::Run;
-pub use source::{Batches, Epochs, Source};
+pub use source::{Batches, Epochs, Paced, Source};
 
 use self::engine::Single;
 use self::progress::{Kept, Progress, Spent};

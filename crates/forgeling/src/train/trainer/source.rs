@@ -146,6 +146,37 @@ impl<B: Clone> Source for Batches<B> {
     }
 }
 
+/// The batches of another source; before each of them something else has its turn, for example the page.
+#[derive(Debug)]
+pub struct Paced<'a, S, P> {
+    source: &'a mut S,
+    pace: &'a P,
+}
+
+impl<'a, S: Source, P: AsyncFn() -> Result<()>> Paced<'a, S, P> {
+    /// `pace` is called and waited for before each batch; where it fails, training ends with its error.
+    pub fn new(source: &'a mut S, pace: &'a P) -> Self {
+        Self { source, pace }
+    }
+}
+
+impl<S: Source, P: AsyncFn() -> Result<()>> Source for Paced<'_, S, P> {
+    type Batch = S::Batch;
+
+    async fn next(&mut self) -> Result<Option<S::Batch>> {
+        (self.pace)().await?;
+        self.source.next().await
+    }
+
+    fn state(&self) -> Value {
+        self.source.state()
+    }
+
+    fn resume(&mut self, state: &Value) -> Result<()> {
+        self.source.resume(state)
+    }
+}
+
 fn value(state: &impl Serialize) -> Value {
     serde_json::to_value(state).expect("plain numbers and names")
 }
