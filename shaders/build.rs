@@ -140,6 +140,33 @@ const KERNELS: &[Declared] = &[
     kernel("conv_block_grad_input", &["index", "row", "channels"], 64),
     kernel("conv_block_grad_weight", &["lanes"], 64),
     kernel("conv_block_grad_weight_vec4", &["lanes"], 64),
+    kernel(
+        "channel_moments",
+        &["window", "cells", "over_lanes", "cell_moments"],
+        128,
+    ),
+    kernel("channel_moments_grad", &["index"], 64),
+    kernel("affine_relu_pool", &["index", "window", "cells"], 64),
+    kernel(
+        "affine_relu_pool_grad",
+        &["window", "cells", "cell_flow", "over_lanes", "channels"],
+        128,
+    ),
+    kernel(
+        "norm_pool_grad",
+        &["window", "cells", "cell_flow", "over_lanes", "cell_moments"],
+        128,
+    ),
+    kernel(
+        "norm_pool_second",
+        &["window", "cells", "cell_flow", "cell_norm", "over_lanes"],
+        128,
+    ),
+    kernel(
+        "norm_pool_second_vectors",
+        &["index", "window", "cells", "cell_flow", "cell_norm"],
+        64,
+    ),
     kernel("episode_prototypes", &["index"], 64),
     kernel("episode_logits", &["index"], 64),
     kernel("episode_logits_grad", &["index"], 64),

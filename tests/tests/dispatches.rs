@@ -1,8 +1,8 @@
 //! How much a GPU is asked to do for one training step. One test, since launches of the whole process are counted.
 
-use forgeling::data::{Glyphs, Split};
+use forgeling::data::{Glyphs, Queries, Shots, Split};
 use forgeling::device::LaunchCounter;
-use forgeling::meta::{EpisodeTrainer, FitConfig, Learner};
+use forgeling::meta::{EpisodeTrainer, FitConfig, Learner, LearnerOptions, Method};
 use forgeling::nn::{Conv4Config, MlpConfig};
 use forgeling::train::MlpTrainer;
 use forgeling::{Device, DeviceChoice};
@@ -14,11 +14,48 @@ const MOST: usize = 40;
 /// gradient, two for each layer's gradients but one for the first, which needs none of its input, two for those of ReLU;
 /// two of Adam. One more where the sums of a small layer are split, as the last one's are.
 const MOST_OF_MLP: usize = 16;
+/// Launches of a meta-step of MAML with three inner steps, of any number of tasks.
+const MOST_OF_MAML: usize = 1400;
 
 #[test]
 fn training_steps_take_few_launches() {
     a_protonets_step_takes_few_launches();
     a_perceptrons_step_takes_few_launches();
+    a_meta_step_takes_as_many_launches_as_for_one_task();
+}
+
+fn a_meta_step_takes_as_many_launches_as_for_one_task() {
+    let glyphs = Glyphs::new(0, Split::Train, 50).unwrap();
+    let options = LearnerOptions {
+        method: Method::Maml,
+        filters: 4,
+        inner_steps: Some(3),
+        ..Default::default()
+    };
+    for device in devices().into_iter().filter(|device| !device.is_cpu()) {
+        let launches = |tasks: usize| {
+            let mut model = Learner::new(&options.config().unwrap(), &device).unwrap();
+            let fit = FitConfig {
+                shots: Shots::new(1).unwrap(),
+                queries: Queries::new(1).unwrap(),
+                batch_episodes: tasks,
+                ..Default::default()
+            };
+            let mut trainer = EpisodeTrainer::new(fit).unwrap();
+            let mut step = || {
+                let counter = LaunchCounter::new();
+                pollster::block_on(trainer.step(&mut model, &glyphs)).unwrap();
+                (counter.total(), counter.by_kernel())
+            };
+            step();
+            step()
+        };
+        let (one, _) = launches(1);
+        let (four, kernels) = launches(4);
+        let name = &device.info().name;
+        assert!(four <= MOST_OF_MAML, "{four} on {name}: {kernels:#?}");
+        assert!(four <= one + 8, "{four} for four tasks, {one} for one");
+    }
 }
 
 fn a_perceptrons_step_takes_few_launches() {

@@ -8,7 +8,8 @@ use super::init::{buffer, constant, uniform};
 use crate::data::Rng;
 use crate::error::Result;
 use crate::ops::{
-    Blend, RunningNorm, Statistics, conv_block, conv_block_running, running_statistics,
+    Blend, RunningNorm, Statistics, conv_block, conv_block_running, norm_pool, norm_pool_with,
+    running_statistics,
 };
 
 /// Weight of a new batch in the running statistics; PyTorch's default.
@@ -155,6 +156,35 @@ impl ConvBlock {
     pub fn forward_with(&self, input: Tensor<4>, pass: &mut Pass<'_>) -> Result<Tensor<4>> {
         let (output, batch) = self.forward(input, pass.normalization())?;
         pass.collect(batch);
+        Ok(output)
+    }
+
+    /// As [`forward_with`](Self::forward_with), of an input whose convolution with [`weight`](Self::weight), without the
+    /// bias, was taken already: for where that can be shared.
+    ///
+    /// # Errors
+    /// When the convolution has another number of channels, or is smaller than 2×2.
+    pub(crate) fn forward_convolved(
+        &self,
+        convolved: Tensor<4>,
+        pass: &mut Pass<'_>,
+    ) -> Result<Tensor<4>> {
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
+        if pass.normalization() == Normalization::Running {
+            let statistics = Statistics {
+                mean: self.running_mean.val() - self.bias.val(),
+                variance: self.running_var.val(),
+            };
+            return norm_pool_with(convolved, gamma, beta, &statistics);
+        }
+        let [batch, _, height, width] = convolved.dims();
+        let (output, Statistics { mean, variance }) = norm_pool(convolved, gamma, beta)?;
+        let statistics = Statistics {
+            mean: mean.detach(),
+            variance: variance.detach(),
+        };
+        let count = batch * height * width;
+        pass.collect(Some(BatchStatistics { statistics, count }));
         Ok(output)
     }
 

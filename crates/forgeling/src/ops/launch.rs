@@ -64,11 +64,6 @@ pub(super) fn has_kernels(device: &Device, dtype: DType) -> bool {
     }
 }
 
-/// Whether CPU bodies of ours run on `device` with values of `dtype`.
-pub(super) fn has_cpu_bodies(device: &Device, dtype: DType) -> bool {
-    is_cpu(device) && has_kernels(device, dtype)
-}
-
 /// Whether tensors of this device, tracked or not, are computed on the CPU.
 pub(crate) fn is_cpu(device: &Device) -> bool {
     let inner = device.clone().inner();

@@ -3,9 +3,7 @@
 //! Each operation has a WGSL kernel for wgpu devices, a CPU body, a backward pass of its own, and a
 //! composite [`mod@reference`] made of stock tensor operations. The reference is what tests compare with,
 //! and what runs, with the cargo feature `composite`, where no body of ours can: a dtype other than f32
-//! (and f16 on GPUs), or a device whose compiler does not take WGSL. What a backward pass needs that is itself
-//! differentiated ([`norm_pool_grad`] and its like) has bodies of its own on the CPU only so far, and is composed on
-//! GPUs in every build.
+//! (and f16 on GPUs), or a device whose compiler does not take WGSL.
 //!
 //! Activations may be of half precision on GPUs whose shaders have it ([`DeviceInfo::f16`](crate::device::DeviceInfo)):
 //! they are stored so, and parameters, sums and statistics stay f32.
@@ -44,7 +42,9 @@ pub use heuristics::{Heuristics, set_heuristics};
 pub(crate) use launch::is_cpu;
 pub use layer_norm::layer_norm;
 pub use matmul::{Activation, linear, matmul};
-pub use norm_pool::{NormPoolGrad, affine_relu_pool, channel_moments, norm_pool, norm_pool_grad};
+pub use norm_pool::{
+    NormPoolGrad, affine_relu_pool, channel_moments, norm_pool, norm_pool_grad, norm_pool_with,
+};
 pub(crate) use optimizer::{AdamRule, OptimizerState, Rule, Scaling, SgdRule, Snapshot, step};
 pub use pairwise::{pairwise_sq_distance, prototype_logits};
 pub use running_statistics::{Blend, Statistics, running_statistics};

@@ -5,8 +5,8 @@ use burn::tensor::Tensor;
 use super::{rows, stock};
 use crate::error::{Error, Result};
 use crate::ops::{
-    Conv2dOptions, Statistics, affine_relu_pool, conv2d, conv2d_grad_input, conv2d_grad_weight,
-    norm_pool, norm_pool_grad,
+    Conv2dOptions, Statistics, conv2d, conv2d_grad_input, conv2d_grad_weight, norm_pool,
+    norm_pool_grad, norm_pool_with,
 };
 
 const OPERATION: &str = "functional_layer";
@@ -108,8 +108,8 @@ impl Layer {
                 let (y, statistics) = match given {
                     None => norm_pool(z, gamma, beta)?,
                     Some(statistics) => {
-                        let (scale, shift) = stock::affine(gamma, beta, statistics);
-                        (affine_relu_pool(z, scale, shift)?, statistics.clone())
+                        let y = norm_pool_with(z, gamma, beta, statistics)?;
+                        (y, statistics.clone())
                     }
                 };
                 return Ok((Value::Maps(y), Some(statistics)));

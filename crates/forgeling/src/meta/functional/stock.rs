@@ -37,11 +37,7 @@ pub fn moments(x: Tensor<4>) -> Statistics {
 }
 
 /// Batch norm with given statistics as `x scale + shift`.
-pub fn affine(
-    gamma: Tensor<1>,
-    beta: Tensor<1>,
-    statistics: &Statistics,
-) -> (Tensor<1>, Tensor<1>) {
+fn affine(gamma: Tensor<1>, beta: Tensor<1>, statistics: &Statistics) -> (Tensor<1>, Tensor<1>) {
     let scale = gamma / (statistics.variance.clone() + EPSILON).sqrt();
     let shift = beta - statistics.mean.clone() * scale.clone();
     (scale, shift)

@@ -9,7 +9,7 @@ use super::{MetricHead, Trainable};
 use crate::data::Rng;
 use crate::error::{Error, Result};
 use crate::nn::{BatchStatistics, ConvBlock, Linear, Pass};
-use crate::ops::Activation;
+use crate::ops::{Activation, Conv2dOptions, conv2d};
 use crate::train::{Outcome, Predictions};
 
 const OPERATION: &str = "relation";
@@ -24,8 +24,9 @@ const OPERATION: &str = "relation";
 /// (arXiv 1711.06025). Where classes have different numbers of examples, each class's mean is taken times the task's
 /// average number: with equal numbers, this is the sum.
 ///
-/// Feature maps should have some size, as of a [`Conv4`](crate::nn::Conv4) with 2 or 3 blocks. A step holds the pairs
-/// `[tasks * queries * ways, 2 channels, height, width]`, which are normalized together.
+/// Feature maps should have some size, as of a [`Conv4`](crate::nn::Conv4) with 2 or 3 blocks. The first block's
+/// convolution, of maps beside each other, is the sum of two: each is taken once for a class or a query, not for every
+/// pair. A step holds these sums, `[tasks * queries * ways, channels, height, width]`, which are normalized together.
 #[derive(Module, Debug)]
 pub struct Relation {
     blocks: Vec<ConvBlock>,
@@ -69,18 +70,41 @@ impl Relation {
         })
     }
 
-    /// Maps of every class beside every query, `[tasks * queries * ways, 2 channels, height, width]`.
-    fn pairs(tasks: &Embedded) -> Result<Tensor<4>> {
-        let [count, supports, ways, queries, features] = tasks.sizes()?;
-        let [channels, height, width] = tasks.map;
-        let classes = tasks.means(tasks.support.clone())? * (supports as f64 / ways as f64);
-        let pixels = features / channels;
-        let each = [count, queries, ways, channels, pixels];
-        let classes = classes.reshape([count, 1, ways, channels, pixels]);
-        let queried = tasks.query.clone();
-        let queried = queried.reshape([count, queries, 1, channels, pixels]);
-        let pairs: Tensor<5> = Tensor::cat(vec![classes.expand(each), queried.expand(each)], 3);
-        Ok(pairs.reshape([count * queries * ways, 2 * channels, height, width]))
+    /// Maps of every class beside those of every query, `[tasks * queries * ways, 2 features]`.
+    fn pairs(tasks: &Embedded, classes: Tensor<3>) -> Result<Tensor<2>> {
+        let [count, _, ways, queries, features] = tasks.sizes()?;
+        let each = [count, queries, ways, features];
+        let classes = classes.reshape([count, 1, ways, features]);
+        let queried = tasks.query.clone().reshape([count, queries, 1, features]);
+        let pairs: Tensor<4> = Tensor::cat(vec![classes.expand(each), queried.expand(each)], 3);
+        Ok(pairs.reshape([count * queries * ways, 2 * features]))
+    }
+
+    /// The convolution of maps of every class beside every query with the first block's weight.
+    fn convolved(
+        &self,
+        tasks: &Embedded,
+        classes: Tensor<3>,
+        weight: Tensor<4>,
+        pass: &Pass<'_>,
+    ) -> Result<Tensor<4>> {
+        let [count, _, ways, queries, _] = tasks.sizes()?;
+        let [channels, height, width] = self.map;
+        let filters = weight.dims()[0];
+        let options = Conv2dOptions {
+            padding: [1, 1],
+            ..Default::default()
+        };
+        let half = |maps: Tensor<3>, first: usize| {
+            let [_, each, _] = maps.dims();
+            let maps = pass.input(maps.reshape([count * each, channels, height, width]));
+            let weight = weight.clone().narrow(1, first, channels);
+            conv2d(maps, weight, None, options)
+        };
+        let of_classes = half(classes, 0)?.reshape([count, 1, ways, filters * height * width]);
+        let of_queries = half(tasks.query.clone(), channels)?;
+        let of_queries = of_queries.reshape([count, queries, 1, filters * height * width]);
+        Ok((of_classes + of_queries).reshape([count * queries * ways, filters, height, width]))
     }
 }
 
@@ -95,7 +119,7 @@ impl Trainable for Relation {
 
 impl MetricHead for Relation {
     fn logits<'a>(&'a self, tasks: &Embedded, pass: &mut Pass<'a>) -> Result<Tensor<3>> {
-        let [count, _, ways, queries, _] = tasks.sizes()?;
+        let [count, supports, ways, queries, _] = tasks.sizes()?;
         if tasks.map != self.map {
             return Err(
                 Error::invalid(OPERATION, "the head is for other feature maps")
@@ -103,14 +127,21 @@ impl MetricHead for Relation {
                     .got(format!("{:?}", tasks.map)),
             );
         }
-        let mut hidden = pass.input(Self::pairs(tasks)?);
-        for (index, block) in self.blocks.iter().enumerate() {
-            let name = format_args!("relation.{index}");
-            hidden = pass.block(name, block, hidden, ConvBlock::forward_with)?;
-        }
-        let hidden = self
-            .hidden
-            .forward(hidden.flatten(1, 3), Activation::Relu)?;
+        let classes = tasks.means(tasks.support.clone())? * (supports as f64 / ways as f64);
+        let hidden = match self.blocks.split_first() {
+            None => pass.input(Self::pairs(tasks, classes)?),
+            Some((first, others)) => {
+                let convolved = self.convolved(tasks, classes, first.weight.val(), pass)?;
+                let mut maps =
+                    pass.block("relation.0", first, convolved, ConvBlock::forward_convolved)?;
+                for (index, block) in others.iter().enumerate() {
+                    let name = format_args!("relation.{}", index + 1);
+                    maps = pass.block(name, block, maps, ConvBlock::forward_with)?;
+                }
+                maps.flatten(1, 3)
+            }
+        };
+        let hidden = self.hidden.forward(hidden, Activation::Relu)?;
         let score = self.score.forward(hidden, Activation::None)?;
         Ok(pass.output(score).reshape([count, queries, ways]))
     }

@@ -1,5 +1,5 @@
-//! The same operations composed of few stock tensor operations, which burn's autodiff differentiates: for GPUs, for other
-//! dtypes, and to compare with. Unlike other composites they are part of every build.
+//! The same operations composed of few stock tensor operations, which burn's autodiff differentiates: for other dtypes
+//! and devices, and to compare with.
 
 use burn::tensor::{Tensor, TensorData};
 

@@ -5,9 +5,15 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, backend_extension};
+#[cfg(feature = "fusion")]
+use burn::tensor::{DType, Shape};
+
+#[cfg(feature = "fusion")]
+use super::specs;
 
 /// Gradients of `affine_relu_pool`.
 #[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct LineGradients<B: Backend> {
     pub z: FloatTensor<B>,
     pub scale: FloatTensor<B>,
@@ -16,40 +22,45 @@ pub(crate) struct LineGradients<B: Backend> {
 
 /// What `norm_pool_grad` gives, and what its backward pass needs besides.
 #[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct PoolGradients<B: Backend> {
     pub input: FloatTensor<B>,
     /// The gradients of gamma and of beta, `[2, channels]`.
     pub vectors: FloatTensor<B>,
-    /// These, and means and variances, `[4, channels]`.
+    /// These, means, variances and whatever else the back end wants to find again, a row each.
     pub numbers: FloatTensor<B>,
 }
 
 /// Gradients of what `norm_pool_grad` gives.
 #[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct SecondGradients<B: Backend> {
     pub z: FloatTensor<B>,
     pub gamma: FloatTensor<B>,
     pub grad: FloatTensor<B>,
 }
 
-// GPUs and other dtypes have the composed bodies.
-#[backend_extension(Autodiff, Flex)]
+#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
 pub(crate) trait NormPoolOps: Backend {
     /// Means and variances, `[2, channels]`.
+    #[fusion(dtype = DType::F32, shape = Shape::new([2, z[1]]))]
     fn channel_moments(z: FloatTensor<Self>) -> FloatTensor<Self>;
 
+    #[fusion(dtype = z, shape = z)]
     fn channel_moments_grad(
         z: FloatTensor<Self>,
         moments: FloatTensor<Self>,
         grad: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
+    #[fusion(dtype = z, shape = Shape::new([z[0], z[1], z[2] / 2, z[3] / 2]))]
     fn affine_relu_pool(
         z: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
+    #[fusion(meta = specs::line)]
     fn affine_relu_pool_grad(
         z: FloatTensor<Self>,
         scale: FloatTensor<Self>,
@@ -57,6 +68,7 @@ pub(crate) trait NormPoolOps: Backend {
         grad: FloatTensor<Self>,
     ) -> LineGradients<Self>;
 
+    #[fusion(meta = specs::first)]
     fn norm_pool_grad(
         z: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -65,6 +77,8 @@ pub(crate) trait NormPoolOps: Backend {
     ) -> PoolGradients<Self>;
 
     /// The gradients where `input` has the gradient `flow`, or `vectors` has if `of_vectors`: then there is none of gamma.
+    #[allow(clippy::too_many_arguments)]
+    #[fusion(meta = specs::second)]
     fn norm_pool_second(
         z: FloatTensor<Self>,
         gamma: FloatTensor<Self>,

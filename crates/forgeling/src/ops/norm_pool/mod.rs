@@ -3,15 +3,18 @@
 pub(super) mod composed;
 mod extension;
 mod flex;
+mod gpu;
+#[cfg(feature = "fusion")]
+mod specs;
 
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Tensor};
 use extension::NormPoolOps;
 
 use super::Statistics;
-use super::bodies::computed_in;
+use super::bodies::{composite, computed_in};
 use super::conv_block::EPSILON;
-use super::launch::has_cpu_bodies;
+use super::launch::{has_kernels, is_cpu};
 use crate::error::{Error, Result};
 
 /// Mean and biased variance of each channel over the batch and all pixels:
@@ -27,7 +30,7 @@ pub fn channel_moments(z: Tensor<4>) -> Result<Statistics> {
     const OPERATION: &str = "channel_moments";
     check_images(OPERATION, &z, 1)?;
     if !own_body(&z) {
-        return Ok(composed::channel_moments(z));
+        return composite(OPERATION, z.dtype(), || composed::channel_moments(z));
     }
     let channels = z.dims()[1];
     let moments = <Dispatch as NormPoolOps>::channel_moments(z.into_dispatch());
@@ -52,8 +55,11 @@ pub fn affine_relu_pool(z: Tensor<4>, scale: Tensor<1>, shift: Tensor<1>) -> Res
     const OPERATION: &str = "affine_relu_pool";
     check(OPERATION, &z, [("scale", &scale), ("shift", &shift)])?;
     if !own_body(&z) {
-        return Ok(composed::affine_relu_pool(z, scale, shift));
+        let dtype = z.dtype();
+        let composed = || composed::affine_relu_pool(z, scale, shift);
+        return composite(OPERATION, dtype, composed);
     }
+    let [scale, shift] = [scale, shift].map(|vector| vector.cast(DType::F32));
     let y = <Dispatch as NormPoolOps>::affine_relu_pool(
         z.into_dispatch(),
         scale.into_dispatch(),
@@ -80,12 +86,31 @@ pub fn norm_pool(
     const OPERATION: &str = "norm_pool";
     check(OPERATION, &z, [("gamma", &gamma), ("beta", &beta)])?;
     let statistics = channel_moments(z.clone())?;
-    let computed = computed_in(z.dtype());
-    let sigma = (statistics.variance.clone() + EPSILON).sqrt();
-    let scale = gamma.cast(computed) / sigma;
-    let shift = beta.cast(computed) - statistics.mean.clone() * scale.clone();
-    let y = affine_relu_pool(z, scale, shift)?;
+    let y = norm_pool_with(z, gamma, beta, &statistics)?;
     Ok((y, statistics))
+}
+
+/// As [`norm_pool`], with statistics that are given: differentiable in them too. Shapes: mean and variance `[channels]`,
+/// in f32 if `z` is of half precision.
+///
+/// # Errors
+/// As [`affine_relu_pool`].
+pub fn norm_pool_with(
+    z: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    statistics: &Statistics,
+) -> Result<Tensor<4>> {
+    const OPERATION: &str = "norm_pool_with";
+    let Statistics { mean, variance } = statistics;
+    check(OPERATION, &z, [("gamma", &gamma), ("beta", &beta)])?;
+    check(OPERATION, &z, [("mean", mean), ("variance", variance)])?;
+    let computed = computed_in(z.dtype());
+    let [gamma, beta, mean, variance] =
+        [gamma, beta, mean.clone(), variance.clone()].map(|vector| vector.cast(computed));
+    let scale = gamma / (variance + EPSILON).sqrt();
+    let shift = beta - mean * scale.clone();
+    affine_relu_pool(z, scale, shift)
 }
 
 /// What [`norm_pool_grad`] gives.
@@ -129,8 +154,11 @@ pub fn norm_pool_grad(
             .got(format!("{:?} of {:?}", grad.dims(), grad.dtype())));
     }
     if !own_body(&z) {
-        return Ok(composed::norm_pool_grad(z, gamma, beta, grad));
+        let dtype = z.dtype();
+        let composed = || composed::norm_pool_grad(z, gamma, beta, grad);
+        return composite(OPERATION, dtype, composed);
     }
+    let [gamma, beta] = [gamma, beta].map(|vector| vector.cast(DType::F32));
     let gradients = <Dispatch as NormPoolOps>::norm_pool_grad(
         z.into_dispatch(),
         gamma.into_dispatch(),
@@ -147,7 +175,7 @@ pub fn norm_pool_grad(
 
 /// Whether a body of ours computes; vectors have been checked to be of the dtype of `z` where it is f32.
 fn own_body(z: &Tensor<4>) -> bool {
-    has_cpu_bodies(&z.device(), z.dtype())
+    has_kernels(&z.device(), z.dtype()) && (is_cpu(&z.device()) || gpu::takes(z.dims()))
 }
 
 /// The two rows of a tensor.
