@@ -80,7 +80,7 @@ pub struct LearningArgs {
     pub test_data: Option<DataSource>,
     #[command(flatten)]
     pub episode: EpisodeArgs,
-    /// Classes in a training episode of protonet, matching, relation and r2d2, which learn better from more classes
+    /// Classes in a training episode of protonet, matching, relation and r2d2; all but relation learn better from more
     /// than they are tested on [default: --ways]
     #[arg(long, value_name = "N")]
     pub train_ways: Option<usize>,
