@@ -114,7 +114,28 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         "device": example["device"],
         "seconds": rows.iter().filter_map(|row| row["seconds"].as_f64()).sum::<f64>(),
     });
-    record(workspace, NAME, &result)
+    record(workspace, NAME, &result)?;
+    print!("{}", table(&rows));
+    Ok(())
+}
+
+/// The rows as Markdown, the most accurate first.
+fn table(rows: &[Value]) -> String {
+    let mut rows: Vec<&Value> = rows.iter().collect();
+    let accuracy = |row: &Value| row["value"].as_f64().unwrap_or_default();
+    rows.sort_by(|a, b| accuracy(b).total_cmp(&accuracy(a)));
+    let mut table = "| | accuracy, % | episodes |\n|---|--:|--:|\n".to_owned();
+    for row in rows {
+        let half_width = row["ci95"].as_f64().unwrap_or_default();
+        table += &format!(
+            "| {} | {:.1} ± {:.1} | {} |\n",
+            text(&row["figure"]),
+            100.0 * accuracy(row),
+            100.0 * half_width,
+            row["episodes"]
+        );
+    }
+    table
 }
 
 fn compare(
