@@ -1,34 +1,13 @@
 //! The command as a user types it.
 
+mod common;
+
 use std::path::Path;
 
-use assert_cmd::Command;
+use common::{forgeling, json};
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::Value;
-
-fn forgeling() -> Command {
-    let mut command = Command::cargo_bin("forgeling").unwrap();
-    command.env_remove("FORGELING_DEVICE");
-    command
-}
-
-/// Runs with `--json` and gives the one object that was printed.
-fn json(command: &mut Command, code: i32) -> Value {
-    let output = command
-        .arg("--json")
-        .assert()
-        .code(code)
-        .get_output()
-        .clone();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(
-        text.lines().count(),
-        1,
-        "one line on standard output: {text}"
-    );
-    serde_json::from_str(&text).unwrap()
-}
 
 fn small_model(folder: &Path) -> String {
     let model = folder.join("model.safetensors");

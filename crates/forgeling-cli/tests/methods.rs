@@ -1,21 +1,17 @@
 //! Few-shot methods side by side, as a user types it.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use common::json;
 use predicates::str::contains;
-use serde_json::Value;
 
 fn forgeling(command: &str) -> Command {
-    let mut forgeling = Command::cargo_bin("forgeling").unwrap();
-    forgeling.env_remove("FORGELING_DEVICE");
+    let mut forgeling = common::forgeling();
     forgeling.args(["fewshot", command, "--device", "cpu"]);
     forgeling
-}
-
-fn json(command: &mut Command, code: i32) -> Value {
-    let output = command.arg("--json").assert().code(code);
-    serde_json::from_slice(&output.get_output().stdout).unwrap()
 }
 
 const METHODS: &str = "protonet,simpleshot,anil";

@@ -1,28 +1,19 @@
 //! Supervised training, its plans and its profile, as a user types them.
 
+mod common;
+
 use std::path::Path;
 
 use assert_cmd::Command;
+use common::json;
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::Value;
 
 fn forgeling(arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("forgeling").unwrap();
-    command.env_remove("FORGELING_DEVICE").args(arguments);
+    let mut command = common::forgeling();
+    command.args(arguments);
     command
-}
-
-/// Runs with `--json` and gives the one object that was printed.
-fn json(command: &mut Command, code: i32) -> Value {
-    let output = command.arg("--json").assert().code(code);
-    let text = String::from_utf8(output.get_output().stdout.clone()).unwrap();
-    assert_eq!(
-        text.lines().count(),
-        1,
-        "one line on standard output: {text}"
-    );
-    serde_json::from_str(&text).unwrap()
 }
 
 const MLP: [&str; 9] = [

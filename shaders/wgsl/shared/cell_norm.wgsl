@@ -19,6 +19,6 @@ fn norm_of(channel: u32) -> Norm {
     let sigma = sqrt(numbers[3u * channels + channel] + EPSILON);
     let scale = numbers[4u * channels + channel] / sigma;
     let shift = numbers[5u * channels + channel] - mean * scale;
-    let count = f32(shape[0]) * f32(shape[1] * shape[2]);
+    let count = pixel_count();
     return Norm(mean, 1.0 / sigma, scale, shift, numbers[channels + channel] / count, numbers[channel] / count);
 }

@@ -12,6 +12,11 @@ struct Cell {
     whole: bool,
 }
 
+// Of a channel in all images.
+fn pixel_count() -> f32 {
+    return f32(shape[0]) * f32(shape[1] * shape[2]);
+}
+
 fn cell_count() -> u32 {
     return shape[0] * ((shape[1] + 1u) / 2u) * ((shape[2] + 1u) / 2u);
 }

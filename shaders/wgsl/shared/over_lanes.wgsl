@@ -21,7 +21,3 @@ fn lane_of(workgroup: vec3<u32>, workgroups: vec3<u32>, local: u32) -> vec3<u32>
     let group = workgroup.y * workgroups.x + workgroup.x;
     return vec3<u32>(group * block + local % block, local / block, WORKGROUP_SIZE / block);
 }
-
-fn pixel_count() -> f32 {
-    return f32(shape[0]) * f32(shape[1] * shape[2]);
-}

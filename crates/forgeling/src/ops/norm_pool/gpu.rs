@@ -25,12 +25,16 @@ const BLOCKS: [usize; 3] = [8, 4, 1];
 /// Channels from which on there are workgroups enough with the largest block.
 const MANY: usize = 512;
 
+/// Cells of all images.
+const fn cells([images, _, height, width]: [usize; 4]) -> usize {
+    images * height.div_ceil(2) * width.div_ceil(2)
+}
+
 /// Channels of a workgroup, or `None` where the images are too many for one.
-fn block([images, channels, height, width]: [usize; 4]) -> Option<usize> {
-    let cells = images * height.div_ceil(2) * width.div_ceil(2);
+fn block(shape: [usize; 4]) -> Option<usize> {
     let lanes = |block: usize| NORM_POOL_GRAD.workgroup_size as usize / block;
-    let fits = |block: &usize| cells.div_ceil(lanes(*block)) <= ROUNDS;
-    let from = usize::from(channels < MANY);
+    let fits = |block: &usize| cells(shape).div_ceil(lanes(*block)) <= ROUNDS;
+    let from = usize::from(shape[1] < MANY);
     BLOCKS[from..].iter().copied().find(fits)
 }
 
@@ -57,12 +61,6 @@ impl Plan {
 
     const fn channels(&self) -> usize {
         self.shape[1]
-    }
-
-    /// Cells of all images.
-    const fn cells(&self) -> usize {
-        let [images, _, height, width] = self.shape;
-        images * height.div_ceil(2) * width.div_ceil(2)
     }
 
     /// Shapes as they lie in memory.
@@ -112,7 +110,7 @@ impl Plan {
         inputs: Vec<CubeTensor>,
         outputs: [(Shape, DType); N],
     ) -> [CubeTensor; N] {
-        let grid = kernel.grid(self.cells() * self.channels());
+        let grid = kernel.grid(cells(self.shape) * self.channels());
         self.launch(kernel, inputs, outputs, grid)
     }
 }
