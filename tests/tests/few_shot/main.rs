@@ -3,6 +3,8 @@
 mod faults;
 mod files;
 mod learning;
+mod norms;
 mod platforms;
 mod sine;
 mod stacking;
+mod tasks;

@@ -143,12 +143,11 @@ impl Learner {
     }
 
     /// Answers the queries of tasks of any kind, of `limit` tasks or of all that a list has, and averages; each task counts
-    /// alike. `names` gives the name of a class of the set that the tasks come from; classes of tasks that come from none
-    /// are told by their place.
+    /// alike. A source without end needs a limit. `names` gives the name of a class of the set that the tasks come from;
+    /// classes of tasks that come from none are told by their place.
     ///
     /// # Errors
-    /// When the tasks do not fit the network, are fewer than two or without end, when an inner loop diverges, and when the
-    /// device fails.
+    /// When the tasks do not fit the network or are fewer than two, when an inner loop diverges, and when the device fails.
     pub async fn evaluate_tasks(
         &self,
         source: &mut dyn TaskSource,

@@ -141,6 +141,43 @@ impl EpisodeTrainer {
         self.advance(model, batch.tasks()?, Instant::now()).await
     }
 
+    /// Takes one optimizer step on tasks of any kind, which may differ in ways, shots and queries or have numbers to
+    /// predict; each counts alike. An event's accuracy is 0 where there are no classes.
+    ///
+    /// ```
+    /// use forgeling::data::{Glyphs, Split, TaskSource};
+    /// use forgeling::data::tasks::{UnevenConfig, UnevenTasks};
+    /// use forgeling::meta::{EpisodeTrainer, FitConfig, Learner};
+    /// use forgeling::nn::Conv4Config;
+    /// use forgeling::{Device, DeviceChoice};
+    ///
+    /// # pollster::block_on(async {
+    /// let device = Device::open(DeviceChoice::Cpu).await?;
+    /// let mut model = Learner::protonet(&Conv4Config { filters: 4, ..Default::default() }, &device)?;
+    /// let mut source = UnevenTasks::new(Glyphs::new(0, Split::Train, 100)?, UnevenConfig::default())?;
+    /// let mut trainer = EpisodeTrainer::new(FitConfig::default())?;
+    /// for _ in 0..2 {
+    ///     let tasks = source.next_task()?.into_iter().collect();
+    ///     trainer.step_on_tasks(&mut model, tasks).await?;
+    /// }
+    /// assert_eq!(model.summary().episodes, 2);
+    /// # Ok::<(), forgeling::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no task, when one does not fit the network, when an inner loop diverges, and as
+    /// [`step_on`](Self::step_on).
+    pub async fn step_on_tasks(
+        &mut self,
+        model: &mut Learner,
+        tasks: Vec<Task>,
+    ) -> Result<StepEvent> {
+        for task in &tasks {
+            model.check(task.shape(), OPERATION)?;
+        }
+        self.advance(model, tasks, Instant::now()).await
+    }
+
     async fn advance(
         &mut self,
         model: &mut Learner,
