@@ -113,14 +113,12 @@ fn methods<N: Functional>(net: &str, network: N, inner: InnerConfig) {
         first_order: 0,
     };
     let method = in_f64(MamlPlusPlus::new(config, &layers, &device()).unwrap());
-    let learner = GradientLearner::new(network, method, true);
-    for done in [0, 7, 100] {
-        check(
-            &learner,
-            &tasks,
-            done,
-            &format!("{net} MAML++ after {done} steps"),
-        );
+    for transductive in [true, false] {
+        let learner = GradientLearner::new(network.clone(), method.clone(), transductive);
+        for done in [0, 7, 100] {
+            let what = format!("{net} MAML++ {transductive} after {done} steps");
+            check(&learner, &tasks, done, &what);
+        }
     }
 }
 

@@ -57,7 +57,7 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
         .await?;
     output.line(format_args!(
         "Untrained: {}",
-        describe(&before, model.method())
+        describe(&before, model.config())
     ));
 
     let fit = FitConfig {
@@ -84,7 +84,7 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
     let after = model.evaluate(&test, evaluation).await?;
     output.line(format_args!(
         "Now:       {}",
-        describe(&after, model.method())
+        describe(&after, model.config())
     ));
 
     let story = Story {
@@ -166,8 +166,8 @@ async fn page(story: &Story, model: &Learner, test: &Glyphs, device: &Device) ->
         .table(
             &["", "5-way 5-shot accuracy, 95 % confidence interval"],
             &[
-                vec!["untrained".to_string(), describe(&story.before, model.method())],
-                vec!["trained".to_string(), describe(&story.after, model.method())],
+                vec!["untrained".to_string(), describe(&story.before, model.config())],
+                vec!["trained".to_string(), describe(&story.after, model.config())],
             ],
         )
         .heading("Learning curve")

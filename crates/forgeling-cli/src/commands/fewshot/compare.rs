@@ -5,7 +5,7 @@ use std::path::Path;
 
 use forgeling::data::tasks::{EpisodeList, EpisodeTasks};
 use forgeling::data::{Dataset, EpisodeSampler, Split};
-use forgeling::meta::{Classification, Evaluation, Learner, Method};
+use forgeling::meta::{Classification, Evaluation, Learner, LearnerConfig, Method};
 use forgeling::report::{Bar, LineChart, Page, bars_figure};
 use forgeling::train::model_file::write_atomically;
 use forgeling::{Device, Error, Result};
@@ -160,7 +160,7 @@ impl Bench<'_> {
             && let Some(done) = kept_result(&kept, &settings)
         {
             output.line(format_args!("{method}: done before, in {}", kept.display()));
-            self.say(&done, output);
+            say(&done, &config, output);
             return Ok(done);
         }
         let mut model = Learner::new(&config, &self.device)?;
@@ -178,7 +178,7 @@ impl Bench<'_> {
         }
         model.save(self.model(method)).await?;
         let mut rows = Vec::new();
-        // A method that adapts has no running statistics, so that the papers' figures are transductive.
+        // The papers' figures of methods that adapt are transductive.
         let ways: &[bool] = if method.adapts() {
             &[false, true]
         } else {
@@ -207,24 +207,12 @@ impl Bench<'_> {
             curve: thin(&curve),
         };
         write_atomically(&kept, json!(done).to_string().as_bytes())?;
-        self.say(&done, output);
+        say(&done, &config, output);
         Ok(done)
     }
 
     fn model(&self, method: Method) -> std::path::PathBuf {
         self.args.out.join(format!("{method}.safetensors"))
-    }
-
-    fn say(&self, done: &Done, output: &Output) {
-        for row in &done.rows {
-            output.line(format_args!(
-                "{:<10} {}; {} episodes in {:.0} s",
-                row.method.name(),
-                describe(&evaluation(row), row.method),
-                row.episodes,
-                row.seconds
-            ));
-        }
     }
 
     async fn page(&self, all: &[Done]) -> Result<Page> {
@@ -278,6 +266,18 @@ impl Bench<'_> {
         let page = sections::calibration(page, &evaluation(best))?;
         let page = sections::classes(page, &evaluation(best));
         sections::episode(page, &model, &*self.test, &self.list).await
+    }
+}
+
+fn say(done: &Done, config: &LearnerConfig, output: &Output) {
+    for row in &done.rows {
+        output.line(format_args!(
+            "{:<10} {}; {} episodes in {:.0} s",
+            row.method.name(),
+            describe(&evaluation(row), config),
+            row.episodes,
+            row.seconds
+        ));
     }
 }
 

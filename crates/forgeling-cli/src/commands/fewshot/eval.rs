@@ -42,7 +42,7 @@ pub async fn run(args: &FewshotEval, common: &Common, output: &Output) -> Result
             |[ways, shots, _]| format!("{ways}-way {shots}-shot")
         ),
         data.class_count(),
-        describe(&evaluation, model.method()),
+        describe(&evaluation, model.config()),
         evaluation.episodes_per_second
     ));
     if let Some(folder) = &args.report {
@@ -97,7 +97,7 @@ async fn page(
     evaluation: &Evaluation,
 ) -> Result<Page> {
     let page = Page::new(title)
-        .result(&describe(evaluation, model.method()))
+        .result(&describe(evaluation, model.config()))
         .paragraph(&format!("Episodes: {}.", list.source()));
     let page = sections::calibration(page, evaluation)?;
     let page = sections::classes(page, evaluation);

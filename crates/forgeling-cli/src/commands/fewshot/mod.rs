@@ -9,7 +9,7 @@ mod train;
 
 use forgeling::Result;
 use forgeling::data::{Queries, Shots, Ways};
-use forgeling::meta::{Evaluation, Method};
+use forgeling::meta::{Evaluation, LearnerConfig};
 
 use crate::args::{Common, EpisodeArgs, Fewshot};
 use crate::output::Output;
@@ -32,13 +32,11 @@ fn episode(args: EpisodeArgs) -> Result<(Ways, Shots, Queries)> {
 }
 
 /// For example `98.31 % ± 0.24 (600 episodes, not transductive: running statistics)`.
-pub(super) fn describe(evaluation: &Evaluation, method: Method) -> String {
-    let statistics = match (evaluation.transductive, method) {
+pub(super) fn describe(evaluation: &Evaluation, config: &LearnerConfig) -> String {
+    let statistics = match (evaluation.transductive, config.keeps_running_statistics()) {
         (true, _) => "transductive: the queries' own statistics",
-        (false, method) if method.adapts() && method != Method::MamlPP => {
-            "not transductive: the support's statistics"
-        }
-        (false, _) => "not transductive: running statistics",
+        (false, true) => "not transductive: running statistics",
+        (false, false) => "not transductive: the support's statistics",
     };
     format!(
         "{:.2} % ± {:.2} ({} episodes, {statistics})",

@@ -54,7 +54,7 @@ pub async fn run(args: &FewshotTrain, common: &Common, output: &Output) -> Resul
         output.line(format_args!(
             "Test classes ({}): {}",
             test.class_count(),
-            describe(&evaluation, method)
+            describe(&evaluation, model.config())
         ));
         test_evaluation = Some(evaluation);
     }

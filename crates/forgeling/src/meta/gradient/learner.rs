@@ -46,7 +46,7 @@ impl<N: Functional, G: GradientMethod> GradientLearner<N, G> {
     /// # Errors
     /// When the tasks do not fit the network.
     pub fn adapt(&self, stack: &Stack<'_>) -> Result<Adapted> {
-        let mode = Mode::answering(Normalization::Running);
+        let mode = self.answering(Normalization::Running);
         let (tasks, initial) = self.learning(stack, mode)?;
         self.method.adapt(&tasks, &initial)
     }
@@ -57,9 +57,18 @@ impl<N: Functional, G: GradientMethod> GradientLearner<N, G> {
     /// # Errors
     /// When the tasks do not fit the network or the parameters.
     pub fn answer(&self, stack: &Stack<'_>, adapted: &Adapted) -> Result<Tensor<3>> {
-        let mode = Mode::answering(Normalization::Running);
+        let mode = self.answering(Normalization::Running);
         let (tasks, _) = self.learning(stack, mode)?;
         self.method.answer(&tasks, adapted)
+    }
+
+    /// Outside of training.
+    fn answering(&self, normalization: Normalization) -> Mode {
+        Mode {
+            training: None,
+            transductive: normalization == Normalization::Batch,
+            trained_transductively: self.transductive,
+        }
     }
 
     fn learning<'s>(&self, stack: &'s Stack<'s>, mode: Mode) -> Result<(Learning<'s>, Weights)> {
@@ -106,6 +115,7 @@ impl<N: Functional, G: GradientMethod> FewShot for GradientLearner<N, G> {
         let mode = Mode {
             training: Some(pass.step()),
             transductive: self.transductive,
+            trained_transductively: self.transductive,
         };
         let (tasks, initial) = self.learning(stack, mode)?;
         let meta = self.method.meta_loss(&tasks, &initial)?;
@@ -137,14 +147,14 @@ impl<N: Functional, G: GradientMethod> FewShot for GradientLearner<N, G> {
     }
 
     fn predict(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<Tensor<3>> {
-        let mode = Mode::answering(normalization);
+        let mode = self.answering(normalization);
         let (tasks, initial) = self.learning(stack, mode)?;
         let adapted = self.method.adapt(&tasks, &initial)?;
         self.method.answer(&tasks, &adapted)
     }
 
     fn features(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<[Tensor<3>; 2]> {
-        let mode = Mode::answering(normalization);
+        let mode = self.answering(normalization);
         let (tasks, initial) = self.learning(stack, mode)?;
         let adapted = self.method.adapt(&tasks, &initial)?;
         let (body, head) = tasks.network().split_head();

@@ -6,7 +6,6 @@ use super::super::functional::{Loss, Network, Value, Weights};
 use super::super::stack::{Row, Side, Stack};
 use super::InnerConfig;
 use crate::error::{Error, Result};
-use crate::nn::Normalization;
 use crate::ops::Statistics;
 
 /// Support and queries of a stack of tasks, and the losses of a network with given parameters on them.
@@ -24,6 +23,7 @@ pub struct Learning<'a> {
     /// Optimizer steps so far, in training.
     training: Option<usize>,
     transductive: bool,
+    trained_transductively: bool,
 }
 
 /// How tasks are gone through.
@@ -33,16 +33,8 @@ pub(super) struct Mode {
     pub training: Option<usize>,
     /// Whether queries are normalized with the statistics of all of a task's queries.
     pub transductive: bool,
-}
-
-impl Mode {
-    /// Outside of training.
-    pub fn answering(normalization: Normalization) -> Self {
-        Self {
-            training: None,
-            transductive: normalization == Normalization::Batch,
-        }
-    }
+    /// Whether they are in training.
+    pub trained_transductively: bool,
 }
 
 impl<'a> Learning<'a> {
@@ -82,6 +74,7 @@ impl<'a> Learning<'a> {
             width,
             training: mode.training,
             transductive: mode.transductive,
+            trained_transductively: mode.trained_transductively,
         })
     }
 
@@ -108,6 +101,11 @@ impl<'a> Learning<'a> {
     /// Whether queries are normalized with the statistics of all of a task's queries.
     pub fn is_transductive(&self) -> bool {
         self.transductive
+    }
+
+    /// Whether they are in training.
+    pub fn is_trained_transductively(&self) -> bool {
+        self.trained_transductively
     }
 
     /// Over how many values a channel's statistics of a task's queries are taken in the first layer.

@@ -37,9 +37,11 @@ impl Default for MamlPlusPlusConfig {
 /// - the loss of the queries after every inner step, weighted: alike at first, then ever more the last one's,
 /// - inner gradients of first order for the first optimizer steps, of second order after these,
 /// - a learned rate for each parameter tensor and inner step,
-/// - batch norm whose gamma and beta are learned for each inner step and not adapted, and whose running statistics are
-///   kept for each inner step. Training normalizes with the batch's own; an evaluation that is not transductive
-///   normalizes the queries with the running ones.
+/// - batch norm whose gamma and beta are learned for each inner step and not adapted.
+///
+/// Trained transductively, as in the paper, it keeps running statistics of the queries for each inner step, and an
+/// evaluation that is not transductive normalizes with these. Otherwise queries are normalized as other methods do it,
+/// with the statistics of their task's support, in training and after it.
 ///
 /// Antoniou, Edwards and Storkey, *How to train your MAML*, 2018 (arXiv 1810.09502). The annealing of the meta-learning
 /// rate that the paper proposes is a [`Schedule`](crate::train::Schedule).
@@ -161,7 +163,7 @@ impl GradientMethod for MamlPlusPlus {
     }
 
     fn answer(&self, tasks: &Learning<'_>, adapted: &Adapted) -> Result<Tensor<3>> {
-        if tasks.is_transductive() {
+        if tasks.is_transductive() || !tasks.is_trained_transductively() {
             return tasks.answer(&adapted.weights);
         }
         let norms = self.gammas.len();
@@ -186,7 +188,11 @@ impl GradientMethod for MamlPlusPlus {
         let mut last = None;
         let mut statistics = Vec::new();
         for (weights, importance) in path.iter().zip(importance) {
-            let (answers, found) = tasks.answer_and_statistics(weights)?;
+            let (answers, found) = if tasks.is_transductive() {
+                tasks.answer_and_statistics(weights)?
+            } else {
+                (tasks.answer(weights)?, Vec::new())
+            };
             let loss = tasks.query_loss(answers.clone()) * importance;
             sum = Some(match sum {
                 Some(sum) => sum + loss,

@@ -324,6 +324,13 @@ impl LearnerConfig {
         Ok(())
     }
 
+    /// Whether queries that are answered one by one are normalized with running statistics. Otherwise it is with those of
+    /// the support.
+    pub fn keeps_running_statistics(&self) -> bool {
+        let method = self.method.method();
+        !method.adapts() || method == Method::MamlPP && self.transductive
+    }
+
     /// The least number of values that such a model holds.
     pub(super) fn least_values(&self) -> Option<usize> {
         let own = match self.method {
