@@ -78,7 +78,9 @@ impl LogisticRegression {
             weights: vec![0.0; classes * width],
             biases: vec![0.0; classes],
         };
-        let train: Vec<f32> = rows(train, width).flat_map(|row| model.standard(row)).collect();
+        let train: Vec<f32> = rows(train, width)
+            .flat_map(|row| model.standard(row))
+            .collect();
         // A step may not be longer than 2 over the largest curvature, which is at most half of the largest eigenvalue
         // of the examples' second moments, their constant included, and the penalty.
         let rate = 1.0 / (0.5 * (largest_eigenvalue(&train, width) + 1.0) + Self::PENALTY);
@@ -129,21 +131,28 @@ impl LogisticRegression {
     /// As [`LogisticRegression::probabilities`].
     pub fn predict(&self, test: &[f32]) -> Vec<usize> {
         let classes = self.biases.len();
-        let best = |row: &[f32]| (0..classes).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
-        self.probabilities(test).chunks_exact(classes).map(best).collect()
+        let best = |row: &[f32]| {
+            (0..classes)
+                .max_by(|a, b| row[*a].total_cmp(&row[*b]))
+                .unwrap()
+        };
+        self.probabilities(test)
+            .chunks_exact(classes)
+            .map(best)
+            .collect()
     }
 
     fn standard(&self, row: &[f32]) -> Vec<f32> {
         let parts = row.iter().zip(&self.means).zip(&self.scales);
-        parts.map(|((value, mean), scale)| (value - mean) * scale).collect()
+        parts
+            .map(|((value, mean), scale)| (value - mean) * scale)
+            .collect()
     }
 
     fn softmax(&self, row: &[f32]) -> Vec<f32> {
         let weights = self.weights.chunks_exact(self.width).zip(&self.biases);
         let scores: Vec<f32> = weights
-            .map(|(weights, bias)| {
-                weights.iter().zip(row).map(|(w, x)| w * x).sum::<f32>() + bias
-            })
+            .map(|(weights, bias)| weights.iter().zip(row).map(|(w, x)| w * x).sum::<f32>() + bias)
             .collect();
         let largest = scores.iter().copied().fold(f32::MIN, f32::max);
         let powers: Vec<f32> = scores.iter().map(|score| (score - largest).exp()).collect();
@@ -157,10 +166,20 @@ fn standardization(train: &[f32], width: usize) -> (Vec<f32>, Vec<f32>) {
     let count = (train.len() / width) as f64;
     (0..width)
         .map(|column| {
-            let values = || train.iter().skip(column).step_by(width).map(|v| f64::from(*v));
+            let values = || {
+                train
+                    .iter()
+                    .skip(column)
+                    .step_by(width)
+                    .map(|v| f64::from(*v))
+            };
             let mean = values().sum::<f64>() / count;
             let variance = values().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
-            let scale = if variance > 1e-12 { variance.sqrt().recip() } else { 0.0 };
+            let scale = if variance > 1e-12 {
+                variance.sqrt().recip()
+            } else {
+                0.0
+            };
             (mean as f32, scale as f32)
         })
         .unzip()
@@ -204,4 +223,58 @@ fn classes(labels: &[usize]) -> usize {
 fn rows(values: &[f32], width: usize) -> std::slice::ChunksExact<'_, f32> {
     assert_eq!(values.len() % width, 0, "rows of one width");
     values.chunks_exact(width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_mean_is_the_middle_of_a_class() {
+        // Means are (1, 0) and (4, 4); class 1 has no example.
+        let train = [0.0, 0.0, 2.0, 0.0, 4.0, 3.0, 4.0, 5.0];
+        let test = [1.0, 1.0, 4.0, 3.0, 2.0, 1.0];
+        let found = nearest_mean(&train, &[0, 0, 2, 2], &test);
+        assert_eq!(found, [0, 2, 0]);
+        assert_eq!(accuracy(&found, &[0, 2, 2]), 2.0 / 3.0);
+    }
+
+    #[test]
+    fn logistic_regression_finds_the_least_loss() {
+        // One value of -1 or 1, right three times out of four. By symmetry the weights are -w and w without biases,
+        // and the loss ln(1 + e^-2w) * 3/4 + ln(1 + e^2w) / 4 + PENALTY w² is least where
+        // sigmoid(2w) = 3/4 - PENALTY w.
+        let train = [-1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0];
+        let labels = [0, 0, 0, 1, 1, 1, 1, 0];
+        let model = LogisticRegression::fit(&train, &labels);
+        let (mut low, mut high) = (0.0, 1.0);
+        for _ in 0..40 {
+            let w: f32 = (low + high) / 2.0;
+            if 1.0 / (1.0 + (-2.0 * w).exp()) < 0.75 - LogisticRegression::PENALTY * w {
+                low = w;
+            } else {
+                high = w;
+            }
+        }
+        assert!(
+            (model.weights[1] - low).abs() < 1e-4,
+            "{model:?}, not {low}"
+        );
+        assert!(
+            (model.weights[0] + low).abs() < 1e-4,
+            "{model:?}, not -{low}"
+        );
+        let expected = 0.75 - LogisticRegression::PENALTY * low;
+        let found = model.probabilities(&[1.0, -1.0]);
+        assert!((found[1] - expected).abs() < 1e-4, "{found:?}");
+        assert!((found[2] - expected).abs() < 1e-4, "{found:?}");
+        assert_eq!(model.predict(&[0.5, -0.5]), [1, 0]);
+    }
+
+    #[test]
+    fn a_value_that_never_varies_does_no_harm() {
+        let train = [7.0, 0.0, 7.0, 1.0, 7.0, 2.0];
+        let model = LogisticRegression::fit(&train, &[0, 1, 2]);
+        assert_eq!(model.predict(&[9.0, -1.0, 9.0, 3.0]), [0, 2]);
+    }
 }

@@ -1,6 +1,7 @@
 //! What the integration tests share: the devices they run on and the tolerances they allow.
 
 pub mod bag;
+pub mod baselines;
 pub mod blocks_parity;
 pub mod conv_parity;
 pub mod few_shot;
@@ -16,6 +17,7 @@ pub mod ops_parity;
 pub mod parallel_bench;
 pub mod parallel_work;
 pub mod parity;
+pub mod photographs;
 pub mod profiling;
 pub mod resuming;
 pub mod second_order;

@@ -33,7 +33,7 @@ impl Kind {
     /// The largest angle in which it is seen.
     pub fn turn(&self) -> f32 {
         match self {
-            Self::Book(_) => 0.9,
+            Self::Book(_) => 0.6,
             Self::Mug(_) => 0.35,
             Self::Plant(_) => 0.3,
         }
@@ -90,14 +90,14 @@ pub(super) struct Book {
 
 impl Book {
     fn random(rng: &mut Rng) -> Self {
-        // Five of six are of warm colours.
-        let hue = match rng.below(6) {
+        // Nine of ten are of warm colours.
+        let hue = match rng.below(10) {
             0 => rng.unit_f32(),
             _ => rng.range(-0.06, 0.14),
         };
         let light = rng.below(2) == 0;
         Self {
-            cover: hsv(hue, rng.range(0.3, 0.85), rng.range(0.3, 0.85)),
+            cover: hsv(hue, rng.range(0.6, 0.9), rng.range(0.45, 0.85)),
             print: hsv(rng.unit_f32(), 0.3, if light { 0.9 } else { 0.15 }),
             half: [rng.range(0.26, 0.36), rng.range(0.38, 0.46)],
             shear: rng.range(-0.25, 0.25),
@@ -175,13 +175,17 @@ pub(super) struct Mug {
 
 impl Mug {
     fn random(rng: &mut Rng) -> Self {
-        // Some are white, more are blue, the others of any colour.
-        let glaze = match rng.below(6) {
+        // Most are blue, some white, some of any colour.
+        let glaze = match rng.below(10) {
             0 => hsv(rng.unit_f32(), 0.05, rng.range(0.75, 0.98)),
-            1..5 => hsv(rng.range(0.5, 0.72), rng.range(0.25, 0.75), rng.range(0.3, 0.9)),
+            1..9 => hsv(
+                rng.range(0.5, 0.72),
+                rng.range(0.45, 0.85),
+                rng.range(0.4, 0.9),
+            ),
             _ => hsv(rng.unit_f32(), rng.range(0.2, 0.75), rng.range(0.25, 0.9)),
         };
-        let band = (rng.below(2) == 0).then(|| {
+        let band = (rng.below(3) == 0).then(|| {
             let top = rng.range(-0.2, 0.15);
             let colour = hsv(rng.unit_f32(), rng.range(0.1, 0.7), rng.range(0.3, 0.95));
             (colour, [top, top + rng.range(0.08, 0.2)])
@@ -266,9 +270,9 @@ impl Plant {
             0 => rng.range(0.88, 1.0),
             _ => rng.range(0.18, 0.42),
         };
-        let (saturation, value) = (rng.range(0.3, 0.8), rng.range(0.25, 0.65));
-        let half = rng.range(0.04, 0.11);
-        let count = 7 + rng.below(8);
+        let (saturation, value) = (rng.range(0.5, 0.85), rng.range(0.35, 0.7));
+        let half = rng.range(0.07, 0.13);
+        let count = 8 + rng.below(7);
         let leaves = (0..count).map(|index| {
             let spread = 2.6 * ((index as f32 + rng.unit_f32()) / count as f32 - 0.5);
             let bright = value * rng.range(0.7, 1.25);
@@ -283,9 +287,13 @@ impl Plant {
         });
         let mut leaves: Vec<Leaf> = leaves.collect();
         rng.shuffle(&mut leaves);
-        let pot = match rng.below(3) {
-            0 => hsv(rng.range(0.02, 0.07), rng.range(0.4, 0.7), rng.range(0.4, 0.75)),
-            1 => hsv(rng.unit_f32(), 0.05, rng.range(0.3, 0.95)),
+        let pot = match rng.below(6) {
+            0..2 => hsv(
+                rng.range(0.02, 0.07),
+                rng.range(0.4, 0.7),
+                rng.range(0.4, 0.75),
+            ),
+            2..5 => hsv(rng.unit_f32(), 0.05, rng.range(0.3, 0.95)),
             _ => hsv(rng.unit_f32(), rng.range(0.2, 0.7), rng.range(0.3, 0.85)),
         };
         Self {
@@ -315,7 +323,11 @@ impl Plant {
         if across.abs() > 1.0 || !(0.1..=end).contains(&v) {
             return None;
         }
-        let under = if rim { 1.0 } else { 0.75 + 0.25 * smooth(0.18, 0.24, v) };
+        let under = if rim {
+            1.0
+        } else {
+            0.75 + 0.25 * smooth(0.18, 0.24, v)
+        };
         Some(dimmed(self.pot, round(across, self.lit) * under))
     }
 }

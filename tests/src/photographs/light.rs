@@ -83,7 +83,9 @@ impl Scene {
     /// The picture, with noise of `sigma` of 255.
     pub fn develop(&self, sigma: f32, rng: &mut Rng) -> Photograph {
         let byte = |value: f32, rng: &mut Rng| {
-            (value * 255.0 + sigma * noise(rng)).round().clamp(0.0, 255.0) as u8
+            (value * 255.0 + sigma * noise(rng))
+                .round()
+                .clamp(0.0, 255.0) as u8
         };
         let mut rgb = Vec::with_capacity(self.pixels.len() * 3);
         for pixel in &self.pixels {
@@ -109,9 +111,8 @@ fn blur_line(pixels: &mut [Colour], sigma: f32, start: usize, step: usize, count
             let at = start + i * step;
             let here = pixels[at];
             let after = pixels[if i + 1 < count { at + step } else { at }];
-            pixels[at] = std::array::from_fn(|c| {
-                here[c] + side * (before[c] + after[c] - 2.0 * here[c])
-            });
+            pixels[at] =
+                std::array::from_fn(|c| here[c] + side * (before[c] + after[c] - 2.0 * here[c]));
             before = here;
         }
     }
@@ -146,7 +147,7 @@ impl Light {
     /// Light of the brightness `exposure` that loses up to `fall` of it across the scene; every third has the edge of
     /// a shadow in it.
     pub fn random(exposure: f32, fall: f32, rng: &mut Rng) -> Self {
-        let warmth = rng.range(-0.06, 0.06);
+        let warmth = rng.range(-0.04, 0.04);
         let shadow = (rng.below(3) == 0).then(|| Shadow {
             normal: direction(rng),
             offset: rng.range(-0.3, 0.3),

@@ -85,8 +85,7 @@ impl Photograph {
                         }
                     }
                 }
-                let area =
-                    (edge(row + 1) - edge(row)) * (edge(column + 1) - edge(column)) * 255;
+                let area = (edge(row + 1) - edge(row)) * (edge(column + 1) - edge(column)) * 255;
                 out.extend(sum.map(|sum| sum as f32 / area as f32));
             }
         }
@@ -126,7 +125,10 @@ pub fn write_tree<N: AsRef<str>>(dir: &Path, classes: &[(N, Vec<Photograph>)]) -
         let mut rng = Rng::new(class as u64);
         for (index, photograph) in photographs.iter().enumerate() {
             let quality = 70 + rng.below(21) as u8;
-            std::fs::write(folder.join(format!("{index:03}.jpg")), photograph.jpeg(quality))?;
+            std::fs::write(
+                folder.join(format!("{index:03}.jpg")),
+                photograph.jpeg(quality),
+            )?;
         }
     }
     Ok(())

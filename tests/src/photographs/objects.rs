@@ -31,10 +31,10 @@ pub(super) fn photograph(seed: u64, class: usize, example: usize) -> Photograph 
     let kind = Kind::random(look, &mut rng);
 
     let short = SIDES[0] as f32;
-    let size = rng.range(0.35, 0.75) * short;
-    let room = (short - size) * 0.35;
+    let size = (0.35 + 0.4 * rng.unit_f32().sqrt().sqrt()) * short;
+    let room = (short - size) * 0.2;
     let mut shift = |side: usize| {
-        let room = room + (side as f32 - short) * 0.05;
+        let room = room + (side as f32 - short) * 0.03;
         side as f32 * 0.5 + rng.range(-room, room)
     };
     let centre = [shift(width), shift(height)];
@@ -45,21 +45,23 @@ pub(super) fn photograph(seed: u64, class: usize, example: usize) -> Photograph 
         [x * cos + y * sin, y * cos - x * sin]
     };
     let shade = rng.range(0.3, 0.7);
-    let scene = Scene::paint(width, height, |x, y| {
+    let mut scene = Scene::paint(width, height, |x, y| {
         let mut sum = [0.0; 3];
         for [dx, dy] in SAMPLES {
             let (x, y) = (x + dx, y + dy);
             let [u, v] = place(x, y);
             let colour = kind.at(u, v).unwrap_or_else(|| {
                 let scale = 1.0 / short;
-                dimmed(table.at(x * scale, y * scale), 1.0 - shade * kind.shadow(u, v))
+                dimmed(
+                    table.at(x * scale, y * scale),
+                    1.0 - shade * kind.shadow(u, v),
+                )
             });
             sum = std::array::from_fn(|i| sum[i] + 0.25 * colour[i]);
         }
         sum
     });
-    let mut scene = scene;
-    scene.light(&Light::random(rng.range(0.65, 1.15), 0.5, &mut rng));
+    scene.light(&Light::random(rng.range(0.7, 1.15), 0.5, &mut rng));
     scene.blur(rng.range(0.4, 1.3));
     scene.develop(rng.range(3.0, 10.0), &mut rng)
 }
@@ -92,11 +94,11 @@ impl Table {
             Texture::Clouds,
         ][rng.below(4)];
         let (hue, saturation) = match texture {
-            Texture::Wood => (rng.range(0.04, 0.11), rng.range(0.1, 0.3)),
-            _ => (rng.unit_f32(), rng.range(0.0, 0.1)),
+            Texture::Wood => (rng.range(0.07, 0.11), rng.range(0.05, 0.15)),
+            _ => (rng.unit_f32(), rng.range(0.0, 0.05)),
         };
-        let value = rng.range(0.12, 0.95);
-        let other = (value + rng.range(-0.3, 0.3)).clamp(0.08, 1.0);
+        let value = rng.range(0.15, 0.9);
+        let other = (value + rng.range(-0.25, 0.25)).clamp(0.08, 1.0);
         let angle = rng.range(0.0, std::f32::consts::PI);
         Self {
             texture,
@@ -125,9 +127,7 @@ impl Table {
                 let odd = (x.floor() + y.floor()).rem_euclid(2.0);
                 odd * 0.9 + 0.1 * clouds.at(x * 10.0, y * 10.0)
             }
-            Texture::Clouds => {
-                0.6 * clouds.at(x, y) + 0.4 * clouds.at(x * 3.0 + 50.0, y * 3.0)
-            }
+            Texture::Clouds => 0.6 * clouds.at(x, y) + 0.4 * clouds.at(x * 3.0 + 50.0, y * 3.0),
         };
         mixed(self.colours[0], self.colours[1], share)
     }

@@ -19,7 +19,9 @@ pub(super) fn photograph(alphabet: u64, class: usize, example: usize) -> Photogr
         .unwrap();
     let mut rng = Rng::new(alphabet).fork(class as u64).fork(example as u64);
     let mut image = vec![0.0; SIZE * SIZE];
-    glyphs.read(class % CHARACTERS, example, &mut image).unwrap();
+    glyphs
+        .read(class % CHARACTERS, example, &mut image)
+        .unwrap();
     let line = Line::new(&image);
 
     let [width, height] = if rng.below(3) == 0 {
@@ -55,7 +57,10 @@ impl Line {
     fn new(image: &[f32]) -> Self {
         let ink: Vec<bool> = image.iter().map(|value| *value > 0.5).collect();
         let places = || (0..SIZE * SIZE).filter(|at| ink[*at]);
-        let (columns, rows) = (|| places().map(|at| at % SIZE), || places().map(|at| at / SIZE));
+        let (columns, rows) = (
+            || places().map(|at| at % SIZE),
+            || places().map(|at| at / SIZE),
+        );
         let middle = thinned(&ink);
         let length = middle.iter().filter(|on| **on).count().max(1);
         Self {
@@ -109,7 +114,9 @@ fn thinned(ink: &[bool]) -> Vec<bool> {
                 ]
                 .map(|at| ink[at]);
                 let count = around.iter().filter(|on| **on).count();
-                let starts = (0..8).filter(|i| !around[*i] && around[(i + 1) % 8]).count();
+                let starts = (0..8)
+                    .filter(|i| !around[*i] && around[(i + 1) % 8])
+                    .count();
                 let [up, _, right, _, down, _, left, _] = around;
                 let ends = if second {
                     !(up && left && (right || down))
@@ -140,7 +147,10 @@ fn distances(points: &[bool]) -> Vec<f32> {
             .fold((REACH * REACH) as f32, f32::min)
     };
     let far = (REACH * REACH) as f32;
-    let start: Vec<f32> = points.iter().map(|on| if *on { 0.0 } else { far }).collect();
+    let start: Vec<f32> = points
+        .iter()
+        .map(|on| if *on { 0.0 } else { far })
+        .collect();
     let along: Vec<f32> = (0..SIZE * SIZE)
         .map(|at| nearest(&start, at / SIZE * SIZE, 1, at % SIZE))
         .collect();
@@ -291,7 +301,11 @@ impl Paper {
             free,
             slant,
             colour: [white * (1.0 + warmth), white, white * (1.0 - warmth)],
-            desk: hsv(rng.range(0.02, 0.12), rng.range(0.1, 0.6), rng.range(0.12, 0.4)),
+            desk: hsv(
+                rng.range(0.02, 0.12),
+                rng.range(0.1, 0.6),
+                rng.range(0.12, 0.4),
+            ),
             rules,
             clouds: Clouds(rng.next_u64()),
         }
