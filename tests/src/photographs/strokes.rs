@@ -118,14 +118,12 @@ fn thinned(ink: &[bool]) -> Vec<bool> {
                     .filter(|i| !around[*i] && around[(i + 1) % 8])
                     .count();
                 let [up, _, right, _, down, _, left, _] = around;
-                let ends = if second {
-                    !(up && left && (right || down))
-                        && !(up && right && left)
-                        && !(up && down && left)
+                let holds = if second {
+                    up && left && (right || down)
                 } else {
-                    !(up && right && down) && !(right && down && left)
+                    right && down && (up || left)
                 };
-                if (2..=6).contains(&count) && starts == 1 && ends {
+                if (2..=6).contains(&count) && starts == 1 && !holds {
                     gone.push(at);
                 }
             }
@@ -277,7 +275,7 @@ impl Paper {
     fn random(width: usize, height: usize, rng: &mut Rng) -> Self {
         let sides = [width as f32, height as f32];
         let white = rng.range(200.0, 235.0) / 255.0;
-        let warmth = rng.range(-0.05, 0.06);
+        let warmth = rng.range(-0.05, 0.05);
         let mut free = [[0.0, sides[0]], [0.0, sides[1]]];
         let mut slant = 0.0;
         if rng.below(4) == 0 {
