@@ -99,9 +99,6 @@ impl Photograph {
 
 /// Drawing `example` of character `class`, in pen on paper, as a telephone sees it. Each `alphabet` has characters
 /// of its own, and no model learns from any of them: they are of [`forgeling::data::Split::Test`].
-///
-/// # Panics
-/// Never.
 pub fn stroke(alphabet: u64, class: usize, example: usize) -> Photograph {
     strokes::photograph(alphabet, class, example)
 }
