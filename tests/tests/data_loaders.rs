@@ -4,10 +4,13 @@ mod data_support;
 
 use std::fs;
 use std::io::{Cursor, Write};
+use std::path::Path;
 
 use data_support::{put, refused};
+use forgeling::Result;
 use forgeling::data::{
-    Colour, Dataset, FolderOptions, ImageSet, ImageShape, Ink, Limits, folder, omniglot,
+    Colour, Dataset, Fit, ImageSet, Limits, PictureKind, PictureOptions, folder, omniglot,
+    read_pictures,
 };
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 use tempfile::tempdir;
@@ -35,6 +38,21 @@ fn zip_of(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
         zip.write_all(bytes).unwrap();
     }
     zip.finish().unwrap().into_inner()
+}
+
+/// Files that are read as they are, stretched.
+fn as_they_are(size: usize) -> PictureOptions {
+    PictureOptions {
+        size,
+        kind: Some(PictureKind::Pictures),
+        fit: Fit::Stretch,
+        ..PictureOptions::default()
+    }
+}
+
+/// One file by itself.
+fn load_image(path: impl AsRef<Path>, options: &PictureOptions) -> Result<Vec<u8>> {
+    read_pictures(&[path.as_ref()], options)?.images.remove(0)
 }
 
 fn characters() -> Vec<(&'static str, Vec<u8>)> {
@@ -102,12 +120,11 @@ fn resizing_averages_areas() {
     // 3 columns onto 2: each target covers one and a half.
     let image = GrayImage::from_fn(3, 1, |x, _| Luma([[0, 90, 240][x as usize]]));
     let path = put(dir.path(), "a.png", encode(image, ImageFormat::Png));
-    let values = folder::load_image(&path, ImageShape::new(1, 1, 2), Ink::Light).unwrap();
-    assert_eq!(values, [30.0 / 255.0, 190.0 / 255.0]);
+    let values = load_image(&path, &as_they_are(2)).unwrap();
+    assert_eq!(values, [30, 190, 30, 190]);
     // Enlarging repeats.
-    let values = folder::load_image(&path, ImageShape::new(1, 2, 6), Ink::Light).unwrap();
-    let row = [0, 0, 90, 90, 240, 240].map(|v| v as f32 / 255.0);
-    assert_eq!(values, [row, row].concat());
+    let values = load_image(&path, &as_they_are(6)).unwrap();
+    assert_eq!(values, [0, 0, 90, 90, 240, 240].repeat(6));
 }
 
 #[test]
@@ -126,69 +143,57 @@ fn folder_sorts_classes_and_takes_every_format() {
     put(dir.path(), "a/x.png", encode(grey(0), ImageFormat::Png));
     put(dir.path(), "a/notes.txt", "left out");
     put(dir.path(), "loose.png", "left out");
-    let options = FolderOptions {
-        size: 3,
-        ..FolderOptions::default()
+    let options = PictureOptions {
+        kind: Some(PictureKind::Drawings),
+        ..as_they_are(3)
     };
-    let set = folder::load(dir.path(), &options).unwrap();
+    let found = folder::load(dir.path(), &options).unwrap();
+    assert_eq!(found.left_out.to_string(), "1 file left out: txt");
+    let set = found.set;
     assert_eq!(
         (set.class_name(0), set.class_name(1)),
         ("a".into(), "b".into())
     );
-    assert_eq!(set.image(0, 0), Some(&[255; 9][..]));
+    // A page that is all black has no ink on it.
+    assert_eq!(set.image(0, 0), Some(&[0; 9][..]));
     // What is transparent is paper.
     assert_eq!(set.image(1, 0), Some(&[0; 9][..]));
     assert_eq!(set.image(1, 1), Some(&[0; 9][..]));
-    let listed = folder::list_images(dir.path().join("b")).unwrap();
+    let (listed, _) = folder::list_images(dir.path().join("b")).unwrap();
     assert_eq!(
         listed,
         [dir.path().join("b/1.webp"), dir.path().join("b/2.JPG")]
     );
-    assert_eq!(folder::list_images(&listed[0]).unwrap(), listed[..1]);
+    assert_eq!(folder::list_images(&listed[0]).unwrap().0, listed[..1]);
 }
 
 #[test]
-fn colours_and_ink() {
+fn colours_are_kept_where_there_are_some() {
     let dir = tempdir().unwrap();
     let red = RgbImage::from_pixel(4, 4, Rgb([255, 0, 51]));
     put(dir.path(), "c/red.png", encode(red, ImageFormat::Png));
-    let load = |colour, ink| {
-        let options = FolderOptions {
-            size: 1,
+    let load = |colour| {
+        let options = PictureOptions {
             colour,
-            ink,
-            ..FolderOptions::default()
+            ..as_they_are(1)
         };
-        folder::load(dir.path(), &options)
-            .unwrap()
-            .image(0, 0)
-            .unwrap()
-            .to_vec()
+        let found = folder::load(dir.path(), &options).unwrap();
+        found.set.image(0, 0).unwrap().to_vec()
     };
-    assert_eq!(load(Colour::Rgb, Ink::Light), [255, 0, 51]);
-    assert_eq!(load(Colour::Rgb, Ink::Dark), [0, 255, 204]);
-    assert_eq!(load(Colour::Grey, Ink::Light), [58]);
-    // The border is dark: left as it is.
-    assert_eq!(load(Colour::Grey, Ink::Auto), [58]);
-    let path = put(
-        dir.path(),
-        "page.png",
-        encode(
-            GrayImage::from_fn(3, 3, |x, y| Luma([if (x, y) == (1, 1) { 0 } else { 250 }])),
-            ImageFormat::Png,
-        ),
-    );
-    let values = folder::load_image(&path, ImageShape::new(1, 3, 3), Ink::Auto).unwrap();
-    assert_eq!((values[4], values[0]), (1.0, 5.0 / 255.0));
+    assert_eq!(load(Some(Colour::Rgb)), [255, 0, 51]);
+    assert_eq!(load(Some(Colour::Grey)), [58]);
+    assert_eq!(load(None), [255, 0, 51]);
+    let grey = GrayImage::from_pixel(4, 4, Luma([7]));
+    put(dir.path(), "c/red.png", encode(grey, ImageFormat::Png));
+    assert_eq!(load(None), [7]);
+    assert_eq!(load(Some(Colour::Rgb)), [7, 7, 7]);
 }
 
 #[test]
 fn damaged_and_false_images_are_refused() {
     let dir = tempdir().unwrap();
-    let shape = ImageShape::new(1, 4, 4);
-    let load = |name: &str, bytes: &[u8]| {
-        folder::load_image(put(dir.path(), name, bytes), shape, Ink::Dark)
-    };
+    let options = as_they_are(4);
+    let load = |name: &str, bytes: &[u8]| load_image(put(dir.path(), name, bytes), &options);
     let good = drawing(40, 0);
     refused(
         load("cut.png", &good[..good.len() / 2]),
@@ -207,26 +212,15 @@ fn damaged_and_false_images_are_refused() {
         "cannot be decoded",
     );
     refused(
-        folder::load_image(dir.path().join("none.png"), shape, Ink::Dark),
+        load_image(dir.path().join("none.png"), &options),
         "none.png",
-        "load_image",
+        "read_pictures",
     );
-    refused(
-        folder::load_image(dir.path(), shape, Ink::Dark),
-        "",
-        "not a regular file",
-    );
+    refused(load_image(dir.path(), &options), "", "not a regular file");
     let path = put(dir.path(), "good.png", &good);
-    for shape in [
-        ImageShape::new(2, 4, 4),
-        ImageShape::new(1, 0, 4),
-        ImageShape::new(1, usize::MAX, 4),
-    ] {
-        refused(
-            folder::load_image(&path, shape, Ink::Dark),
-            "",
-            "cannot have this shape",
-        );
+    for size in [0, usize::MAX] {
+        let found = load_image(&path, &as_they_are(size));
+        refused(found, "", "cannot have this size");
     }
 }
 
@@ -439,7 +433,7 @@ fn loops_of_links_are_refused_and_other_links_followed() {
 #[test]
 fn folders_without_images_or_with_inner_folders_are_refused() {
     let dir = tempdir().unwrap();
-    let options = FolderOptions::default();
+    let options = PictureOptions::default();
     refused(folder::load(dir.path(), &options), "", "no class");
     fs::create_dir(dir.path().join("void")).unwrap();
     refused(folder::load(dir.path(), &options), "void", "no image");
@@ -462,10 +456,6 @@ fn folders_without_images_or_with_inner_folders_are_refused() {
         ..Limits::default()
     };
     put(dir.path(), "a/broken.png", drawing(4, 0));
-    let options = FolderOptions { limits, ..options };
-    refused(
-        folder::load(dir.path(), &options),
-        "broken.png",
-        "too much data",
-    );
+    let options = PictureOptions { limits, ..options };
+    refused(folder::load(dir.path(), &options), "", "too much data");
 }

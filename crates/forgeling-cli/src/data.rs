@@ -1,14 +1,16 @@
-//! Naming a source of images on the command line.
+//! Naming a source of images on the command line, and loading it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use forgeling::data::{
-    Colour, Dataset, FolderOptions, Glyphs, IdxSplit, ImageSet, ImageShape, Ink, Rotated, Split,
-    folder, idx, omniglot,
+    Colour, Dataset, Glyphs, IdxSplit, ImageSet, PictureKind, PictureOptions, Preparation, Rotated,
+    Split, Survey, folder, idx, omniglot,
 };
 use forgeling::{Error, Result};
+
+use crate::args::PictureArgs;
 
 /// Classes of invented characters for episodes: as many as Omniglot's training set.
 pub const GLYPH_CLASSES: usize = 1000;
@@ -40,12 +42,25 @@ impl FromStr for DataSource {
             .split_once(':')
             .filter(|(_, path)| !path.is_empty())
             .ok_or_else(unknown)?;
+        let path = expanded(path);
         match kind {
-            "omniglot" => Ok(Self::Omniglot(path.into())),
-            "idx" => Ok(Self::Idx(path.into())),
-            "folder" => Ok(Self::Folder(path.into())),
+            "omniglot" => Ok(Self::Omniglot(path)),
+            "idx" => Ok(Self::Idx(path)),
+            "folder" => Ok(Self::Folder(path)),
             _ => Err(unknown()),
         }
+    }
+}
+
+/// `~` as the user's own folder. Shells do this at the beginning of a word only.
+fn expanded(path: &str) -> PathBuf {
+    let rest = match path {
+        "~" => Some(""),
+        _ => path.strip_prefix("~/"),
+    };
+    match (rest, std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => path.into(),
     }
 }
 
@@ -61,6 +76,30 @@ impl fmt::Display for DataSource {
     }
 }
 
+/// Which of a source's images are wanted, and how.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Of glyphs and IDX files, and of folders with `train` and `test` beside each other.
+    pub split: Split,
+    /// Rows and columns of image files and glyphs; IDX files have their own.
+    pub size: usize,
+    /// 1 or 3; `None` for 3 where pictures have colours, otherwise 1.
+    pub channels: Option<usize>,
+    /// How many characters there are of glyphs.
+    pub glyphs: usize,
+    /// How image files are read.
+    pub pictures: &'a PictureArgs,
+    /// How the model's own images were read.
+    pub model: Option<Preparation>,
+}
+
+/// Images, how they came to be inputs, and what is to be said of that.
+pub struct Loaded {
+    pub images: Images,
+    pub preparation: Preparation,
+    pub notes: Vec<String>,
+}
+
 /// Images as loaded, before turning: files keep their groups.
 pub enum Images {
     Glyphs(Glyphs),
@@ -68,60 +107,134 @@ pub enum Images {
 }
 
 impl DataSource {
-    /// Loads the images in the shape the network takes. `split` matters to glyphs and IDX only; the other
-    /// sources are what their path holds. `glyphs` is how many characters there are of those.
-    pub fn load(&self, split: Split, shape: ImageShape, glyphs: usize) -> Result<Images> {
-        let size = shape.height;
-        if shape.width != size {
+    /// Loads the images. `split` matters to glyphs, IDX files and folders of two parts; the other sources are what
+    /// their path holds. Images that come in gray stay so, whatever channels are wanted: see [`in_channels`].
+    pub fn load(&self, wanted: Wanted<'_>) -> Result<Loaded> {
+        if let Some(other) = wanted
+            .channels
+            .filter(|channels| !matches!(channels, 1 | 3))
+        {
             return Err(
-                Error::invalid("load_images", "images are loaded as squares")
-                    .expected("as many rows as columns")
-                    .got(shape),
+                Error::invalid("load_images", "no images have so many channels")
+                    .expected("1 or 3")
+                    .got(other),
             );
         }
-        let grey = |set: ImageSet| match shape.channels {
-            1 => Ok(Images::Files(set)),
-            other => Err(Error::invalid("load_images", "these images are grey")
-                .expected("--channels 1")
-                .got(other)),
-        };
         match self {
             Self::Glyphs => {
-                let glyphs = Glyphs::new(GLYPH_SEED, split, glyphs)?;
-                Ok(Images::Glyphs(glyphs.with_size(size)?))
+                let glyphs = Glyphs::new(GLYPH_SEED, wanted.split, wanted.glyphs)?;
+                let images = Images::Glyphs(glyphs.with_size(wanted.size)?);
+                Ok(Loaded::drawings(images))
             }
-            Self::Omniglot(path) => grey(omniglot::load(path, size)?),
-            Self::Idx(dir) => grey(idx::load(
-                dir,
-                match split {
+            Self::Omniglot(path) => {
+                let set = omniglot::load(path, wanted.size)?;
+                Ok(Loaded::drawings(Images::Files(set)))
+            }
+            Self::Idx(dir) => {
+                let split = match wanted.split {
                     Split::Train => IdxSplit::Train,
                     Split::Test => IdxSplit::Test,
-                },
-            )?),
-            Self::Folder(dir) => {
-                let colour = match shape.channels {
-                    1 => Colour::Grey,
-                    3 => Colour::Rgb,
-                    other => {
-                        return Err(Error::invalid(
-                            "load_images",
-                            "no images have so many channels",
-                        )
-                        .expected("1 or 3")
-                        .got(other));
-                    }
                 };
-                let options = FolderOptions {
-                    size,
-                    colour,
-                    // As `classify` reads a user's images.
-                    ink: Ink::Auto,
-                    ..Default::default()
+                let set = idx::load(dir, split)?;
+                let survey = Survey::of_set(&set);
+                let preparation = Preparation {
+                    kind: survey.kind(),
+                    ..Preparation::DRAWINGS
                 };
-                Ok(Images::Files(folder::load(dir, &options)?))
+                Ok(Loaded {
+                    images: Images::Files(set),
+                    preparation,
+                    notes: Vec::new(),
+                })
             }
+            Self::Folder(dir) => from_folder(dir, wanted),
         }
     }
+}
+
+impl Loaded {
+    fn drawings(images: Images) -> Self {
+        Self {
+            images,
+            preparation: Preparation::DRAWINGS,
+            notes: Vec::new(),
+        }
+    }
+}
+
+fn from_folder(dir: &Path, wanted: Wanted<'_>) -> Result<Loaded> {
+    let part = folder::part(dir, wanted.split)?;
+    let options = picture_options(wanted.size, wanted.channels, wanted.pictures, wanted.model);
+    let loaded = folder::load(&part, &options)?;
+    let mut notes = Vec::new();
+    if part != dir {
+        notes.push(format!("Reading {}.", part.display()));
+    }
+    let channels = loaded.set.image_shape().channels;
+    let options = (&options, wanted.model.is_some());
+    notes.extend(told(options, loaded.preparation, &loaded.survey, channels));
+    if !loaded.left_out.is_empty() {
+        notes.push(format!("{}.", loaded.left_out));
+    }
+    Ok(Loaded {
+        images: Images::Files(loaded.set),
+        preparation: loaded.preparation,
+        notes,
+    })
+}
+
+/// How image files are read: as the model's own were, where nothing else was typed.
+pub fn picture_options(
+    size: usize,
+    channels: Option<usize>,
+    pictures: &PictureArgs,
+    model: Option<Preparation>,
+) -> PictureOptions {
+    let options = PictureOptions {
+        size,
+        colour: channels.map(|channels| match channels {
+            1 => Colour::Grey,
+            _ => Colour::Rgb,
+        }),
+        ..PictureOptions::default()
+    };
+    pictures.over(match model {
+        Some(preparation) => options.prepared(preparation),
+        None => options,
+    })
+}
+
+/// What people are told of how pictures were read; `options` come with whether they are a model's.
+pub fn told(
+    (options, by_model): (&PictureOptions, bool),
+    preparation: Preparation,
+    survey: &Survey,
+    channels: usize,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    let kind = preparation.kind;
+    let other = match kind {
+        PictureKind::Drawings => "pictures",
+        PictureKind::Pictures => "drawings",
+    };
+    let how = match kind {
+        PictureKind::Drawings => "drawings: light levelled, ink = 1",
+        PictureKind::Pictures => "pictures: colours and brightness as they are",
+    };
+    match options.kind {
+        None => notes.push(format!(
+            "Read as {how}. {} (--as {other} reads them otherwise).",
+            survey.explain()
+        )),
+        Some(_) if by_model && survey.looked_at > 0 && survey.kind() != kind => notes.push(
+            format!("The model was trained on {kind}; these do not look like them: {} (--as {other}).", survey.explain()),
+        ),
+        Some(_) => {}
+    }
+    if kind == PictureKind::Pictures && channels == 1 && survey.has_colours() {
+        notes.push("The images have colours, of which gray inputs see nothing.".into());
+    }
+    notes
 }
 
 impl Images {
@@ -163,6 +276,18 @@ mod tests {
         );
         for wrong in ["", "omniglot", "omniglot:", "mnist:x", "glyphs:1"] {
             assert!(wrong.parse::<DataSource>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_own_folder_is_found() {
+        let home = std::env::home_dir().unwrap();
+        for (typed, place) in [
+            ("folder:~/a", home.join("a")),
+            ("folder:~", home.clone()),
+            ("folder:~a", PathBuf::from("~a")),
+        ] {
+            assert_eq!(typed.parse::<DataSource>().unwrap(), DataSource::Folder(place));
         }
     }
 }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use forgeling::device::DeviceList;
 use forgeling::meta::{Adaptation, Method};
 
-use super::HardwareArgs;
+use super::{HardwareArgs, PictureArgs};
 use crate::data::DataSource;
 
 #[derive(Subcommand)]
@@ -17,12 +17,16 @@ Methods that compare features (protonet, matching, relation, r2d2, simpleshot) a
 that adapt (maml, fomaml, anil, reptile, metasgd, mamlpp, imaml, fobmaml) take gradient steps on the
 labelled examples first. Where in doubt: protonet.
 
+Drawings are turned, slanted, stretched and moved at random unless told otherwise (--no-augment). For
+alphabets add --rotations, and train methods that compare on more classes than they are tested on
+(--train-ways 20).
+
 Examples:
   forgeling fewshot train --data glyphs --episodes 1000 --out model.safetensors
   forgeling fewshot train --method maml --data glyphs --shots 1 --minutes 5 --out maml.safetensors
-  forgeling fewshot train --data omniglot:images_background_small1.zip --rotations --augment \\
+  forgeling fewshot train --data omniglot:images_background_small1.zip --rotations --train-ways 20 \\
       --test-data omniglot:images_background_small2.zip --minutes 10 --out omniglot.safetensors
-  forgeling fewshot train --data folder:photos --channels 3 --size 32 --out photos.safetensors")]
+  forgeling fewshot train --data folder:photos --size 32 --out photos.safetensors")]
     Train(Box<Train>),
     /// Train several methods on the same episodes, test them on the same episodes, and write a report
     #[command(after_help = "\
@@ -45,12 +49,16 @@ Examples:
     Eval(Eval),
     /// Classify images by a few labelled examples
     #[command(after_help = "\
-The support folder holds one folder of images for each class (CLASS/*.png, jpg or webp); the query
-folder holds the images to classify.
+The support folder holds one folder of images for each class (CLASS/*.png, jpg, webp, bmp, gif or
+tiff); the query folder holds the images to classify. They are read as the model's training images
+were: drawings, which it takes for ink on paper, or pictures.
+
+An image that is like none of the examples is `unknown`. Confidences are calibrated on the examples
+where there are two or more of each class.
 
 Examples:
   forgeling fewshot classify --model model.safetensors --support photos/support --query photos/query
-  forgeling fewshot classify --model model.safetensors --support s --query q --ink light --json
+  forgeling fewshot classify --model model.safetensors --support s --query q --unknown 0.8 --json
   forgeling fewshot classify --model model.safetensors --support s --query q --adapt lora")]
     Classify(Classify),
 }
@@ -111,15 +119,21 @@ pub struct LearningArgs {
     /// Height and width to which images are resized
     #[arg(long, value_name = "PIXELS", default_value_t = 28)]
     pub size: usize,
-    /// 1 for grey images, 3 for colour (folder:DIR only)
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub channels: usize,
-    /// Train on each class turned by 90, 180 and 270 degrees as further classes
+    /// 1 for gray images, 3 for colour [default: 3 for pictures with colours, 1 for drawings]
+    #[arg(long, value_name = "N")]
+    pub channels: Option<usize>,
+    /// Train on each class turned by 90, 180 and 270 degrees as further classes: for alphabets such as
+    /// Omniglot's
     #[arg(long)]
     pub rotations: bool,
-    /// Turn, slant, stretch and move each training image a little at random
-    #[arg(long)]
+    /// Turn, slant, stretch and move each training image a little at random [default: for drawings]
+    #[arg(long, overrides_with = "no_augment")]
     pub augment: bool,
+    /// Train on the images as they are
+    #[arg(long)]
+    pub no_augment: bool,
+    #[command(flatten)]
+    pub pictures: PictureArgs,
     #[command(flatten)]
     pub method: MethodArgs,
 }
@@ -231,6 +245,8 @@ pub struct Eval {
     /// Folder for report.html: calibration, classes, an episode with its confusions and features
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
+    #[command(flatten)]
+    pub pictures: PictureArgs,
 }
 
 #[derive(Args)]
@@ -241,36 +257,25 @@ pub struct Classify {
     /// Folder with one folder of example images for each class
     #[arg(long, value_name = "DIR")]
     pub support: PathBuf,
-    /// Folder of images to classify
-    #[arg(long, value_name = "DIR")]
+    /// Folder of images to classify, or one image
+    #[arg(long, value_name = "DIR|FILE")]
     pub query: PathBuf,
     /// What to make of the examples: method (what the model was trained for), prototypes (nearest class means),
     /// head (train a linear layer) or lora (train that and low-rank adapters of the convolutions); the last two
     /// are for images unlike those of training, and want 5 or more examples of each class
     #[arg(long, value_name = "HOW", default_value_t = Adaptation::Method)]
     pub adapt: Adaptation,
-    /// Which side of the images is ink
-    #[arg(long, value_enum, default_value_t = InkArg::Auto)]
-    pub ink: InkArg,
+    #[command(flatten)]
+    pub unknown: UnknownArgs,
+    #[command(flatten)]
+    pub pictures: PictureArgs,
 }
 
-/// What becomes 1 in an image.
-#[derive(Clone, Copy, clap::ValueEnum)]
-pub enum InkArg {
-    /// Dark ink on light paper
-    Dark,
-    /// Light on dark, or photographs
-    Light,
-    /// Dark where the border is light
-    Auto,
-}
-
-impl From<InkArg> for forgeling::data::Ink {
-    fn from(ink: InkArg) -> Self {
-        match ink {
-            InkArg::Dark => Self::Dark,
-            InkArg::Light => Self::Light,
-            InkArg::Auto => Self::Auto,
-        }
-    }
+/// When an answer is `unknown`.
+#[derive(Args, Clone, Copy)]
+pub struct UnknownArgs {
+    /// Answer `unknown` where the most probable class is less probable than this; 0 names a class for
+    /// every image [default: where an image is more probably of no class than of one]
+    #[arg(long = "unknown", value_name = "P")]
+    pub below: Option<f64>,
 }

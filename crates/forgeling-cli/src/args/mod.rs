@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod fewshot;
+mod pictures;
 mod supervised;
 
 use std::path::PathBuf;
@@ -12,10 +13,12 @@ use forgeling::train::{HardwareConfig, NetworkKind, Precision, Preset};
 
 pub use fewshot::{
     Classify, Compare, EpisodeArgs, Eval as FewshotEval, Fewshot, LearningArgs,
-    Train as FewshotTrain,
+    Train as FewshotTrain, UnknownArgs,
 };
+pub use pictures::PictureArgs;
 pub use supervised::{
-    BatchSize, BatchSizeArgs, Eval, InputShape, NetworkArgs, OptimizerKind, Profile, ScheduleKind,
+    BatchSize, BatchSizeArgs, Eval, InputShape, NetworkArgs, OptimizerKind, Predict, Profile,
+    ScheduleKind,
     Train,
 };
 
@@ -96,6 +99,7 @@ saved; a second one stops at once.
 
 Examples:
   forgeling train --model conv4 --data idx:mnist --validation-data idx:mnist --epochs 3 --out mnist.safetensors
+  forgeling train --model conv4 --data folder:photos --out photos.safetensors
   forgeling train --model resnet18 --data folder:photos --input 3x32x32 --batch-size auto \\
       --memory-budget 50% --checkpoint-dir photos-run --out photos.safetensors
   forgeling train --model mlp --data glyphs --optimizer sgd --schedule cosine --ema --out glyphs.safetensors
@@ -107,6 +111,17 @@ Examples:
   forgeling eval --model mnist.safetensors --data idx:mnist
   forgeling eval --model photos.safetensors --data folder:other-photos --json")]
     Eval(Eval),
+    /// Name the classes of images with a model that `forgeling train` has made
+    #[command(after_help = "\
+An image that is like none of the training images is `unknown`. Confidences are calibrated on the
+images that training has validated on. Images that cannot be read are told one by one, and the exit
+status is 3 then; the others are answered.
+
+Examples:
+  forgeling predict --model photos.safetensors --images new-photos
+  forgeling predict --model photos.safetensors --images a.jpg b.png --unknown 0.8 --json
+  forgeling predict --model photos.safetensors --images new-photos --csv answers.csv")]
+    Predict(Predict),
     /// Show where the time of training steps goes: phases, modules and kernels
     #[command(after_help = "\
 On a GPU the milliseconds are those of the host, which asks for work and waits for it in the phase

@@ -10,7 +10,8 @@ use forgeling::device::DeviceList;
 use forgeling::train::NetworkKind;
 use forgeling::{Error, Result};
 
-use super::HardwareArgs;
+use super::fewshot::UnknownArgs;
+use super::{HardwareArgs, PictureArgs};
 use crate::data::DataSource;
 
 /// The network.
@@ -34,7 +35,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "SOURCE")]
     pub data: DataSource,
     /// Channels, height and width to which images are brought; idx:DIR has a size of its own [default:
-    /// 1x28x28]
+    /// 3x28x28 for pictures with colours, otherwise 1x28x28]
     #[arg(long, value_name = "CxHxW")]
     pub input: Option<InputShape>,
     /// Characters to tell apart, of glyphs
@@ -43,6 +44,8 @@ pub struct DataArgs {
     /// Take the first N images of each class only [default: all, and 100 of glyphs, which have no end]
     #[arg(long, value_name = "N")]
     pub per_class: Option<usize>,
+    #[command(flatten)]
+    pub pictures: PictureArgs,
 }
 
 #[derive(Args)]
@@ -59,6 +62,9 @@ pub struct Train {
     /// characters
     #[arg(long, value_name = "SOURCE", conflicts_with = "validation")]
     pub validation_data: Option<DataSource>,
+    /// Show each class's images as often as those of the largest class, by repeating them
+    #[arg(long)]
+    pub balance: bool,
     /// Times to go through the images, those before a resume included
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub epochs: usize,
@@ -119,6 +125,25 @@ pub struct Eval {
     /// Images in one pass
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub batch_size: usize,
+    #[command(flatten)]
+    pub pictures: PictureArgs,
+}
+
+#[derive(Args)]
+pub struct Predict {
+    /// Model file
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Folder of images, or image files
+    #[arg(long, value_name = "DIR|FILE", num_args = 1.., required = true)]
+    pub images: Vec<PathBuf>,
+    /// Write a table of path, class and probability too
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    #[command(flatten)]
+    pub unknown: UnknownArgs,
+    #[command(flatten)]
+    pub pictures: PictureArgs,
 }
 
 #[derive(Args)]
@@ -153,6 +178,8 @@ pub struct BatchSizeArgs {
     /// Classes, where they do not follow from --data
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub classes: usize,
+    #[command(flatten)]
+    pub pictures: PictureArgs,
     /// Look for no larger batch than this
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub most: usize,

@@ -30,8 +30,10 @@ pub async fn run(args: &BatchSizeArgs, common: &Common, output: &Output) -> Resu
                 shape: args.input.map(|input| input.0),
                 glyphs: args.classes,
                 per_class: None,
+                pictures: &args.pictures,
+                model: None,
             };
-            let data = wanted.load(source, Split::Train)?;
+            let data = wanted.load_classes(source, Split::Train, output)?.data;
             (data.image_shape(), data.class_count())
         }
     };

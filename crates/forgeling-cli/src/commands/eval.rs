@@ -1,27 +1,31 @@
 //! `forgeling eval`
 
-use forgeling::data::{LoaderConfig, Split};
+use forgeling::Result;
+use forgeling::data::{LoaderConfig, Missing, Split};
 use forgeling::train::{
-    CrossEntropy, HardwareConfig, HardwareManager, Precision, SavedNetwork, Trainer, TrainerConfig,
+    CrossEntropy, HardwareConfig, HardwareManager, Precision, Trainer, TrainerConfig,
 };
-use forgeling::{Error, Result};
+use forgeling::Error;
 use serde_json::json;
 use std::time::Instant;
 
-use super::open;
 use super::supervised::{self, Wanted};
+use super::{classes, load_network, open};
 use crate::args::{Common, Eval};
 use crate::output::Output;
 
 pub async fn run(args: &Eval, common: &Common, output: &Output) -> Result<()> {
     let device = open(common, output).await?;
-    let saved = SavedNetwork::load(&args.model, &device)?;
+    let saved = load_network(&args.model, &device)?;
     let wanted = Wanted {
         shape: Some(saved.config.input),
         glyphs: saved.config.classes,
         per_class: args.per_class,
+        pictures: &args.pictures,
+        model: saved.pictures,
     };
-    let data = supervised::load_known(wanted, &args.data, Split::Test, &saved.classes)?;
+    let known = (&saved.classes[..], Missing::Allowed);
+    let data = supervised::load_known(wanted, &args.data, Split::Test, known, output)?;
     let mut source = supervised::batches(data, LoaderConfig::validation(args.batch_size))?;
     let hardware = HardwareConfig {
         precision: Precision::F32,
@@ -30,21 +34,25 @@ pub async fn run(args: &Eval, common: &Common, output: &Output) -> Result<()> {
     let manager = HardwareManager::on(device.clone(), hardware)?;
     let trainer = Trainer::new(TrainerConfig::default(), manager)?;
     let begun = Instant::now();
-    let found = trainer
-        .validate(&saved.network, &CrossEntropy, &mut source)
+    let scored = trainer
+        .score(&saved.network, &CrossEntropy, &mut source)
         .await?;
     let seconds = begun.elapsed().as_secs_f64();
+    let found = scored.validation;
     let Some(accuracy) = found.accuracy else {
         return Err(Error::bad_data("eval", "no class was predicted"));
     };
     output.line(format_args!(
-        "{} on {} images of {} classes: accuracy {:.2} %, loss {:.4}",
+        "{} on {} images of {} classes: accuracy {:.2} %, balanced {:.2} %, loss {:.4}",
         saved.config.kind,
         found.examples,
         saved.config.classes,
         100.0 * accuracy,
+        100.0 * found.balanced_accuracy.unwrap_or(accuracy),
         found.loss
     ));
+    let per_class = classes::rows(&saved.classes, &scored.classes);
+    classes::tell(&per_class, output);
     output.object(
         "eval",
         &device,
@@ -54,6 +62,8 @@ pub async fn run(args: &Eval, common: &Common, output: &Output) -> Result<()> {
             "classes": saved.config.classes,
             "examples": found.examples,
             "accuracy": accuracy,
+            "balanced_accuracy": found.balanced_accuracy,
+            "per_class": per_class,
             "loss": found.loss,
             "samples_per_second": found.examples as f64 / seconds.max(1e-9),
             "model": args.model.display().to_string(),

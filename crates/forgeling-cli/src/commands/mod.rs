@@ -1,14 +1,20 @@
 //! One file for each command.
 
+mod answers;
 mod batch_size;
+mod classes;
 mod devices;
 mod eval;
 mod fewshot;
+mod loading;
+mod predict;
 mod profile;
 mod same_run;
 mod supervised;
 mod tour;
 mod train;
+
+pub use loading::{load_learner, load_network};
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +30,7 @@ pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(
         Command::Devices(args) => devices::run(&args, common, output).await,
         Command::Train(args) => train::run(&args, common, output).await,
         Command::Eval(args) => eval::run(&args, common, output).await,
+        Command::Predict(args) => predict::run(&args, common, output).await,
         Command::Profile(args) => profile::run(&args, common, output).await,
         Command::BatchSize(args) => batch_size::run(&args, common, output).await,
         Command::Fewshot(command) => fewshot::run(&command, common, output).await,

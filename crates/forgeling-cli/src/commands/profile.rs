@@ -25,8 +25,12 @@ pub async fn run(args: &Profile, common: &Common, output: &Output) -> Result<()>
         shape: args.data.input.map(|input| input.0),
         glyphs: args.data.classes,
         per_class: args.data.per_class,
+        pictures: &args.data.pictures,
+        model: None,
     };
-    let data = wanted.load(&args.data.data, Split::Train)?;
+    let data = wanted
+        .load_classes(&args.data.data, Split::Train, output)?
+        .data;
     let (shape, classes) = (data.image_shape(), data.class_count());
     let config = supervised::network(&args.network, shape, classes, common.seed)?;
     let loader = LoaderConfig {

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use forgeling::data::{Dataset, ImageShape, Loader, LoaderConfig, Split, Subset};
+use forgeling::data::classes::listed;
+use forgeling::data::{
+    Dataset, ImageShape, InChannels, Loader, LoaderConfig, Missing, Preparation, Split, Subset,
+    match_classes,
+};
 use forgeling::device::MemoryBudget;
 use forgeling::nn::{MemoryPlan, PlanConfig};
 use forgeling::ops::plan::PlannedOptimizer;
@@ -12,8 +16,9 @@ use forgeling::train::{
 };
 use forgeling::{Device, Error, Result};
 
-use crate::args::{NetworkArgs, OptimizerKind};
-use crate::data::DataSource;
+use crate::args::{NetworkArgs, OptimizerKind, PictureArgs};
+use crate::data::{self, DataSource};
+use crate::output::Output;
 
 /// Images of classes.
 pub type Examples = Subset<Arc<dyn Dataset>>;
@@ -31,35 +36,62 @@ const USUAL_BUDGET: MemoryBudget = MemoryBudget::Fraction(0.5);
 
 /// Which of a source's images are wanted.
 #[derive(Clone, Copy)]
-pub struct Wanted {
+pub struct Wanted<'a> {
     /// Their shape, if it matters.
     pub shape: Option<ImageShape>,
     /// How many characters, of glyphs.
     pub glyphs: usize,
     /// How many of each class at most.
     pub per_class: Option<usize>,
+    /// How image files are read.
+    pub pictures: &'a PictureArgs,
+    /// How the model's own images were read.
+    pub model: Option<Preparation>,
 }
 
-impl Wanted {
-    /// Loads them. Of glyphs, the test images are other drawings of the same characters.
-    pub fn load(self, source: &DataSource, split: Split) -> Result<Examples> {
+/// Images, and how they became inputs.
+pub struct Loaded {
+    pub data: Examples,
+    pub preparation: Preparation,
+}
+
+impl Wanted<'_> {
+    /// Loads them, and says what is to be said of that. Of glyphs, the test images are other drawings of the same
+    /// characters.
+    pub fn load(self, source: &DataSource, split: Split, output: &Output) -> Result<Loaded> {
         const OPERATION: &str = "load_images";
         let endless = *source == DataSource::Glyphs;
         let drawn = if endless { Split::Train } else { split };
-        let shape = self.shape.unwrap_or(USUAL_SHAPE);
-        let images = source.load(drawn, shape, self.glyphs)?;
-        let data: Arc<dyn Dataset> = Arc::from(images.into_dataset(false)?);
+        let size = self.shape.unwrap_or(USUAL_SHAPE);
+        if size.width != size.height {
+            return Err(Error::invalid(OPERATION, "images are loaded as squares")
+                .expected("as many rows as columns")
+                .got(size));
+        }
+        let loaded = source.load(data::Wanted {
+            split: drawn,
+            size: size.height,
+            channels: self.shape.map(|shape| shape.channels),
+            glyphs: self.glyphs,
+            pictures: self.pictures,
+            model: self.model,
+        })?;
+        for note in &loaded.notes {
+            output.line(note);
+        }
+        let found: Arc<dyn Dataset> = Arc::from(loaded.images.into_dataset(false)?);
+        let data: Arc<dyn Dataset> = match self.shape {
+            Some(shape) if shape.channels != found.image_shape().channels => {
+                Arc::new(InChannels::new(found, shape.channels)?)
+            }
+            _ => found,
+        };
         if self.shape.is_some_and(|shape| shape != data.image_shape()) {
             return Err(Error::invalid(OPERATION, "the images have another shape")
-                .expected(shape)
+                .expected(size)
                 .got(data.image_shape()));
         }
         let classes = data.class_count();
-        if classes < 2 {
-            return Err(Error::invalid(OPERATION, "nothing to tell apart")
-                .expected("at least 2 classes")
-                .got(classes));
-        }
         let most = if endless { FIRST_HELD_OUT } else { usize::MAX };
         let wanted = self
             .per_class
@@ -69,37 +101,50 @@ impl Wanted {
                 .expected(format!("1 to {most}"))
                 .got(wanted));
         }
-        if endless && split == Split::Test {
+        let data = if endless && split == Split::Test {
             let drawings: Vec<usize> = (FIRST_HELD_OUT..FIRST_HELD_OUT + wanted).collect();
-            return Subset::new(data, vec![drawings; classes]);
+            Subset::new(data, vec![drawings; classes])?
+        } else {
+            Subset::first(data, wanted)?
+        };
+        Ok(Loaded {
+            data,
+            preparation: loaded.preparation,
+        })
+    }
+
+    /// As [`load`](Self::load), for a network that tells them apart.
+    pub fn load_classes(self, source: &DataSource, split: Split, output: &Output) -> Result<Loaded> {
+        let loaded = self.load(source, split, output)?;
+        match loaded.data.class_count() {
+            2.. => Ok(loaded),
+            classes => Err(Error::invalid("load_images", "nothing to tell apart")
+                .expected("at least 2 classes")
+                .got(classes)),
         }
-        Subset::first(data, wanted)
     }
 }
 
-/// Loads images of the very classes that are `known`.
+/// Loads images of classes that are `known`, in their order.
 pub fn load_known(
-    wanted: Wanted,
+    wanted: Wanted<'_>,
     source: &DataSource,
     split: Split,
-    known: &[String],
+    (known, missing): (&[String], Missing),
+    output: &Output,
 ) -> Result<Examples> {
-    let found = wanted.load(source, split)?;
-    let names = class_names(&found);
-    if names == known {
-        return Ok(found);
+    let found: Arc<dyn Dataset> = Arc::new(wanted.load(source, split, output)?.data);
+    let matched = match_classes(found, known, missing)?;
+    let lacking = matched.missing();
+    if !lacking.is_empty() {
+        output.line(format_args!(
+            "No images of {} of the {} classes: {}.",
+            lacking.len(),
+            known.len(),
+            listed(&lacking)
+        ));
     }
-    Err(Error::bad_data("load_images", "the classes are others")
-        .expected(listed(known))
-        .got(listed(&names)))
-}
-
-/// A few of the names.
-fn listed(names: &[String]) -> String {
-    const NAMED: usize = 5;
-    let more = if names.len() > NAMED { ", …" } else { "" };
-    let some = names.iter().take(NAMED).cloned().collect::<Vec<_>>();
-    format!("{} classes: {}{more}", names.len(), some.join(", "))
+    Subset::first(Arc::new(matched), usize::MAX)
 }
 
 pub fn class_names(data: &impl Dataset) -> Vec<String> {

@@ -8,7 +8,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::limits::{Limits, open, read_capped};
-use super::walk::too_many;
+use super::walk::{is_clutter, too_many};
 use crate::error::{Error, Result};
 
 /// An open archive.
@@ -45,7 +45,7 @@ impl Archive {
         })
     }
 
-    /// The files in the archive: the parts of each one's name, and its index. Hidden ones are left out.
+    /// The files in the archive: the parts of each one's name, and its index. Clutter is left out.
     pub fn files(&mut self) -> Result<Vec<(Vec<String>, usize)>> {
         let mut files = Vec::new();
         for index in 0..self.zip.len() {
@@ -67,10 +67,7 @@ impl Archive {
                 continue;
             }
             let parts: Vec<String> = name.split('/').map(str::to_owned).collect();
-            if parts
-                .iter()
-                .any(|part| part.starts_with('.') || part == "__MACOSX")
-            {
+            if parts.iter().any(|part| is_clutter(part)) {
                 continue;
             }
             if entry.encrypted() {

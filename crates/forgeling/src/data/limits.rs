@@ -14,12 +14,12 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of one file or archive entry after unpacking. Default: 64 MiB.
+    /// Bytes of one file or archive entry after unpacking. Default: 256 MiB.
     pub entry_bytes: u64,
     /// Bytes of an archive or IDX file after unpacking, and of all images a loader returns. Default: 2 GiB.
     pub total_bytes: u64,
-    /// Pixels of one image; decoding takes up to 12 bytes of memory for each. Default: 2^26 (67 million),
-    /// which admits the photographs of telephones.
+    /// Pixels of one image; decoding takes 3 or 4 bytes of memory for each, of 16-bit images twice as many, and large
+    /// ones are decoded one after the other. Default: 2^27 (134 million), which admits the 108 million of telephones.
     pub pixels: u64,
     /// Files in a folder tree or archive. Default: 1,000,000.
     pub entries: usize,
@@ -30,9 +30,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            entry_bytes: 64 << 20,
+            entry_bytes: 256 << 20,
             total_bytes: 2 << 30,
-            pixels: 1 << 26,
+            pixels: 1 << 27,
             entries: 1_000_000,
             depth: 16,
         }

@@ -14,8 +14,10 @@
 //! | [`task`] | [`Task`]: support and queries of one task, of classes or of numbers to predict |
 //! | [`tasks`] | [`EpisodeTasks`](tasks::EpisodeTasks) and other sources of tasks; lists of episodes to share |
 //! | [`loader`] | [`Loader`], [`EpisodeLoader`]: batches rendered ahead by threads, resumable |
+//! | [`preparation`] | [`Preparation`]: what kind of pictures a model takes, and how they are framed |
 //! | [`rng`] | [`Rng`]: random numbers that are the same on every platform |
 //! | `omniglot`, `idx`, `folder` | loaders for files (cargo feature `files`) |
+//! | `picture` | from image files to inputs (cargo feature `files`) |
 //! | `limits` | `Limits`: how much a loader may read (cargo feature `files`) |
 
 pub mod augment;
@@ -24,6 +26,7 @@ pub mod episode;
 pub mod glyphs;
 pub mod image_set;
 pub mod loader;
+pub mod preparation;
 pub mod rng;
 pub mod rotate;
 pub mod standardize;
@@ -56,6 +59,7 @@ pub use loader::{
     EpisodeLoader, EpisodeLoaderConfig, EpisodeLoaderState, ImageBatch, Loader, LoaderConfig,
     LoaderState,
 };
+pub use preparation::{Fit, Framing, PictureKind, Preparation};
 pub use rng::{Rng, RngState};
 pub use rotate::{Rotated, Turn};
 pub use standardize::Standardization;
@@ -64,10 +68,12 @@ pub use table::TableSet;
 pub use task::{Examples, Targets, Task, TaskPlan, TaskSource};
 
 #[cfg(feature = "files")]
-pub use folder::FolderOptions;
+pub use folder::{Folder, LeftOut};
 #[cfg(feature = "files")]
 pub use idx::{IdxImages, IdxSplit};
 #[cfg(feature = "files")]
 pub use limits::Limits;
 #[cfg(feature = "files")]
-pub use picture::{Colour, Ink};
+pub use picture::{
+    Colour, PictureOptions, Pictures, Survey, read as read_pictures,
+};

@@ -7,7 +7,7 @@ use super::archive::Archive;
 use super::dataset::ImageShape;
 use super::image_set::ImageSet;
 use super::limits::{Budget, Limits, read_file};
-use super::picture::{self, Ink};
+use super::picture;
 use super::walk;
 use crate::error::{Error, Result};
 
@@ -88,8 +88,7 @@ fn build<Place>(
         let locate = |error: Error| relabel(&error, &format!("{name}/{drawing}")).path(path);
         let bytes = read(&place).map_err(locate)?;
         budget.take(bytes.len()).map_err(locate)?;
-        let pixels =
-            picture::decode(OPERATION, &bytes, shape, Ink::Dark, limits).map_err(locate)?;
+        let pixels = picture::scan(OPERATION, &bytes, size, limits).map_err(locate)?;
         budget.take(pixels.len()).map_err(locate)?;
         let class = match set.class_index(&name) {
             Some(class) => class,

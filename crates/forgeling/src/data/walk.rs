@@ -12,7 +12,22 @@ pub(super) struct Child {
     pub is_folder: bool,
 }
 
-/// What lies directly in `folder`, sorted by name, links followed, hidden names left out.
+/// Whether a name is of what systems and programs leave behind, or hidden.
+pub(super) fn is_clutter(name: &str) -> bool {
+    const LEFT_BEHIND: [&str; 8] = [
+        "__macosx",
+        "@eadir",
+        "#recycle",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "thumbs.db",
+        "desktop.ini",
+    ];
+    name.starts_with('.') || LEFT_BEHIND.contains(&name.to_ascii_lowercase().as_str())
+}
+
+/// What lies directly in `folder`, sorted by name, links followed, clutter left out.
 pub(super) fn children(
     operation: &'static str,
     folder: &Path,
@@ -23,7 +38,7 @@ pub(super) fn children(
     for entry in std::fs::read_dir(folder).map_err(|cause| io(folder, cause))? {
         let path = entry.map_err(|cause| io(folder, cause))?.path();
         let name = name_of(operation, &path)?;
-        if name.starts_with('.') {
+        if is_clutter(&name) {
             continue;
         }
         if found.len() >= limits.entries {

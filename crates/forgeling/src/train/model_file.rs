@@ -1,7 +1,8 @@
 //! Model files: safetensors whose header says what the model is and how it was trained.
 //!
 //! Any reader of safetensors can open them. The metadata key `forgeling` holds one JSON object with
-//! `format` (1), `architecture`, `config` and `summary`.
+//! `format` (1), `architecture`, `config` and `summary`, and for models that were trained on pictures `pictures`: how these
+//! became inputs, and others are to.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -13,6 +14,7 @@ use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
 use super::weights::NamedTensor;
+use crate::data::Preparation;
 use crate::error::{Error, Result};
 
 const KEY: &str = "forgeling";
@@ -32,6 +34,9 @@ pub struct Header<Config, Summary> {
     pub config: Config,
     /// How the model was trained.
     pub summary: Summary,
+    /// How pictures become its inputs, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<Preparation>,
 }
 
 impl<Config, Summary> Header<Config, Summary> {
@@ -42,7 +47,14 @@ impl<Config, Summary> Header<Config, Summary> {
             architecture: architecture.into(),
             config,
             summary,
+            pictures: None,
         }
+    }
+
+    /// The same with how pictures become inputs.
+    #[must_use]
+    pub fn with_pictures(self, pictures: Option<Preparation>) -> Self {
+        Self { pictures, ..self }
     }
 }
 

@@ -17,14 +17,13 @@ use serde::{Deserialize, Serialize};
 pub use self::config::{EncoderConfig, LearnerConfig, Method, MethodConfig};
 pub use self::model::{Adaptable, AnyGradientMethod, Backbone, Head, Model};
 pub use self::options::LearnerOptions;
-use crate::data::{Dataset, ImageShape};
+use crate::data::{Dataset, ImageShape, Preparation};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::meta::{Distance, MetricLearner};
 use crate::nn::{Conv4, Conv4Config};
 use crate::train::{model_file, weights};
 
-const ARCHITECTURE: &str = "few-shot";
 /// Files of before there were other methods.
 const PROTONET: &str = "protonet-conv4";
 /// Training images whose mean SimpleShot centers by.
@@ -63,6 +62,7 @@ pub struct Learner {
     pub(super) config: LearnerConfig,
     pub(super) device: Device,
     pub(super) summary: TrainingSummary,
+    pictures: Option<Preparation>,
 }
 
 /// How a model was trained, kept in its file.
@@ -84,9 +84,15 @@ pub struct TrainingSummary {
     pub accuracy: f64,
     /// Seconds of training in all.
     pub seconds: f64,
+    /// The names of the classes trained on, if they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
 }
 
 impl Learner {
+    /// What its files say they hold; see [`model_file::architecture`].
+    pub const ARCHITECTURE: &str = "few-shot";
+
     /// An untrained model.
     ///
     /// # Errors
@@ -97,6 +103,7 @@ impl Learner {
             config: config.clone(),
             device: device.clone(),
             summary: TrainingSummary::default(),
+            pictures: None,
         })
     }
 
@@ -143,6 +150,21 @@ impl Learner {
         &self.summary
     }
 
+    /// How pictures become its inputs, where that is known.
+    pub fn pictures(&self) -> Option<Preparation> {
+        self.pictures
+    }
+
+    /// Says how pictures become its inputs; its file keeps that.
+    pub fn set_pictures(&mut self, pictures: Preparation) {
+        self.pictures = Some(pictures);
+    }
+
+    /// Says which classes it was trained on; its file keeps their names.
+    pub fn set_classes(&mut self, classes: Vec<String>) {
+        self.summary.classes = classes;
+    }
+
     /// Number of values, running statistics included.
     pub fn parameter_count(&self) -> usize {
         self.model.num_params()
@@ -166,7 +188,8 @@ impl Learner {
     /// # Errors
     /// When the device fails or a weight is not finite.
     pub async fn to_bytes(&self) -> Result<Vec<u8>> {
-        let header = model_file::Header::new(ARCHITECTURE, &self.config, &self.summary);
+        let header = model_file::Header::new(Self::ARCHITECTURE, &self.config, &self.summary)
+            .with_pictures(self.pictures);
         model_file::encode(&header, &weights::collect(&self.model).await?)
     }
 
@@ -176,14 +199,15 @@ impl Learner {
     /// When the bytes are cut off, of another architecture, or do not fit their own configuration.
     pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self> {
         let old = model_file::architecture(bytes).is_ok_and(|name| name == PROTONET);
-        let (config, summary, tensors) = if old {
+        let (config, summary, pictures, tensors) = if old {
             let (header, tensors) =
                 model_file::decode::<Conv4Config, TrainingSummary>(bytes, PROTONET)?;
-            (LearnerConfig::from(&header.config), header.summary, tensors)
+            let config = LearnerConfig::from(&header.config);
+            (config, header.summary, header.pictures, tensors)
         } else {
             let (header, tensors) =
-                model_file::decode::<LearnerConfig, TrainingSummary>(bytes, ARCHITECTURE)?;
-            (header.config, header.summary, tensors)
+                model_file::decode::<LearnerConfig, TrainingSummary>(bytes, Self::ARCHITECTURE)?;
+            (header.config, header.summary, header.pictures, tensors)
         };
         config.validate()?;
         // The sizes the header claims must not be beyond those of the file before anything of that size is made.
@@ -211,6 +235,7 @@ impl Learner {
             config,
             device: device.clone(),
             summary,
+            pictures,
         })
     }
 

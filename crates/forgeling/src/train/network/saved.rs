@@ -5,11 +5,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Network, NetworkConfig};
+use crate::data::Preparation;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::train::{Validation, model_file, weights};
-
-const ARCHITECTURE: &str = "classifier";
 
 /// How a [`SavedNetwork`] was trained.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -32,6 +31,8 @@ pub struct SavedNetwork {
     pub config: NetworkConfig,
     /// The name of each class.
     pub classes: Vec<String>,
+    /// How pictures become its inputs, where that is known.
+    pub pictures: Option<Preparation>,
     /// How it was trained.
     pub summary: NetworkSummary,
     /// The network.
@@ -47,6 +48,9 @@ struct FileConfig {
 }
 
 impl SavedNetwork {
+    /// What its files say they hold; see [`model_file::architecture`].
+    pub const ARCHITECTURE: &str = "classifier";
+
     /// The bytes of a model file; see [`model_file`].
     ///
     /// # Errors
@@ -57,7 +61,8 @@ impl SavedNetwork {
             network: self.config,
             classes: self.classes.clone(),
         };
-        let header = model_file::Header::new(ARCHITECTURE, config, self.summary);
+        let header = model_file::Header::new(Self::ARCHITECTURE, config, self.summary)
+            .with_pictures(self.pictures);
         model_file::encode(&header, &weights::collect(&self.network).await?)
     }
 
@@ -68,7 +73,7 @@ impl SavedNetwork {
     pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self> {
         const OPERATION: &str = "load_model";
         let (header, tensors) =
-            model_file::decode::<FileConfig, NetworkSummary>(bytes, ARCHITECTURE)?;
+            model_file::decode::<FileConfig, NetworkSummary>(bytes, Self::ARCHITECTURE)?;
         let FileConfig { network, classes } = header.config;
         // The sizes the header claims must be those of the file before anything of that size is made.
         let claimed = network.value_count(device)?;
@@ -82,6 +87,7 @@ impl SavedNetwork {
         let loaded = Self {
             network: weights::load(network.build(device)?, tensors)?,
             config: network,
+            pictures: header.pictures,
             summary: header.summary,
             classes,
         };
@@ -142,12 +148,14 @@ mod tests {
             let mut saved = SavedNetwork {
                 config,
                 classes: ["a", "b", "c"].map(String::from).to_vec(),
+                pictures: Some(Preparation::DRAWINGS),
                 summary: NetworkSummary::default(),
                 network,
             };
             let bytes = pollster::block_on(saved.to_bytes()).unwrap();
             let back = SavedNetwork::from_bytes(&bytes, &device).unwrap();
             assert_eq!((back.config, &back.classes), (config, &saved.classes));
+            assert_eq!(back.pictures, saved.pictures);
             let values =
                 |saved: &SavedNetwork| pollster::block_on(weights::collect(&saved.network));
             assert_eq!(values(&back).unwrap(), values(&saved).unwrap());

@@ -1,0 +1,67 @@
+//! `forgeling predict`
+
+use std::path::{Path, PathBuf};
+
+use forgeling::data::{folder, read_pictures};
+use forgeling::train::model_file::write_atomically;
+use forgeling::{Error, Result};
+use serde_json::json;
+
+use super::answers::{self, csv, sorted, tell};
+use super::{load_network, open};
+use crate::args::{Common, Predict};
+use crate::data::{picture_options, told};
+use crate::output::Output;
+
+pub async fn run(args: &Predict, common: &Common, output: &Output) -> Result<()> {
+    args.unknown.check()?;
+    let device = open(common, output).await?;
+    let saved = load_network(&args.model, &device)?;
+    let shape = saved.config.input;
+    if shape.height != shape.width || !matches!(shape.channels, 1 | 3) {
+        return Err(Error::invalid("predict", "the network takes no pictures")
+            .expected("1 or 3 channels, as many rows as columns")
+            .got(shape));
+    }
+    let paths = listed(&args.images, output)?;
+    let options = picture_options(shape.height, Some(shape.channels), &args.pictures, saved.pictures);
+    let pictures = read_pictures(&paths, &options)?;
+    let from = (&options, saved.pictures.is_some());
+    for note in told(from, pictures.preparation, &pictures.survey, shape.channels) {
+        output.line(note);
+    }
+    let (read, failed) = sorted(&paths, pictures.into_values());
+    let images: Vec<&[f32]> = read.iter().map(|(_, image)| image.as_slice()).collect();
+    let found = saved.answer(&images, &device).await?;
+    let places = read.iter().map(|(path, _)| path.as_path());
+    let answered: Vec<(&Path, _)> = places.zip(found).collect();
+    let (rows, failed) = tell(&answered, &failed, args.unknown, output);
+    if let Some(path) = &args.csv {
+        write_atomically(path, csv(&rows, &failed).as_bytes())?;
+        output.line(format_args!("Wrote {}", path.display()));
+    }
+    output.object(
+        "predict",
+        &device,
+        common.seed,
+        json!({
+            "network": saved.config.kind,
+            "model": args.model.display().to_string(),
+            "threshold": args.unknown.below,
+            "calibrated": saved.is_calibrated(),
+            "predictions": rows,
+            "failed": failed,
+        }),
+    );
+    Ok(())
+}
+
+fn listed(given: &[PathBuf], output: &Output) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for path in given {
+        let (images, left_out) = folder::list_images(path)?;
+        paths.extend(images);
+        answers::left_out(&left_out, output);
+    }
+    Ok(paths)
+}
