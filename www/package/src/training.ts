@@ -172,6 +172,8 @@ export interface Validation {
   loss: number;
   /** 0..1. */
   accuracy: number | null;
+  /** 0..1: the mean of the classes' accuracies, so that each class counts alike. */
+  balanced_accuracy: number | null;
   /** Examples looked at. */
   examples: number;
 }

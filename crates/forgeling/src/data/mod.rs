@@ -7,7 +7,11 @@
 //! | [`rotate`] | [`Rotated`]: each class four times, turned by quarters |
 //! | [`augment`] | [`RandomAffine`]: training images turned, slanted, stretched and moved at random |
 //! | [`glyphs`] | [`Glyphs`]: an endless invented alphabet in varying handwriting |
+//! | [`channels`] | [`InChannels`]: grey images as colour ones, and the other way round |
 //! | [`subset`] | [`Subset`]: some of a set's examples; the split into training and validation |
+//! | [`balance`] | [`imbalance`]: whether some classes have far more examples than others |
+//! | [`classes`] | [`match_classes`]: a set's classes in the order of known names |
+//! | [`duplicates`] | [`shared_images`]: how many images two sets have in common |
 //! | [`table`] | [`TableSet`]: rows of plain numbers |
 //! | [`episode`] | [`EpisodeSampler`]: N-way K-shot episodes, seeded and resumable |
 //! | [`standardize`] | [`Standardization`]: columns of a table with mean 0 and variance 1 |
@@ -21,7 +25,11 @@
 //! | `limits` | `Limits`: how much a loader may read (cargo feature `files`) |
 
 pub mod augment;
+pub mod balance;
+pub mod channels;
+pub mod classes;
 pub mod dataset;
+pub mod duplicates;
 pub mod episode;
 pub mod glyphs;
 pub mod image_set;
@@ -51,7 +59,11 @@ mod picture;
 mod walk;
 
 pub use augment::RandomAffine;
+pub use balance::{Imbalance, imbalance};
+pub use channels::InChannels;
+pub use classes::{Missing, Reordered, match_classes, shared_classes};
 pub use dataset::{Dataset, ImageShape};
+pub use duplicates::shared_images;
 pub use episode::{EpisodeBatch, EpisodePlan, EpisodeSampler, Queries, SamplerState, Shots, Ways};
 pub use glyphs::{Glyphs, Split};
 pub use image_set::ImageSet;

@@ -112,6 +112,41 @@ impl<D: Dataset> Subset<D> {
         Ok((train, held_out))
     }
 
+    /// Gives each class as many examples as the largest one has, by repeating: all of them in their order, then again and
+    /// again in an order that follows from `seed`, so that no example comes up two times more often than another of its
+    /// class. A class without examples stays without. So training on an uneven set takes all classes alike.
+    ///
+    /// ```
+    /// use forgeling::data::{Dataset, Glyphs, Split, Subset};
+    /// # fn main() -> forgeling::Result<()> {
+    /// let glyphs = Glyphs::new(1, Split::Train, 2)?;
+    /// let uneven = Subset::new(glyphs, vec![vec![0, 1, 2, 3, 4], vec![7]])?;
+    /// assert_eq!(uneven.balanced(1)?.examples()[1], [7, 7, 7, 7, 7]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When these are more than 2²⁸ in all.
+    pub fn balanced(mut self, seed: u64) -> Result<Self> {
+        let most = self.examples.iter().map(Vec::len).max().unwrap_or(0);
+        let filled = self.examples.iter().filter(|list| !list.is_empty()).count();
+        if most.saturating_mul(filled) > MOST_EXAMPLES {
+            let message = "the classes are too uneven to be filled up";
+            return Err(Error::invalid("balance_examples", message)
+                .expected(format!("at most {MOST_EXAMPLES} examples"))
+                .got(format!("{filled} classes of {most}")));
+        }
+        let rng = Rng::new(seed);
+        for (class, list) in self.examples.iter_mut().enumerate() {
+            let mut again = list.clone();
+            rng.fork(class as u64).shuffle(&mut again);
+            let lacking = most - list.len();
+            list.extend(again.into_iter().cycle().take(lacking));
+        }
+        Ok(self)
+    }
+
     /// The set that the examples are of.
     pub fn inner(&self) -> &D {
         &self.inner

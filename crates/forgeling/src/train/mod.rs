@@ -11,6 +11,7 @@
 //! - [`MlpTrainer`]: a perceptron in training.
 //! - [`Network`], [`SavedNetwork`]: one of the networks that tell images apart, and its model file.
 //! - [`probabilities`]: what a network says of images.
+//! - [`Scored`], [`Tally`], [`balanced_accuracy`]: how well each class is told from the others.
 //! - [`recommend`]: the hardware configuration that suits a network.
 //! - [`StepEvent`]: what a training loop reports after each step.
 //! - [`weights`]: a module's values by name, and back.
@@ -36,6 +37,7 @@ mod recommend;
 mod record;
 mod scaler;
 mod schedule;
+pub(crate) mod score;
 mod sgd;
 mod trainer;
 pub mod weights;
@@ -62,6 +64,7 @@ pub use recommend::{Recommendation, recommend};
 pub use record::{OptimizerRecord, OptimizerSummary};
 pub use scaler::{LossScaler, LossScalerConfig, LossScalerState};
 pub use schedule::{HalvingSchedule, Schedule};
+pub use score::{Scored, Tally, balanced_accuracy};
 use serde::Serialize;
 pub use sgd::{Sgd, SgdConfig};
 pub use trainer::{

@@ -9,6 +9,7 @@ use crate::data::{EpisodeBatch, ImageBatch, ImageShape};
 use crate::error::{Error, Result};
 use crate::nn::{BatchStatistics, Pass};
 use crate::ops::softmax_cross_entropy;
+use crate::train::score::chosen;
 
 /// A network that can be trained.
 pub trait Trainable: Module {
@@ -129,11 +130,7 @@ impl Predictions {
 pub fn count_right(logits: &[f32], labels: &[usize]) -> usize {
     let classes = logits.len() / labels.len().max(1);
     let rows = logits.chunks_exact(classes.max(1)).zip(labels);
-    rows.filter(|(row, label)| {
-        let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-        best.is_some_and(|(class, _)| class == **label)
-    })
-    .count()
+    rows.filter(|(row, label)| chosen(row) == **label).count()
 }
 
 impl Batch for ImageBatch {

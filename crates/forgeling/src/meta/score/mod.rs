@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 mod summary;
 
-pub use summary::{Calibration, CalibrationBin, Classification, Regression, Score, Tally};
+pub use crate::train::Tally;
+pub use summary::{Calibration, CalibrationBin, Classification, Regression, Score};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::train::score::chosen;
 
 const OPERATION: &str = "score";
 
@@ -221,12 +223,6 @@ fn mean_and_interval(values: &[f64]) -> (f64, f64) {
     let mean = values.iter().sum::<f64>() / count;
     let variance = values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (count - 1.0);
     (mean, 1.96 * (variance / count).sqrt())
-}
-
-/// The largest logit of a row that is not empty; of several, the last one.
-fn chosen(row: &[f32]) -> usize {
-    let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-    best.map_or(0, |(class, _)| class)
 }
 
 fn bin_of(confidence: f64) -> usize {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::train::Tally;
+
 /// What [`Scores`](super::Scores) come to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -32,15 +34,6 @@ pub struct Classification {
     pub negative_log_likelihood: f64,
     /// How far confidence is from accuracy, over all queries.
     pub calibration: Calibration,
-}
-
-/// How many of a class's queries were told right.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
-    /// Told right.
-    pub right: usize,
-    /// In all.
-    pub total: usize,
 }
 
 /// Confidence, which is the largest probability that softmax gives, beside accuracy.
@@ -74,11 +67,4 @@ pub struct Regression {
     pub ci95: f64,
     /// The mean squared error of each task.
     pub errors: Vec<f64>,
-}
-
-impl Tally {
-    /// The share that was told right; 0 where there is nothing to tell.
-    pub fn accuracy(&self) -> f64 {
-        self.right as f64 / self.total.max(1) as f64
-    }
 }

@@ -121,6 +121,10 @@ pub struct Validation {
     pub loss: f64,
     /// Fraction of predictions that are right, where classes are told apart.
     pub accuracy: Option<f64>,
+    /// The same for each class by itself, averaged over the classes that occur, so that each counts alike however many
+    /// examples it has; see [`balanced_accuracy`](crate::train::balanced_accuracy). What earlier versions saved has none.
+    #[serde(default)]
+    pub balanced_accuracy: Option<f64>,
     /// Examples looked at.
     pub examples: usize,
 }

@@ -5,21 +5,37 @@ use crate::device::Readback;
 use crate::error::{Error, Result};
 use crate::nn::{Normalization, Pass};
 use crate::train::manager::even_parts;
-use crate::train::objective::{Batch, Objective, Trainable, count_right};
+use crate::train::objective::{Batch, Objective, Trainable};
+use crate::train::score::{Scored, Tally, balanced_accuracy, tally};
 
 impl Trainer {
     /// Mean loss and accuracy of `model` over an epoch of `source`, with running statistics and without gradients.
     ///
     /// # Errors
-    /// When the data cannot be read or do not fit the model, when there are none, and when the device fails.
+    /// As [`score`](Self::score).
     pub async fn validate<M: Trainable, O: Objective<M>>(
         &self,
         model: &M,
         objective: &O,
         source: &mut impl Source<Batch = O::Batch>,
     ) -> Result<Validation> {
+        let scored = self.score(model, objective, source).await?;
+        Ok(scored.validation)
+    }
+
+    /// As [`validate`](Self::validate), with how many examples of each class were told right.
+    ///
+    /// # Errors
+    /// When the data cannot be read or do not fit the model, when there are none, and when the device fails.
+    pub async fn score<M: Trainable, O: Objective<M>>(
+        &self,
+        model: &M,
+        objective: &O,
+        source: &mut impl Source<Batch = O::Batch>,
+    ) -> Result<Scored> {
         let frozen = model.valid();
-        let (mut loss, mut right, mut rows, mut examples) = (0.0, 0, 0, 0);
+        let (mut loss, mut examples) = (0.0, 0);
+        let mut classes: Vec<Tally> = Vec::new();
         let limit = self.config.fast_dev_run.unwrap_or(usize::MAX);
         let mut batches = 0;
         while let Some(batch) = source.next().await? {
@@ -38,8 +54,7 @@ impl Trainer {
                 loss += part.len() as f64 * f64::from(read[0][0]);
                 examples += part.len();
                 if let Some(labels) = labels {
-                    right += count_right(&read[1], &labels);
-                    rows += labels.len();
+                    tally(&mut classes, &read[1], &labels);
                 }
             }
             batches += 1;
@@ -50,10 +65,17 @@ impl Trainer {
         if examples == 0 {
             return Err(Error::invalid(OPERATION, "nothing to validate on"));
         }
-        Ok(Validation {
+        let sum = |count: fn(&Tally) -> usize| classes.iter().map(count).sum::<usize>();
+        let (right, rows) = (sum(|class| class.right), sum(|class| class.total));
+        let validation = Validation {
             loss: loss / examples as f64,
             accuracy: (rows > 0).then(|| right as f64 / rows as f64),
+            balanced_accuracy: balanced_accuracy(classes.iter().copied()),
             examples,
+        };
+        Ok(Scored {
+            validation,
+            classes,
         })
     }
 }
