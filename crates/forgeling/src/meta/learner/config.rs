@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::ImageShape;
 use crate::error::{Error, Result};
-use crate::meta::Distance;
 use crate::meta::gradient::{
     FoBMamlConfig, IMamlConfig, InnerConfig, MamlConfig, MamlPlusPlusConfig, Order, Part,
     ReptileConfig,
 };
+use crate::meta::{Distance, Relation};
 use crate::nn::{Conv4Config, MlpConfig};
 
 const OPERATION: &str = "learner_config";
@@ -249,6 +249,17 @@ impl EncoderConfig {
         }
     }
 
+    /// The feature map, `[channels, height, width]`, and how many channels a head of convolutions has.
+    pub(super) fn map(&self) -> ([usize; 3], usize) {
+        match self {
+            Self::Conv4(config) => {
+                let side = config.size >> config.blocks;
+                ([config.filters, side, side], config.filters)
+            }
+            Self::Mlp(config) => ([config.classes, 1, 1], config.classes),
+        }
+    }
+
     /// Values that it holds.
     pub(super) fn value_count(&self) -> Option<usize> {
         match self {
@@ -333,12 +344,23 @@ impl LearnerConfig {
 
     /// The least number of values that such a model holds.
     pub(super) fn least_values(&self) -> Option<usize> {
-        let own = match self.method {
-            MethodConfig::SimpleShot { classes } => self.encoder.features().checked_mul(classes)?,
-            _ if self.method.method().adapts() => match self.encoder {
-                EncoderConfig::Conv4(_) => self.encoder.features().checked_mul(self.ways)?,
-                EncoderConfig::Mlp(_) => 0,
-            },
+        let features = self.encoder.features();
+        let outputs = match self.encoder {
+            EncoderConfig::Conv4(_) => features.checked_mul(self.ways)?,
+            EncoderConfig::Mlp(_) => 0,
+        };
+        let own = match (&self.method, &self.encoder) {
+            (MethodConfig::SimpleShot { classes }, _) => features.checked_mul(*classes)?,
+            (MethodConfig::Relation, encoder) => {
+                let (map, filters) = encoder.map();
+                Relation::value_count(map, filters)?
+            }
+            // Scale, shift and running statistics of each norm for each step.
+            (MethodConfig::MamlPP(maml), EncoderConfig::Conv4(conv4)) => {
+                let norms = (4 * conv4.blocks).checked_mul(conv4.filters)?;
+                norms.checked_mul(maml.inner.steps)?.checked_add(outputs)?
+            }
+            (method, _) if method.method().adapts() => outputs,
             _ => 0,
         };
         self.encoder.value_count()?.checked_add(own)

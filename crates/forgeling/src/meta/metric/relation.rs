@@ -70,6 +70,27 @@ impl Relation {
         })
     }
 
+    /// Values that such a head holds, running statistics included; `None` if their number overflows.
+    pub(crate) fn value_count(map: [usize; 3], filters: usize) -> Option<usize> {
+        let [channels, mut height, mut width] = map;
+        let mut inputs = channels.checked_mul(2)?;
+        let mut count = Self::HIDDEN + 1;
+        for _ in 0..Self::BLOCKS {
+            if height.min(width) < 2 {
+                break;
+            }
+            let block = inputs
+                .checked_mul(9)?
+                .checked_add(5)?
+                .checked_mul(filters)?;
+            count = count.checked_add(block)?;
+            inputs = filters;
+            (height, width) = (height / 2, width / 2);
+        }
+        let features = inputs.checked_mul(height)?.checked_mul(width)?;
+        count.checked_add(features.checked_add(1)?.checked_mul(Self::HIDDEN)?)
+    }
+
     /// Maps of every class beside those of every query, `[tasks * queries * ways, 2 features]`.
     fn pairs(tasks: &Embedded, classes: Tensor<3>) -> Result<Tensor<2>> {
         let [count, _, ways, queries, features] = tasks.sizes()?;
