@@ -1,15 +1,19 @@
 //! Printing: text for people, one JSON object for programs, progress for both on standard error.
 
-use std::io::Write as _;
+use std::cell::{Cell, RefCell};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use forgeling::device::{Device, DeviceInfo};
-use forgeling::meta::FineTuneEvent;
+use forgeling::meta::{FineTuneEvent, Method};
 use forgeling::train::{Step, StepEvent};
-use forgeling::{Error, ErrorKind};
+use forgeling::{Error, ErrorKind, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::heartbeat::Heartbeat;
 
 /// Exit statuses, as scripts rely on them; wrong usage has clap's own.
 const USAGE: u8 = 2;
@@ -19,6 +23,8 @@ const OTHER: u8 = 1;
 
 pub struct Output {
     json: bool,
+    /// What first kept standard output from being written.
+    failure: Cell<Option<io::Error>>,
 }
 
 /// The keys every object has; a command's own are beside them.
@@ -34,13 +40,14 @@ struct Object<'a, T> {
 
 impl Output {
     pub fn new(json: bool) -> Self {
-        Self { json }
+        let failure = Cell::new(None);
+        Self { json, failure }
     }
 
     /// A line for people; nothing under `--json`.
     pub fn line(&self, text: impl std::fmt::Display) {
         if !self.json {
-            print(&text);
+            self.print(&text);
         }
     }
 
@@ -55,39 +62,81 @@ impl Output {
                 seed,
                 own,
             };
-            print(&json!(object));
+            self.print(&json!(object));
         }
     }
 
-    /// Prints what went wrong and gives the exit status of `contract.md`.
-    pub fn error(&self, error: &Error) -> ExitCode {
+    /// Prints what went wrong, if anything did, and gives the exit status of `contract.md`. Output that was lost is a
+    /// failure too.
+    pub fn end(&self, result: &Result<()>) -> ExitCode {
+        let status = result
+            .as_ref()
+            .map_or_else(|error| self.error(error), |()| 0);
+        ExitCode::from(self.written(status))
+    }
+
+    fn error(&self, error: &Error) -> u8 {
         if self.json {
-            print(&json!({ "error": describe(error) }));
+            self.print(&json!({ "error": describe(error) }));
         } else {
-            eprintln!("error: {error}");
+            complain(error);
         }
-        ExitCode::from(match error.kind() {
+        match error.kind() {
             _ if error.is_bad_input() => BAD_INPUT,
             ErrorKind::Device | ErrorKind::OutOfMemory => DEVICE,
             _ => OTHER,
-        })
+        }
+    }
+
+    /// A line on standard output.
+    fn print(&self, line: &dyn std::fmt::Display) {
+        self.keep(writeln!(io::stdout(), "{line}"));
+    }
+
+    /// Remembers a failure to write. A reader that has closed its end, such as `head`, has all that it wants.
+    fn keep(&self, result: io::Result<()>) {
+        if let Err(cause) = result
+            && cause.kind() != io::ErrorKind::BrokenPipe
+        {
+            let first = self.failure.take();
+            self.failure.set(Some(first.unwrap_or(cause)));
+        }
+    }
+
+    /// The exit status of a run that would have had `status`, had all of its output been written.
+    fn written(&self, status: u8) -> u8 {
+        self.keep(io::stdout().flush());
+        match self.failure.take() {
+            None => status,
+            Some(cause) => {
+                complain(&format_args!("standard output cannot be written: {cause}"));
+                if status == 0 { OTHER } else { status }
+            }
+        }
     }
 }
 
-/// A line on standard output. A reader that has closed it, such as `head`, is no error.
-fn print(line: &dyn std::fmt::Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// An error on standard error. Nobody is left to be told that this cannot be written.
+fn complain(what: &dyn std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "error: {what}");
 }
 
-/// Wrong usage under `--json`: one object, like every other error.
-pub fn usage(error: &clap::Error) -> ExitCode {
-    let text = error.to_string();
-    // What is wrong stands before the first empty line; after it come usage and hints.
-    let head = text.split("\n\n").next().unwrap_or_default();
-    let message = head.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-    let message = message.strip_prefix("error: ").unwrap_or(&message);
-    print(&json!({ "error": { "code": "usage", "message": message } }));
-    ExitCode::from(USAGE)
+/// Help and the version, which clap prints, and wrong usage, which is an object like every other error under `--json`.
+pub fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    let (output, wrong) = (Output::new(json), error.use_stderr());
+    if !wrong {
+        output.keep(error.print());
+    } else if json {
+        let text = error.to_string();
+        // What is wrong stands before the first empty line; after it come usage and hints.
+        let head = text.split("\n\n").next().unwrap_or_default();
+        let message = head.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        let message = message.strip_prefix("error: ").unwrap_or(&message);
+        output.print(&json!({ "error": { "code": "usage", "message": message } }));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(output.written(if wrong { USAGE } else { 0 }))
 }
 
 fn describe(error: &Error) -> Value {
@@ -109,31 +158,71 @@ fn describe(error: &Error) -> Value {
     value
 }
 
-/// A bar on standard error when that is a terminal.
-fn bar(length: u64, unit: &str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
-    let template = format!("{{wide_bar:.cyan/black.dim}} {{pos}}/{{len}} {unit}  {{msg}}");
-    if let Ok(style) = ProgressStyle::with_template(&template) {
-        bar.set_style(style.progress_chars("━━╌"));
-    }
-    bar
+/// How far a run is, on standard error: a bar where that is a terminal, elsewhere a line from time to time.
+struct Meter {
+    bar: ProgressBar,
+    unit: String,
+    begun: Instant,
+    /// For lines.
+    heartbeat: RefCell<Heartbeat>,
 }
 
-/// A bar over episodes or seconds, on standard error when that is a terminal.
+impl Meter {
+    /// Over so many of a unit; 0 where that is not known yet.
+    fn new(length: u64, unit: &str) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+        let template = format!("{{wide_bar:.cyan/black.dim}} {{pos}}/{{len}} {unit}  {{msg}}");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            bar.set_style(style.progress_chars("━━╌"));
+        }
+        Self {
+            bar,
+            unit: unit.to_owned(),
+            begun: Instant::now(),
+            heartbeat: RefCell::default(),
+        }
+    }
+
+    fn update(&self, position: u64, message: String) {
+        let length = self.bar.length().unwrap_or(0);
+        let position = position.min(length);
+        self.bar.set_position(position);
+        if self.bar.is_hidden() {
+            let seconds = self.begun.elapsed().as_secs_f64();
+            if self.heartbeat.borrow_mut().due(seconds, position, length) {
+                let percent = 100.0 * position as f64 / length.max(1) as f64;
+                let line = format!(
+                    "{position}/{length} {} ({percent:.0} %)  {message}",
+                    self.unit
+                );
+                let _ = writeln!(io::stderr(), "{}", line.trim_end());
+            }
+        } else {
+            self.bar.set_message(message);
+        }
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Over the episodes or seconds of training.
 pub struct Progress {
-    bar: ProgressBar,
+    meter: Meter,
     by_time: bool,
 }
 
 impl Progress {
-    /// Over `episodes`, or over `seconds` where only these limit the run.
-    pub fn new(episodes: Option<usize>, seconds: Option<f64>) -> Self {
+    /// Over the `episodes` of a method, or over the `seconds` where only these limit its run.
+    pub fn new(method: Method, episodes: Option<usize>, seconds: Option<f64>) -> Self {
         let (length, by_time) = match (episodes, seconds) {
             (Some(episodes), _) => (episodes as u64, false),
             (None, seconds) => (seconds.unwrap_or(0.0).ceil() as u64, true),
         };
-        let bar = bar(length, if by_time { "s" } else { "episodes" });
-        Self { bar, by_time }
+        let unit = if by_time { "s" } else { "episodes" };
+        let meter = Meter::new(length, &format!("{unit} of {method}"));
+        Self { meter, by_time }
     }
 
     pub fn update(&self, event: &StepEvent) {
@@ -142,79 +231,97 @@ impl Progress {
         } else {
             event.episode as u64
         };
-        self.bar
-            .set_position(position.min(self.bar.length().unwrap_or(u64::MAX)));
-        self.bar.set_message(format!(
+        let message = format!(
             "loss {:.3}  accuracy {:>5.1} %  {:.1} episodes/s",
             event.loss,
             100.0 * event.accuracy,
             event.episodes_per_second
-        ));
+        );
+        self.meter.update(position, message);
     }
 
     pub fn finish(&self) {
-        self.bar.finish_and_clear();
+        self.meter.finish();
     }
 }
 
-/// A bar over the steps of supervised training, on standard error when that is a terminal.
+/// Over the episodes of an evaluation.
+pub struct TestProgress {
+    meter: Meter,
+}
+
+impl TestProgress {
+    /// Over so many episodes.
+    pub fn new(episodes: usize) -> Self {
+        let meter = Meter::new(episodes as u64, "test episodes");
+        Self { meter }
+    }
+
+    /// So many have been answered.
+    pub fn update(&self, episodes: usize) {
+        self.meter.update(episodes as u64, String::new());
+    }
+
+    pub fn finish(&self) {
+        self.meter.finish();
+    }
+}
+
+/// Over the steps of supervised training.
 pub struct StepProgress {
-    bar: ProgressBar,
+    meter: Meter,
 }
 
 impl StepProgress {
     /// Over so many steps.
     pub fn new(steps: usize) -> Self {
-        Self {
-            bar: bar(steps as u64, "steps"),
-        }
+        let meter = Meter::new(steps as u64, "steps");
+        Self { meter }
     }
 
     pub fn update(&self, step: &Step) {
-        self.bar.set_position(step.step as u64);
         let accuracy = step.accuracy.unwrap_or(0.0);
-        self.bar.set_message(format!(
+        let message = format!(
             "loss {:.3}  accuracy {:>5.1} %  {:.0} images/s",
             step.loss,
             100.0 * accuracy,
             step.examples_per_second
-        ));
+        );
+        self.meter.update(step.step as u64, message);
     }
 
     /// Prints lines without the bar in the way.
     pub fn aside(&self, print: impl FnOnce()) {
-        self.bar.suspend(print);
+        self.meter.bar.suspend(print);
     }
 
     pub fn finish(&self) {
-        self.bar.finish_and_clear();
+        self.meter.finish();
     }
 }
 
-/// A bar over the epochs of a fine-tuning, on standard error when that is a terminal.
+/// Over the epochs of a fine-tuning.
 pub struct EpochProgress {
-    bar: ProgressBar,
+    meter: Meter,
 }
 
 impl EpochProgress {
     pub fn new() -> Self {
-        Self {
-            bar: bar(0, "epochs"),
-        }
+        let meter = Meter::new(0, "epochs");
+        Self { meter }
     }
 
     pub fn update(&self, event: &FineTuneEvent) {
-        self.bar.set_length(event.epochs as u64);
-        self.bar.set_position(event.epoch as u64);
+        self.meter.bar.set_length(event.epochs as u64);
         let held_out = match event.held_out_loss {
             Some(loss) => format!("  held out {loss:.3}"),
             None => String::new(),
         };
-        self.bar
-            .set_message(format!("loss {:.3}{held_out}", event.loss));
+        let message = format!("loss {:.3}{held_out}", event.loss);
+        self.meter.update(event.epoch as u64, message);
     }
 
     pub fn finish(&self) {
-        self.bar.finish_and_clear();
+        self.meter.finish();
     }
 }

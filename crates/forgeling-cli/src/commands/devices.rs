@@ -2,7 +2,7 @@
 
 use forgeling::device::Adapter;
 use forgeling::train::{NetworkConfig, NetworkKind, Recommendation, recommend};
-use forgeling::{Device, Result};
+use forgeling::{Device, DeviceChoice, Result};
 use serde_json::json;
 
 use super::supervised::sides;
@@ -10,7 +10,7 @@ use crate::args::{Common, Devices};
 use crate::output::Output;
 
 pub async fn run(args: &Devices, common: &Common, output: &Output) -> Result<()> {
-    let (adapters, absence) = Device::adapters().await;
+    let (adapters, absence) = adapters(common).await;
     for adapter in &adapters {
         output.line(describe(adapter));
     }
@@ -33,6 +33,15 @@ pub async fn run(args: &Devices, common: &Common, output: &Output) -> Result<()>
     }
     output.object("devices", &device, common.seed, object);
     Ok(())
+}
+
+/// The GPUs, or why there are none. Whoever wants the CPU has no driver started.
+pub async fn adapters(common: &Common) -> (Vec<Adapter>, Option<String>) {
+    if common.device == DeviceChoice::Cpu {
+        let reason = "GPUs were not looked for, because of --device cpu.";
+        return (Vec::new(), Some(reason.into()));
+    }
+    Device::adapters().await
 }
 
 /// How to train a network on the device, and why.

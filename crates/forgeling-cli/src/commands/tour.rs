@@ -8,10 +8,12 @@ use forgeling::train::{StepEvent, model_file::write_atomically};
 use forgeling::{Device, Result};
 use serde_json::json;
 
+use super::devices::adapters;
 use super::fewshot::describe;
+use super::fewshot::sections::command;
 use super::{open, unless_interrupted};
 use crate::args::{Common, Tour};
-use crate::output::{Output, Progress};
+use crate::output::{Output, Progress, TestProgress};
 
 /// Small enough that two cores need about a minute.
 const FILTERS: usize = 32;
@@ -46,15 +48,11 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
         "The task: see 5 drawings of each of 5 characters never seen before, then name new drawings of them.",
     );
     // A fifth of the episodes is enough to see where it starts.
-    let before = model
-        .evaluate(
-            &test,
-            EvaluateConfig {
-                episodes: 120,
-                ..evaluation
-            },
-        )
-        .await?;
+    let fewer = EvaluateConfig {
+        episodes: 120,
+        ..evaluation
+    };
+    let before = evaluate(&model, &test, fewer).await?;
     output.line(format_args!(
         "Untrained: {}",
         describe(&before, model.config())
@@ -65,7 +63,7 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
         seed: common.seed,
         ..Default::default()
     };
-    let progress = Progress::new(fit.episodes, None);
+    let progress = Progress::new(model.method(), fit.episodes, None);
     let interrupted = unless_interrupted();
     let mut events = Vec::new();
     let summary = model
@@ -81,7 +79,7 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
         "Trained:   {} episodes of other characters in {:.0} s ({:.1} episodes/s)",
         summary.episodes, summary.seconds, summary.episodes_per_second
     ));
-    let after = model.evaluate(&test, evaluation).await?;
+    let after = evaluate(&model, &test, evaluation).await?;
     output.line(format_args!(
         "Now:       {}",
         describe(&after, model.config())
@@ -96,7 +94,7 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
     let report = args.out.join("report.html");
     let model_path = args.out.join("model.safetensors");
     model.save(&model_path).await?;
-    let page = page(&story, &model, &test, &device).await?;
+    let page = page(&story, &model, &test, &device, common).await?;
     write_atomically(&report, page.render().as_bytes())?;
     output.line(format_args!("Report: {}", report.display()));
     output.line(format_args!("Model:  {}", model_path.display()));
@@ -122,7 +120,23 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
     Ok(())
 }
 
-async fn page(story: &Story, model: &Learner, test: &Glyphs, device: &Device) -> Result<Page> {
+/// With progress on standard error.
+async fn evaluate(model: &Learner, test: &Glyphs, config: EvaluateConfig) -> Result<Evaluation> {
+    let progress = TestProgress::new(config.episodes);
+    let evaluation = model
+        .evaluate_watched(test, config, |done| progress.update(done))
+        .await;
+    progress.finish();
+    evaluation
+}
+
+async fn page(
+    story: &Story,
+    model: &Learner,
+    test: &Glyphs,
+    device: &Device,
+    common: &Common,
+) -> Result<Page> {
     let sampler = |seed| {
         EpisodeSampler::new(Ways::DEFAULT, Shots::DEFAULT, Queries::DEFAULT, seed).sample(test)
     };
@@ -141,7 +155,7 @@ async fn page(story: &Story, model: &Learner, test: &Glyphs, device: &Device) ->
             .render()
     };
 
-    let (adapters, absence) = Device::adapters().await;
+    let (adapters, absence) = adapters(common).await;
     let mut devices: Vec<Vec<String>> = vec![vec!["used".into(), device.reason().into()]];
     devices.extend(adapters.iter().map(|a| {
         vec![
@@ -193,6 +207,7 @@ async fn page(story: &Story, model: &Learner, test: &Glyphs, device: &Device) ->
                 vec!["training time".into(), format!("{:.0} s", story.summary.seconds)],
                 vec!["speed".into(), format!("{:.1} episodes/s", story.summary.episodes_per_second)],
                 vec!["parameters".into(), model.parameter_count().to_string()],
+                vec!["command".into(), command()],
                 vec!["version".into(), env!("CARGO_PKG_VERSION").into()],
             ],
         )

@@ -99,13 +99,14 @@ impl Device {
         disagreement: impl AsyncFn(&burn::tensor::Device) -> Option<String>,
     ) -> Result<Self> {
         const OPERATION: &str = "open_device";
-        if choice == DeviceChoice::Cpu {
-            return Ok(Self::cpu("asked for"));
-        }
         let (choice, by_environment) = match choice {
             DeviceChoice::Auto => environment()?,
             _ => (choice, false),
         };
+        // Without a look at GPUs: drivers take time, and some print.
+        if choice == DeviceChoice::Cpu {
+            return Ok(Self::cpu("asked for"));
+        }
         let found = platform::find().await;
         let adapters = found.as_ref().map_or(&[][..], |found| &found[..]);
         let described: Vec<Adapter> = adapters.iter().map(|found| found.adapter.clone()).collect();

@@ -151,17 +151,55 @@ mod native {
     pub(in super::super) async fn find() -> Result<Vec<FoundAdapter>, String> {
         // One for the process: Vulkan loaders crash when instances come and go on several threads.
         static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
-        let instance = INSTANCE.get_or_init(|| {
-            wgpu::Instance::new(wgpu::InstanceDescriptor {
-                backends: wgpu::Backends::PRIMARY,
-                ..wgpu::InstanceDescriptor::new_without_display_handle()
-            })
-        });
+        let instance = INSTANCE.get_or_init(|| windowless().unwrap_or_else(usual));
         let handles = instance.enumerate_adapters(wgpu::Backends::PRIMARY).await;
         let found = handles.into_iter().enumerate();
         Ok(found
             .map(|(index, handle)| FoundAdapter::new(index, instance, handle))
             .collect())
+    }
+
+    fn usual() -> wgpu::Instance {
+        wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: wgpu::Backends::PRIMARY,
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        })
+    }
+
+    /// Vulkan without windows. With them, Mesa's layer that sorts GPUs asks the desktop for its own one, and where there is
+    /// no desktop, libwayland complains of `XDG_RUNTIME_DIR` on standard error.
+    #[cfg(target_os = "linux")]
+    fn windowless() -> Option<wgpu::Instance> {
+        use wgpu::hal::{InstanceDescriptor, vulkan};
+
+        let descriptor = InstanceDescriptor {
+            name: "forgeling",
+            flags: wgpu::InstanceFlags::default(),
+            memory_budget_thresholds: Default::default(),
+            backend_options: Default::default(),
+            telemetry: None,
+            display: None,
+        };
+        let without_windows = |args: vulkan::CreateInstanceCallbackArgs<'_, '_, '_>| {
+            let windows = [
+                c"VK_KHR_wayland_surface",
+                c"VK_KHR_xcb_surface",
+                c"VK_KHR_xlib_surface",
+            ];
+            args.extensions.retain(|name| !windows.contains(name));
+        };
+        let callback: Box<vulkan::CreateInstanceCallback<'_>> = Box::new(without_windows);
+        // SAFETY: wgpu drops these extensions by itself where the driver has none of them, so it needs none to compute, and
+        // nothing here makes a surface.
+        let instance =
+            unsafe { vulkan::Instance::init_with_callback(&descriptor, Some(callback)) }.ok()?;
+        // SAFETY: the instance was just made, and is given away.
+        Some(unsafe { wgpu::Instance::from_hal::<wgpu::hal::api::Vulkan>(instance) })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn windowless() -> Option<wgpu::Instance> {
+        None
     }
 }
 

@@ -87,6 +87,19 @@ impl Learner {
     /// When `data` does not fit the network or has too few classes or examples, when there are fewer than
     /// two episodes, when an inner loop diverges, and when the device fails.
     pub async fn evaluate(&self, data: &dyn Dataset, config: EvaluateConfig) -> Result<Evaluation> {
+        self.evaluate_watched(data, config, |_| ()).await
+    }
+
+    /// As [`evaluate`](Self::evaluate); `watch` is told how many episodes have been answered, after every pass.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    pub async fn evaluate_watched(
+        &self,
+        data: &dyn Dataset,
+        config: EvaluateConfig,
+        watch: impl FnMut(usize),
+    ) -> Result<Evaluation> {
         self.check(data.image_shape(), OPERATION)?;
         if config.episodes < 2 {
             return Err(
@@ -98,7 +111,7 @@ impl Learner {
         let sampler = EpisodeSampler::new(config.ways, config.shots, config.queries, config.seed);
         let mut tasks = EpisodeTasks::new(data, sampler, None, config.seed)?;
         let limit = Some(config.episodes);
-        self.evaluate_classes(data, &mut tasks, limit, config.transductive)
+        self.evaluate_classes(data, &mut tasks, limit, config.transductive, watch)
             .await
     }
 
@@ -112,9 +125,24 @@ impl Learner {
         list: &EpisodeList,
         transductive: bool,
     ) -> Result<Evaluation> {
+        self.evaluate_list_watched(data, list, transductive, |_| ())
+            .await
+    }
+
+    /// As [`evaluate_list`](Self::evaluate_list), watched as by [`evaluate_watched`](Self::evaluate_watched).
+    ///
+    /// # Errors
+    /// As [`evaluate_list`](Self::evaluate_list).
+    pub async fn evaluate_list_watched(
+        &self,
+        data: &dyn Dataset,
+        list: &EpisodeList,
+        transductive: bool,
+        watch: impl FnMut(usize),
+    ) -> Result<Evaluation> {
         self.check(data.image_shape(), OPERATION)?;
         let mut tasks = list.tasks(data)?;
-        self.evaluate_classes(data, &mut tasks, None, transductive)
+        self.evaluate_classes(data, &mut tasks, None, transductive, watch)
             .await
     }
 
@@ -124,10 +152,11 @@ impl Learner {
         tasks: &mut dyn TaskSource,
         limit: Option<usize>,
         transductive: bool,
+        watch: impl FnMut(usize),
     ) -> Result<Evaluation> {
         let names = |class: usize| data.class_name(class);
         let found = self
-            .evaluate_tasks(tasks, limit, transductive, names)
+            .answer_all(tasks, limit, transductive, names, watch)
             .await?;
         let Score::Classification(details) = found.score else {
             return Err(Error::invalid(OPERATION, "episodes are of classes"));
@@ -155,6 +184,18 @@ impl Learner {
         transductive: bool,
         names: impl Fn(usize) -> String,
     ) -> Result<TaskEvaluation> {
+        self.answer_all(source, limit, transductive, names, |_| ())
+            .await
+    }
+
+    async fn answer_all(
+        &self,
+        source: &mut dyn TaskSource,
+        limit: Option<usize>,
+        transductive: bool,
+        names: impl Fn(usize) -> String,
+        mut watch: impl FnMut(usize),
+    ) -> Result<TaskEvaluation> {
         let begun = Instant::now();
         let normalization = if transductive {
             Normalization::Batch
@@ -179,6 +220,7 @@ impl Learner {
                 }
                 record(&mut scores, task, &answers, &names)?;
             }
+            watch(scores.tasks());
         }
         let tasks = scores.tasks();
         Ok(TaskEvaluation {

@@ -10,6 +10,8 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 28.0;
 const BOTTOM: f64 = 40.0;
+/// Points of a series that are drawn at most, which is more than there are pixels.
+const MOST: usize = 1000;
 
 /// A line chart with one y axis.
 ///
@@ -82,7 +84,8 @@ impl LineChart {
         self
     }
 
-    /// The chart as an `<svg>` element, 640 by 260, and higher where there are several series to name.
+    /// The chart as an `<svg>` element, 640 by 260, and higher where there are several series to name. Of a series of more
+    /// than 1,000 points, so many are drawn, evenly chosen.
     pub fn render(&self) -> String {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let (x_low, x_high) = range(points().map(|p| p.0));
@@ -114,7 +117,11 @@ impl LineChart {
         text(&mut svg, (LEFT, 14.0), "start", true, &self.y_label);
         svg.push_str(&names);
         for (index, series) in self.series.iter().enumerate() {
-            let places = series.points.iter().map(|p| (x(p.0), y(p.1)));
+            let each = series.points.len().div_ceil(MOST).max(1);
+            // With the last one, where a curve has its end.
+            let last = series.points.last().filter(|_| each > 1);
+            let drawn = series.points.iter().step_by(each).chain(last);
+            let places = drawn.map(|p| (x(p.0), y(p.1)));
             if series.mark == Mark::Diamond {
                 places.for_each(|place| mark(&mut svg, series.mark, place, colour(index)));
                 continue;
@@ -163,6 +170,15 @@ mod tests {
         assert!(svg.contains("points=\"56.0,28.0 624.0,"), "{svg}");
         assert!(!svg.contains("NaN"));
         assert!(LineChart::new("x", "y").render().ends_with("</svg>"));
+    }
+
+    #[test]
+    fn long_series_are_thinned_and_keep_their_ends() {
+        let line = (0..=100_000).map(|x| (f64::from(x), f64::from(x)));
+        let svg = LineChart::new("x", "y").series("a", line).render();
+        assert!(svg.len() < 20_000, "{} bytes", svg.len());
+        assert!(svg.contains("points=\"56.0,220.0 "), "{svg}");
+        assert!(svg.contains(" 624.0,28.0 \""), "{svg}");
     }
 
     #[test]

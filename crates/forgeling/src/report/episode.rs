@@ -23,11 +23,14 @@ const TILE: usize = 44;
 const GAP: usize = 6;
 const RIGHT: &str = "#2e9e5b";
 const WRONG: &str = "#d0402b";
+/// Classes, and examples of each in the support and as queries, that are drawn at most.
+const MOST: [usize; 3] = [25, 20, 20];
 
 /// The first episode of `batch`: a row for each class with its support examples on the left and its queries
 /// on the right, framed green where the verdict is right and red with the class chosen where it is wrong.
 ///
-/// `verdicts` are those of the queries, class after class.
+/// `verdicts` are those of the queries, class after class. Of large episodes the first 25 classes are drawn, and of each
+/// the first 20 examples of either side, which the figure says.
 ///
 /// # Errors
 /// When there is no verdict for a query, or an image cannot be encoded.
@@ -40,14 +43,25 @@ pub fn episode_figure(batch: &EpisodeBatch, verdicts: &[Verdict]) -> Result<Stri
             .got(verdicts.len()));
     }
     let step = TILE + GAP;
+    let all = [ways, shots, queries];
+    let [rows, shots, columns] = [0, 1, 2].map(|size| all[size].min(MOST[size]));
     let query_x = 30 + shots * step + 24;
-    let (width, height) = (query_x + queries * step, 26 + ways * step + 16);
+    let (width, height) = (query_x + columns * step, 26 + rows * step + 16);
     let mut svg = format!(
         "<svg viewBox=\"0 0 {width} {height}\" width=\"{width}\" role=\"img\" aria-label=\"An episode with predictions\" \
          font-family=\"system-ui,sans-serif\" font-size=\"12\" fill=\"currentColor\">\
          <text x=\"30\" y=\"16\">support</text><text x=\"{query_x}\" y=\"16\">queries</text>"
     );
-    for way in 0..ways {
+    if all != [rows, shots, columns] {
+        let _ = write!(
+            svg,
+            "<text x=\"30\" y=\"{}\" fill-opacity=\".7\">{rows} of {ways} classes, {shots} of {} and {columns} of \
+             {queries} examples</text>",
+            height - 4,
+            all[1]
+        );
+    }
+    for way in 0..rows {
         let y = 26 + way * step;
         let _ = write!(
             svg,
@@ -60,7 +74,7 @@ pub fn episode_figure(batch: &EpisodeBatch, verdicts: &[Verdict]) -> Result<Stri
                 let _ = write!(svg, "{}", tile(image, batch.shape, 30 + shot * step, y)?);
             }
         }
-        for query in 0..queries {
+        for query in 0..columns {
             let Some(image) = batch.query_image(0, way, query) else {
                 continue;
             };
@@ -156,5 +170,23 @@ mod tests {
         assert_eq!(svg.matches(RIGHT).count(), 2);
         assert!(svg.contains(WRONG) && svg.contains("class 1 at 75 %"));
         assert!(episode_figure(&batch, &verdicts[..2]).is_err());
+    }
+
+    #[test]
+    fn of_large_episodes_a_part_is_drawn() {
+        let glyphs = Glyphs::new(1, Split::Train, 60).unwrap();
+        let sizes = (Ways::new(60), Shots::new(21), Queries::new(1));
+        let (ways, shots, queries) = (sizes.0.unwrap(), sizes.1.unwrap(), sizes.2.unwrap());
+        let batch = EpisodeSampler::new(ways, shots, queries, 0)
+            .sample(&glyphs)
+            .unwrap();
+        let verdict = |way| Verdict {
+            way,
+            probability: 0.75,
+        };
+        let svg = episode_figure(&batch, &(0..60).map(verdict).collect::<Vec<_>>()).unwrap();
+        assert_eq!(svg.matches("<image").count(), 25 * (20 + 1));
+        let said = "25 of 60 classes, 20 of 21 and 1 of 1 examples";
+        assert!(svg.contains(said), "{svg}");
     }
 }

@@ -9,6 +9,10 @@ const HEIGHT: f64 = 400.0;
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 16.0;
 const BOTTOM: f64 = 40.0;
+/// Points of the support and of the queries that are drawn at most, of either.
+const MOST: usize = 1000;
+/// Classes that are named at most.
+const NAMED: usize = 40;
 
 /// An example at its place in the plane.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +26,8 @@ pub struct ScatterPoint {
 }
 
 /// Points coloured by class, with the labels of the classes. One unit is equally long in both directions, so that
-/// distances are what they look like. Points that are not finite are left out.
+/// distances are what they look like. Points that are not finite are left out. Of more than 1,000 points of the support or
+/// of the queries, so many are drawn, evenly chosen, and of more than 40 labels, so many are written; the figure says so.
 ///
 /// # Errors
 /// When a class has no label.
@@ -43,18 +48,31 @@ pub fn scatter_figure<S: AsRef<str>>(
             .filter(finite)
             .filter(move |point| point.side == side)
     };
-    let all = || shown(Side::Query).chain(shown(Side::Support));
-    let labels = labels.iter().enumerate();
+    let drawn = |side: Side| {
+        let each = shown(side).count().div_ceil(MOST).max(1);
+        shown(side).step_by(each)
+    };
+    let all = || drawn(Side::Query).chain(drawn(Side::Support));
     let mut names: Vec<Key> = labels
+        .iter()
+        .take(NAMED)
+        .enumerate()
         .map(|(class, label)| (Mark::Area, colour(class), label.as_ref().to_owned()))
         .collect();
+    if labels.len() > NAMED {
+        let more = format!("and {} more classes", labels.len() - NAMED);
+        names.push((Mark::Area, "none", more));
+    }
     for (side, kind, name) in [
         (Side::Support, Mark::Diamond, "support"),
         (Side::Query, Mark::Dot, "query"),
     ] {
-        if shown(side).next().is_some() {
-            names.push((kind, "currentColor", name.to_owned()));
-        }
+        let name = match (drawn(side).count(), shown(side).count()) {
+            (0, _) => continue,
+            (drawn, all) if drawn == all => name.to_owned(),
+            (drawn, all) => format!("{name}, {drawn} of {all}"),
+        };
+        names.push((kind, "currentColor", name));
     }
     let (names, names_height) = keys(&names, (LEFT, WIDTH - RIGHT), 20.0);
     let (top, bottom) = (28.0 + names_height, HEIGHT - BOTTOM + names_height);
@@ -147,6 +165,35 @@ mod tests {
             (dots[1].0 - dots[0].0 - (dots[0].1 - dots[2].1)).abs() < 0.2,
             "{dots:?}"
         );
+    }
+
+    #[test]
+    fn of_many_points_and_classes_some_are_drawn() {
+        let labels: Vec<String> = (0..1000).map(|class| format!("class {class}")).collect();
+        let points = (0..16_000).map(|index| {
+            let side = if index < 1000 {
+                Side::Support
+            } else {
+                Side::Query
+            };
+            let angle = f64::from(index);
+            point(
+                (angle.sin() * angle, angle.cos() * angle),
+                index as usize % 1000,
+                side,
+            )
+        });
+        let points: Vec<ScatterPoint> = points.collect();
+        let svg = scatter_figure(&points, &labels, ("x", "y")).unwrap();
+        assert!(svg.len() < 400_000, "{} bytes", svg.len());
+        // With the key of either.
+        assert_eq!(
+            (svg.matches("<circle").count(), svg.matches("<path").count()),
+            (1001, 1001)
+        );
+        for words in ["query, 1000 of 15000", ">support<", "and 960 more classes"] {
+            assert!(svg.contains(words), "{words}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::learning::{self, Data};
-use super::{describe, episode, sections};
+use super::{accuracy, describe, episode, evaluate, sections};
 use crate::args::{Common, Compare, EpisodeArgs, LearningArgs};
 use crate::data::{DataSource, GLYPH_CLASSES};
 use crate::output::Output;
@@ -185,9 +185,7 @@ impl Bench<'_> {
             &[false]
         };
         for &transductive in ways {
-            let found = model
-                .evaluate_list(&*self.test, &self.list, transductive)
-                .await?;
+            let found = evaluate(&model, &*self.test, &self.list, transductive).await?;
             rows.push(Row {
                 method,
                 accuracy: found.accuracy,
@@ -265,7 +263,30 @@ impl Bench<'_> {
         let page = page.heading(&format!("The best: {}", best.method));
         let page = sections::calibration(page, &evaluation(best))?;
         let page = sections::classes(page, &evaluation(best));
-        sections::episode(page, &model, &*self.test, &self.list).await
+        let page = sections::episode(page, &model, &*self.test, &self.list).await?;
+        Ok(sections::origin(page, &self.origin(all)))
+    }
+
+    /// Models and data of the report.
+    fn origin(&self, all: &[Done]) -> [(&'static str, String); 3] {
+        let methods = all
+            .iter()
+            .filter_map(|done| Some(done.rows.first()?.method));
+        let models = methods.map(|method| self.model(method).display().to_string());
+        let args = &self.args.learning;
+        let test = args.test_data.as_ref().unwrap_or(&args.data);
+        let classes = |data: &Data| data.class_count();
+        [
+            ("models", models.collect::<Vec<_>>().join(", ")),
+            (
+                "data",
+                format!("{}: {} classes", args.data, classes(&self.data)),
+            ),
+            (
+                "test data",
+                format!("{test}: {} classes", classes(&self.test)),
+            ),
+        ]
     }
 }
 
@@ -284,7 +305,7 @@ fn say(done: &Done, config: &LearnerConfig, output: &Output) {
 fn cells(row: &Row) -> Vec<String> {
     vec![
         row.method.to_string(),
-        format!("{:.2} % ± {:.2}", 100.0 * row.accuracy, 100.0 * row.ci95),
+        accuracy(row.accuracy, row.ci95),
         if row.transductive {
             "transductive"
         } else {

@@ -1,15 +1,15 @@
 //! `forgeling fewshot eval`
 
-use forgeling::Result;
 use forgeling::data::tasks::{EpisodeList, EpisodeTasks};
 use forgeling::data::{Dataset, EpisodeSampler, Split};
 use forgeling::meta::{Evaluation, Learner};
 use forgeling::report::Page;
 use forgeling::train::model_file::write_atomically;
+use forgeling::{Error, Result};
 use serde_json::json;
 
 use super::super::open;
-use super::{describe, episode, sections};
+use super::{describe, episode, evaluate, sections};
 use crate::args::{Common, FewshotEval};
 use crate::data::GLYPH_CLASSES;
 use crate::output::Output;
@@ -31,9 +31,7 @@ pub async fn run(args: &FewshotEval, common: &Common, output: &Output) -> Result
         write_atomically(path, list.to_json().as_bytes())?;
         output.line(format_args!("Saved {}", path.display()));
     }
-    let evaluation = model
-        .evaluate_list(&*data, &list, args.transductive)
-        .await?;
+    let evaluation = evaluate(&model, &*data, &list, args.transductive).await?;
     let sizes = list.sizes();
     output.line(format_args!(
         "{} on {} classes: {}, {:.1} episodes/s",
@@ -46,8 +44,7 @@ pub async fn run(args: &FewshotEval, common: &Common, output: &Output) -> Result
         evaluation.episodes_per_second
     ));
     if let Some(folder) = &args.report {
-        let title = format!("{} on {}", model.method(), args.data);
-        let page = page(&title, &model, &*data, &list, &evaluation).await?;
+        let page = page(args, &model, &*data, &list, &evaluation).await?;
         let path = folder.join("report.html");
         write_atomically(&path, page.render().as_bytes())?;
         output.line(format_args!("Report: {}", path.display()));
@@ -77,7 +74,17 @@ pub async fn run(args: &FewshotEval, common: &Common, output: &Output) -> Result
 
 fn episodes(args: &FewshotEval, seed: u64, data: &dyn Dataset) -> Result<EpisodeList> {
     if let Some(path) = &args.replay {
-        return EpisodeList::load(path);
+        let list = EpisodeList::load(path)?;
+        let single = list.episodes().iter();
+        let single = single.filter(|episode| episode.classes.len() < 2).count();
+        if single > 0 {
+            let what = "episodes of one class, of which every answer is right";
+            return Err(Error::bad_data("replay_episodes", what)
+                .expected("at least 2 classes in every episode")
+                .got(format!("{single} with fewer"))
+                .path(path));
+        }
+        return Ok(list);
     }
     let (ways, shots, queries) = episode(args.episode)?;
     let sampler = EpisodeSampler::new(ways, shots, queries, seed);
@@ -90,16 +97,29 @@ fn episodes(args: &FewshotEval, seed: u64, data: &dyn Dataset) -> Result<Episode
 }
 
 async fn page(
-    title: &str,
+    args: &FewshotEval,
     model: &Learner,
     data: &dyn Dataset,
     list: &EpisodeList,
     evaluation: &Evaluation,
 ) -> Result<Page> {
-    let page = Page::new(title)
+    let method = model.method();
+    let page = Page::new(&format!("{method} on {}", args.data))
         .result(&describe(evaluation, model.config()))
         .paragraph(&format!("Episodes: {}.", list.source()));
     let page = sections::calibration(page, evaluation)?;
     let page = sections::classes(page, evaluation);
-    sections::episode(page, model, data, list).await
+    let page = sections::episode(page, model, data, list).await?;
+    let values = model.parameter_count();
+    let rows = [
+        (
+            "model",
+            format!("{}: {method}, {values} values", args.model.display()),
+        ),
+        (
+            "data",
+            format!("{}: {} classes", args.data, data.class_count()),
+        ),
+    ];
+    Ok(sections::origin(page, &rows))
 }

@@ -86,7 +86,7 @@ pub fn fit(args: &LearningArgs, method: Method, seed: u64, classes: usize) -> Re
         shots = Shots::new(IMAGES_AT_ONCE)?;
         queries = Queries::new(IMAGES_AT_ONCE)?;
     } else if let (false, Some(count)) = (method.adapts(), args.train_ways) {
-        ways = Ways::new(count)?;
+        ways = super::ways(count)?;
     }
     let seconds = match args.minutes {
         None => None,
@@ -141,7 +141,7 @@ pub async fn train(
     fit: FitConfig,
     mut on_event: impl FnMut(&StepEvent),
 ) -> Result<FitSummary> {
-    let progress = Progress::new(fit.episodes, fit.seconds);
+    let progress = Progress::new(model.method(), fit.episodes, fit.seconds);
     let interrupted = unless_interrupted();
     let summary = model
         .fit(data, fit, |event| {

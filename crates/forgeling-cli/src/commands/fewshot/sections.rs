@@ -1,5 +1,7 @@
 //! Parts of reports on few-shot models.
 
+use std::ffi::OsString;
+
 use forgeling::Result;
 use forgeling::data::tasks::EpisodeList;
 use forgeling::data::{Dataset, TaskSource};
@@ -10,6 +12,42 @@ use forgeling::report::{
 
 /// Classes of the table of the hardest ones.
 const HARDEST: usize = 8;
+
+/// What the page is of, and how to have it made again.
+pub fn origin(page: Page, rows: &[(&str, String)]) -> Page {
+    let rows = rows.iter().map(|(what, text)| (*what, text.clone()));
+    let last = [
+        ("command", command()),
+        (
+            "version",
+            format!("forgeling {}", env!("CARGO_PKG_VERSION")),
+        ),
+    ];
+    let rows: Vec<Vec<String>> = rows
+        .chain(last)
+        .map(|(what, text)| vec![what.to_owned(), text])
+        .collect();
+    page.heading("Made by").table(&["", ""], &rows)
+}
+
+/// The command that is running, as a shell takes it.
+pub fn command() -> String {
+    command_line(std::env::args_os().skip(1))
+}
+
+fn command_line(arguments: impl Iterator<Item = OsString>) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_+=.,:/@%".contains(c);
+    let quoted = |word: OsString| {
+        let word = word.to_string_lossy();
+        if !word.is_empty() && word.chars().all(plain) {
+            word.into_owned()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    let words = std::iter::once("forgeling".to_owned()).chain(arguments.map(quoted));
+    words.collect::<Vec<_>>().join(" ")
+}
 
 /// How far the model knows what it knows.
 pub fn calibration(page: Page, evaluation: &Evaluation) -> Result<Page> {
@@ -88,4 +126,19 @@ pub async fn episode(
             &scatter,
             "Features of support (diamonds) and queries (dots), in the plane in which they differ most",
         ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_can_be_pasted_into_a_shell() {
+        let words = ["eval", "--data", "folder:my photos", "it's", "", "a&b"];
+        let said = command_line(words.into_iter().map(OsString::from));
+        assert_eq!(
+            said,
+            r"forgeling eval --data 'folder:my photos' 'it'\''s' '' 'a&b'"
+        );
+    }
 }

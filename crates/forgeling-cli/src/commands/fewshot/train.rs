@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{describe, episode, learning};
 use crate::args::{Common, FewshotTrain};
-use crate::output::Output;
+use crate::output::{Output, TestProgress};
 
 pub async fn run(args: &FewshotTrain, common: &Common, output: &Output) -> Result<()> {
     let (method, seed) = (args.method, common.seed);
@@ -50,7 +50,12 @@ pub async fn run(args: &FewshotTrain, common: &Common, output: &Output) -> Resul
             seed,
             ..Default::default()
         };
-        let evaluation = model.evaluate(&*test, config).await?;
+        let progress = TestProgress::new(config.episodes);
+        let evaluation = model
+            .evaluate_watched(&*test, config, |done| progress.update(done))
+            .await;
+        progress.finish();
+        let evaluation = evaluation?;
         output.line(format_args!(
             "Test classes ({}): {}",
             test.class_count(),
