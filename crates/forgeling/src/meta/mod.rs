@@ -25,7 +25,7 @@ mod warm_up;
 
 pub use classifier::{
     AdaptSummary, Adaptation, Classifier, FineTuneConfig, FineTuneEvent, FineTuneSummary,
-    LoraConfig, Prediction,
+    LoraConfig,
 };
 pub use evaluate::{EvaluateConfig, Evaluation, TaskEvaluation};
 pub use few_shot::{FewShot, TaskByTaskLoss, TaskLoss};
@@ -43,3 +43,5 @@ pub use score::{
 pub use simple_shot::SimpleShot;
 pub use stack::{Side, Stack};
 pub use warm_up::WarmUpEvent;
+
+pub use crate::train::{Answer, Prediction};

@@ -249,6 +249,17 @@ impl EncoderConfig {
         }
     }
 
+    /// What these are flattened from: `[channels, height, width]`.
+    pub(crate) fn map(&self) -> [usize; 3] {
+        match self {
+            Self::Conv4(config) => {
+                let side = config.size >> config.blocks;
+                [config.filters, side, side]
+            }
+            Self::Mlp(config) => [config.classes, 1, 1],
+        }
+    }
+
     /// Values that it holds.
     pub(super) fn value_count(&self) -> Option<usize> {
         match self {

@@ -143,15 +143,8 @@ fn seed(encoder: &EncoderConfig) -> u64 {
 
 fn relation(encoder: &EncoderConfig, device: &burn::tensor::Device) -> Result<Relation> {
     let seed = seed(encoder) ^ HEAD_STREAM;
-    match encoder {
-        EncoderConfig::Conv4(config) => {
-            let side = config.size >> config.blocks;
-            Relation::new([config.filters, side, side], config.filters, seed, device)
-        }
-        EncoderConfig::Mlp(config) => {
-            Relation::new([config.classes, 1, 1], config.classes, seed, device)
-        }
-    }
+    let map = encoder.map();
+    Relation::new(map, map[0], seed, device)
 }
 
 fn gradient(config: &LearnerConfig, device: &burn::tensor::Device) -> Result<Model> {

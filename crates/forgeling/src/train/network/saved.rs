@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Network, NetworkConfig};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::train::{Validation, model_file, weights};
+use crate::train::{Confidence, Validation, model_file, weights};
 
 const ARCHITECTURE: &str = "classifier";
 
@@ -34,6 +34,8 @@ pub struct SavedNetwork {
     pub classes: Vec<String>,
     /// How it was trained.
     pub summary: NetworkSummary,
+    /// How far its answers can be believed, if [`calibrate`](Self::calibrate) found out.
+    pub confidence: Option<Confidence>,
     /// The network.
     pub network: Network,
 }
@@ -44,6 +46,9 @@ pub struct SavedNetwork {
 struct FileConfig {
     network: NetworkConfig,
     classes: Vec<String>,
+    /// Files of before there was one have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    confidence: Option<Confidence>,
 }
 
 impl SavedNetwork {
@@ -56,6 +61,7 @@ impl SavedNetwork {
         let config = FileConfig {
             network: self.config,
             classes: self.classes.clone(),
+            confidence: self.confidence.clone(),
         };
         let header = model_file::Header::new(ARCHITECTURE, config, self.summary);
         model_file::encode(&header, &weights::collect(&self.network).await?)
@@ -69,7 +75,11 @@ impl SavedNetwork {
         const OPERATION: &str = "load_model";
         let (header, tensors) =
             model_file::decode::<FileConfig, NetworkSummary>(bytes, ARCHITECTURE)?;
-        let FileConfig { network, classes } = header.config;
+        let FileConfig {
+            network,
+            classes,
+            confidence,
+        } = header.config;
         // The sizes the header claims must be those of the file before anything of that size is made.
         let claimed = network.value_count(device)?;
         let present: u64 = tensors.iter().map(|some| some.values.len() as u64).sum();
@@ -84,6 +94,7 @@ impl SavedNetwork {
             config: network,
             summary: header.summary,
             classes,
+            confidence,
         };
         loaded.check(OPERATION)?;
         Ok(loaded)
@@ -109,6 +120,9 @@ impl SavedNetwork {
     }
 
     fn check(&self, operation: &'static str) -> Result<()> {
+        if let Some(confidence) = &self.confidence {
+            confidence.validate(self.config.input.channels)?;
+        }
         if self.classes.len() == self.config.classes {
             return Ok(());
         }
@@ -143,6 +157,7 @@ mod tests {
                 config,
                 classes: ["a", "b", "c"].map(String::from).to_vec(),
                 summary: NetworkSummary::default(),
+                confidence: None,
                 network,
             };
             let bytes = pollster::block_on(saved.to_bytes()).unwrap();
