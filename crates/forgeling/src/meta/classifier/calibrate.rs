@@ -1,7 +1,8 @@
 //! How far answers can be believed, from examples that each had to do without.
 
 use super::Classifier;
-use super::answers::{Answers, mean};
+use super::answers::Answers;
+use super::distances::{HeldOut, strangeness};
 use super::support::folds;
 use crate::data::ImageShape;
 use crate::device::Device;
@@ -51,101 +52,6 @@ impl Calibrated {
             .map(|logit| strangeness(-f64::from(logit)))
             .collect())
     }
-}
-
-/// Of the squared distance to the nearest prototype.
-fn strangeness(squared: f64) -> f64 {
-    libm::log(squared) / 2.0
-}
-
-/// What was said of examples by what was made of others.
-#[derive(Debug, Clone, Default)]
-pub(super) struct HeldOut {
-    /// `[examples, classes]`
-    pub logits: Vec<f32>,
-    pub labels: Vec<usize>,
-}
-
-impl HeldOut {
-    fn add(&mut self, logits: Vec<f32>, fold: &[Vec<usize>]) {
-        self.logits.extend(logits);
-        let labels = fold.iter().enumerate();
-        self.labels
-            .extend(labels.flat_map(|(class, held)| held.iter().map(move |_| class)));
-    }
-}
-
-/// Squared distances of each example to the class means without it, `[examples, classes]`.
-///
-/// Of a class with the mean `c` of `n` examples, an example `x` of its own is `n / (n - 1) |x - c|` from the mean of the
-/// others, which is as far as a new example would be, but that the mean of `n - 1` is less certain than that of `n`. With
-/// the expectation corrected for that the square is `(n + 1) / (n - 1) |x - c|^2`.
-pub(super) struct Distances {
-    squared: Vec<f64>,
-    labels: Vec<usize>,
-    sizes: Vec<usize>,
-}
-
-impl Distances {
-    pub fn of(classes: &[&[Vec<f32>]]) -> Self {
-        let means: Vec<Vec<f32>> = classes.iter().map(|examples| mean(examples)).collect();
-        let (mut squared, mut labels) = (Vec::new(), Vec::new());
-        for (class, examples) in classes.iter().enumerate() {
-            let count = examples.len() as f64;
-            for example in *examples {
-                labels.push(class);
-                for (other, mean) in means.iter().enumerate() {
-                    let apart = squared_distance(example, mean);
-                    squared.push(match (other == class, examples.len()) {
-                        (true, 1) => f64::INFINITY,
-                        (true, _) => (count + 1.0) / (count - 1.0) * apart,
-                        (false, _) => apart,
-                    });
-                }
-            }
-        }
-        Self {
-            squared,
-            labels,
-            sizes: classes.iter().map(|examples| examples.len()).collect(),
-        }
-    }
-
-    fn rows(&self) -> impl Iterator<Item = (&[f64], usize)> {
-        let rows = self.squared.chunks_exact(self.sizes.len().max(1));
-        rows.zip(self.labels.iter().copied())
-    }
-
-    /// What the prototypes say of examples that they were made without.
-    pub fn held_out(&self) -> HeldOut {
-        let mut found = HeldOut::default();
-        for (row, label) in self.rows().filter(|(_, label)| self.sizes[*label] > 1) {
-            let logits = row.iter().map(|&squared| -squared as f32);
-            found.logits.extend(logits);
-            found.labels.push(label);
-        }
-        found
-    }
-
-    /// How strange each example is to the others. Where every class has but one, how strange it is to the other classes: more
-    /// than a new example of its own would be, but nothing else is known.
-    pub fn strangeness(&self) -> Vec<f64> {
-        /// Parts of the largest: as near are copies of one picture, which say nothing of another one.
-        const COPY: f64 = 1e-9;
-        let alone = self.sizes.iter().all(|&size| size < 2);
-        let rows = self.rows();
-        let rows = rows.filter(|(_, label)| alone || self.sizes[*label] > 1);
-        let nearest = rows.map(|(row, _)| row.iter().copied().fold(f64::INFINITY, f64::min));
-        let nearest: Vec<f64> = nearest.filter(|squared| squared.is_finite()).collect();
-        let least = COPY * nearest.iter().copied().fold(0.0, f64::max);
-        let apart = nearest.into_iter().filter(|&squared| squared > least);
-        apart.map(strangeness).collect()
-    }
-}
-
-fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
-    let differences = a.iter().zip(b).map(|(&a, &b)| f64::from(a) - f64::from(b));
-    differences.map(|difference| difference * difference).sum()
 }
 
 impl Classifier {

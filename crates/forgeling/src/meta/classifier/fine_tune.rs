@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use burn::module::Module;
 use serde::Serialize;
 
-use super::calibrate::{FOLDS, HeldOut};
+use super::calibrate::FOLDS;
 use super::config::FineTuneConfig;
+use super::distances::HeldOut;
 use super::support::Support;
 use super::tuned::{SupportLoss, Tuned};
 use crate::data::ImageShape;

@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use burn::module::Module;
 
 use super::answers::Answers;
-use super::calibrate::{Calibrated, Distances, FOLDS};
+use super::calibrate::{Calibrated, FOLDS};
 use super::config::Adaptation;
+use super::distances::Distances;
 use super::fine_tune::{FineTuneEvent, FineTuneSummary, FineTuning};
 use super::support::Support;
 use super::tuned::Tuned;

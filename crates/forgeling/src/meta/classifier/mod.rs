@@ -5,11 +5,12 @@
 //! - `encoder`: from images to features; `answers`: from features to logits.
 //! - `making`: what becomes of the examples.
 //! - `fine_tune`: training a head or adapters; `support`: on what; `tuned`: what is trained.
-//! - `calibrate`: how far answers can be believed.
+//! - `calibrate`: how far answers can be believed; `distances`: from classes that were made without an example.
 
 mod answers;
 mod calibrate;
 mod config;
+mod distances;
 mod encoder;
 mod fine_tune;
 mod making;
