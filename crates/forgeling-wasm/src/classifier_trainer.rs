@@ -254,6 +254,7 @@ impl ClassifierTrainer {
                     examples: summary.examples,
                     validation: summary.validation,
                 },
+                confidence: None,
                 network: state.network.clone(),
             }
         })?;

@@ -123,6 +123,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
             examples: summary.examples,
             validation: last.filter(|found| found.loss.is_finite()),
         },
+        confidence: None,
         network: model,
     };
     let out = args.out.as_ref().filter(|_| args.fast_dev_run.is_none());

@@ -8,7 +8,8 @@
 //!   [`Centroids`]; [`SimpleShot`]: a classifier with the last of these.
 //! - [`Scores`]: accuracy by task and by class, calibration, likelihood; squared errors.
 //! - [`gradient`]: learners that adapt by gradients; [`functional`]: the layers that they differentiate twice.
-//! - [`Classifier`]: the trained network with a user's own examples; [`Adaptation`]: what it makes of them.
+//! - [`Classifier`]: the trained network with a user's own examples; [`Adaptation`]: what it makes of them; [`Answer`]: what
+//!   an image is taken for, and how far that can be believed.
 
 mod classifier;
 mod evaluate;
@@ -25,7 +26,7 @@ mod warm_up;
 
 pub use classifier::{
     AdaptSummary, Adaptation, Classifier, FineTuneConfig, FineTuneEvent, FineTuneSummary,
-    LoraConfig, Prediction,
+    LoraConfig,
 };
 pub use evaluate::{EvaluateConfig, Evaluation, TaskEvaluation};
 pub use few_shot::{FewShot, TaskByTaskLoss, TaskLoss};
@@ -43,3 +44,5 @@ pub use score::{
 pub use simple_shot::SimpleShot;
 pub use stack::{Side, Stack};
 pub use warm_up::WarmUpEvent;
+
+pub use crate::train::{Answer, Prediction};

@@ -10,7 +10,8 @@
 //! - [`EarlyStopping`]: when to stop.
 //! - [`MlpTrainer`]: a perceptron in training.
 //! - [`Network`], [`SavedNetwork`]: one of the networks that tell images apart, and its model file.
-//! - [`probabilities`]: what a network says of images.
+//! - [`probabilities`]: what a network says of images; [`Answer`]: that, and how far it can be believed:
+//!   [`Confidence`], [`Temperature`], [`Typicality`].
 //! - [`Scored`], [`Tally`], [`balanced_accuracy`]: how well each class is told from the others.
 //! - [`recommend`]: the hardware configuration that suits a network.
 //! - [`StepEvent`]: what a training loop reports after each step.
@@ -21,6 +22,7 @@
 mod adam;
 pub mod checkpoint;
 mod choice;
+mod confidence;
 mod early_stopping;
 mod ema;
 mod hardware;
@@ -45,6 +47,10 @@ pub mod weights;
 pub use adam::{Adam, AdamConfig};
 pub use checkpoint::{Checkpoint, CheckpointConfig, CheckpointStore, Checkpoints};
 pub use choice::{AnyOptimizer, OptimizerConfig};
+pub(crate) use confidence::ranked;
+pub use confidence::{
+    Answer, Confidence, Ordinary, Prediction, Temperature, Typicality, picture_statistics,
+};
 pub use early_stopping::{EarlyStopping, EarlyStoppingConfig, EarlyStoppingState, Goal, Verdict};
 pub use ema::{Ema, EmaConfig, EmaRecord};
 pub use hardware::{HardwareConfig, HardwareReport, Precision, Preset, ResolvedPrecision};

@@ -132,7 +132,9 @@ impl Answers {
                 Self::Linear { encoder, head } => {
                     head.forward(maps(encoder)?.flatten(1, 3), Activation::None)?
                 }
-                Self::Metric { model, support } => compare(model, support, maps)?,
+                Self::Metric { model, support } => {
+                    compare(model, support, maps(compared(model)?)?)?
+                }
                 Self::Gradient {
                     learner,
                     support,
@@ -154,28 +156,45 @@ impl Answers {
         }
         Ok(logits)
     }
+
+    /// Logits of features that a model's own head compares, `[rows, classes]`; `map` is what they were flattened from.
+    ///
+    /// # Errors
+    /// When something else answers, and when the device fails.
+    pub async fn logits_of_features(&self, rows: &[&[f32]], map: [usize; 3]) -> Result<Vec<f32>> {
+        let Self::Metric { model, support } = self else {
+            return Err(Error::invalid("adapt", "no features are compared"));
+        };
+        let [channels, height, width] = map;
+        let values = TensorData::new(rows.concat(), [rows.len(), channels, height, width]);
+        let maps = Tensor::from_data(values, &support.support.device());
+        let logits = compare(model, support, maps)?;
+        let [logits] = Readback::new().with(logits).run().await?;
+        Ok(logits)
+    }
+}
+
+/// What makes the features that a model's own head compares.
+fn compared(model: &Model) -> Result<&Backbone> {
+    match model {
+        Model::Metric(model) => Ok(&model.encoder),
+        Model::SimpleShot(model) => Ok(&model.encoder),
+        Model::Gradient(_) => Err(Error::invalid("classify", "the model compares no features")),
+    }
 }
 
 /// What a model's own head says of images' maps.
-fn compare(
-    model: &Model,
-    support: &Embedded,
-    maps: impl Fn(&Backbone) -> Result<Tensor<4>>,
-) -> Result<Tensor<2>> {
-    let task = |maps: Tensor<4>| {
-        let [_, channels, height, width] = maps.dims();
-        Embedded {
-            query: maps.flatten::<2>(1, 3).unsqueeze_dim(0),
-            map: [channels, height, width],
-            ..support.clone()
-        }
+fn compare(model: &Model, support: &Embedded, maps: Tensor<4>) -> Result<Tensor<2>> {
+    let [_, channels, height, width] = maps.dims();
+    let task = Embedded {
+        query: maps.flatten::<2>(1, 3).unsqueeze_dim(0),
+        map: [channels, height, width],
+        ..support.clone()
     };
     let mut pass = Pass::new(Normalization::Running, &support.support.device());
     let logits = match model {
-        Model::Metric(model) => model.head.logits(&task(maps(&model.encoder)?), &mut pass)?,
-        Model::SimpleShot(model) => model
-            .centroids
-            .logits(&task(maps(&model.encoder)?), &mut pass)?,
+        Model::Metric(model) => model.head.logits(&task, &mut pass)?,
+        Model::SimpleShot(model) => model.centroids.logits(&task, &mut pass)?,
         Model::Gradient(_) => {
             return Err(Error::invalid("classify", "the model compares no features"));
         }

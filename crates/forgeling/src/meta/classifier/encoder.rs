@@ -47,6 +47,14 @@ pub(super) fn by_examples(
     }
 }
 
+/// Whether a gradient learner's network makes features before its last layer.
+pub(super) fn has_features(network: &Adaptable) -> bool {
+    match network {
+        Adaptable::Mlp(network) => network.layers.len() > 1,
+        Adaptable::Conv4(_) => true,
+    }
+}
+
 fn without_last(mut network: Mlp) -> Result<Mlp> {
     network.layers.pop();
     if network.layers.is_empty() {

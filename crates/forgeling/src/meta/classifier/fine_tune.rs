@@ -2,17 +2,22 @@
 
 use std::ops::ControlFlow;
 
+use burn::module::Module;
 use serde::Serialize;
 
+use super::calibrate::FOLDS;
 use super::config::FineTuneConfig;
+use super::distances::HeldOut;
 use super::support::Support;
 use super::tuned::{SupportLoss, Tuned};
 use crate::data::ImageShape;
-use crate::device::Device;
+use crate::device::{Device, Readback};
 use crate::error::{Error, ErrorKind, Result};
+use crate::nn::{Normalization, Pass};
 use crate::train::{
-    Batches, EarlyStopping, EarlyStoppingConfig, HardwareConfig, HardwareManager, OptimizerConfig,
-    Paced, Precision, Run, Schedule, TrainEvent, Trainer, TrainerConfig, Validation, Verdict,
+    Batches, EarlyStopping, EarlyStoppingConfig, HardwareConfig, HardwareManager, Objective,
+    OptimizerConfig, Paced, Precision, Run, Schedule, TrainEvent, Trainer, TrainerConfig,
+    Validation, Verdict,
 };
 
 const OPERATION: &str = "fine_tune";
@@ -115,6 +120,41 @@ impl FineTuning<'_> {
             stopped_early: best.stopped_early,
         };
         Ok((model, summary))
+    }
+
+    /// What is said of examples by models that were trained for so many epochs on others: in `used` folds of 5.
+    ///
+    /// # Errors
+    /// When the device fails. A fold whose training diverges is left out.
+    pub async fn held_out(
+        &self,
+        start: impl Fn(&[usize]) -> Tuned,
+        epochs: usize,
+        used: usize,
+        pace: &impl AsyncFn() -> Result<()>,
+    ) -> Result<HeldOut> {
+        let objective = SupportLoss { shape: self.shape };
+        let mut found = HeldOut::default();
+        for (rest, held) in self.support.folds(FOLDS).into_iter().take(used) {
+            let mut model = start(&rest);
+            if epochs > 0 {
+                let mut unseen = |_: &FineTuneEvent| ControlFlow::Continue(());
+                let trained = self.train(&mut model, &rest, epochs, false, &mut unseen, pace);
+                match trained.await {
+                    Err(error) if error.kind() == ErrorKind::Diverged => continue,
+                    trained => trained?,
+                };
+            }
+            let frozen = model.valid();
+            let mut pass = Pass::new(Normalization::Running, self.device.tensors());
+            let outcome = objective.forward(&frozen, &self.support.samples(&held), &mut pass)?;
+            if let Some(predictions) = outcome.predictions {
+                let [logits] = Readback::new().with(predictions.logits).run().await?;
+                found.logits.extend(logits);
+                found.labels.extend(predictions.labels);
+            }
+        }
+        Ok(found)
     }
 
     /// After how many epochs the held-out loss is the smallest.

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use burn::module::Module;
 
 use super::answers::Answers;
+use super::calibrate::{Calibrated, FOLDS};
 use super::config::Adaptation;
+use super::distances::Distances;
 use super::fine_tune::{FineTuneEvent, FineTuneSummary, FineTuning};
 use super::support::Support;
 use super::tuned::Tuned;
@@ -35,18 +37,43 @@ impl Classifier {
         classes.map(|class| &class.examples[..]).collect()
     }
 
-    pub(super) async fn by_method(&self) -> Result<Answers> {
-        match (&self.learner.model, self.learner.euclidean()) {
-            (Model::Gradient(learner), _) => {
-                Answers::gradient(learner, &self.examples(), self.learner.input_shape())
+    pub(super) async fn by_method(&self) -> Result<Calibrated> {
+        let (answers, held_out, features) = match &self.learner.model {
+            Model::Gradient(learner) => {
+                let shape = self.learner.input_shape();
+                let answers = Answers::gradient(learner, &self.examples(), shape)?;
+                let held_out = self.stepped_held_out(learner).await?;
+                (answers, held_out, encoder::has_features(&learner.network))
             }
-            (_, true) => Ok(self.prototypes().await?.0),
-            (_, false) => Ok(Answers::metric(&self.learner, &self.examples())),
+            _ if self.learner.euclidean() => return Ok(self.by_prototypes().await?.0),
+            _ => {
+                let answers = Answers::metric(&self.learner, &self.examples());
+                (answers, self.compared_held_out().await?, true)
+            }
+        };
+        if !features {
+            return self.calibrated(answers, None, &held_out, &[]);
         }
+        let (prototypes, features) = self.prototypes().await?;
+        let strangeness = self.distances(&features).strangeness();
+        self.calibrated(answers, Some(prototypes), &held_out, &strangeness)
+    }
+
+    /// The prototypes as what answers, and the features of all examples, class after class.
+    pub(super) async fn by_prototypes(&self) -> Result<(Calibrated, Vec<Vec<f32>>)> {
+        let (answers, features) = self.prototypes().await?;
+        let distances = self.distances(&features);
+        let (held_out, strangeness) = (distances.held_out(), distances.strangeness());
+        let calibrated = self.calibrated(answers, None, &held_out, &strangeness)?;
+        Ok((calibrated, features))
+    }
+
+    fn distances(&self, features: &[Vec<f32>]) -> Distances {
+        Distances::of(&self.by_class(features).collect::<Vec<_>>())
     }
 
     /// The prototypes, and the features of all examples, class after class.
-    pub(super) async fn prototypes(&self) -> Result<(Answers, Vec<Vec<f32>>)> {
+    async fn prototypes(&self) -> Result<(Answers, Vec<Vec<f32>>)> {
         let kept = self.examples().into_iter().flatten();
         let (encoder, features) = match &self.encoder {
             Some(encoder) => (encoder.clone(), kept.cloned().collect()),
@@ -75,18 +102,18 @@ impl Classifier {
 
     pub(super) async fn fine_tune(
         &self,
-        prototypes: Answers,
+        prototypes: Calibrated,
         features: Vec<Vec<f32>>,
         on_event: &mut impl FnMut(&FineTuneEvent) -> ControlFlow<()>,
         pace: &impl AsyncFn() -> Result<()>,
-    ) -> Result<(Answers, FineTuneSummary)> {
+    ) -> Result<(Calibrated, FineTuneSummary)> {
         let (Answers::Prototypes { encoder, .. }, Some(config)) =
-            (prototypes, self.adaptation.fine_tune())
+            (&prototypes.answers, self.adaptation.fine_tune())
         else {
             return Err(Error::invalid(OPERATION, "nothing to train"));
         };
         let by_class: Vec<&[Vec<f32>]> = self.by_class(&features).collect();
-        let adapters = match (self.adaptation, &encoder) {
+        let adapters = match (self.adaptation, encoder) {
             (Adaptation::Lora(config), Backbone::Conv4(conv4)) => {
                 let seed = config.fine_tune.seed;
                 let conv4 = conv4.clone().train();
@@ -109,11 +136,21 @@ impl Classifier {
         let start =
             |chosen: &[usize]| Tuned::prototypes(&support, chosen, adapters.clone(), device);
         let (tuned, summary) = tuning.run(start, on_event, pace).await?;
+        // Each fold is another training, and one of adapters takes its time.
+        let folds = if adapters.is_some() { 1 } else { FOLDS };
+        let held_out = tuning.held_out(start, summary.epochs, folds, pace).await?;
         let encoder = match &tuned.encoder {
             Some(adapted) => Backbone::Conv4(adapted.merged()?.valid()),
-            None => encoder,
+            None => encoder.clone(),
         };
         let head = tuned.into_head();
-        Ok((Answers::Linear { encoder, head }, summary))
+        // Features that were trained on these examples would find all others strange.
+        let strangeness = Distances::of(&by_class).strangeness();
+        let answers = Answers::Linear { encoder, head };
+        let known = Some(prototypes.answers);
+        Ok((
+            self.calibrated(answers, known, &held_out, &strangeness)?,
+            summary,
+        ))
     }
 }

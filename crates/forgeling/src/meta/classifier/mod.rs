@@ -5,9 +5,12 @@
 //! - `encoder`: from images to features; `answers`: from features to logits.
 //! - `making`: what becomes of the examples.
 //! - `fine_tune`: training a head or adapters; `support`: on what; `tuned`: what is trained.
+//! - `calibrate`: how far answers can be believed; `distances`: from classes that were made without an example.
 
 mod answers;
+mod calibrate;
 mod config;
+mod distances;
 mod encoder;
 mod fine_tune;
 mod making;
@@ -19,11 +22,12 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 use web_time::Instant;
 
-use self::answers::Answers;
+use self::calibrate::Calibrated;
 pub use self::config::{Adaptation, FineTuneConfig, LoraConfig};
 pub use self::fine_tune::{FineTuneEvent, FineTuneSummary};
 use super::{Backbone, Learner};
 use crate::error::{Error, Result};
+use crate::train::{Answer, Prediction, Temperature, picture_statistics, ranked};
 
 const OPERATION: &str = "adapt";
 
@@ -66,7 +70,7 @@ pub struct Classifier {
     /// In the order in which labels first came.
     classes: Vec<Class>,
     /// What was made of the examples, until they change.
-    answers: Option<Answers>,
+    made: Option<Calibrated>,
 }
 
 #[derive(Debug, Clone)]
@@ -74,15 +78,8 @@ struct Class {
     label: String,
     /// Features or pixels.
     examples: Vec<Vec<f32>>,
-}
-
-/// One class and how probable it is.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Prediction {
-    /// The label given with the examples.
-    pub label: String,
-    /// `softmax(logits)`, for prototypes `softmax(-squared distance to the class's prototype)`; all classes' sum to 1.
-    pub probability: f64,
+    /// What each example's picture is like.
+    statistics: Vec<Vec<f64>>,
 }
 
 /// What adapting came to.
@@ -94,6 +91,10 @@ pub struct AdaptSummary {
     pub seconds: f64,
     /// The training, where there was some.
     pub fine_tune: Option<FineTuneSummary>,
+    /// What [`Classifier::answer`] divides logits by; 1 where there was nothing to find it on.
+    pub temperature: f64,
+    /// On how many examples it was found that had been held out, from none where every class has but one.
+    pub calibrated_on: usize,
 }
 
 impl Learner {
@@ -104,7 +105,7 @@ impl Learner {
             adaptation: Adaptation::Method,
             encoder: encoder::of(&self.model),
             classes: Vec::new(),
-            answers: None,
+            made: None,
         }
     }
 
@@ -155,15 +156,21 @@ impl Classifier {
             Some(encoder) => self.embed(encoder, &images).await?,
             None => images.iter().map(|image| image.to_vec()).collect(),
         };
-        for ((label, _), kept) in examples.iter().zip(kept) {
-            self.answers = None;
-            match self.classes.iter_mut().find(|class| class.label == *label) {
-                Some(class) => class.examples.push(kept),
-                None => self.classes.push(Class {
+        let shape = self.learner.input_shape();
+        for ((label, pixels), kept) in examples.iter().zip(kept) {
+            self.made = None;
+            let place = self.classes.iter().position(|class| class.label == *label);
+            let place = place.unwrap_or_else(|| {
+                self.classes.push(Class {
                     label: (*label).into(),
-                    examples: vec![kept],
-                }),
-            }
+                    examples: Vec::new(),
+                    statistics: Vec::new(),
+                });
+                self.classes.len() - 1
+            });
+            let class = &mut self.classes[place];
+            class.examples.push(kept);
+            class.statistics.push(picture_statistics(pixels, shape));
         }
         Ok(())
     }
@@ -174,7 +181,7 @@ impl Classifier {
         self.classes.retain(|class| class.label != label);
         let removed = self.classes.len() < before;
         if removed {
-            self.answers = None;
+            self.made = None;
         }
         removed
     }
@@ -210,31 +217,72 @@ impl Classifier {
     ) -> Result<AdaptSummary> {
         let begun = Instant::now();
         self.check_classes()?;
-        let (answers, fine_tune) = match self.adaptation {
+        let (made, fine_tune) = match self.adaptation {
             Adaptation::Method => (self.by_method().await?, None),
-            Adaptation::Prototypes => (self.prototypes().await?.0, None),
+            Adaptation::Prototypes => (self.by_prototypes().await?.0, None),
             Adaptation::Head(_) | Adaptation::Lora(_) => {
-                let (prototypes, features) = self.prototypes().await?;
-                if self.answers.is_none() {
-                    self.answers = Some(prototypes.clone());
+                let (prototypes, features) = self.by_prototypes().await?;
+                if self.made.is_none() {
+                    self.made = Some(prototypes.clone());
                 }
                 let tuned = self.fine_tune(prototypes, features, &mut on_event, &pace);
-                let (answers, summary) = tuned.await?;
-                (answers, Some(summary))
+                let (made, summary) = tuned.await?;
+                (made, Some(summary))
             }
         };
-        self.answers = Some(answers);
+        let Temperature { value, examples } = made.confidence.temperature;
+        self.made = Some(made);
         Ok(AdaptSummary {
             name: self.adaptation.name(),
             seconds: begun.elapsed().as_secs_f64(),
             fine_tune,
+            temperature: value,
+            calibrated_on: examples,
         })
     }
 
-    /// All classes for one image, the most probable first.
+    /// What one image is taken for, and how far that can be believed: `known softmax(logits / T)` of each class, and the rest
+    /// of being none of them. See [`Temperature`] and [`Typicality`](crate::train::Typicality).
+    ///
+    /// Both are found when it adapts, on examples that each had to do without: prototypes and features that a model's own
+    /// head compares without one example of each class in turn; inner steps and a head without each of five parts of the
+    /// examples in turn, adapters without one of these parts. Classes with one example cannot be left out: `T` is then 1, and
+    /// what is as near to a class as the classes are to each other is known.
     ///
     /// # Errors
     /// As [`add`](Self::add), and, if it was not called since the examples have changed, as [`adapt`](Self::adapt).
+    pub async fn answer(&mut self, pixels: &[f32]) -> Result<Answer> {
+        Ok(self.answer_all(&[pixels]).await?.remove(0))
+    }
+
+    /// As [`answer`](Self::answer), for many images in few passes.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    pub async fn answer_all(&mut self, images: &[&[f32]]) -> Result<Vec<Answer>> {
+        let logits = self.logits(images).await?;
+        let Some(made) = &self.made else {
+            return Ok(Vec::new());
+        };
+        let shape = self.learner.input_shape();
+        let device = &self.learner.device;
+        let strangeness = made.strangeness(&logits, images, shape, device).await?;
+        let rows = logits.chunks_exact(self.classes.len().max(1));
+        let each = rows.zip(strangeness).zip(images);
+        let answer = |((row, strangeness), image): ((&[f32], f64), &&[f32])| {
+            let statistics = picture_statistics(image, shape);
+            made.confidence
+                .answer(self.labels(), row, strangeness, &statistics)
+        };
+        Ok(each.map(answer).collect())
+    }
+
+    /// All classes for one image, the most probable first, with `softmax(logits)` as the model was trained with; for prototypes
+    /// that is `softmax(-squared distance to the class's prototype)`. All classes' add up to 1, and are often too sure: see
+    /// [`answer`](Self::answer).
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
     pub async fn classify(&mut self, pixels: &[f32]) -> Result<Vec<Prediction>> {
         Ok(self.classify_all(&[pixels]).await?.remove(0))
     }
@@ -244,18 +292,31 @@ impl Classifier {
     /// # Errors
     /// As [`classify`](Self::classify).
     pub async fn classify_all(&mut self, images: &[&[f32]]) -> Result<Vec<Vec<Prediction>>> {
+        let logits = self.logits(images).await?;
+        let rows = logits.chunks_exact(self.classes.len().max(1));
+        let as_trained = Temperature::default();
+        Ok(rows
+            .map(|row| ranked(self.labels(), as_trained.softmax(row)))
+            .collect())
+    }
+
+    /// `[images, classes]`, after adapting where that is still to do.
+    async fn logits(&mut self, images: &[&[f32]]) -> Result<Vec<f32>> {
         const OPERATION: &str = "classify";
         self.check(images, OPERATION)?;
-        if self.answers.is_none()
+        if self.made.is_none()
             && let Err(problem) = self.adapt(|_| ControlFlow::Continue(())).await
         {
             // The caller has not asked for prototypes.
-            self.answers = None;
+            self.made = None;
             return Err(problem);
         }
         let shape = self.learner.input_shape();
-        let logits = match &self.answers {
-            Some(answers) => answers.logits(images, shape, &self.learner.device).await?,
+        let logits = match &self.made {
+            Some(made) => {
+                let device = &self.learner.device;
+                made.answers.logits(images, shape, device).await?
+            }
             None => Vec::new(),
         };
         if logits.iter().any(|logit| !logit.is_finite()) {
@@ -264,28 +325,7 @@ impl Classifier {
                     .expected("values between 0 and 1"),
             );
         }
-        let rows = logits.chunks_exact(self.classes.len().max(1));
-        Ok(rows.map(|row| self.ranked(row)).collect())
-    }
-
-    fn ranked(&self, logits: &[f32]) -> Vec<Prediction> {
-        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weights: Vec<f64> = logits
-            .iter()
-            .map(|logit| libm::exp(f64::from(logit - largest)))
-            .collect();
-        let sum: f64 = weights.iter().sum();
-        let mut predictions: Vec<Prediction> = self
-            .classes
-            .iter()
-            .zip(weights)
-            .map(|(class, weight)| Prediction {
-                label: class.label.clone(),
-                probability: weight / sum,
-            })
-            .collect();
-        predictions.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-        predictions
+        Ok(logits)
     }
 
     fn check(&self, images: &[&[f32]], operation: &'static str) -> Result<()> {

@@ -67,6 +67,27 @@ impl Support {
         Some((trained, held))
     }
 
+    /// The places to train on and those held out, so often that each is held out once whose class has another.
+    pub fn folds(&self, most: usize) -> Vec<(Vec<usize>, Vec<usize>)> {
+        let classes = (0..self.classes).map(|class| self.of_class(class, &self.all()));
+        let classes: Vec<Vec<usize>> = classes.collect();
+        let sizes: Vec<usize> = classes.iter().map(Vec::len).collect();
+        let of_fold = |fold: Vec<Vec<usize>>| {
+            let pairs = fold.iter().zip(&classes);
+            let held: Vec<usize> = pairs
+                .flat_map(|(held, places)| held.iter().map(|&example| places[example]))
+                .collect();
+            let rest = self.all().into_iter().filter(|place| !held.contains(place));
+            (rest.collect(), held)
+        };
+        folds(&sizes, most).into_iter().map(of_fold).collect()
+    }
+
+    /// The examples with these places.
+    pub fn samples(&self, places: &[usize]) -> Vec<Sample> {
+        places.iter().map(|&p| self.samples[p].clone()).collect()
+    }
+
     /// The mean feature of each class, of the examples with these places.
     pub fn class_means(&self, places: &[usize]) -> Vec<Vec<f32>> {
         let features = |class| {
@@ -96,7 +117,43 @@ impl Support {
         Rng::new(seed).shuffle(&mut places);
         let count = places.len().div_ceil(BATCH).max(1);
         let batches = places.chunks(places.len().div_ceil(count).max(1));
-        let batch = |places: &[usize]| places.iter().map(|&p| self.samples[p].clone()).collect();
-        batches.map(batch).collect()
+        batches.map(|places| self.samples(places)).collect()
+    }
+}
+
+/// The examples that each of at most so many folds holds out, class by class: each example once, unless it is the only one of
+/// its class.
+pub(super) fn folds(sizes: &[usize], most: usize) -> Vec<Vec<Vec<usize>>> {
+    let largest = sizes.iter().copied().max().unwrap_or(0);
+    let count = if largest < 2 { 0 } else { largest.min(most) };
+    let of_fold = |fold: usize| {
+        let held = |&size: &usize| match size {
+            0 | 1 => Vec::new(),
+            _ => (fold..size).step_by(count).collect(),
+        };
+        sizes.iter().map(held).collect()
+    };
+    (0..count).map(of_fold).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_but_an_only_one_is_held_out_once() {
+        for (sizes, most) in [([5, 2, 1, 7], 5), ([3, 3, 3, 3], 20), ([1, 2, 1, 9], 2)] {
+            let found = folds(&sizes, most);
+            assert_eq!(found.len(), sizes.into_iter().max().unwrap().min(most));
+            for (class, size) in sizes.into_iter().enumerate() {
+                let mut all: Vec<usize> = found.iter().flat_map(|f| f[class].clone()).collect();
+                all.sort_unstable();
+                let expected = if size == 1 { 0 } else { size };
+                assert_eq!(all, (0..expected).collect::<Vec<_>>());
+                // Something of each class is left.
+                assert!(found.iter().all(|fold| fold[class].len() < size));
+            }
+        }
+        assert!(folds(&[1, 1, 0], 5).is_empty());
     }
 }

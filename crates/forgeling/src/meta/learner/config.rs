@@ -249,14 +249,14 @@ impl EncoderConfig {
         }
     }
 
-    /// The feature map, `[channels, height, width]`, and how many channels a head of convolutions has.
-    pub(super) fn map(&self) -> ([usize; 3], usize) {
+    /// What these are flattened from: `[channels, height, width]`.
+    pub(crate) fn map(&self) -> [usize; 3] {
         match self {
             Self::Conv4(config) => {
                 let side = config.size >> config.blocks;
-                ([config.filters, side, side], config.filters)
+                [config.filters, side, side]
             }
-            Self::Mlp(config) => ([config.classes, 1, 1], config.classes),
+            Self::Mlp(config) => [config.classes, 1, 1],
         }
     }
 
@@ -352,8 +352,8 @@ impl LearnerConfig {
         let own = match (&self.method, &self.encoder) {
             (MethodConfig::SimpleShot { classes }, _) => features.checked_mul(*classes)?,
             (MethodConfig::Relation, encoder) => {
-                let (map, filters) = encoder.map();
-                Relation::value_count(map, filters)?
+                let map = encoder.map();
+                Relation::value_count(map, map[0])?
             }
             // Scale, shift and running statistics of each norm for each step.
             (MethodConfig::MamlPP(maml), EncoderConfig::Conv4(conv4)) => {

@@ -142,8 +142,9 @@ fn seed(encoder: &EncoderConfig) -> u64 {
 }
 
 fn relation(encoder: &EncoderConfig, device: &burn::tensor::Device) -> Result<Relation> {
-    let (map, filters) = encoder.map();
-    Relation::new(map, filters, seed(encoder) ^ HEAD_STREAM, device)
+    let seed = seed(encoder) ^ HEAD_STREAM;
+    let map = encoder.map();
+    Relation::new(map, map[0], seed, device)
 }
 
 fn gradient(config: &LearnerConfig, device: &burn::tensor::Device) -> Result<Model> {

@@ -1,7 +1,9 @@
 //! The networks that tell images apart, chosen at run time.
 //!
 //! - `saved`: their model files.
+//! - `answer`: what they say of images, and how far that can be believed.
 
+mod answer;
 mod saved;
 
 use burn::module::Module;

@@ -8,7 +8,7 @@ use super::{Network, NetworkConfig};
 use crate::data::Preparation;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::train::{Validation, model_file, weights};
+use crate::train::{Confidence, Validation, model_file, weights};
 
 /// How a [`SavedNetwork`] was trained.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub struct SavedNetwork {
     pub pictures: Option<Preparation>,
     /// How it was trained.
     pub summary: NetworkSummary,
+    /// How far its answers can be believed, if [`calibrate`](Self::calibrate) found out.
+    pub confidence: Option<Confidence>,
     /// The network.
     pub network: Network,
 }
@@ -45,6 +47,9 @@ pub struct SavedNetwork {
 struct FileConfig {
     network: NetworkConfig,
     classes: Vec<String>,
+    /// Files of before there was one have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    confidence: Option<Confidence>,
 }
 
 impl SavedNetwork {
@@ -60,6 +65,7 @@ impl SavedNetwork {
         let config = FileConfig {
             network: self.config,
             classes: self.classes.clone(),
+            confidence: self.confidence.clone(),
         };
         let header = model_file::Header::new(Self::ARCHITECTURE, config, self.summary)
             .with_pictures(self.pictures);
@@ -74,7 +80,11 @@ impl SavedNetwork {
         const OPERATION: &str = "load_model";
         let (header, tensors) =
             model_file::decode::<FileConfig, NetworkSummary>(bytes, Self::ARCHITECTURE)?;
-        let FileConfig { network, classes } = header.config;
+        let FileConfig {
+            network,
+            classes,
+            confidence,
+        } = header.config;
         // The sizes the header claims must be those of the file before anything of that size is made.
         let claimed = network.value_count(device)?;
         let present: u64 = tensors.iter().map(|some| some.values.len() as u64).sum();
@@ -90,6 +100,7 @@ impl SavedNetwork {
             pictures: header.pictures,
             summary: header.summary,
             classes,
+            confidence,
         };
         loaded.check(OPERATION)?;
         Ok(loaded)
@@ -115,6 +126,9 @@ impl SavedNetwork {
     }
 
     fn check(&self, operation: &'static str) -> Result<()> {
+        if let Some(confidence) = &self.confidence {
+            confidence.validate(self.config.input.channels)?;
+        }
         if self.classes.len() == self.config.classes {
             return Ok(());
         }
@@ -150,6 +164,7 @@ mod tests {
                 classes: ["a", "b", "c"].map(String::from).to_vec(),
                 pictures: Some(Preparation::DRAWINGS),
                 summary: NetworkSummary::default(),
+                confidence: None,
                 network,
             };
             let bytes = pollster::block_on(saved.to_bytes()).unwrap();
