@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use forgeling::data::{
-    Colour, Dataset, Glyphs, IdxSplit, ImageSet, PictureKind, PictureOptions, Preparation, Rotated,
+    Colour, Dataset, Glyphs, IdxSplit, ImageSet, ImageShape, Limits, PictureKind, PictureOptions, Preparation, Rotated,
     Split, Survey, folder, idx, omniglot,
 };
 use forgeling::{Error, Result};
@@ -135,7 +135,7 @@ impl DataSource {
                     Split::Train => IdxSplit::Train,
                     Split::Test => IdxSplit::Test,
                 };
-                let set = idx::load(dir, split)?;
+                let idx::IdxSet { set, notes } = idx::open(dir, split, &Limits::default())?;
                 let survey = Survey::of_set(&set);
                 let preparation = Preparation {
                     kind: survey.kind(),
@@ -144,7 +144,7 @@ impl DataSource {
                 Ok(Loaded {
                     images: Images::Files(set),
                     preparation,
-                    notes: Vec::new(),
+                    notes: notes.iter().map(|note| format!("{self}: {note}.")).collect(),
                 })
             }
             Self::Folder(dir) => from_folder(dir, wanted),
@@ -238,6 +238,24 @@ pub fn told(
 }
 
 impl Images {
+    /// The shape of each.
+    pub fn shape(&self) -> ImageShape {
+        match self {
+            Images::Glyphs(glyphs) => glyphs.image_shape(),
+            Images::Files(set) => set.image_shape(),
+        }
+    }
+
+    /// The names of their classes.
+    pub fn class_names(&self) -> Vec<String> {
+        let data: &dyn Dataset = match self {
+            Images::Glyphs(glyphs) => glyphs,
+            Images::Files(set) => set,
+        };
+        let classes = 0..data.class_count();
+        classes.map(|class| data.class_name(class)).collect()
+    }
+
     /// Without the groups that occur in `other`, and how many classes that left out.
     pub fn without_groups_of(self, other: &Images) -> (Self, usize) {
         match (self, other) {

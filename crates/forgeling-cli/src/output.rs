@@ -25,6 +25,8 @@ pub struct Output {
     json: bool,
     /// What first kept standard output from being written.
     failure: Cell<Option<io::Error>>,
+    /// Whether a part of the input was bad, and the rest went on.
+    partly: Cell<bool>,
 }
 
 /// The keys every object has; a command's own are beside them.
@@ -40,8 +42,11 @@ struct Object<'a, T> {
 
 impl Output {
     pub fn new(json: bool) -> Self {
-        let failure = Cell::new(None);
-        Self { json, failure }
+        Self {
+            json,
+            failure: Cell::new(None),
+            partly: Cell::new(false),
+        }
     }
 
     /// A line for people; nothing under `--json`.
@@ -72,7 +77,17 @@ impl Output {
         let status = result
             .as_ref()
             .map_or_else(|error| self.error(error), |()| 0);
+        let status = match status {
+            0 if self.partly.get() => BAD_INPUT,
+            status => status,
+        };
         ExitCode::from(self.written(status))
+    }
+
+    /// Tells of a part of the input that is bad, where the rest goes on; the command fails in the end.
+    pub fn bad_part(&self, error: &Error) {
+        self.partly.set(true);
+        complain(error);
     }
 
     fn error(&self, error: &Error) -> u8 {
@@ -139,7 +154,8 @@ pub fn usage(error: &clap::Error, json: bool) -> ExitCode {
     ExitCode::from(output.written(if wrong { USAGE } else { 0 }))
 }
 
-fn describe(error: &Error) -> Value {
+/// An error as JSON has it.
+pub fn describe(error: &Error) -> Value {
     let mut value = json!({
         "code": error.kind().code(),
         "message": error.message(),

@@ -94,7 +94,7 @@ pub fn tell(
         output.line(row.text());
     }
     let failed = failed.iter().map(|(path, error)| {
-        output.failure(error);
+        output.bad_part(error);
         Failed {
             path: path.display().to_string(),
             message: error.to_string(),

@@ -48,7 +48,7 @@ pub async fn run(args: &Predict, common: &Common, output: &Output) -> Result<()>
             "network": saved.config.kind,
             "model": args.model.display().to_string(),
             "threshold": args.unknown.below,
-            "calibrated": saved.is_calibrated(),
+            "calibrated": saved.confidence.is_some(),
             "predictions": rows,
             "failed": failed,
         }),

@@ -1,6 +1,8 @@
 //! `forgeling tour`: learning to learn, shown on a machine with nothing but this program.
 
-use forgeling::data::{EpisodeBatch, EpisodeSampler, Glyphs, Queries, Shots, Split, Ways};
+use forgeling::data::{
+    EpisodeBatch, EpisodeSampler, Glyphs, Preparation, Queries, Shots, Split, Ways,
+};
 use forgeling::meta::{EvaluateConfig, Evaluation, FitConfig, FitSummary, Learner};
 use forgeling::nn::Conv4Config;
 use forgeling::report::{LineChart, Page, Verdict, episode_figure};
@@ -39,6 +41,7 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
     let train = Glyphs::new(0, Split::Train, TRAIN_CLASSES)?;
     let test = Glyphs::new(0, Split::Test, TRAIN_CLASSES)?;
     let mut model = Learner::protonet(&config, &device)?;
+    model.set_pictures(Preparation::DRAWINGS);
 
     let evaluation = EvaluateConfig {
         seed: common.seed,

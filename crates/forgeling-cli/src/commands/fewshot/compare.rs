@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use forgeling::data::tasks::{EpisodeList, EpisodeTasks};
-use forgeling::data::{Dataset, EpisodeSampler, Split};
+use forgeling::data::{Dataset, EpisodeSampler, Preparation, Split};
 use forgeling::meta::{Classification, Evaluation, Learner, LearnerConfig, Method};
 use forgeling::report::{Bar, LineChart, Page, bars_figure};
 use forgeling::train::model_file::write_atomically;
@@ -12,10 +12,10 @@ use forgeling::{Device, Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::learning::{self, Data};
+use super::learning::{self, Data, Sets};
 use super::{accuracy, describe, episode, evaluate, sections};
 use crate::args::{Common, Compare, EpisodeArgs, LearningArgs};
-use crate::data::{DataSource, GLYPH_CLASSES};
+use crate::data::{DataSource, GLYPH_CLASSES, Wanted};
 use crate::output::Output;
 
 /// Points of a learning curve.
@@ -50,10 +50,15 @@ struct Done {
 }
 
 pub async fn run(args: &Compare, common: &Common, output: &Output) -> Result<()> {
-    let (data, test) = learning::load(&args.learning, output)?;
+    let Sets {
+        train: data,
+        test,
+        preparation,
+        classes,
+    } = learning::load(&args.learning, output)?;
     let test = match test {
         Some(test) => test,
-        None => held_out(&args.learning)?,
+        None => held_out(&args.learning, data.image_shape().channels)?,
     };
     learning::check(&args.learning, &*data)?;
     learning::check(&args.learning, &*test)?;
@@ -67,6 +72,8 @@ pub async fn run(args: &Compare, common: &Common, output: &Output) -> Result<()>
         seed: common.seed,
         data,
         test,
+        preparation,
+        classes,
         list,
         device,
     };
@@ -89,13 +96,19 @@ pub async fn run(args: &Compare, common: &Common, output: &Output) -> Result<()>
 }
 
 /// The classes to test on where none are named: glyphs have some, files do not.
-fn held_out(args: &LearningArgs) -> Result<Data> {
+fn held_out(args: &LearningArgs, channels: usize) -> Result<Data> {
     if args.data != DataSource::Glyphs {
         return Err(Error::invalid("compare", "no images to test on").expected("--test-data"));
     }
-    let shape = forgeling::data::ImageShape::new(args.channels, args.size, args.size);
-    let test = args.data.load(Split::Test, shape, GLYPH_CLASSES)?;
-    test.into_dataset(false)
+    let test = args.data.load(Wanted {
+        split: Split::Test,
+        size: args.size,
+        channels: Some(channels),
+        glyphs: GLYPH_CLASSES,
+        pictures: &args.pictures,
+        model: None,
+    })?;
+    learning::in_channels(test.images.into_dataset(false)?, Some(channels))
 }
 
 fn draw(args: &Compare, seed: u64, test: &dyn Dataset) -> Result<EpisodeList> {
@@ -135,6 +148,9 @@ struct Bench<'a> {
     seed: u64,
     data: Data,
     test: Data,
+    preparation: Preparation,
+    /// Trained on, where their names tell them from others.
+    classes: Vec<String>,
     list: EpisodeList,
     device: Device,
 }
@@ -144,10 +160,11 @@ impl Bench<'_> {
     async fn method(&self, method: Method, output: &Output) -> Result<Done> {
         let args = &self.args.learning;
         let classes = self.data.class_count();
-        let config = learning::learner(args, method, self.seed, classes)?;
-        let fit = learning::fit(args, method, self.seed, classes)?;
+        let config = learning::learner(args, method, self.seed, &*self.data)?;
+        let fit = learning::fit(args, method, self.seed, classes, self.preparation.kind)?;
         let settings = json!({
             "learner": config,
+            "pictures": self.preparation,
             "fit": fit,
             "data": args.data.to_string(),
             "rotations": args.rotations,
@@ -164,6 +181,7 @@ impl Bench<'_> {
             return Ok(done);
         }
         let mut model = Learner::new(&config, &self.device)?;
+        model.set_pictures(self.preparation);
         let mut curve = Vec::new();
         let trained = learning::train(&mut model, &*self.data, fit, |event| {
             curve.push((event.episode as f64, event.accuracy));
@@ -176,6 +194,7 @@ impl Bench<'_> {
                 format!("{method} was stopped; the methods before it are kept"),
             ));
         }
+        model.set_classes(self.classes.clone());
         model.save(self.model(method)).await?;
         let mut rows = Vec::new();
         // The papers' figures of methods that adapt are transductive.

@@ -8,24 +8,39 @@ use forgeling::train::model_file::write_atomically;
 use forgeling::{Error, Result};
 use serde_json::json;
 
-use super::super::open;
+use super::super::{load_learner, open};
+use super::learning::{in_channels, warn_of_shared};
 use super::{describe, episode, evaluate, sections};
 use crate::args::{Common, FewshotEval};
-use crate::data::GLYPH_CLASSES;
+use crate::data::{DataSource, GLYPH_CLASSES, Images, Wanted};
 use crate::output::Output;
 
 pub async fn run(args: &FewshotEval, common: &Common, output: &Output) -> Result<()> {
     let device = open(common, output).await?;
-    let model = Learner::load(&args.model, &device)?;
+    let model = load_learner(&args.model, &device)?;
     let shape = model.input_shape();
-    let mut images = args.data.load(Split::Test, shape, GLYPH_CLASSES)?;
+    let wanted = Wanted {
+        split: Split::Test,
+        size: shape.height,
+        channels: Some(shape.channels),
+        glyphs: GLYPH_CLASSES,
+        pictures: &args.pictures,
+        model: model.pictures(),
+    };
+    let load = |source: &DataSource, split| -> Result<Images> {
+        let loaded = source.load(Wanted { split, ..wanted })?;
+        loaded.notes.iter().for_each(|note| output.line(note));
+        Ok(loaded.images)
+    };
+    let mut images = load(&args.data, Split::Test)?;
     if let Some(exclude) = &args.exclude {
-        let (kept, dropped) =
-            images.without_groups_of(&exclude.load(Split::Train, shape, GLYPH_CLASSES)?);
+        let (kept, dropped) = images.without_groups_of(&load(exclude, Split::Train)?);
         output.line(format_args!("Left out {dropped} classes."));
         images = kept;
     }
-    let data = images.into_dataset(false)?;
+    let trained = &model.summary().classes;
+    warn_of_shared(&args.data, trained, &images.class_names(), output);
+    let data = in_channels(images.into_dataset(false)?, wanted.channels)?;
     let list = episodes(args, common.seed, &*data)?;
     if let Some(path) = &args.save_episodes {
         write_atomically(path, list.to_json().as_bytes())?;

@@ -1,6 +1,12 @@
 //! What training has in common, whichever method and command.
 
-use forgeling::data::{Dataset, EpisodeSampler, Queries, RandomAffine, Shots, Split, Ways};
+use std::collections::BTreeSet;
+
+use forgeling::data::classes::listed;
+use forgeling::data::{
+    Dataset, EpisodeSampler, ImageShape, InChannels, PictureKind, Preparation, Queries,
+    RandomAffine, Shots, Split, Ways,
+};
 use forgeling::meta::{FitConfig, FitSummary, Learner, LearnerConfig, LearnerOptions, Method};
 use forgeling::train::{HalvingSchedule, HardwareConfig, StepEvent};
 use forgeling::{Device, Error, Result};
@@ -8,7 +14,7 @@ use forgeling::{Device, Error, Result};
 use super::super::{open, unless_interrupted};
 use super::episode;
 use crate::args::{Common, LearningArgs};
-use crate::data::GLYPH_CLASSES;
+use crate::data::{DataSource, GLYPH_CLASSES, Loaded, Wanted};
 use crate::output::{Output, Progress};
 
 const DEFAULT_EPISODES: usize = 1000;
@@ -19,24 +25,86 @@ const IMAGES_AT_ONCE: usize = 2;
 
 pub type Data = Box<dyn Dataset>;
 
-/// Training and test images; the latter without the groups of the former.
-pub fn load(args: &LearningArgs, output: &Output) -> Result<(Data, Option<Data>)> {
-    let shape = options(args).image_shape();
-    let train = args.data.load(Split::Train, shape, GLYPH_CLASSES)?;
-    let test = match &args.test_data {
-        None => None,
-        Some(source) => {
-            let test = source.load(Split::Test, shape, GLYPH_CLASSES)?;
-            let (test, dropped) = test.without_groups_of(&train);
-            if dropped > 0 {
-                output.line(format_args!(
-                    "Left out {dropped} test classes whose alphabets are trained on."
-                ));
-            }
-            Some(test.into_dataset(false)?)
-        }
+/// Training and test images, and how the former became inputs.
+pub struct Sets {
+    pub train: Data,
+    /// Without the groups of the training images.
+    pub test: Option<Data>,
+    pub preparation: Preparation,
+    /// The classes trained on, where their names tell them from others.
+    pub classes: Vec<String>,
+}
+
+/// Loads them and says what is to be said of that.
+pub fn load(args: &LearningArgs, output: &Output) -> Result<Sets> {
+    let wanted = Wanted {
+        split: Split::Train,
+        size: args.size,
+        channels: args.channels,
+        glyphs: GLYPH_CLASSES,
+        pictures: &args.pictures,
+        model: None,
     };
-    Ok((train.into_dataset(args.rotations)?, test))
+    let Loaded {
+        images,
+        preparation,
+        notes,
+    } = args.data.load(wanted)?;
+    notes.iter().for_each(|note| output.line(note));
+    let channels = args.channels.or(Some(images.shape().channels));
+    let (mut test, mut classes) = (None, Vec::new());
+    if args.data != DataSource::Glyphs {
+        classes = images.class_names();
+    }
+    if let Some(source) = &args.test_data {
+        let wanted = Wanted {
+            split: Split::Test,
+            channels,
+            model: Some(preparation),
+            ..wanted
+        };
+        let found = source.load(wanted)?;
+        found.notes.iter().for_each(|note| output.line(note));
+        let (found, dropped) = found.images.without_groups_of(&images);
+        if dropped > 0 {
+            output.line(format_args!(
+                "Left out {dropped} test classes whose alphabets are trained on."
+            ));
+        }
+        warn_of_shared(source, &classes, &found.class_names(), output);
+        test = Some(in_channels(found.into_dataset(false)?, channels)?);
+    }
+    Ok(Sets {
+        train: in_channels(images.into_dataset(args.rotations)?, channels)?,
+        test,
+        preparation,
+        classes,
+    })
+}
+
+/// Says which classes that are to be unseen have been trained on.
+pub fn warn_of_shared(source: &DataSource, trained: &[String], tested: &[String], output: &Output) {
+    let trained: BTreeSet<&String> = trained.iter().collect();
+    let shared: Vec<&String> = tested.iter().filter(|name| trained.contains(name)).collect();
+    if shared.is_empty() || *source == DataSource::Glyphs {
+        return;
+    }
+    output.line(format_args!(
+        "Test classes are training classes: {} of {} ({}). The accuracy is not that of unseen classes.",
+        shared.len(),
+        tested.len(),
+        listed(&shared)
+    ));
+}
+
+/// The images in as many channels as the network takes.
+pub fn in_channels(data: Data, channels: Option<usize>) -> Result<Data> {
+    match channels {
+        Some(channels) if channels != data.image_shape().channels => {
+            Ok(Box::new(InChannels::new(data, channels)?))
+        }
+        _ => Ok(data),
+    }
 }
 
 /// Whether all episodes can be drawn: before an hour of training rather than after it.
@@ -45,11 +113,11 @@ pub fn check(args: &LearningArgs, data: &dyn Dataset) -> Result<()> {
     EpisodeSampler::new(ways, shots, queries, 0).check(data)
 }
 
-fn options(args: &LearningArgs) -> LearnerOptions {
+fn options(args: &LearningArgs, shape: ImageShape) -> LearnerOptions {
     LearnerOptions {
-        channels: args.channels,
+        channels: shape.channels,
         filters: args.filters,
-        size: args.size,
+        size: shape.height,
         ways: args.episode.ways,
         distance: args.method.distance.into(),
         inner_steps: args.method.inner_steps,
@@ -61,24 +129,31 @@ fn options(args: &LearningArgs) -> LearnerOptions {
     }
 }
 
-/// The model to be trained; `classes` are those of the training images.
+/// The model to be trained on these images.
 pub fn learner(
     args: &LearningArgs,
     method: Method,
     seed: u64,
-    classes: usize,
+    data: &dyn Dataset,
 ) -> Result<LearnerConfig> {
     let options = LearnerOptions {
         method,
         seed,
-        classes,
-        ..options(args)
+        classes: data.class_count(),
+        ..options(args, data.image_shape())
     };
     options.config()
 }
 
-/// How it is trained.
-pub fn fit(args: &LearningArgs, method: Method, seed: u64, classes: usize) -> Result<FitConfig> {
+/// How it is trained. Drawings are augmented unless told otherwise.
+pub fn fit(
+    args: &LearningArgs,
+    method: Method,
+    seed: u64,
+    classes: usize,
+    kind: PictureKind,
+) -> Result<FitConfig> {
+    let augmented = args.augment || (kind == PictureKind::Drawings && !args.no_augment);
     let (mut ways, mut shots, mut queries) = episode(args.episode)?;
     if method == Method::SimpleShot {
         // It is a classifier that is trained, and wants many classes in a step.
@@ -116,7 +191,7 @@ pub fn fit(args: &LearningArgs, method: Method, seed: u64, classes: usize) -> Re
             initial: args.learning_rate,
             every: args.halve_every.unwrap_or(halve),
         },
-        augment: args.augment.then(RandomAffine::default),
+        augment: augmented.then(RandomAffine::default),
         hardware: HardwareConfig {
             devices: args.devices.clone(),
             ..args.hardware.config()

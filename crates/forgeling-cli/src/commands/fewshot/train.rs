@@ -4,16 +4,23 @@ use forgeling::Result;
 use forgeling::meta::{EvaluateConfig, Evaluation, FitSummary, Learner};
 use serde_json::json;
 
-use super::{describe, episode, learning};
+use super::super::supervised::sides;
+use super::learning::{self, Sets};
+use super::{describe, episode};
 use crate::args::{Common, FewshotTrain};
 use crate::output::{Output, TestProgress};
 
 pub async fn run(args: &FewshotTrain, common: &Common, output: &Output) -> Result<()> {
     let (method, seed) = (args.method, common.seed);
-    let (data, test) = learning::load(&args.learning, output)?;
+    let Sets {
+        train: data,
+        test,
+        preparation,
+        classes: names,
+    } = learning::load(&args.learning, output)?;
     let classes = data.class_count();
-    let fit = learning::fit(&args.learning, method, seed, classes)?;
-    let config = learning::learner(&args.learning, method, seed, classes)?;
+    let fit = learning::fit(&args.learning, method, seed, classes, preparation.kind)?;
+    let config = learning::learner(&args.learning, method, seed, &*data)?;
     learning::check(&args.learning, &*data)?;
     if let Some(test) = &test {
         learning::check(&args.learning, &**test)?;
@@ -21,13 +28,17 @@ pub async fn run(args: &FewshotTrain, common: &Common, output: &Output) -> Resul
 
     let device = learning::device(&args.learning, common, output).await?;
     let mut model = Learner::new(&config, &device)?;
+    model.set_pictures(preparation);
     output.line(format_args!(
-        "Training {method} on {classes} classes: {}-way {}-shot, {} values. Ctrl-C stops and saves.",
+        "Training {method} on {classes} classes of {} images{}: {}-way {}-shot, {} values. Ctrl-C stops and saves.",
+        sides(data.image_shape()),
+        if fit.augment.is_some() { ", augmented" } else { "" },
         fit.ways,
         fit.shots,
         model.parameter_count()
     ));
     let summary = learning::train(&mut model, &*data, fit, |_| ()).await?;
+    model.set_classes(names);
     model.save(&args.out).await?;
     output.line(format_args!(
         "{} episodes in {:.0} s ({:.1}/s){}: loss {:.3}, accuracy {:.1} % on the training classes.",
