@@ -9,7 +9,7 @@ use forgeling::{Device, Result};
 use serde_json::json;
 
 use super::fewshot::describe;
-use super::{open, unless_interrupted};
+use super::{open, saving, unless_interrupted};
 use crate::args::{Common, Tour};
 use crate::output::{Output, Progress};
 
@@ -37,6 +37,10 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
     let train = Glyphs::new(0, Split::Train, TRAIN_CLASSES)?;
     let test = Glyphs::new(0, Split::Test, TRAIN_CLASSES)?;
     let mut model = Learner::protonet(&config, &device)?;
+    let report = args.out.join("report.html");
+    let model_path = args.out.join("model.safetensors");
+    saving::try_file(&report)?;
+    saving::try_model(&model_path, model.parameter_count())?;
 
     let evaluation = EvaluateConfig {
         seed: common.seed,
@@ -81,6 +85,7 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
         "Trained:   {} episodes of other characters in {:.0} s ({:.1} episodes/s)",
         summary.episodes, summary.seconds, summary.episodes_per_second
     ));
+    saving::save_model(&model_path, &model.to_bytes().await?)?;
     let after = model.evaluate(&test, evaluation).await?;
     output.line(format_args!(
         "Now:       {}",
@@ -93,9 +98,6 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
         summary,
         events,
     };
-    let report = args.out.join("report.html");
-    let model_path = args.out.join("model.safetensors");
-    model.save(&model_path).await?;
     let page = page(&story, &model, &test, &device).await?;
     write_atomically(&report, page.render().as_bytes())?;
     output.line(format_args!("Report: {}", report.display()));

@@ -9,12 +9,12 @@ use forgeling::train::{
     NetworkConfig, NetworkSummary, Run, SavedNetwork, Schedule, StopReason, TrainEvent,
     TrainSummary, Trainer, TrainerConfig, Validation,
 };
-use forgeling::{Device, Error, Result};
+use forgeling::{Device, Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
 use super::same_run::SameRun;
 use super::supervised::{self, Examples, Wanted};
-use super::{open, unless_interrupted};
+use super::{ending, open, unless_interrupted};
 use crate::args::{BatchSize, Common, ScheduleKind, Train};
 use crate::output::{Output, StepProgress};
 
@@ -49,11 +49,25 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
         .map(|folder| SameRun::open(folder, identity))
         .transpose()?;
     let mut model = config.build(device)?;
+    let values = model.parameter_count();
+    ending::try_places(args, values)?;
+    let aside = match &mut checkpoints {
+        Some(checkpoints) if args.restart && args.fast_dev_run.is_none() => {
+            checkpoints.set_aside()?
+        }
+        _ => None,
+    };
+    if let Some(aside) = &aside {
+        output.line(format_args!(
+            "Moved the earlier checkpoints to {}",
+            aside.display()
+        ));
+    }
     output.line(format_args!(
         "Training {} ({} values) on {} images of {} classes, {} to validate on, in batches of {}{}, {} activations. \
          Ctrl-C stops and saves.",
         config.kind,
-        model.parameter_count(),
+        values,
         data.images,
         data.classes.len(),
         data.held_out,
@@ -112,25 +126,40 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
         }
     };
     watch.progress.finish();
-    let summary = summary?;
-    let last = last_validation(args, &summary, &trainer, &model, &mut validation).await?;
-    let saved = SavedNetwork {
+    let out = args.out.as_ref().filter(|_| args.fast_dev_run.is_none());
+    let saved = |network, summary: &TrainSummary, validation: Option<Validation>| SavedNetwork {
         config,
-        classes: data.classes,
+        classes: data.classes.clone(),
         summary: NetworkSummary {
             steps: summary.steps,
             epochs: summary.epochs,
             examples: summary.examples,
-            validation: last.filter(|found| found.loss.is_finite()),
+            validation: validation.filter(|found| found.loss.is_finite()),
         },
-        network: model,
+        network,
     };
-    let out = args.out.as_ref().filter(|_| args.fast_dev_run.is_none());
+    let summary = match summary {
+        // A file that failed has nothing to do with what was learned.
+        Err(problem) if problem.kind() == ErrorKind::Io && trainer.steps() > 0 => {
+            let Some(out) = out else { return Err(problem) };
+            let so_far = trainer.summary(StopReason::Asked);
+            ending::save(&saved(model, &so_far, None), out).await?;
+            return Err(ending::kept(&problem, so_far.steps, out));
+        }
+        summary => summary?,
+    };
+    let last = ending::last_validation(args, &summary, &trainer, &model, &mut validation).await;
     if let Some(out) = out {
-        saved.save(out).await?;
+        let found = last.as_ref().ok().copied().flatten();
+        ending::save(&saved(model, &summary, found), out).await?;
     }
-    let peak = supervised::peak_bytes(trainer.manager());
-    tell_end(output, &summary, last, peak);
+    let last = last?;
+    let (_, _, optimizer) = supervised::optimizer(args.optimizer);
+    let held = supervised::held_bytes(values, optimizer);
+    let peak = supervised::peak_bytes(trainer.manager()).max(held);
+    let validated = last.map(|_| ending::left_behind(args, &summary));
+    ending::tell_end(output, &summary, last.zip(validated), peak);
+    let (loss, accuracy) = ending::figures(&summary);
     match out {
         Some(out) => output.line(format_args!("Saved {}", out.display())),
         None => output.line("Nothing was saved: this was a trial."),
@@ -144,10 +173,12 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
             "network": config.kind,
             "epochs": summary.epochs,
             "steps": summary.steps,
-            "loss": summary.loss,
-            "accuracy": summary.accuracy,
+            "loss": loss,
+            "accuracy": accuracy,
+            "last_epoch": summary.last_epoch.map(|last| last.epoch),
             "validation_loss": last.map(|found| found.loss),
             "validation_accuracy": last.and_then(|found| found.accuracy),
+            "validated_model": validated,
             "samples_per_second": summary.examples_per_second,
             "seconds": summary.seconds,
             "peak_bytes": peak,
@@ -157,6 +188,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
             "hardware": trainer.manager().report(),
             "devices": devices.iter().map(Device::info).collect::<Vec<_>>(),
             "resumed_from": watch.resumed_from,
+            "moved_checkpoints": aside.map(|aside| aside.display().to_string()),
             "stopped": summary.reason == StopReason::Asked,
             "reason": summary.reason,
             "model": out.map(|out| out.display().to_string()),
@@ -329,51 +361,20 @@ fn identity(
         "batch size": plan.batch,
         "accumulation": args.accumulate,
         "optimizer": config.optimizer,
-        "learning rate schedule": config.schedule,
+        "learning rate schedule": course(&config.schedule),
         "average": config.ema,
         "patience": args.patience,
         "precision": [precision.compute, &precision.storage.to_string()],
     })
 }
 
-/// How the model that is saved does: as it was validated at the end of the last epoch, unless it is another one.
-async fn last_validation(
-    args: &Train,
-    summary: &TrainSummary,
-    trainer: &Trainer,
-    model: &forgeling::train::Network,
-    validation: &mut Option<Epochs>,
-) -> Result<Option<Validation>> {
-    if summary.reason == StopReason::Finished && args.patience.is_none() {
-        return Ok(summary.validation);
+/// A schedule without its end, which more epochs move.
+fn course(schedule: &Schedule) -> Value {
+    let mut course = json!(schedule);
+    if let Some(numbers) = course.as_object_mut() {
+        numbers.remove("steps");
     }
-    match validation {
-        Some(source) => Ok(Some(trainer.validate(model, &CrossEntropy, source).await?)),
-        None => Ok(None),
-    }
-}
-
-fn tell_end(output: &Output, summary: &TrainSummary, last: Option<Validation>, peak: u64) {
-    let percent = |accuracy: Option<f64>| 100.0 * accuracy.unwrap_or(0.0);
-    output.line(format_args!(
-        "{} steps in {:.0} s ({:.0} images/s){}: loss {:.3}, accuracy {:.1} %{}; {} of memory at most.",
-        summary.steps,
-        summary.seconds,
-        summary.examples_per_second,
-        match summary.reason {
-            StopReason::Asked => ", stopped",
-            StopReason::Converged => ", no longer improving",
-            _ => "",
-        },
-        summary.loss,
-        percent(summary.accuracy),
-        last.map_or(String::new(), |found| format!(
-            "; validation loss {:.3}, accuracy {:.1} %",
-            found.loss,
-            percent(found.accuracy)
-        )),
-        supervised::megabytes(peak)
-    ));
+    course
 }
 
 /// Tells people what happens.
@@ -432,6 +433,12 @@ impl Watch<'_> {
                     self.line(format_args!("Not used: {problem}"));
                 }
                 self.line(format_args!("Going on after step {step}, epoch {epoch}."));
+                if *epoch >= self.epochs {
+                    self.line(format_args!(
+                        "With --epochs {} nothing is left to train: the checkpoint's model is saved as it is.",
+                        self.epochs
+                    ));
+                }
             }
             TrainEvent::DeviceDropped {
                 name,

@@ -65,8 +65,8 @@ pub use schedule::{HalvingSchedule, Schedule};
 use serde::Serialize;
 pub use sgd::{Sgd, SgdConfig};
 pub use trainer::{
-    Batches, Epochs, Paced, Run, Source, Step, StopReason, TrainEvent, TrainSummary, Trainer,
-    TrainerConfig, Validation, first_anomaly,
+    Batches, EpochMeans, Epochs, Paced, Run, Source, Step, StopReason, TrainEvent, TrainSummary,
+    Trainer, TrainerConfig, Validation, first_anomaly,
 };
 pub(crate) use trainer::{Core, Engine};
 

@@ -8,13 +8,20 @@ use forgeling::report::Page;
 use forgeling::train::model_file::write_atomically;
 use serde_json::json;
 
-use super::super::open;
+use super::super::{open, saving};
 use super::{describe, episode, sections};
 use crate::args::{Common, FewshotEval};
 use crate::data::GLYPH_CLASSES;
 use crate::output::Output;
 
 pub async fn run(args: &FewshotEval, common: &Common, output: &Output) -> Result<()> {
+    let report = args
+        .report
+        .as_ref()
+        .map(|folder| folder.join("report.html"));
+    for place in [&report, &args.save_episodes].into_iter().flatten() {
+        saving::try_file(place)?;
+    }
     let device = open(common, output).await?;
     let model = Learner::load(&args.model, &device)?;
     let shape = model.input_shape();
@@ -45,11 +52,10 @@ pub async fn run(args: &FewshotEval, common: &Common, output: &Output) -> Result
         describe(&evaluation, model.config()),
         evaluation.episodes_per_second
     ));
-    if let Some(folder) = &args.report {
+    if let Some(path) = &report {
         let title = format!("{} on {}", model.method(), args.data);
         let page = page(&title, &model, &*data, &list, &evaluation).await?;
-        let path = folder.join("report.html");
-        write_atomically(&path, page.render().as_bytes())?;
+        write_atomically(path, page.render().as_bytes())?;
         output.line(format_args!("Report: {}", path.display()));
     }
     let details = &evaluation.details;
