@@ -195,6 +195,28 @@ fn what_cannot_be_saved_leaves_all_as_it_was() {
     assert_eq!(error.kind(), ErrorKind::Io);
 }
 
+#[test]
+fn all_are_set_aside_where_they_can_be_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut store = open(folder, 2, None);
+    assert_eq!(store.set_aside().unwrap(), None);
+    assert!(files(folder).is_empty());
+    for (number, step) in [(1, 5), (2, 3)] {
+        store.save(&sample(step, None)).unwrap();
+        fs::write(folder.join(name(9)), b"damaged").unwrap();
+        fs::write(folder.join("notes.txt"), b"?").unwrap();
+        let aside = store.set_aside().unwrap().unwrap();
+        assert_eq!(aside, folder.join(format!("old-{number}")));
+        assert_eq!(files(&aside), [name(step), name(9)]);
+        assert_eq!(store.steps().count(), 0);
+        assert!(store.latest().unwrap().damaged.is_empty());
+        let found = open(&aside, 2, None).latest().unwrap();
+        assert_eq!(found.checkpoint.unwrap(), sample(step, None));
+    }
+    assert_eq!(files(folder), ["notes.txt", "old-1", "old-2"]);
+}
+
 fn finite() -> impl Strategy<Value = f32> {
     any::<u32>().prop_map(|bits| {
         let value = f32::from_bits(bits);

@@ -94,8 +94,8 @@ Examples:
     /// Train a network to tell classes of images apart
     #[command(after_help = "\
 With --checkpoint-dir, the same command goes on where it was stopped, killed or came to its end: with
-a larger --epochs, it trains for those that are left. Ctrl-C stops after the step, with everything
-saved; a second one stops at once.
+a larger --epochs, it trains for those that are left. Ctrl-C, SIGTERM and SIGHUP stop after the step,
+with everything saved; a second one stops at once.
 
 Examples:
   forgeling train --model conv4 --data idx:mnist --validation-data idx:mnist --epochs 3 --out mnist.safetensors

@@ -97,9 +97,13 @@ pub struct Train {
     /// budget is that of each
     #[arg(long, value_name = "LIST")]
     pub devices: Option<DeviceList>,
-    /// Folder for checkpoints, one after every epoch; if it has some of this run, training goes on from there
+    /// Folder for checkpoints, one after every epoch; if it has some of this run, training goes on from there; if all
+    /// of them are damaged, or of another run, that is an error
     #[arg(long, value_name = "DIR")]
     pub checkpoint_dir: Option<PathBuf>,
+    /// Begin anew although the folder has checkpoints, which are moved to old-1 in it, or the next free number
+    #[arg(long, requires = "checkpoint_dir")]
+    pub restart: bool,
     /// Save a checkpoint after this many steps too, for long epochs
     #[arg(long, value_name = "STEPS", requires = "checkpoint_dir")]
     pub checkpoint_every: Option<usize>,
@@ -259,7 +263,7 @@ pub enum OptimizerKind {
 pub enum ScheduleKind {
     /// The same always
     Constant,
-    /// Down to zero at the end of the last epoch
+    /// Down to zero at the end of the last epoch; a resumed run with other --epochs goes on along the new course
     Cosine,
 }
 

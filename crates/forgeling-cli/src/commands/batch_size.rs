@@ -67,7 +67,7 @@ pub async fn run(args: &BatchSizeArgs, common: &Common, output: &Output) -> Resu
         network.kind,
         supervised::sides(shape),
         classes,
-        supervised::megabytes(budget),
+        supervised::readable(budget),
         plan.explain()
     ));
     let found = verify(&network, most, &hardware, &device, common.seed).await?;
@@ -77,8 +77,8 @@ pub async fn run(args: &BatchSizeArgs, common: &Common, output: &Output) -> Resu
     }
     output.line(format_args!(
         "Batch size {size}: {STEPS} steps held {} at most, the plan said {}.{}",
-        supervised::megabytes(found.value),
-        supervised::megabytes(plan.peak),
+        supervised::readable(found.value),
+        supervised::readable(plan.peak),
         if size == args.most {
             " Larger ones were not looked for (--most)."
         } else {

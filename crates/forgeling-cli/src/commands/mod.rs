@@ -4,23 +4,25 @@ mod answers;
 mod batch_size;
 mod classes;
 mod devices;
+mod ending;
 mod eval;
 mod fewshot;
+mod interrupt;
 mod loading;
 mod predict;
 mod profile;
 mod same_run;
+mod saving;
 mod supervised;
 mod tour;
 mod train;
+mod training_data;
 
 pub use loading::{load_learner, load_network};
 
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use forgeling::{Device, Result};
 
+use self::interrupt::unless_interrupted;
 use crate::args::{Command, Common};
 use crate::output::Output;
 
@@ -42,23 +44,4 @@ async fn open(common: &Common, output: &Output) -> Result<Device> {
     let device = Device::open(common.device).await?;
     output.line(format_args!("Device: {}", device.reason()));
     Ok(device)
-}
-
-/// Breaks a training loop after Ctrl-C, so that what was learned can be saved.
-fn unless_interrupted() -> impl Fn() -> ControlFlow<()> {
-    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-    // Fails only when a handler is there already, which then is ours.
-    let _ = ctrlc::set_handler(|| {
-        // A second Ctrl-C means it.
-        if INTERRUPTED.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-    });
-    || {
-        if INTERRUPTED.load(Ordering::SeqCst) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    }
 }

@@ -8,7 +8,7 @@ use forgeling::{Error, Result};
 use serde_json::json;
 
 use super::supervised::{self, Wanted};
-use super::{open, unless_interrupted};
+use super::{open, saving, unless_interrupted};
 use crate::args::{Common, Profile};
 use crate::output::Output;
 
@@ -21,6 +21,7 @@ pub async fn run(args: &Profile, common: &Common, output: &Output) -> Result<()>
             .expected("at least 1")
             .got(0));
     }
+    args.trace.as_deref().map_or(Ok(()), saving::try_file)?;
     let wanted = Wanted {
         shape: args.data.input.map(|input| input.0),
         glyphs: args.data.classes,

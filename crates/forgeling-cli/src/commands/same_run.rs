@@ -1,12 +1,15 @@
 //! Checkpoints that know which run they are of.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use forgeling::train::{Checkpoint, CheckpointConfig, CheckpointStore, Checkpoints};
 use forgeling::{Error, Result};
 use serde_json::{Map, Value};
 
 const SECTION: &str = "command";
+const OPERATION: &str = "resume";
+/// What a user can do who does not want to go on.
+const ANEW: &str = "--restart begins anew and moves the old ones aside";
 
 /// A folder of checkpoints of one run: those of another one are refused.
 pub struct SameRun {
@@ -23,17 +26,22 @@ impl SameRun {
         })
     }
 
+    /// Moves what is there to a folder of its own, if something is, so that the run begins anew.
+    pub fn set_aside(&mut self) -> Result<Option<PathBuf>> {
+        self.store.set_aside()
+    }
+
     fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
-        const OPERATION: &str = "resume";
         let other = |what: String| Error::bad_data(OPERATION, what).path(self.store.folder());
         let theirs = checkpoint.sections.get(SECTION).and_then(Value::as_object);
         let Some(theirs) = theirs else {
-            return Err(other("the checkpoints are not of this command".into()));
+            let what = format!("the checkpoints are not of this command; {ANEW}");
+            return Err(other(what));
         };
         for (name, own) in &self.identity {
             let theirs = theirs.get(name).unwrap_or(&Value::Null);
             if theirs != own {
-                let what = format!("the checkpoints are of a run with another {name}");
+                let what = format!("the checkpoints are of a run with another {name}; {ANEW}");
                 return Err(other(what).expected(theirs).got(own));
             }
         }
@@ -44,6 +52,13 @@ impl SameRun {
 impl Checkpoints for SameRun {
     fn latest(&mut self) -> Result<(Option<Checkpoint>, Vec<String>)> {
         let (latest, damaged) = Checkpoints::latest(&mut self.store)?;
+        if latest.is_none() && !damaged.is_empty() {
+            let what = format!("every checkpoint is damaged; {ANEW}");
+            return Err(Error::bad_data(OPERATION, what)
+                .expected("one that is whole")
+                .got(damaged.join("; "))
+                .path(self.store.folder()));
+        }
         latest
             .as_ref()
             .map_or(Ok(()), |latest| self.check(latest))?;

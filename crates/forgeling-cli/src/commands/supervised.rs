@@ -253,12 +253,46 @@ pub fn peak_bytes(manager: &HardwareManager) -> u64 {
     }
 }
 
+/// The bytes of values, their gradients and the optimizer's moments, less than which training never holds. What is small
+/// is not counted on the CPU.
+pub fn held_bytes(values: usize, optimizer: PlannedOptimizer) -> u64 {
+    let moments = match optimizer {
+        PlannedOptimizer::Adam => 2,
+        _ => 1,
+    };
+    4 * values as u64 * (2 + moments)
+}
+
 /// Bytes as people read them.
-pub fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
+pub fn readable(bytes: u64) -> String {
+    match bytes {
+        0..1000 => format!("{bytes} bytes"),
+        1000..100_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
 }
 
 /// For example `3×32×32`.
 pub fn sides(shape: ImageShape) -> String {
     format!("{}×{}×{}", shape.channels, shape.height, shape.width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_bytes_are_not_none() {
+        let texts = [0, 999, 1000, 49_999, 123_456, 5_000_000_000].map(readable);
+        let expected = [
+            "0 bytes",
+            "999 bytes",
+            "1.0 kB",
+            "50.0 kB",
+            "0.1 MB",
+            "5000.0 MB",
+        ];
+        assert_eq!(texts, expected);
+        assert_eq!(held_bytes(10, PlannedOptimizer::Adam), 160);
+    }
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::devices::adapters;
 use super::fewshot::describe;
 use super::fewshot::sections::command;
-use super::{open, unless_interrupted};
+use super::{open, saving, unless_interrupted};
 use crate::args::{Common, Tour};
 use crate::output::{Output, Progress, TestProgress};
 
@@ -42,6 +42,10 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
     let test = Glyphs::new(0, Split::Test, TRAIN_CLASSES)?;
     let mut model = Learner::protonet(&config, &device)?;
     model.set_pictures(Preparation::DRAWINGS);
+    let report = args.out.join("report.html");
+    let model_path = args.out.join("model.safetensors");
+    saving::try_file(&report)?;
+    saving::try_model(&model_path, model.parameter_count())?;
 
     let evaluation = EvaluateConfig {
         seed: common.seed,
@@ -82,6 +86,7 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
         "Trained:   {} episodes of other characters in {:.0} s ({:.1} episodes/s)",
         summary.episodes, summary.seconds, summary.episodes_per_second
     ));
+    saving::save_model(&model_path, &model.to_bytes().await?)?;
     let after = evaluate(&model, &test, evaluation).await?;
     output.line(format_args!(
         "Now:       {}",
@@ -94,9 +99,6 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
         summary,
         events,
     };
-    let report = args.out.join("report.html");
-    let model_path = args.out.join("model.safetensors");
-    model.save(&model_path).await?;
     let page = page(&story, &model, &test, &device, common).await?;
     write_atomically(&report, page.render().as_bytes())?;
     output.line(format_args!("Report: {}", report.display()));

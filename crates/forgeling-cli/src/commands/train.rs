@@ -1,6 +1,6 @@
 //! `forgeling train`
 
-use forgeling::data::{LoaderConfig, Split};
+use forgeling::data::LoaderConfig;
 use forgeling::device::DeviceList;
 use forgeling::nn::{MemoryPlan, PlanConfig};
 use forgeling::parallel::ParallelConfig;
@@ -9,12 +9,13 @@ use forgeling::train::{
     NetworkConfig, NetworkSummary, Run, SavedNetwork, Schedule, StopReason, TrainEvent,
     TrainSummary, Trainer, TrainerConfig, Validation,
 };
-use forgeling::{Device, Error, Result};
+use forgeling::{Device, Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
 use super::same_run::SameRun;
-use super::supervised::{self, Examples, Wanted};
-use super::{open, unless_interrupted};
+use super::supervised;
+use super::training_data::Data;
+use super::{classes, ending, open, unless_interrupted};
 use crate::args::{BatchSize, Common, ScheduleKind, Train};
 use crate::output::{Output, StepProgress};
 
@@ -29,7 +30,7 @@ const AUTO: std::ops::RangeInclusive<usize> = 8..=1024;
 const AUTO_BATCHES: usize = 16;
 
 pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
-    let data = Data::load(args)?;
+    let data = Data::load(args, output)?;
     let devices = match &args.devices {
         Some(list) => open_all(list, output).await?,
         None => vec![open(common, output).await?],
@@ -49,12 +50,27 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
         .map(|folder| SameRun::open(folder, identity))
         .transpose()?;
     let mut model = config.build(device)?;
+    let values = model.parameter_count();
+    ending::try_places(args, values)?;
+    let aside = match &mut checkpoints {
+        Some(checkpoints) if args.restart && args.fast_dev_run.is_none() => {
+            checkpoints.set_aside()?
+        }
+        _ => None,
+    };
+    if let Some(aside) = &aside {
+        output.line(format_args!(
+            "Moved the earlier checkpoints to {}",
+            aside.display()
+        ));
+    }
     output.line(format_args!(
-        "Training {} ({} values) on {} images of {} classes, {} to validate on, in batches of {}{}, {} activations. \
-         Ctrl-C stops and saves.",
+        "Training {} ({} values) on {} images ({}) of {} classes, {} to validate on, in batches of {}{}, {} \
+         activations. Ctrl-C stops and saves.",
         config.kind,
-        model.parameter_count(),
+        values,
         data.images,
+        supervised::sides(shape),
         data.classes.len(),
         data.held_out,
         plan.batch,
@@ -71,8 +87,9 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     };
     let mut source = supervised::batches(data.train, loader)?;
     let held_out = LoaderConfig::validation(plan.batch);
-    let validation = data.validation;
-    let mut validation: Option<Epochs> = validation
+    let mut validation: Option<Epochs> = data
+        .validation
+        .clone()
         .map(|examples| supervised::batches(examples, held_out))
         .transpose()?;
 
@@ -112,26 +129,57 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
         }
     };
     watch.progress.finish();
-    let summary = summary?;
-    let last = last_validation(args, &summary, &trainer, &model, &mut validation).await?;
-    let saved = SavedNetwork {
+    let out = args.out.as_ref().filter(|_| args.fast_dev_run.is_none());
+    let saved = |network, summary: &TrainSummary, validation: Option<Validation>| SavedNetwork {
         config,
-        classes: data.classes,
+        classes: data.classes.clone(),
+        pictures: Some(data.preparation),
         summary: NetworkSummary {
             steps: summary.steps,
             epochs: summary.epochs,
             examples: summary.examples,
-            validation: last.filter(|found| found.loss.is_finite()),
+            validation: validation.filter(|found| found.loss.is_finite()),
         },
         confidence: None,
-        network: model,
+        network,
     };
-    let out = args.out.as_ref().filter(|_| args.fast_dev_run.is_none());
+    let summary = match summary {
+        // A file that failed has nothing to do with what was learned.
+        Err(problem) if problem.kind() == ErrorKind::Io && trainer.steps() > 0 => {
+            let Some(out) = out else { return Err(problem) };
+            let so_far = trainer.summary(StopReason::Asked);
+            ending::save(&saved(model, &so_far, None), out).await?;
+            return Err(ending::kept(&problem, so_far.steps, out));
+        }
+        summary => summary?,
+    };
+    let scored = ending::score(&trainer, &model, &mut validation).await;
+    let mut calibrated = false;
     if let Some(out) = out {
-        saved.save(out).await?;
+        let found = scored.as_ref().ok().and_then(|scored| scored.as_ref());
+        let mut model = saved(model, &summary, found.map(|scored| scored.validation));
+        if let Some(held_out) = &data.validation {
+            // Without it the model is as good; its confidence is not.
+            let found = model.calibrate(held_out, device).await;
+            calibrated = found.is_ok();
+            if let Err(problem) = found {
+                output.line(format_args!("The model's confidence was not calibrated: {problem}"));
+            }
+        }
+        ending::save(&model, out).await?;
     }
-    let peak = supervised::peak_bytes(trainer.manager());
-    tell_end(output, &summary, last, peak);
+    let scored = scored?;
+    let last = scored.as_ref().map(|scored| scored.validation);
+    let per_class = scored.map(|scored| classes::rows(&data.classes, &scored.classes));
+    let (_, _, optimizer) = supervised::optimizer(args.optimizer);
+    let held = supervised::held_bytes(values, optimizer);
+    let peak = supervised::peak_bytes(trainer.manager()).max(held);
+    let validated = last.map(|_| ending::left_behind(args, &summary));
+    ending::tell_end(output, &summary, last.zip(validated), peak);
+    if let Some(rows) = &per_class {
+        classes::tell(rows, output);
+    }
+    let (loss, accuracy) = ending::figures(&summary);
     match out {
         Some(out) => output.line(format_args!("Saved {}", out.display())),
         None => output.line("Nothing was saved: this was a trial."),
@@ -145,10 +193,17 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
             "network": config.kind,
             "epochs": summary.epochs,
             "steps": summary.steps,
-            "loss": summary.loss,
-            "accuracy": summary.accuracy,
+            "loss": loss,
+            "accuracy": accuracy,
+            "last_epoch": summary.last_epoch.map(|last| last.epoch),
             "validation_loss": last.map(|found| found.loss),
             "validation_accuracy": last.and_then(|found| found.accuracy),
+            "validation_balanced_accuracy": last.and_then(|found| found.balanced_accuracy),
+            "per_class": per_class,
+            "calibrated": calibrated,
+            "input": shape,
+            "pictures": data.preparation,
+            "validated_model": validated,
             "samples_per_second": summary.examples_per_second,
             "seconds": summary.seconds,
             "peak_bytes": peak,
@@ -158,6 +213,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
             "hardware": trainer.manager().report(),
             "devices": devices.iter().map(Device::info).collect::<Vec<_>>(),
             "resumed_from": watch.resumed_from,
+            "moved_checkpoints": aside.map(|aside| aside.display().to_string()),
             "stopped": summary.reason == StopReason::Asked,
             "reason": summary.reason,
             "model": out.map(|out| out.display().to_string()),
@@ -172,64 +228,6 @@ async fn open_all(list: &DeviceList, output: &Output) -> Result<Vec<Device>> {
         output.line(format_args!("Device {index}: {}", device.reason()));
     }
     Ok(devices)
-}
-
-/// What is trained and validated on.
-struct Data {
-    train: Examples,
-    validation: Option<Examples>,
-    shape: forgeling::data::ImageShape,
-    classes: Vec<String>,
-    /// How many are trained on.
-    images: usize,
-    /// How many are validated on.
-    held_out: usize,
-}
-
-impl Data {
-    fn load(args: &Train) -> Result<Self> {
-        use forgeling::data::Dataset as _;
-        if !(0.0..1.0).contains(&args.validation) {
-            return Err(Error::invalid(OPERATION, "--validation is out of range")
-                .expected("0 to below 1")
-                .got(args.validation));
-        }
-        let wanted = Wanted {
-            shape: args.data.input.map(|input| input.0),
-            glyphs: args.data.classes,
-            per_class: args.data.per_class,
-        };
-        let all = wanted.load(&args.data.data, Split::Train)?;
-        let (shape, classes) = (all.image_shape(), supervised::class_names(&all));
-        let (train, validation) = match &args.validation_data {
-            Some(source) => {
-                let wanted = Wanted {
-                    shape: Some(shape),
-                    ..wanted
-                };
-                let others = supervised::load_known(wanted, source, Split::Test, &classes)?;
-                (all, Some(others))
-            }
-            None if args.validation > 0.0 => {
-                let (train, held_out) = all.split(args.validation, SPLIT_SEED)?;
-                (train, Some(held_out))
-            }
-            None => (all, None),
-        };
-        let validation = validation.filter(|examples| supervised::image_count(examples) > 0);
-        if validation.is_none() && args.patience.is_some() {
-            let problem = Error::invalid(OPERATION, "--patience needs images to validate on");
-            return Err(problem.expected("--validation above 0, or --validation-data"));
-        }
-        Ok(Self {
-            images: supervised::image_count(&train),
-            held_out: validation.as_ref().map_or(0, supervised::image_count),
-            train,
-            validation,
-            shape,
-            classes,
-        })
-    }
 }
 
 /// Batches and passes.
@@ -329,52 +327,23 @@ fn identity(
         "seed": seed,
         "batch size": plan.batch,
         "accumulation": args.accumulate,
+        "balance": args.balance,
+        "reading of pictures": data.preparation,
         "optimizer": config.optimizer,
-        "learning rate schedule": config.schedule,
+        "learning rate schedule": course(&config.schedule),
         "average": config.ema,
         "patience": args.patience,
         "precision": [precision.compute, &precision.storage.to_string()],
     })
 }
 
-/// How the model that is saved does: as it was validated at the end of the last epoch, unless it is another one.
-async fn last_validation(
-    args: &Train,
-    summary: &TrainSummary,
-    trainer: &Trainer,
-    model: &forgeling::train::Network,
-    validation: &mut Option<Epochs>,
-) -> Result<Option<Validation>> {
-    if summary.reason == StopReason::Finished && args.patience.is_none() {
-        return Ok(summary.validation);
+/// A schedule without its end, which more epochs move.
+fn course(schedule: &Schedule) -> Value {
+    let mut course = json!(schedule);
+    if let Some(numbers) = course.as_object_mut() {
+        numbers.remove("steps");
     }
-    match validation {
-        Some(source) => Ok(Some(trainer.validate(model, &CrossEntropy, source).await?)),
-        None => Ok(None),
-    }
-}
-
-fn tell_end(output: &Output, summary: &TrainSummary, last: Option<Validation>, peak: u64) {
-    let percent = |accuracy: Option<f64>| 100.0 * accuracy.unwrap_or(0.0);
-    output.line(format_args!(
-        "{} steps in {:.0} s ({:.0} images/s){}: loss {:.3}, accuracy {:.1} %{}; {} of memory at most.",
-        summary.steps,
-        summary.seconds,
-        summary.examples_per_second,
-        match summary.reason {
-            StopReason::Asked => ", stopped",
-            StopReason::Converged => ", no longer improving",
-            _ => "",
-        },
-        summary.loss,
-        percent(summary.accuracy),
-        last.map_or(String::new(), |found| format!(
-            "; validation loss {:.3}, accuracy {:.1} %",
-            found.loss,
-            percent(found.accuracy)
-        )),
-        supervised::megabytes(peak)
-    ));
+    course
 }
 
 /// Tells people what happens.
@@ -418,10 +387,10 @@ impl Watch<'_> {
                 }
             }
             TrainEvent::Validated { validation, .. } => self.line(format_args!(
-                "{}; validation loss {:.3}, accuracy {:.1} %",
+                "{}; validation loss {:.3}, {}",
                 self.epoch,
                 validation.loss,
-                percent(&validation.accuracy)
+                ending::accuracies(validation)
             )),
             TrainEvent::Resumed {
                 step,
@@ -433,6 +402,12 @@ impl Watch<'_> {
                     self.line(format_args!("Not used: {problem}"));
                 }
                 self.line(format_args!("Going on after step {step}, epoch {epoch}."));
+                if *epoch >= self.epochs {
+                    self.line(format_args!(
+                        "With --epochs {} nothing is left to train: the checkpoint's model is saved as it is.",
+                        self.epochs
+                    ));
+                }
             }
             TrainEvent::DeviceDropped {
                 name,

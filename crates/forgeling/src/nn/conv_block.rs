@@ -37,6 +37,12 @@ impl BatchStatistics {
         Self { statistics, count }
     }
 
+    /// The variance of each channel. It is not finite where the activations, or their mean, go beyond what f32 holds:
+    /// the norm then gives out its shift alone, and no loss would show it.
+    pub(crate) fn variance(&self) -> Tensor<1> {
+        self.statistics.variance.clone().without_autodiff()
+    }
+
     /// Running mean and variance, moved a tenth of the way. `bias` is added to the batch's mean.
     pub(crate) fn blend_into(
         self,

@@ -43,6 +43,8 @@ pub struct Pass<'a> {
     segments: Vec<Box<dyn Recompute<'a> + 'a>>,
     path: Vec<String>,
     watched: Vec<(String, Tensor<1>)>,
+    /// Of the watched norms: where each is, with its variance.
+    variances: Vec<(String, Tensor<1>)>,
 }
 
 impl<'a> Pass<'a> {
@@ -60,6 +62,7 @@ impl<'a> Pass<'a> {
             segments: Vec::new(),
             path: Vec::new(),
             watched: Vec::new(),
+            variances: Vec::new(),
         }
     }
 
@@ -137,7 +140,19 @@ impl<'a> Pass<'a> {
     /// Adds what a norm found in this batch. Norms do so in the order in which [`absorb`](crate::train::Trainable)
     /// goes through them.
     pub fn collect(&mut self, statistics: Option<BatchStatistics>) {
+        if let Some(found) = statistics.as_ref().filter(|_| self.watching) {
+            let norm = match self.path.is_empty() {
+                true => "the variance of a batch norm".into(),
+                false => format!("the variance in {}", self.path.join(".")),
+            };
+            self.variances.push((norm, found.variance()));
+        }
         self.statistics.extend(statistics);
+    }
+
+    /// The variances that norms found in this batch, if this pass is [watching](Self::watching).
+    pub(crate) fn variances(&self) -> &[(String, Tensor<1>)] {
+        &self.variances
     }
 
     /// What the norms found in this batch, which is then no longer in the pass.

@@ -11,7 +11,8 @@ pub struct ParallelStep {
     pub metrics: Vec<f64>,
     /// Examples of the batch.
     pub examples: usize,
-    /// Whether the loss and all gradients were finite. If not, no replica took the step, and nothing changed.
+    /// Whether the loss, all gradients and all batch norms' variances were finite. If not, no replica took the step, and
+    /// nothing changed.
     pub finite: bool,
     /// Examples of each replica's share.
     pub shares: Vec<usize>,

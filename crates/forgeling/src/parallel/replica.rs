@@ -3,7 +3,7 @@
 use burn::module::Module;
 use web_time::Instant;
 
-use super::round::{Ready, Round, exchange};
+use super::round::{Ready, Round, all_finite, exchange, variances};
 use super::values::{Which, collect, hash, load};
 use super::{Buckets, Collective, Contribution, ParallelConfig, Reduction};
 use crate::device::{Device, Readback};
@@ -109,15 +109,19 @@ impl<M: Module, O: Optimizer> Replica<M, O> {
             .fold(Readback::new().with(own.loss), |trip, metric| {
                 trip.with(metric)
             });
+        let variances = variances(&own.statistics);
+        let norms = variances.len();
+        let trip = variances.into_iter().fold(means, Readback::with);
         let skipped = self.optimizer.skipped();
         let trip = match skipped.clone() {
-            Some(skipped) => means.with(skipped),
-            None => means,
+            Some(skipped) => trip.with(skipped),
+            None => trip,
         };
         let mut read = cubecl_environment::future::block_on(trip.run_all())?;
         let skipped = skipped.and_then(|_| read.pop()).is_some_and(|s| s[0] > 0.0);
+        let sound = all_finite(read.split_off(read.len() - norms));
         let means: Vec<f64> = read.iter().map(|mean| f64::from(mean[0])).collect();
-        let finite = means[0].is_finite() && !skipped;
+        let finite = means[0].is_finite() && sound && !skipped;
         if finite {
             self.model = absorb(model, own.statistics);
         }

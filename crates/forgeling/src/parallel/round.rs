@@ -23,6 +23,8 @@ pub struct Ready {
     taken: Taken,
     /// Loss and metrics.
     means: Vec<Tensor<1>>,
+    /// Of batch norms.
+    variances: Vec<Tensor<1>>,
     examples: usize,
     pub statistics: Vec<BatchStatistics>,
 }
@@ -34,18 +36,31 @@ impl Ready {
         Ok(Self {
             taken: buckets.take(model, own.gradients)?,
             means,
+            variances: variances(&own.statistics),
             examples: own.examples,
             statistics: own.statistics,
         })
     }
 
-    /// Begins to read a bucket, with the means if it is the first.
+    /// Begins to read a bucket, with the means and variances if it is the first.
     fn read(&self, buckets: &Buckets, bucket: usize) -> Reading {
-        let means: &[Tensor<1>] = if bucket == 0 { &self.means } else { &[] };
-        let trip = means.iter().cloned();
-        let trip = trip.fold(Readback::new(), |trip, mean| trip.with(mean));
+        let mut trip = Readback::new();
+        if bucket == 0 {
+            let beside = self.means.iter().chain(&self.variances).cloned();
+            trip = beside.fold(trip, Readback::with);
+        }
         Reading::start(self.taken.read(buckets, bucket, trip))
     }
+}
+
+/// What is to be read of a batch's statistics, to see that they are finite.
+pub fn variances(statistics: &[BatchStatistics]) -> Vec<Tensor<1>> {
+    statistics.iter().map(BatchStatistics::variance).collect()
+}
+
+/// Whether all of these are.
+pub fn all_finite(rows: impl IntoIterator<Item = Vec<f32>>) -> bool {
+    rows.into_iter().flatten().all(f32::is_finite)
 }
 
 /// What all ranks together bring.
@@ -156,7 +171,7 @@ pub struct Round {
     pub rows: Vec<Vec<f32>>,
     /// Loss and metrics.
     pub means: Vec<f64>,
-    /// Whether the loss and all gradients are.
+    /// Whether the loss, all gradients and all batch norms' variances are.
     pub finite: bool,
     /// Seconds in which each rank computed.
     pub busy: Vec<f64>,
@@ -173,7 +188,7 @@ impl Round {
     ) -> Result<Self, Halt> {
         let weight = own.map_or(0.0, |own| own.examples as f64 / header.examples);
         let mut means = vec![0.0; header.means];
-        let (mut busy, mut failed, mut finite) = (0.0, None, true);
+        let (mut busy, mut failed, mut finite, mut sound) = (0.0, None, true, true);
         let mut rows = Vec::with_capacity(buckets.count());
         let mut reading = own.map(|own| own.read(buckets, 0));
         for (bucket, length) in buckets.lengths().into_iter().enumerate() {
@@ -188,6 +203,7 @@ impl Round {
                         busy = begun.elapsed().as_secs_f64();
                         let first = read.drain(..header.means).zip(&mut means);
                         first.for_each(|(own, mean)| *mean = weight * f64::from(own[0]));
+                        sound = all_finite(read.drain(..own.variances.len()));
                     }
                     buckets.fill(bucket, &own.taken, read, weight as f32)
                 }
@@ -200,11 +216,13 @@ impl Round {
             finite &= row.iter().fold(true, |all, value| all & value.is_finite());
             rows.push(row);
         }
-        // `[failures, seconds of each rank.., means..]`
-        let first = 1 + collective.size();
+        // `[failures, ranks with a variance that is not finite, seconds of each rank.., means..]`
+        const FIXED: usize = 2;
+        let first = FIXED + collective.size();
         let mut numbers = vec![0.0; first];
         numbers[0] = f64::from(u8::from(failed.is_some()));
-        numbers[1 + collective.rank()] = busy;
+        numbers[1] = f64::from(u8::from(!sound));
+        numbers[FIXED + collective.rank()] = busy;
         numbers.extend(means);
         let reduced = collective.all_reduce(&mut numbers, Reduction::Sum);
         reduced.map_err(Halt::Peer)?;
@@ -213,10 +231,10 @@ impl Round {
         }
         let means = numbers.split_off(first);
         Ok(Self {
-            finite: finite && means[0].is_finite(),
+            finite: finite && means[0].is_finite() && numbers[1] == 0.0,
             rows,
             means,
-            busy: numbers.split_off(1),
+            busy: numbers.split_off(FIXED),
         })
     }
 }

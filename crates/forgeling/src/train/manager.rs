@@ -101,7 +101,8 @@ pub struct StepReport {
     pub loss: f64,
     /// Fraction of the batch's predictions that are right, where classes are told apart.
     pub accuracy: Option<f64>,
-    /// Whether the step was skipped because a scaled gradient was not finite; the model is then as it was.
+    /// Whether the step was skipped because a scaled gradient, or a batch norm's variance, was not finite; the model is
+    /// then as it was.
     pub skipped: bool,
     /// What the loss was multiplied with for the backward pass.
     pub loss_scale: f64,
@@ -334,12 +335,13 @@ impl HardwareManager {
     /// Moves `model` by the gradients of the backward passes since the last step, and reads what the step came to, in
     /// one wait. `rate` is the learning rate.
     ///
-    /// A gradient that is not finite leaves the model as it was. Where losses are scaled, the scale is then halved and
-    /// the report says [`skipped`](StepReport::skipped).
+    /// A gradient that is not finite leaves the model as it was, and so does a batch norm's variance: the loss does not
+    /// show it, but the running statistics would never be finite again. Where losses are scaled, the scale is then
+    /// halved and the report says [`skipped`](StepReport::skipped).
     ///
     /// # Errors
-    /// When there was no backward pass, when the device fails, and when the loss or a gradient is not finite and no
-    /// smaller scale can help; the model is then as it was.
+    /// When there was no backward pass, when the device fails, and when the loss, a gradient or a variance is not finite
+    /// and no smaller scale can help; the model is then as it was.
     pub async fn step<M: Trainable>(
         &mut self,
         optimizer: &mut AnyOptimizer,
@@ -347,7 +349,7 @@ impl HardwareManager {
         model: &mut M,
     ) -> Result<StepReport> {
         let (ledger, before) = (self.ledger.clone(), optimizer.clone());
-        let step = self.take_step(optimizer, rate, model);
+        let step = self.take_step(optimizer, &before, rate, model);
         let report = match ledger {
             None => step.await,
             Some(ledger) => ledger.attach(step).await,
@@ -374,6 +376,7 @@ impl HardwareManager {
     async fn take_step<M: Trainable>(
         &mut self,
         optimizer: &mut AnyOptimizer,
+        before: &AnyOptimizer,
         rate: f64,
         model: &mut M,
     ) -> Result<StepReport> {
@@ -394,6 +397,7 @@ impl HardwareManager {
         // Before anything is read, so that there is one wait for all; the model is replaced once the step is good.
         let stepping = profile::phase(Phase::Step);
         let moved = optimizer.step(rate, model.clone(), gradients);
+        let variances = variances(&statistics);
         let moved = statistics.into_iter().fold(moved, Trainable::absorb);
         drop(stepping);
         let mut trip = Readback::new();
@@ -410,7 +414,9 @@ impl HardwareManager {
             return Err(Error::invalid(OPERATION, "no parameter has a gradient"));
         };
         let reading = profile::phase(Phase::Readback);
-        let mut read = trip.with(skipped).run_all().await?.into_iter();
+        let trip = trip.with(skipped);
+        let trip = variances.into_iter().fold(trip, Readback::with);
+        let mut read = trip.run_all().await?.into_iter();
         drop(reading);
         if let Some(ledger) = &self.ledger {
             ledger.check(OPERATION)?;
@@ -425,15 +431,19 @@ impl HardwareManager {
             .map(|labels| count_right(&next(&mut read), labels))
             .sum::<usize>();
         let overflow = next(&mut read)[0] > 0.0;
+        let sound = loss.is_finite() && read.flatten().all(f32::is_finite);
         let report = StepReport {
             loss,
             accuracy: (rows > 0).then(|| right as f64 / rows as f64),
-            skipped: overflow || !loss.is_finite(),
+            skipped: overflow || !sound,
             loss_scale,
         };
         self.judge(&report)?;
         if !report.skipped {
             *model = moved;
+        } else if !overflow {
+            // It took the step, and must not have.
+            *optimizer = before.clone();
         }
         Ok(report)
     }
@@ -446,7 +456,7 @@ impl HardwareManager {
         });
         if report.skipped && scale.is_none_or(|scale| scale < SMALLEST_SCALE) {
             let what = if report.loss.is_finite() {
-                "a gradient is not finite"
+                "a gradient or a batch norm's variance is not finite"
             } else {
                 "the loss is not finite"
             };
@@ -456,6 +466,16 @@ impl HardwareManager {
         }
         Ok(())
     }
+}
+
+/// The sum of each norm's variances over all passes, which are never negative: finite if all of them are.
+fn variances(passes: &[Vec<BatchStatistics>]) -> Vec<Tensor<1>> {
+    let of = |passes: &Vec<BatchStatistics>| passes.iter().map(BatchStatistics::variance).collect();
+    let sum = |sums: Vec<Tensor<1>>, more: Vec<Tensor<1>>| {
+        let pairs = sums.into_iter().zip(more);
+        pairs.map(|(sum, more)| sum + more).collect()
+    };
+    passes.iter().map(of).reduce(sum).unwrap_or_default()
 }
 
 /// `total` in as few parts of at most `most` as there can be, whose sizes differ by one at most.

@@ -74,8 +74,8 @@ pub use score::{Scored, Tally, balanced_accuracy};
 use serde::Serialize;
 pub use sgd::{Sgd, SgdConfig};
 pub use trainer::{
-    Batches, Epochs, Paced, Run, Source, Step, StopReason, TrainEvent, TrainSummary, Trainer,
-    TrainerConfig, Validation, first_anomaly,
+    Batches, EpochMeans, Epochs, Paced, Run, Source, Step, StopReason, TrainEvent, TrainSummary,
+    Trainer, TrainerConfig, Validation, first_anomaly,
 };
 pub(crate) use trainer::{Core, Engine};
 

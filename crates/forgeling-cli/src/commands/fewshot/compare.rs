@@ -12,6 +12,7 @@ use forgeling::{Device, Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::super::saving;
 use super::learning::{self, Data, Sets};
 use super::{accuracy, describe, episode, evaluate, sections};
 use crate::args::{Common, Compare, EpisodeArgs, LearningArgs};
@@ -64,7 +65,13 @@ pub async fn run(args: &Compare, common: &Common, output: &Output) -> Result<()>
     learning::check(&args.learning, &*test)?;
     let list = draw(args, common.seed, &*test)?;
     let device = learning::device(&args.learning, common, output).await?;
-    fs::create_dir_all(&args.out).map_err(|cause| Error::io("compare", &args.out, &cause))?;
+    let report = args.out.join("report.html");
+    saving::try_file(&report)?;
+    for method in &args.methods {
+        for name in [format!("{method}.json"), format!("{method}.safetensors")] {
+            saving::try_file(&args.out.join(name))?;
+        }
+    }
     write_atomically(&args.out.join("episodes.json"), list.to_json().as_bytes())?;
 
     let bench = Bench {
@@ -81,7 +88,6 @@ pub async fn run(args: &Compare, common: &Common, output: &Output) -> Result<()>
     for &method in &args.methods {
         all.push(bench.method(method, output).await?);
     }
-    let report = args.out.join("report.html");
     let page = bench.page(&all).await?;
     write_atomically(&report, page.render().as_bytes())?;
     output.line(format_args!("Report: {}", report.display()));
@@ -182,6 +188,7 @@ impl Bench<'_> {
         }
         let mut model = Learner::new(&config, &self.device)?;
         model.set_pictures(self.preparation);
+        saving::try_model(&self.model(method), model.parameter_count())?;
         let mut curve = Vec::new();
         let trained = learning::train(&mut model, &*self.data, fit, |event| {
             curve.push((event.episode as f64, event.accuracy));
@@ -195,7 +202,7 @@ impl Bench<'_> {
             ));
         }
         model.set_classes(self.classes.clone());
-        model.save(self.model(method)).await?;
+        saving::save_model(&self.model(method), &model.to_bytes().await?)?;
         let mut rows = Vec::new();
         // The papers' figures of methods that adapt are transductive.
         let ways: &[bool] = if method.adapts() {

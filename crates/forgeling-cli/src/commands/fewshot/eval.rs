@@ -8,7 +8,7 @@ use forgeling::train::model_file::write_atomically;
 use forgeling::{Error, Result};
 use serde_json::json;
 
-use super::super::{load_learner, open};
+use super::super::{load_learner, open, saving};
 use super::learning::{in_channels, warn_of_shared};
 use super::{describe, episode, evaluate, sections};
 use crate::args::{Common, FewshotEval};
@@ -16,6 +16,13 @@ use crate::data::{DataSource, GLYPH_CLASSES, Images, Wanted};
 use crate::output::Output;
 
 pub async fn run(args: &FewshotEval, common: &Common, output: &Output) -> Result<()> {
+    let report = args
+        .report
+        .as_ref()
+        .map(|folder| folder.join("report.html"));
+    for place in [&report, &args.save_episodes].into_iter().flatten() {
+        saving::try_file(place)?;
+    }
     let device = open(common, output).await?;
     let model = load_learner(&args.model, &device)?;
     let shape = model.input_shape();
@@ -58,10 +65,9 @@ pub async fn run(args: &FewshotEval, common: &Common, output: &Output) -> Result
         describe(&evaluation, model.config()),
         evaluation.episodes_per_second
     ));
-    if let Some(folder) = &args.report {
+    if let Some(path) = &report {
         let page = page(args, &model, &*data, &list, &evaluation).await?;
-        let path = folder.join("report.html");
-        write_atomically(&path, page.render().as_bytes())?;
+        write_atomically(path, page.render().as_bytes())?;
         output.line(format_args!("Report: {}", path.display()));
     }
     let details = &evaluation.details;

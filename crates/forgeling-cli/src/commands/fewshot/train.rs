@@ -4,6 +4,7 @@ use forgeling::Result;
 use forgeling::meta::{EvaluateConfig, Evaluation, FitSummary, Learner};
 use serde_json::json;
 
+use super::super::saving;
 use super::super::supervised::sides;
 use super::learning::{self, Sets};
 use super::{describe, episode};
@@ -29,6 +30,7 @@ pub async fn run(args: &FewshotTrain, common: &Common, output: &Output) -> Resul
     let device = learning::device(&args.learning, common, output).await?;
     let mut model = Learner::new(&config, &device)?;
     model.set_pictures(preparation);
+    saving::try_model(&args.out, model.parameter_count())?;
     output.line(format_args!(
         "Training {method} on {classes} classes of {} images{}: {}-way {}-shot, {} values. Ctrl-C stops and saves.",
         sides(data.image_shape()),
@@ -39,7 +41,7 @@ pub async fn run(args: &FewshotTrain, common: &Common, output: &Output) -> Resul
     ));
     let summary = learning::train(&mut model, &*data, fit, |_| ()).await?;
     model.set_classes(names);
-    model.save(&args.out).await?;
+    saving::save_model(&args.out, &model.to_bytes().await?)?;
     output.line(format_args!(
         "{} episodes in {:.0} s ({:.1}/s){}: loss {:.3}, accuracy {:.1} % on the training classes.",
         summary.episodes,

@@ -208,6 +208,35 @@ impl CheckpointStore {
         Ok(found)
     }
 
+    /// Moves all checkpoints, whole or damaged, to a new folder in this one, so that a run can begin anew: `old-1`, or the
+    /// next number that is free. Gives that folder, in which another store can open them, or `None` where there is no
+    /// checkpoint.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or written; what was moved by then is in the new folder.
+    pub fn set_aside(&mut self) -> Result<Option<PathBuf>> {
+        let steps = steps(&self.folder)?;
+        if steps.is_empty() {
+            return Ok(None);
+        }
+        let mut number = 1;
+        let aside = loop {
+            let aside = self.folder.join(format!("old-{number}"));
+            match fs::create_dir(&aside) {
+                Ok(()) => break aside,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(Error::io(OPERATION, &aside, &error)),
+            }
+        };
+        for step in steps {
+            let from = path(&self.folder, step);
+            let moved = fs::rename(&from, path(&aside, step));
+            moved.map_err(|error| Error::io(OPERATION, &from, &error))?;
+            self.whole.remove(&step);
+        }
+        Ok(Some(aside))
+    }
+
     fn damaged(&self, step: u64, error: Error) -> Damaged {
         let path = path(&self.folder, step);
         Damaged { path, error }

@@ -11,7 +11,7 @@ use crate::nn::{Normalization, Pass};
 use crate::train::HardwareManager;
 
 /// Which part of a model is the first to give an output, or in the backward pass a gradient, that is not finite on this
-/// batch. `None` if all are finite.
+/// batch; where all of these are finite, in which part a batch norm's variance is not. `None` if all are finite.
 ///
 /// # Errors
 /// When the batch does not fit the model, and when the device fails.
@@ -33,6 +33,7 @@ pub async fn first_anomaly<M: Trainable, O: Objective<M>>(
     }
     names.push("the loss".into());
     trip = trip.with(outcome.loss.clone());
+    let variances = pass.variances().to_vec();
     let mut gradients = Gradients {
         path: Vec::new(),
         given: pass.backward(outcome.loss, model)?,
@@ -44,9 +45,17 @@ pub async fn first_anomaly<M: Trainable, O: Objective<M>>(
         names.push(format!("the gradient of {name}"));
         trip = trip.with(sum);
     }
-    let sums = trip.run_all().await?;
-    let first = sums.iter().position(|sum| !sum[0].is_finite());
+    for (name, variance) in variances {
+        names.push(name);
+        trip = trip.with(variance);
+    }
+    let found = trip.run_all().await?;
+    let first = found.iter().position(|values| !all_finite(values));
     Ok(first.map(|index| names.swap_remove(index)))
+}
+
+fn all_finite(values: &[f32]) -> bool {
+    values.iter().all(|value| value.is_finite())
 }
 
 struct Gradients {

@@ -129,6 +129,17 @@ pub struct Validation {
     pub examples: usize,
 }
 
+/// Means over the examples of a whole epoch, each before the step that was taken on it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EpochMeans {
+    /// Epochs so far, this one included.
+    pub epoch: usize,
+    /// Mean loss.
+    pub loss: f64,
+    /// Fraction of predictions that are right, where classes are told apart.
+    pub accuracy: Option<f64>,
+}
+
 /// Why training ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -155,6 +166,8 @@ pub struct TrainSummary {
     pub loss: f64,
     /// Mean accuracy of the last steps, as a fraction, where classes are told apart.
     pub accuracy: Option<f64>,
+    /// The last epoch that was gone through whole, if there was one.
+    pub last_epoch: Option<EpochMeans>,
     /// The last validation, if there was one.
     pub validation: Option<Validation>,
     /// Examples per second over the whole run.

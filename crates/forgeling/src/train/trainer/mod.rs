@@ -23,7 +23,7 @@ use std::ops::ControlFlow;
 pub use anomaly::first_anomaly;
 pub use config::TrainerConfig;
 pub(crate) use engine::{Core, Engine};
-pub use event::{Step, StopReason, TrainEvent, TrainSummary, Validation};
+pub use event::{EpochMeans, Step, StopReason, TrainEvent, TrainSummary, Validation};
 pub use run::Run;
 pub use source::{Batches, Epochs, Paced, Source};
 
@@ -132,7 +132,8 @@ impl Trainer {
     ///
     /// # Errors
     /// When there is no example, when a batch does not fit the model, when memory does not suffice for a single example,
-    /// when the device fails, and when the loss or a gradient is not finite. The model is then as it was before the step.
+    /// when the device fails, and when the loss, a gradient or a batch norm's variance is not finite. The model is then as
+    /// it was before the step.
     pub async fn step_on<M: Trainable, O: Objective<M>>(
         &mut self,
         model: &mut M,
@@ -202,7 +203,8 @@ impl Trainer {
     ///
     /// # Errors
     /// When the configuration sets no limit, as [`step_on`](Self::step_on), when the data cannot be read or an epoch
-    /// has no batch, and when a checkpoint cannot be written, or is of another model or another run.
+    /// has no batch, and when a checkpoint cannot be written, is of another model or another run, or when there are
+    /// checkpoints but none is whole. Where one cannot be written, the model that is left behind is the last one.
     pub async fn fit<M, O, S>(
         &mut self,
         model: &mut M,
@@ -317,9 +319,11 @@ impl Trainer {
                 }
             }
         };
-        self.save(engine, model, &beside, &mut run, &mut on_event)
-            .await?;
+        let saved = self.save(engine, model, &beside, &mut run, &mut on_event);
+        let saved = saved.await;
+        // What was learned is there for the caller to keep, also where it could not be saved.
         *model = beside.into_result(model.clone());
+        saved?;
         let step = self.progress.steps();
         let _ = on_event(&TrainEvent::Stopped { step, reason });
         Ok(self.progress.summary(reason))
@@ -338,7 +342,13 @@ impl Trainer {
         };
         let (latest, damaged) = checkpoints.latest()?;
         let Some(checkpoint) = latest else {
-            return Ok(None);
+            // To begin anew would be to replace what may still be mended.
+            return match damaged.is_empty() {
+                true => Ok(None),
+                false => Err(Error::bad_data(OPERATION, "every checkpoint is damaged")
+                    .expected("one that is whole, or none at all")
+                    .got(damaged.join("; "))),
+            };
         };
         let (manager, progress) = (&mut self.core.manager, &mut self.progress);
         let again = self.config.overfit_batches.is_some();

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
-use super::{Step, StopReason, TrainEvent, TrainSummary, TrainerConfig, Validation};
+use super::{EpochMeans, Step, StopReason, TrainEvent, TrainSummary, TrainerConfig, Validation};
 use crate::train::StepReport;
 
 /// Steps over which examples per second and the summary's loss and accuracy are averaged.
@@ -31,6 +31,9 @@ pub(super) struct Kept {
     pub epochs: usize,
     pub examples: usize,
     pub epoch: Epoch,
+    /// Checkpoints of before have none.
+    #[serde(default)]
+    last_epoch: Option<EpochMeans>,
     pub validation: Option<Validation>,
     /// Loss and accuracy of the last steps.
     recent: VecDeque<(f64, Option<f64>)>,
@@ -171,11 +174,17 @@ impl Progress {
         let begun = std::mem::replace(&mut self.epoch_begun, Instant::now());
         let earlier = std::mem::take(&mut self.spent.epoch);
         let count = epoch.examples.max(1) as f64;
+        let (loss, accuracy) = (epoch.loss / count, epoch.accuracy.map(|sum| sum / count));
+        kept.last_epoch = Some(EpochMeans {
+            epoch: kept.epochs,
+            loss,
+            accuracy,
+        });
         TrainEvent::Epoch {
             epoch: kept.epochs,
             step: kept.steps,
-            loss: epoch.loss / count,
-            accuracy: epoch.accuracy.map(|sum| sum / count),
+            loss,
+            accuracy,
             seconds: earlier + begun.elapsed().as_secs_f64(),
         }
     }
@@ -200,6 +209,7 @@ impl Progress {
             examples: kept.examples,
             loss,
             accuracy,
+            last_epoch: kept.last_epoch,
             validation: kept.validation,
             examples_per_second: kept.examples as f64 / seconds.max(1e-9),
             seconds,
