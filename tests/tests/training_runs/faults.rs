@@ -50,8 +50,8 @@ fn failure<M: Classifier + 'static>(
     result.unwrap_err()
 }
 
-/// The variance of what such weights make is beyond what f32 holds, and all that comes after is constant: the loss and
-/// all gradients are finite.
+/// The variance of what such weights make is beyond what f32 holds. On the CPU all that comes after is constant: the loss
+/// and all gradients are finite.
 fn overflowing(device: &Device) -> (Conv4Classifier, ResNet18) {
     let config = Conv4Config {
         filters: 8,
@@ -88,13 +88,19 @@ fn assert_overflow<M: Classifier + 'static>(
     let before = values(model);
     let error = failure(model, devices, hardware);
     assert!(error.is_diverged(), "{error}");
-    let place = format!("the variance in {place}");
-    assert!(error.to_string().contains(&place), "{error}");
-    assert!(error.to_string().contains("at step 1"), "{error}");
+    let named = |what: &str| {
+        error
+            .to_string()
+            .contains(&format!("{what} {place} is not"))
+    };
     let advice = error.expectation().unwrap();
     assert!(advice.contains("a smaller learning rate"), "{error}");
+    assert!(error.to_string().contains("at step 1"), "{error}");
     let loss = error.found().unwrap().strip_prefix("a loss of ").unwrap();
-    assert!(loss.parse::<f64>().unwrap().is_finite(), "{error}");
+    let finite = loss.parse::<f64>().unwrap().is_finite();
+    // Some GPUs make NaN of it, which a loss shows.
+    let shown = !devices[0].is_cpu() && !finite && named("the output of");
+    assert!(shown || finite && named("the variance in"), "{error}");
     assert_eq!(values(model), before);
 }
 
