@@ -9,7 +9,7 @@ use forgeling::train::{
     NetworkConfig, NetworkSummary, Run, SavedNetwork, Schedule, StopReason, TrainEvent,
     TrainSummary, Trainer, TrainerConfig, Validation,
 };
-use forgeling::{Device, Error, ErrorKind, Result};
+use forgeling::{Device, ErrorKind, Result};
 use serde_json::{Value, json};
 
 use super::same_run::SameRun;
@@ -18,11 +18,6 @@ use super::training_data::Data;
 use super::{classes, ending, open, unless_interrupted};
 use crate::args::{BatchSize, Common, ScheduleKind, Train};
 use crate::output::{Output, StepProgress};
-
-const OPERATION: &str = "train";
-
-/// Whatever the seed: runs that differ in it are validated on the same images.
-const SPLIT_SEED: u64 = 0;
 
 /// Sizes that `--batch-size auto` chooses from.
 const AUTO: std::ops::RangeInclusive<usize> = 8..=1024;
