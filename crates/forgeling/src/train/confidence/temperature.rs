@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 const OPERATION: &str = "fit_temperature";
-/// Standard deviation of the logarithm before anything is known.
-const PRIOR: f64 = 2.0;
+/// Half the width of the prior, of the logarithm.
+const PRIOR: f64 = 0.5;
 /// The logarithm of a temperature lies within this of 0.
 const MOST_LOG: f64 = 12.0;
 
@@ -15,11 +15,12 @@ const MOST_LOG: f64 = 12.0;
 ///
 /// Of `n` held-out examples with the logits `z`, the class `y` and the largest logit `z_r` of another class, `T` minimises
 ///
-/// `sum_i [ln sum_k exp(z_ik / T) - ((1 - e) z_iy + e z_ir) / T] + (ln T)^2 / (2 · 2^2)`, `e = 1 / (n + 2)`
+/// `sum_i [ln sum_k exp(z_ik / T) - ((1 - e) z_iy + e z_ir) / T] + ln(1 + (2 ln T)^2)`, `e = 1 / (n + 2)`
 ///
 /// That is the paper's likelihood with two additions for few examples. As in Platt's scaling (*Probabilistic Outputs for
 /// Support Vector Machines*, 1999) a part `e` of each example counts as an error, because `n` right answers do not show that
-/// there are no wrong ones. And a wide prior keeps `T` finite where logits say nothing.
+/// there are no wrong ones. And a Cauchy prior keeps `T` near 1 unless the examples clearly say otherwise, and finite where
+/// logits say nothing: what 25 examples alone say is off by a third.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Temperature {
@@ -132,7 +133,7 @@ fn cost(rows: &[Row], log: f64) -> f64 {
         let powers = row.logits.iter().map(|below| libm::exp(below * inverse));
         libm::log(powers.sum::<f64>()) - row.target * inverse
     };
-    rows.iter().map(of_row).sum::<f64>() + (log / PRIOR).powi(2) / 2.0
+    rows.iter().map(of_row).sum::<f64>() + libm::log1p((log / PRIOR).powi(2))
 }
 
 /// Where a cost is least: the best of a coarse grid, which several minima do not mislead, then a golden-section search about
@@ -168,7 +169,7 @@ mod tests {
     fn documented(logits: &[f32], labels: &[usize], temperature: f64) -> f64 {
         let classes = logits.len() / labels.len();
         let wrong = 1.0 / (labels.len() as f64 + 2.0);
-        let mut sum = temperature.ln().powi(2) / 8.0;
+        let mut sum = (1.0 + (2.0 * temperature.ln()).powi(2)).ln();
         for (row, &label) in logits.chunks(classes).zip(labels) {
             let z: Vec<f64> = row.iter().map(|&z| f64::from(z) / temperature).collect();
             let rival = (0..classes).filter(|&k| k != label).map(|k| z[k]);
@@ -236,10 +237,10 @@ mod tests {
         let logits = [[3.0f32, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0]].concat();
         let found = Temperature::fit(&logits, &[0, 1, 2]).unwrap();
         let sure = found.softmax(&logits[..3])[0];
-        assert!((0.6..0.9).contains(&sure), "{found:?}: {sure}");
+        assert!((0.6..0.95).contains(&sure), "{found:?}: {sure}");
         // All wrong, or nothing said at all: high, but finite.
         let wrong = Temperature::fit(&logits, &[1, 2, 0]).unwrap();
-        assert!(wrong.value > 2.0 && wrong.value.is_finite(), "{wrong:?}");
+        assert!(wrong.value > 1.5 && wrong.value < 10.0, "{wrong:?}");
         let nothing = Temperature::fit(&[0.5; 6], &[1, 0]).unwrap();
         assert!((nothing.value - 1.0).abs() < 1e-6, "{nothing:?}");
         // Tiny and huge logits alike.

@@ -1,7 +1,7 @@
 //! What a network says of images, and how far that can be believed.
 
 use burn::module::Module;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::TensorData;
 
 use super::{Network, SavedNetwork};
 use crate::data::Dataset;
@@ -115,27 +115,6 @@ impl SavedNetwork {
         let [logits] = Readback::new().with(pass.output(logits)).run().await?;
         Ok(logits)
     }
-
-    /// Experiment.
-    pub async fn outputs(
-        &self,
-        images: &[&[f32]],
-        device: &Device,
-    ) -> Result<(Vec<f32>, Vec<f32>)> {
-        let network = self.network.valid();
-        let shape = self.config.input;
-        let (mut all, mut logits) = (Vec::new(), Vec::new());
-        for part in images.chunks(PASS) {
-            let mut pass = Pass::new(Normalization::Running, device.tensors());
-            let dims = [part.len(), shape.channels, shape.height, shape.width];
-            let values = pass.values(TensorData::new(part.concat(), dims));
-            let (f, l) = network.features_and_logits(values, &mut pass)?;
-            let [f, l] = Readback::new().with(f).with(l).run().await?;
-            all.extend(f);
-            logits.extend(l);
-        }
-        Ok((all, logits))
-    }
 }
 
 /// `-ln sum_k exp(z_k)`
@@ -159,32 +138,4 @@ fn spread(data: &dyn Dataset, most: usize) -> Vec<(usize, usize)> {
             .map(move |(class, _)| (class, example))
     });
     places.take(most).collect()
-}
-
-impl Network {
-    fn features_and_logits<'a>(
-        &'a self,
-        images: Tensor<4>,
-        pass: &mut Pass<'a>,
-    ) -> Result<(Tensor<2>, Tensor<2>)> {
-        use crate::ops::{Activation, linear};
-        match self {
-            Self::Mlp(mlp) => {
-                let hidden = mlp.layers[0].forward(images.flatten(1, 3), Activation::Relu)?;
-                let logits = mlp.layers[1].forward(hidden.clone(), Activation::None)?;
-                Ok((hidden, logits))
-            }
-            Self::Conv4(conv4) => {
-                let features = conv4.encoder.forward_with(images, pass)?;
-                let logits = conv4.head.forward(features.clone(), Activation::None)?;
-                Ok((features, logits))
-            }
-            Self::ResNet18(resnet) => {
-                let features = resnet.features_with(images, pass)?;
-                let (weight, bias) = (resnet.head.val(), resnet.head_bias.val());
-                let logits = linear(features.clone(), weight, Some(bias), Activation::None)?;
-                Ok((features, logits))
-            }
-        }
-    }
 }
