@@ -262,6 +262,7 @@ fn network(kind: NetworkKind, epochs: usize) -> (SavedNetwork, Subset<Glyphs>) {
     let saved = SavedNetwork {
         config,
         classes,
+        pictures: None,
         summary: NetworkSummary::default(),
         confidence: None,
         network,

@@ -9,7 +9,7 @@ use std::path::Path;
 use flate2::{Compression, write::GzEncoder};
 use forgeling::data::tasks::EpisodeList;
 use forgeling::data::{
-    Colour, FolderOptions, IdxSplit, ImageSet, ImageShape, Limits, Rng, TaskSource, folder, idx,
+    Colour, IdxSplit, ImageSet, ImageShape, Limits, PictureOptions, Rng, TaskSource, folder, idx,
     omniglot,
 };
 use forgeling::meta::{
@@ -213,6 +213,9 @@ fn pictures() -> Vec<(&'static str, Vec<Vec<u8>>)> {
             "webp",
             [all(ImageFormat::WebP), vec![lossy_webp()]].concat(),
         ),
+        ("bmp", all(ImageFormat::Bmp)),
+        ("gif", all(ImageFormat::Gif)),
+        ("tiff", all(ImageFormat::Tiff)),
     ]
 }
 
@@ -220,13 +223,13 @@ fn pictures() -> Vec<(&'static str, Vec<Vec<u8>>)> {
 fn read_picture(dir: &Path, ending: &str, bytes: &[u8]) -> Result<ImageSet> {
     let root = dir.join(ending);
     put(&root, &format!("class/picture.{ending}"), bytes);
-    let options = FolderOptions {
+    let options = PictureOptions {
         size: 8,
-        colour: Colour::Rgb,
+        colour: Some(Colour::Rgb),
         limits: LIMITS,
         ..Default::default()
     };
-    folder::load(&root, &options)
+    folder::load(&root, &options).map(|found| found.set)
 }
 
 #[test]
@@ -266,7 +269,9 @@ fn networks(device: &Device) -> Vec<Vec<u8>> {
         let saved = SavedNetwork {
             config,
             classes: vec!["0".into(), "1".into()],
+            pictures: None,
             summary: NetworkSummary::default(),
+            confidence: None,
             network: config.build(device).unwrap(),
         };
         pollster::block_on(saved.to_bytes()).unwrap()

@@ -221,6 +221,7 @@ fn train_evaluate_and_classify_from_files() {
     assert_eq!(object["adaptation"]["name"], "method");
     adapts_to_files(&model, &support, &query);
 
+    // One that cannot be read is told, the others are answered, and the status says so.
     std::fs::write(query.join("broken.png"), b"not an image").unwrap();
     let mut broken = forgeling();
     broken
@@ -228,14 +229,14 @@ fn train_evaluate_and_classify_from_files() {
         .arg(&support)
         .arg("--query")
         .arg(&query);
-    let error = json(&mut broken, 3);
+    let object = json(&mut broken, 3);
+    let failed = object["failed"].as_array().unwrap();
+    assert_eq!(failed.len(), 1);
     assert!(
-        error["error"]["path"]
-            .as_str()
-            .unwrap()
-            .ends_with("broken.png"),
-        "{error}"
+        failed[0]["path"].as_str().unwrap().ends_with("broken.png"),
+        "{object}"
     );
+    assert_eq!(object["predictions"].as_array().map(Vec::len), Some(12));
 }
 
 /// Three classes of five examples each.
@@ -405,7 +406,7 @@ fn bad_input_is_one_clear_line_and_a_status() {
     train(
         &["--data", "glyphs", "--channels", "2"],
         3,
-        "fit the network",
+        "so many channels",
     );
     forgeling()
         .args(["fewshot", "eval", "--model", "none", "--data", "glyphs"])

@@ -135,7 +135,7 @@ fn the_same_command_goes_on_and_ends_where_one_run_would() {
     );
 
     for (options, name) in [
-        (&["--batch-size", "32"][..], "batch size"),
+        (&["--batch-size", "16"][..], "batch size"),
         (&["--width", "64"], "width"),
         (&["--learning-rate", "0.5"], "learning rate schedule"),
         (
@@ -171,8 +171,8 @@ fn a_budget_makes_passes_smaller_and_not_batches() {
         ]);
         json(command.args(options).arg("--out").arg(&out), 0)
     };
-    let free = conv4(&[]);
-    let held = conv4(&["--memory-budget", "2MB"]);
+    let free = conv4(&["--batch-size", "64"]);
+    let held = conv4(&["--batch-size", "64", "--memory-budget", "2MB"]);
     assert_eq!(free["batch_size"], held["batch_size"]);
     assert_eq!(number(&free, "micro_batch"), 64.0);
     assert!(number(&held, "micro_batch") < 64.0, "{held}");
@@ -332,7 +332,7 @@ fn bad_input_is_one_clear_line_and_a_status() {
         (&["--learning-rate", "nan"], 3, "rate"),
         (&["--ema", "1"], 3, "decay"),
         (&["--width", "0"], 3, "out of range"),
-        (&["--input", "3x28x28"], 3, "another shape"),
+        (&["--input", "2x28x28"], 3, "so many channels"),
         (&["--input", "1x28x14"], 3, "squares"),
         (&["--input", "28"], 2, "such as 1x28x28"),
         (&["--batch-size", "0"], 2, "1 or more, or auto"),

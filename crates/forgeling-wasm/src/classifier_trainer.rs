@@ -248,6 +248,7 @@ impl ClassifierTrainer {
             SavedNetwork {
                 config: self.settings.network,
                 classes: self.settings.classes.clone(),
+                pictures: None,
                 summary: NetworkSummary {
                     steps: summary.steps,
                     epochs: summary.epochs,

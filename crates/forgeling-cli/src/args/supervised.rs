@@ -65,13 +65,15 @@ pub struct Train {
     /// Show each class's images as often as those of the largest class, by repeating them
     #[arg(long)]
     pub balance: bool,
-    /// Times to go through the images, those before a resume included
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub epochs: usize,
+    /// Times to go through the images, those before a resume included [default: 10, or of few images as many
+    /// as make 400 steps, at most 100]
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<usize>,
     /// Images of a batch; auto takes a power of two from 8 to 1024 that fits into --memory-budget, or half
-    /// of the device's memory, and is at most a sixteenth of the images
-    #[arg(long, value_name = "N|auto", default_value = "64")]
-    pub batch_size: BatchSize,
+    /// of the device's memory, and is at most a sixteenth of the images [default: 64, or of few images a
+    /// power of two from 8 that makes 8 batches]
+    #[arg(long, value_name = "N|auto")]
+    pub batch_size: Option<BatchSize>,
     /// Batches whose gradients make one step
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub accumulate: usize,

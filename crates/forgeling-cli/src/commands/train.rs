@@ -23,6 +23,14 @@ use crate::output::{Output, StepProgress};
 const AUTO: std::ops::RangeInclusive<usize> = 8..=1024;
 /// Batches of an epoch that it leaves, if there are enough images: fewer steps learn less.
 const AUTO_BATCHES: usize = 16;
+/// Unless asked for otherwise: so many images in a batch, and times through them all.
+const USUAL_BATCH: usize = 64;
+const USUAL_EPOCHS: usize = 10;
+/// Of few images: at least so many batches of an epoch, if they hold this many images, and steps in all.
+const FEWEST_BATCHES: usize = 8;
+const SMALLEST_BATCH: usize = 8;
+const FEWEST_STEPS: usize = 400;
+const MOST_EPOCHS: usize = 100;
 
 pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     let data = Data::load(args, output)?;
@@ -37,7 +45,8 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     let hardware = plan.hardware.clone();
 
     let steps = plan.steps_per_epoch(&data, args);
-    let trainer_config = trainer_config(args, steps)?;
+    let epochs = args.epochs.unwrap_or(usual_epochs(steps));
+    let trainer_config = trainer_config(args, steps, epochs)?;
     let manager = HardwareManager::on(device.clone(), hardware)?;
     let identity = identity(args, common.seed, &data, &plan, &trainer_config, &manager);
     let folder = args.checkpoint_dir.as_ref();
@@ -91,11 +100,11 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     let mut trainer = Trainer::new(trainer_config, manager)?;
     let mut watch = Watch {
         output,
-        progress: StepProgress::new(args.fast_dev_run.unwrap_or(steps * args.epochs)),
+        progress: StepProgress::new(args.fast_dev_run.unwrap_or(steps * epochs)),
         epochs: if args.fast_dev_run.is_some() {
             1
         } else {
-            args.epochs
+            epochs
         },
         validated: validation.is_some(),
         epoch: String::new(),
@@ -242,7 +251,10 @@ impl Plan {
             ..supervised::plan_config(&hardware, optimizer, device)
         };
         let budget = supervised::budget(&hardware, device)?;
-        let batch = match args.batch_size {
+        let wanted = args
+            .batch_size
+            .unwrap_or(BatchSize::Examples(usual_batch(data.images)));
+        let batch = match wanted {
             BatchSize::Examples(examples) => examples,
             BatchSize::Auto => {
                 let most = *AUTO.end();
@@ -252,7 +264,7 @@ impl Plan {
                 (1 << largest.ilog2()).clamp(*AUTO.start(), most)
             }
         };
-        let limited = hardware.memory_budget.is_some() || args.batch_size == BatchSize::Auto;
+        let limited = hardware.memory_budget.is_some() || wanted == BatchSize::Auto;
         if limited && devices.len() == 1 {
             let pass = batch.min(data.images);
             hardware.micro_batch = supervised::micro_batch(network, pass, config, device, budget)?;
@@ -270,18 +282,31 @@ impl Plan {
     }
 }
 
-fn trainer_config(args: &Train, steps_per_epoch: usize) -> Result<TrainerConfig> {
+/// Images of a batch, of so many in all: batch norm's running statistics and the optimizer need some steps.
+fn usual_batch(images: usize) -> usize {
+    let useful = (images / FEWEST_BATCHES).max(1);
+    (1 << useful.ilog2()).clamp(SMALLEST_BATCH, USUAL_BATCH)
+}
+
+/// Times through the images, of so many steps each.
+fn usual_epochs(steps_per_epoch: usize) -> usize {
+    FEWEST_STEPS
+        .div_ceil(steps_per_epoch)
+        .clamp(USUAL_EPOCHS, MOST_EPOCHS)
+}
+
+fn trainer_config(args: &Train, steps_per_epoch: usize, epochs: usize) -> Result<TrainerConfig> {
     let (optimizer, usual_rate, _) = supervised::optimizer(args.optimizer);
     let rate = args.learning_rate.unwrap_or(usual_rate);
     let config = TrainerConfig {
-        epochs: Some(args.epochs),
+        epochs: Some(epochs),
         optimizer,
         schedule: match args.schedule {
             ScheduleKind::Constant => Schedule::Constant { rate },
             ScheduleKind::Cosine => Schedule::Cosine {
                 initial: rate,
                 floor: 0.0,
-                steps: steps_per_epoch.saturating_mul(args.epochs.max(1)),
+                steps: steps_per_epoch.saturating_mul(epochs.max(1)),
             },
         },
         accumulate: args.accumulate,

@@ -6,6 +6,7 @@
 mod mixed_precision;
 mod omniglot;
 mod omniglot_methods;
+mod photographs;
 mod sine;
 
 use std::fs;
@@ -32,6 +33,8 @@ enum Experiment {
     OmniglotMinimal(omniglot::Options),
     /// All few-shot methods on that split, 10 minutes each, with MAML in PyTorch for comparison.
     OmniglotMethods(omniglot_methods::Options),
+    /// Photographs of pen strokes and of objects, with the README's lines, beside simple models.
+    Photographs(photographs::Options),
     /// Sine regression: MAML against a network trained on all waves at once.
     Sine(sine::Options),
     /// ProtoNet on invented characters and a perceptron on MNIST, trained in f32, in f16, and in f32 with bf16 copies of
@@ -44,6 +47,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     match &options.experiment {
         Experiment::OmniglotMinimal(options) => omniglot::run(workspace, options),
         Experiment::OmniglotMethods(options) => omniglot_methods::run(workspace, options),
+        Experiment::Photographs(options) => photographs::run(workspace, options),
         Experiment::Sine(options) => sine::run(workspace, options),
         Experiment::MixedPrecision(options) => mixed_precision::run(workspace, options),
     }

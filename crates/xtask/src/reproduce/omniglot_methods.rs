@@ -54,7 +54,8 @@ const RUNNING: (&str, &str, &[&str]) = (
     &["--transductive"],
 );
 /// 32 filters, no random maps of images, and in training the queries' own statistics.
-const AS_REFERENCE: [&str; 13] = [
+const AS_REFERENCE: [&str; 14] = [
+    "--no-augment",
     "--filters",
     "32",
     "--transductive",
