@@ -30,9 +30,10 @@ export {
   type WarmUpEvent,
 } from "./device.js";
 export { ForgelingError, type ErrorCode, type ErrorDetails, type ErrorJson } from "./errors.js";
-export { imageToInk, type InkOptions, type PixelSource } from "./ink.js";
+export { imageToInk, type InkOptions } from "./ink.js";
 export { Mlp, type MlpConfig } from "./mlp.js";
 export { Network } from "./network.js";
+export type { PixelSource } from "./picture/raster.js";
 export { imageToPixels, type Images } from "./pixels.js";
 export type { KernelRow, Profile, ProfileOptions, ProfileRow } from "./profile.js";
 export {

@@ -1,5 +1,5 @@
 import { ForgelingError } from "./errors.js";
-import { areaMean, pixelsOf, type PixelSource } from "./ink.js";
+import { colour, luma, pixelsOf, plane, resample, working, type PixelSource } from "./picture/raster.js";
 
 type Picture = PixelSource | HTMLCanvasElement | OffscreenCanvas;
 
@@ -17,34 +17,29 @@ export interface ExampleShape {
 }
 
 /**
- * Makes a picture an input of a network: its central square, averaged down (or up) to `size` × `size` values in 0..1;
- * what is transparent is 0. For drawings see `imageToInk`, which crops and centres them.
+ * Makes a picture an input of a network, as the library does with pictures in files: its central square, averaged down
+ * (or up) to `size` × `size` values in 0..1; what is transparent is 0. For drawings see `imageToInk`, which crops and centres
+ * them.
  *
  * @param source a canvas or the result of `getImageData`.
  * @param size width and height of the result, in pixels.
- * @param channels 1 for brightness (default), 3 for red, green and blue one after the other.
+ * @param channels 1 for brightness (default; the luma of ITU-R BT.709), 3 for red, green and blue one after the other.
  */
 export function imageToPixels(source: Picture, size: number, channels: 1 | 3 = 1): Float32Array {
   if (!(Number.isInteger(size) && size > 0)) wrong("image_to_pixels", "size is out of range", "a whole number above 0", size);
   if (channels !== 1 && channels !== 3) wrong("image_to_pixels", "channels is out of range", "1 or 3", channels);
-  const { data, width, height } = pixelsOf(source);
-  if (data.length !== width * height * 4 || data.length === 0) {
-    wrong("image_to_pixels", "the picture has no whole pixels", `${width * height * 4} bytes`, data.length);
+  const given = pixelsOf("image_to_pixels", source);
+  const bytes = given.width * given.height * 4;
+  if (given.data.length !== bytes || bytes === 0) {
+    wrong("image_to_pixels", "the picture has no whole pixels", `${bytes} bytes`, given.data.length);
   }
-  const side = Math.min(width, height);
-  const [left, top, scale] = [(width - side) / 2, (height - side) / 2, side / size];
+  const pixels = working(given, size);
+  const side = Math.min(pixels.width, pixels.height);
+  const square = { left: (pixels.width - side) / 2, top: (pixels.height - side) / 2, width: side, height: side };
   const result = new Float32Array(channels * size * size);
   for (let channel = 0; channel < channels; channel += 1) {
-    const plane = Float32Array.from({ length: width * height }, (_, i) => {
-      const [red, green, blue] = [data[i * 4]!, data[i * 4 + 1]!, data[i * 4 + 2]!];
-      const value = channels === 3 ? data[i * 4 + channel]! : 0.299 * red + 0.587 * green + 0.114 * blue;
-      return (value * data[i * 4 + 3]!) / (255 * 255);
-    });
-    for (let pixel = 0; pixel < size * size; pixel += 1) {
-      const x = left + (pixel % size) * scale;
-      const y = top + Math.floor(pixel / size) * scale;
-      result[channel * size * size + pixel] = areaMean(plane, width, height, x, y, scale);
-    }
+    const values = plane(pixels, (i) => (channels === 3 ? colour(pixels, i, channel, 0) : luma(pixels, i, 0)) / 255);
+    result.set(resample(values, square, size, size).values, channel * size * size);
   }
   return result;
 }

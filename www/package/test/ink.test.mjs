@@ -68,9 +68,36 @@ test("the ink option overrides the guess", () => {
   assert.notDeepEqual(imageToInk(drawn, 9, { ink: "dark" }), imageToInk(drawn, 9, { ink: "light" }));
 });
 
-test("averaging keeps the amount of ink: a checkerboard becomes an even grey", () => {
-  const drawn = image(64, 64, (x, y) => ((x + y) % 2 ? black : clear));
-  for (const value of imageToInk(drawn, 8, { margin: 0 })) near(value, 0.5, 1e-6, "grey");
+test("of a see-through picture, dark and light ink are told from paper that shows through", () => {
+  const sheet = image(60, 60, (x, y) => {
+    if (inside(x, y, 20, 10, 4, 40)) return black;
+    return inside(x, y, 35, 25, 12, 12) ? white : clear;
+  });
+  const dark = moments(imageToInk(sheet, 20, { ink: "dark" }), 20);
+  assert.ok(dark.tall >= 12 && dark.wide <= 3, `${dark.wide} × ${dark.tall}`);
+  const light = moments(imageToInk(sheet, 20, { ink: "light" }), 20);
+  near(light.sum, (0.64 * 20) ** 2, 5, "area of the square");
+  const alpha = imageToInk(sheet, 20, { ink: "alpha" });
+  assert.deepEqual(imageToInk(sheet, 20), alpha);
+  assert.ok(moments(alpha, 20).wide > 5);
+});
+
+test("ink on gray, unevenly lit paper is full, and its paper is none", () => {
+  const stroke = (x, y) => inside(x, y, 40, 20, 4, 50) || inside(x, y, 25, 66, 40, 4);
+  const page = (ink) => image(120, 90, (x, y) => Array(3).fill((stroke(x, y) ? ink : 1) * (70 + x)).concat(255));
+  const clean = imageToInk(image(120, 90, (x, y) => (stroke(x, y) ? black : white)), 28);
+  for (const ink of [0.4, 1.3]) {
+    const found = imageToInk(page(ink), 28);
+    const off = found.reduce((sum, value, i) => sum + Math.abs(value - clean[i]), 0) / clean.length;
+    assert.ok(off < 0.03, `ink of ${ink} is off by ${off}`);
+    assert.ok(Math.max(...found) > 0.99 && found.filter((value) => value === 0).length > 500);
+  }
+});
+
+test("averaging keeps proportions of ink: a checkerboard is half of what is solid, and full where there is no more", () => {
+  const board = (solid) => image(64, 64, (x, y) => (x < solid || (x + y) % 2 ? black : clear));
+  imageToInk(board(32), 8, { margin: 0 }).forEach((value, i) => near(value, i % 8 < 4 ? 1 : 0.5, 1e-6, `pixel ${i}`));
+  for (const value of imageToInk(board(0), 8, { margin: 0 })) near(value, 1, 1e-6, "the strongest ink");
 });
 
 test("a dot stays small, and an empty drawing gives zeros", () => {
@@ -89,10 +116,11 @@ test("values stay within 0..1 when a small drawing is enlarged", () => {
   assert.ok(ink.every((v) => v >= 0 && v <= 1));
 });
 
-test("sizes and margins out of range are refused", () => {
+test("sizes, margins and inks out of range are refused", () => {
   const drawn = image(4, 4, () => black);
   const refused = (error) => error instanceof ForgelingError && error.code === "invalid_argument";
   for (const size of [0, -1, 2.5, Number.NaN]) assert.throws(() => imageToInk(drawn, size), refused);
   for (const margin of [-0.1, 0.5]) assert.throws(() => imageToInk(drawn, 8, { margin }), refused);
+  assert.throws(() => imageToInk(drawn, 8, { ink: "blue" }), refused);
   assert.throws(() => imageToInk({ ...drawn, width: 5 }, 8), refused);
 });

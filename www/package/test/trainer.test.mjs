@@ -229,7 +229,7 @@ test("a picture becomes its central square, brightness or colours", () => {
     }
   }
   const near = (got, expected) => got.forEach((value, i) => assert.ok(Math.abs(value - expected[i]) < 1e-6, `${[...got]}`));
-  near(imageToPixels({ data, width, height }, 2), [0.299, 0.114, 0.299, 0.114]);
+  near(imageToPixels({ data, width, height }, 2), [0.2126, 0.0722, 0.2126, 0.0722]);
   near(imageToPixels({ data, width, height }, 2, 3), [1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 1]);
   assert.equal(imageToPixels({ data: new Uint8ClampedArray(4), width: 1, height: 1 }, 3).length, 9);
   assert.throws(() => imageToPixels({ data, width: 5, height }, 2), rejected("invalid_argument"));
