@@ -44,7 +44,9 @@ fn read_one(path: &Path, options: &PictureOptions) -> Result<Vec<u8>> {
 
 /// An image in colour that no turn leaves as it is, with sides of its own.
 fn pattern() -> RgbImage {
-    RgbImage::from_fn(24, 16, |x, y| Rgb([(x * 10) as u8, (y * 15) as u8, (x * y) as u8]))
+    RgbImage::from_fn(24, 16, |x, y| {
+        Rgb([(x * 10) as u8, (y * 15) as u8, (x * y) as u8])
+    })
 }
 
 /// With an EXIF orientation.
@@ -82,7 +84,11 @@ fn images_are_turned_as_their_exif_orientation_says() {
         fit: Fit::Stretch,
         ..as_pictures(9)
     };
-    let path = put(dir.path(), "upright.png", encode(upright.clone(), ImageFormat::Png));
+    let path = put(
+        dir.path(),
+        "upright.png",
+        encode(upright.clone(), ImageFormat::Png),
+    );
     let expected = read_one(&path, &stretched).unwrap();
     for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
         for orientation in 1..=8u16 {
@@ -157,7 +163,13 @@ fn glyph(class: usize, example: usize, size: usize) -> GrayImage {
 fn write_all(dir: &Path, images: impl IntoIterator<Item = DynamicImage>) -> Vec<PathBuf> {
     let images = images.into_iter().enumerate();
     images
-        .map(|(index, image)| put(dir, &format!("{index:03}.png"), encode(image, ImageFormat::Png)))
+        .map(|(index, image)| {
+            put(
+                dir,
+                &format!("{index:03}.png"),
+                encode(image, ImageFormat::Png),
+            )
+        })
         .collect()
 }
 
@@ -210,7 +222,10 @@ fn a_drawing_far_off_on_a_large_page_is_brought_to_the_middle() {
     assert_eq!(found.preparation.framing, Some(Framing::Ink));
     let images: Vec<Vec<u8>> = found.images.into_iter().map(Result::unwrap).collect();
     for other in &images[1..] {
-        let apart = images[0].iter().zip(other).map(|(a, b)| f64::from(a.abs_diff(*b)));
+        let apart = images[0]
+            .iter()
+            .zip(other)
+            .map(|(a, b)| f64::from(a.abs_diff(*b)));
         let mean = apart.sum::<f64>() / 784.0;
         assert!(mean < 12.0, "{mean} of 255 apart");
     }
@@ -237,7 +252,11 @@ fn light_and_dark_pictures_are_never_inverted() {
     for (index, image) in found.images.into_iter().enumerate() {
         let image = image.unwrap();
         let mean = image.iter().map(|&value| u32::from(value)).sum::<u32>() / 64;
-        assert_eq!(mean > 128, index % 2 == 0, "image {index} has a mean of {mean}");
+        assert_eq!(
+            mean > 128,
+            index % 2 == 0,
+            "image {index} has a mean of {mean}"
+        );
     }
 }
 
@@ -308,7 +327,10 @@ fn what_is_no_image_is_counted_or_passed_over() {
     assert!(text.contains("magick mogrify"), "{text}");
     put(root, "a/notes.txt", "text");
     let text = load(&as_pictures(8)).unwrap().left_out.to_string();
-    assert!(text.starts_with("4 files left out: 3 heic, 1 txt"), "{text}");
+    assert!(
+        text.starts_with("4 files left out: 3 heic, 1 txt"),
+        "{text}"
+    );
 
     put(root, "b/broken.jpg", "broken");
     refused(load(&as_pictures(8)), "broken.jpg", "not an image");
@@ -317,8 +339,16 @@ fn what_is_no_image_is_counted_or_passed_over() {
         ..as_pictures(8)
     };
     let found = load(&skipping).unwrap();
-    assert_eq!((found.set.image_count(), found.left_out.broken.len()), (2, 1));
-    assert!(found.left_out.to_string().contains("1 broken image left out"));
+    assert_eq!(
+        (found.set.image_count(), found.left_out.broken.len()),
+        (2, 1)
+    );
+    assert!(
+        found
+            .left_out
+            .to_string()
+            .contains("1 broken image left out")
+    );
     put(root, "c/broken.jpg", "broken");
     refused(load(&skipping), "c", "no image of the class can be read");
     // Nothing but what telephones write.
@@ -332,7 +362,11 @@ fn parts_of_a_folder_are_told_apart() {
     let dir = tempdir().unwrap();
     let root = dir.path();
     for part in ["Train", "val", "test"] {
-        put(root, &format!("{part}/a/x.png"), encode(pattern(), ImageFormat::Png));
+        put(
+            root,
+            &format!("{part}/a/x.png"),
+            encode(pattern(), ImageFormat::Png),
+        );
     }
     let part = |split| folder::part(root, split).unwrap();
     assert_eq!(part(Split::Train), root.join("Train"));
@@ -350,7 +384,9 @@ fn parts_of_a_folder_are_told_apart() {
 #[test]
 fn a_photograph_of_108_megapixels_is_read() {
     let dir = tempdir().unwrap();
-    let image = GrayImage::from_fn(12_000, 9_000, |x, _| Luma([if x < 6000 { 20 } else { 220 }]));
+    let image = GrayImage::from_fn(12_000, 9_000, |x, _| {
+        Luma([if x < 6000 { 20 } else { 220 }])
+    });
     let path = put(dir.path(), "large.jpg", encode(image, ImageFormat::Jpeg));
     let found = read_one(&path, &as_pictures(2)).unwrap();
     for (found, expected) in found.iter().zip([20u8, 220, 20, 220]) {

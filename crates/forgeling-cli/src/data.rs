@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use forgeling::data::{
-    Colour, Dataset, Glyphs, IdxSplit, ImageSet, ImageShape, Limits, PictureKind, PictureOptions, Preparation, Rotated,
-    Split, Survey, folder, idx, omniglot,
+    Colour, Dataset, Glyphs, IdxSplit, ImageSet, ImageShape, Limits, PictureKind, PictureOptions,
+    Preparation, Rotated, Split, Survey, folder, idx, omniglot,
 };
 use forgeling::{Error, Result};
 
@@ -144,7 +144,10 @@ impl DataSource {
                 Ok(Loaded {
                     images: Images::Files(set),
                     preparation,
-                    notes: notes.iter().map(|note| format!("{self}: {note}.")).collect(),
+                    notes: notes
+                        .iter()
+                        .map(|note| format!("{self}: {note}."))
+                        .collect(),
                 })
             }
             Self::Folder(dir) => from_folder(dir, wanted),
@@ -226,9 +229,12 @@ pub fn told(
             "Read as {how}. {} (--as {other} reads them otherwise).",
             survey.explain()
         )),
-        Some(_) if by_model && survey.looked_at > 0 && survey.kind() != kind => notes.push(
-            format!("The model was trained on {kind}; these do not look like them: {} (--as {other}).", survey.explain()),
-        ),
+        Some(_) if by_model && survey.looked_at > 0 && survey.kind() != kind => {
+            notes.push(format!(
+                "The model was trained on {kind}; these do not look like them: {} (--as {other}).",
+                survey.explain()
+            ))
+        }
         Some(_) => {}
     }
     if kind == PictureKind::Pictures && channels == 1 && survey.has_colours() {
@@ -305,7 +311,10 @@ mod tests {
             ("folder:~", home.clone()),
             ("folder:~a", PathBuf::from("~a")),
         ] {
-            assert_eq!(typed.parse::<DataSource>().unwrap(), DataSource::Folder(place));
+            assert_eq!(
+                typed.parse::<DataSource>().unwrap(),
+                DataSource::Folder(place)
+            );
         }
     }
 }

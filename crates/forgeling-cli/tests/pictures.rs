@@ -33,7 +33,9 @@ fn text(path: &Path) -> &str {
 fn right(object: &Value) -> f64 {
     let rows = object["predictions"].as_array().unwrap();
     let named = |row: &&Value| {
-        let file = Path::new(row["path"].as_str().unwrap()).file_name().unwrap();
+        let file = Path::new(row["path"].as_str().unwrap())
+            .file_name()
+            .unwrap();
         let class = row["class"].as_str().unwrap_or("unknown");
         file.to_str().unwrap().starts_with(&format!("{class}-"))
     };
@@ -81,7 +83,10 @@ fn photographed_strokes_are_told_apart_by_a_model_of_invented_ones() {
             *found += right(&object) / TASKS as f64;
         }
     }
-    assert!(found[1] >= 0.9 && found[0] >= 0.75, "{found:?} with a chance of 0.2");
+    assert!(
+        found[1] >= 0.9 && found[0] >= 0.75,
+        "{found:?} with a chance of 0.2"
+    );
 
     // Noise is like none of them.
     let noise = dir.path().join("noise");
@@ -137,17 +142,27 @@ fn a_network_learns_photographed_objects_in_colour() {
     let baseline = accuracy(&baseline, &truth);
 
     let model = dir.path().join("objects.safetensors");
-    let arguments = ["train", "--model", "conv4", "--width", "32", "--data", &train];
+    let arguments = [
+        "train", "--model", "conv4", "--width", "32", "--data", &train,
+    ];
     run(&arguments)
         .args(["--epochs", "40", "--batch-size", "16", "--out"])
         .arg(&model)
         .assert()
         .success()
         .stdout(contains("(3×28×28)").and(contains("Read as pictures")));
-    let eval = |data: &str| json(&mut run(&["eval", "--model", text(&model), "--data", data]), 0);
+    let eval = |data: &str| {
+        json(
+            &mut run(&["eval", "--model", text(&model), "--data", data]),
+            0,
+        )
+    };
     let found = eval(&test);
     let accuracy = number(&found["accuracy"]);
-    assert!(accuracy >= baseline - 0.02, "{accuracy}, logistic regression {baseline}");
+    assert!(
+        accuracy >= baseline - 0.02,
+        "{accuracy}, logistic regression {baseline}"
+    );
     assert_eq!(found["per_class"].as_array().unwrap().len(), 3);
     assert_eq!(found["balanced_accuracy"], found["accuracy"], "60 of each");
 
@@ -179,10 +194,17 @@ fn predicts(dir: &Path, model: &Path, images: &Path) {
     assert_eq!(object["calibrated"], true);
     let table = fs::read_to_string(&csv).unwrap();
     assert_eq!(table.lines().count(), 61);
-    assert!(table.starts_with("path,class,probability,unknown\n"), "{table}");
+    assert!(
+        table.starts_with("path,class,probability,unknown\n"),
+        "{table}"
+    );
 
     // One that cannot be read is a line of its own; the others are answered, and the status says so.
-    fs::write(images.join("broken.jpg"), b"\xff\xd8 not much of a photograph").unwrap();
+    fs::write(
+        images.join("broken.jpg"),
+        b"\xff\xd8 not much of a photograph",
+    )
+    .unwrap();
     let mut predict = run(&["predict", "--model", text(model), "--images", text(images)]);
     predict
         .assert()
@@ -192,7 +214,12 @@ fn predicts(dir: &Path, model: &Path, images: &Path) {
     let object = json(&mut predict, 3);
     assert_eq!(object["predictions"].as_array().unwrap().len(), 60);
     assert_eq!(object["failed"].as_array().unwrap().len(), 1);
-    assert!(object["failed"][0]["path"].as_str().unwrap().ends_with("broken.jpg"));
+    assert!(
+        object["failed"][0]["path"]
+            .as_str()
+            .unwrap()
+            .ends_with("broken.jpg")
+    );
 
     // A few-shot command does not take it, and says which one does.
     let mut classify = run(&["fewshot", "classify", "--model", text(model)]);
@@ -202,9 +229,17 @@ fn predicts(dir: &Path, model: &Path, images: &Path) {
     assert!(message.contains("forgeling predict"), "{error}");
     // Gray files are repeated for a model in colour.
     let gray = dir.join("gray.png");
-    GrayImage::from_pixel(50, 40, Luma([128])).save(&gray).unwrap();
+    GrayImage::from_pixel(50, 40, Luma([128]))
+        .save(&gray)
+        .unwrap();
     let mut predict = run(&["predict", "--model", text(model), "--images", text(&gray)]);
-    assert_eq!(json(&mut predict, 0)["predictions"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        json(&mut predict, 0)["predictions"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 /// A picture whose mean brightness is noise around a level.
@@ -231,7 +266,14 @@ fn write_noise(root: &Path, classes: &[(&str, u8, u32)], colour: bool) {
 fn mlp(data: &Path, out: &Path, more: &[&str]) -> Command {
     let data = format!("folder:{}", data.display());
     let mut command = run(&["train", "--model", "mlp", "--data", &data]);
-    command.args(["--epochs", "8", "--batch-size", "8", "--learning-rate", "0.003"]);
+    command.args([
+        "--epochs",
+        "8",
+        "--batch-size",
+        "8",
+        "--learning-rate",
+        "0.003",
+    ]);
     command.args(more).arg("--out").arg(out);
     command
 }
@@ -246,7 +288,10 @@ fn lights_off_and_lights_on_are_two_classes() {
     assert_eq!(object["pictures"]["kind"], "pictures");
     assert_eq!(object["input"]["channels"], 1);
     // What people ask for is what is done.
-    let object = json(&mut mlp(&root, &dir.path().join("m"), &["--as", "drawings"]), 0);
+    let object = json(
+        &mut mlp(&root, &dir.path().join("m"), &["--as", "drawings"]),
+        0,
+    );
     assert_eq!(object["pictures"]["kind"], "drawings");
     mlp(&root, &dir.path().join("m"), &["--as", "photos"])
         .assert()
@@ -275,6 +320,11 @@ fn uneven_classes_are_told_of_and_evened_out() {
     // 180 images instead of 99, in batches of 8.
     assert_eq!(number(&even["steps"]), 8.0 * 23.0, "{even}");
     assert_eq!(number(&object["steps"]), 8.0 * 13.0, "{object}");
+    // A model in gray has its reasons, and is told what it does not see.
+    mlp(&root, &out, &["--input", "1x28x28"])
+        .assert()
+        .success()
+        .stdout(contains("(1×28×28)").and(contains("The images have colours")));
 }
 
 #[test]
@@ -286,15 +336,19 @@ fn parts_of_a_folder_are_used_and_shared_images_are_told_of() {
     write_noise(&root.join("val"), &[("off", 10, 3), ("on", 200, 3)], false);
     let out = dir.path().join("m");
     mlp(&root, &out, &[]).assert().success().stdout(
-        contains("on 40 images (1×28×28) of 2 classes, 6 to validate on")
-            .and(contains("6 of the 6 images to validate on are trained on too")),
+        contains("on 40 images (1×28×28) of 2 classes, 6 to validate on").and(contains(
+            "6 of the 6 images to validate on are trained on too",
+        )),
     );
     let object = json(&mut mlp(&root, &out, &["--validation", "0"]), 0);
     assert!(object["validation_accuracy"].is_null(), "{object}");
     fs::rename(root.join("val/on"), root.join("val/light")).unwrap();
     let error = json(&mut mlp(&root, &out, &[]), 3);
     let message = error["error"]["message"].as_str().unwrap();
-    assert!(message.contains("'light'") && message.contains("'on'"), "{error}");
+    assert!(
+        message.contains("'light'") && message.contains("'on'"),
+        "{error}"
+    );
 }
 
 /// Half of the arrows are stored turned, with an orientation that says so.
@@ -368,12 +422,24 @@ fn few_shot_models_remember_what_they_were_trained_on() {
         .assert()
         .success()
         .stdout(contains("Read as drawings").and(contains("1×28×28 images, augmented")));
-    let mut eval = run(&["fewshot", "eval", "--data", &source, "--model", text(&model)]);
+    let mut eval = run(&[
+        "fewshot",
+        "eval",
+        "--data",
+        &source,
+        "--model",
+        text(&model),
+    ]);
     eval.args(["--episodes", "2", "--shots", "2", "--queries", "2"])
         .assert()
         .success()
-        .stdout(contains("Test classes are training classes: 6 of 6"));
-    let error = json(&mut run(&["predict", "--model", text(&model), "--images", text(&root)]), 3);
+        .stdout(contains(
+            "Test classes are training classes, by their names: 6 of 6",
+        ));
+    let error = json(
+        &mut run(&["predict", "--model", text(&model), "--images", text(&root)]),
+        3,
+    );
     let message = error["error"]["message"].as_str().unwrap();
     assert!(message.contains("forgeling fewshot classify"), "{error}");
 }

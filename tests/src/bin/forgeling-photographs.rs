@@ -25,7 +25,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = std::env::args_os().nth(1).map(PathBuf::from);
     let root = root.ok_or("forgeling-photographs DIR")?;
     for task in 0..TASKS {
-        strokes(&root.join("strokes").join(task.to_string()), 100 + task as u64)?;
+        strokes(
+            &root.join("strokes").join(task.to_string()),
+            100 + task as u64,
+        )?;
     }
     let objects = root.join("objects");
     for (name, examples) in [("ten", 0..10), ("forty", 0..40), ("test", TEST)] {

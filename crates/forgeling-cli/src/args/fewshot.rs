@@ -275,7 +275,7 @@ pub struct Classify {
 #[derive(Args, Clone, Copy)]
 pub struct UnknownArgs {
     /// Answer `unknown` where the most probable class is less probable than this; 0 names a class for
-    /// every image [default: where an image is more probably of no class than of one]
+    /// every image [default: where an image is more probably of no class than of that one]
     #[arg(long = "unknown", value_name = "P")]
     pub below: Option<f64>,
 }

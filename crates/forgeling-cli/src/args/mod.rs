@@ -18,8 +18,7 @@ pub use fewshot::{
 pub use pictures::PictureArgs;
 pub use supervised::{
     BatchSize, BatchSizeArgs, Eval, InputShape, NetworkArgs, OptimizerKind, Predict, Profile,
-    ScheduleKind,
-    Train,
+    ScheduleKind, Train,
 };
 
 /// Train small neural networks where the data is.

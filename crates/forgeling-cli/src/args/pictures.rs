@@ -8,7 +8,6 @@ use forgeling::{Error, Result};
 
 /// How image files are read.
 #[derive(Args, Clone, Copy)]
-#[command(next_help_heading = "Image files")]
 pub struct PictureArgs {
     /// What folder:DIR and other image files show: drawings (ink on paper: the light is levelled, and the
     /// square around the ink is taken), pictures (anything else: as they are), or auto (drawings if most

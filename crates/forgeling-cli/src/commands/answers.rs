@@ -58,7 +58,7 @@ impl UnknownArgs {
         let best = answer.predictions.first()?;
         let known = match self.below {
             Some(below) => best.probability >= below,
-            None => answer.unknown <= 0.5,
+            None => best.probability >= answer.unknown,
         };
         known.then_some(best)
     }
@@ -128,11 +128,18 @@ impl Row {
     /// For example ` 93.1 %  mug               photos/1.jpg`.
     fn text(&self) -> String {
         match &self.class {
-            Some(class) => format!("{:>5.1} %  {class:<16}  {}", 100.0 * self.probability, self.path),
+            Some(class) => format!(
+                "{:>5.1} %  {class:<16}  {}",
+                100.0 * self.probability,
+                self.path
+            ),
             None => {
                 let nearest = self.classes.first().map_or("", |found| &found.class);
                 let likely = 100.0 * self.probability;
-                format!("         {UNKNOWN:<16}  {}  ({nearest} {likely:.1} %)", self.path)
+                format!(
+                    "         {UNKNOWN:<16}  {}  ({nearest} {likely:.1} %)",
+                    self.path
+                )
             }
         }
     }

@@ -18,7 +18,10 @@ pub struct Row {
 
 /// The classes that there are examples of.
 pub fn rows(names: &[String], tallies: &[Tally]) -> Vec<Row> {
-    let with_examples = names.iter().zip(tallies).filter(|(_, tally)| tally.total > 0);
+    let with_examples = names
+        .iter()
+        .zip(tallies)
+        .filter(|(_, tally)| tally.total > 0);
     with_examples
         .map(|(name, tally)| Row {
             class: name.clone(),

@@ -1,11 +1,11 @@
 //! `forgeling eval`
 
+use forgeling::Error;
 use forgeling::Result;
 use forgeling::data::{LoaderConfig, Missing, Split};
 use forgeling::train::{
     CrossEntropy, HardwareConfig, HardwareManager, Precision, Trainer, TrainerConfig,
 };
-use forgeling::Error;
 use serde_json::json;
 use std::time::Instant;
 

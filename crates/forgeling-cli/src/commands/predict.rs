@@ -24,7 +24,12 @@ pub async fn run(args: &Predict, common: &Common, output: &Output) -> Result<()>
             .got(shape));
     }
     let paths = listed(&args.images, output)?;
-    let options = picture_options(shape.height, Some(shape.channels), &args.pictures, saved.pictures);
+    let options = picture_options(
+        shape.height,
+        Some(shape.channels),
+        &args.pictures,
+        saved.pictures,
+    );
     let pictures = read_pictures(&paths, &options)?;
     let from = (&options, saved.pictures.is_some());
     for note in told(from, pictures.preparation, &pictures.survey, shape.channels) {

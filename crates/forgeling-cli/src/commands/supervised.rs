@@ -114,7 +114,12 @@ impl Wanted<'_> {
     }
 
     /// As [`load`](Self::load), for a network that tells them apart.
-    pub fn load_classes(self, source: &DataSource, split: Split, output: &Output) -> Result<Loaded> {
+    pub fn load_classes(
+        self,
+        source: &DataSource,
+        split: Split,
+        output: &Output,
+    ) -> Result<Loaded> {
         let loaded = self.load(source, split, output)?;
         match loaded.data.class_count() {
             2.. => Ok(loaded),

@@ -167,7 +167,9 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
             let found = model.calibrate(held_out, device).await;
             calibrated = found.is_ok();
             if let Err(problem) = found {
-                output.line(format_args!("The model's confidence was not calibrated: {problem}"));
+                output.line(format_args!(
+                    "The model's confidence was not calibrated: {problem}"
+                ));
             }
         }
         ending::save(&model, out).await?;

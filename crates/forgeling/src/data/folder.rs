@@ -82,7 +82,10 @@ impl fmt::Display for LeftOut {
             let between = if endings > 0 { "; " } else { "" };
             let count = self.broken.len();
             let word = if count == 1 { "image" } else { "images" };
-            write!(f, "{between}{count} broken {word} left out, the first: {first}")?;
+            write!(
+                f,
+                "{between}{count} broken {word} left out, the first: {first}"
+            )?;
         }
         Ok(())
     }

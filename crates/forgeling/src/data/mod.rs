@@ -86,6 +86,4 @@ pub use idx::{IdxImages, IdxSplit};
 #[cfg(feature = "files")]
 pub use limits::Limits;
 #[cfg(feature = "files")]
-pub use picture::{
-    Colour, PictureOptions, Pictures, Survey, read as read_pictures,
-};
+pub use picture::{Colour, PictureOptions, Pictures, Survey, read as read_pictures};

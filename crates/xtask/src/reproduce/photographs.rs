@@ -85,23 +85,36 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     add(figure.into(), value, Value::Null);
     for (name, each) in [("ten", 10), ("forty", 40)] {
         let model = work.join(format!("objects-{name}.safetensors"));
-        kept(&work.join(format!("objects-{name}-train.json")), &commit, || {
-            forgeling(workspace)
-                .args(["train", "--json", "--device", "cpu", "--model", "conv4", "--data"])
-                .arg(format!("folder:{}", objects.join(name).display()))
-                .arg("--out")
-                .arg(&model)
-        })?;
-        let found = kept(&work.join(format!("objects-{name}-eval.json")), &commit, || {
-            forgeling(workspace)
-                .args(["eval", "--json", "--device", "cpu", "--model"])
-                .arg(&model)
-                .arg("--data")
-                .arg(format!("folder:{}", objects.join("test").display()))
-        })?;
+        kept(
+            &work.join(format!("objects-{name}-train.json")),
+            &commit,
+            || {
+                forgeling(workspace)
+                    .args([
+                        "train", "--json", "--device", "cpu", "--model", "conv4", "--data",
+                    ])
+                    .arg(format!("folder:{}", objects.join(name).display()))
+                    .arg("--out")
+                    .arg(&model)
+            },
+        )?;
+        let found = kept(
+            &work.join(format!("objects-{name}-eval.json")),
+            &commit,
+            || {
+                forgeling(workspace)
+                    .args(["eval", "--json", "--device", "cpu", "--model"])
+                    .arg(&model)
+                    .arg("--data")
+                    .arg(format!("folder:{}", objects.join("test").display()))
+            },
+        )?;
         let baseline = written["baselines"]
             .as_array()
-            .and_then(|rows| rows.iter().find(|row| row["examples of each class"] == each))
+            .and_then(|rows| {
+                rows.iter()
+                    .find(|row| row["examples of each class"] == each)
+            })
             .cloned()
             .unwrap_or_default();
         let regression = baseline["logistic regression"].as_f64();

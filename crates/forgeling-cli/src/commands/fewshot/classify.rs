@@ -28,7 +28,11 @@ pub async fn run(args: &Classify, common: &Common, output: &Output) -> Result<()
     let adapted = adapt(&mut classifier).await?;
     describe(&adapted, output);
 
-    let queries: Vec<&[f32]> = images.query.iter().map(|(_, pixels)| pixels.as_slice()).collect();
+    let queries: Vec<&[f32]> = images
+        .query
+        .iter()
+        .map(|(_, pixels)| pixels.as_slice())
+        .collect();
     let found = classifier.answer_all(&queries).await?;
     let places = images.query.iter().map(|(path, _)| path.as_path());
     let answered: Vec<(&Path, _)> = places.zip(found).collect();
@@ -76,8 +80,12 @@ impl Images {
         }
         let count = paths.len();
         paths.extend(queries);
-        let options =
-            picture_options(shape.height, Some(shape.channels), &args.pictures, model.pictures());
+        let options = picture_options(
+            shape.height,
+            Some(shape.channels),
+            &args.pictures,
+            model.pictures(),
+        );
         let pictures = read_pictures(&paths, &options)?;
         let from = (&options, model.pictures().is_some());
         for note in told(from, pictures.preparation, &pictures.survey, shape.channels) {
@@ -130,7 +138,9 @@ fn describe(adapted: &AdaptSummary, output: &Output) {
         ));
     }
     output.line(match adapted.calibrated_on {
-        0 => "Confidences are not calibrated: that takes two or more examples of each class.".into(),
+        0 => {
+            "Confidences are not calibrated: that takes two or more examples of each class.".into()
+        }
         count => format!("Confidences are calibrated on {count} examples."),
     });
 }

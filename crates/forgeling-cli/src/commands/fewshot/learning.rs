@@ -85,12 +85,15 @@ pub fn load(args: &LearningArgs, output: &Output) -> Result<Sets> {
 /// Says which classes that are to be unseen have been trained on.
 pub fn warn_of_shared(source: &DataSource, trained: &[String], tested: &[String], output: &Output) {
     let trained: BTreeSet<&String> = trained.iter().collect();
-    let shared: Vec<&String> = tested.iter().filter(|name| trained.contains(name)).collect();
+    let shared: Vec<&String> = tested
+        .iter()
+        .filter(|name| trained.contains(name))
+        .collect();
     if shared.is_empty() || *source == DataSource::Glyphs {
         return;
     }
     output.line(format_args!(
-        "Test classes are training classes: {} of {} ({}). The accuracy is not that of unseen classes.",
+        "Test classes are training classes, by their names: {} of {} ({}). The accuracy is not that of unseen classes.",
         shared.len(),
         tested.len(),
         listed(&shared)

@@ -83,8 +83,7 @@ fn not_read(operation: &'static str, bytes: &[u8]) -> Error {
 }
 
 /// How to convert what telephones write.
-pub(in crate::data) const CONVERT: &str =
-    "HEIC, which `sips -s format jpeg *.heic --out jpegs` (macOS) or `magick mogrify -format jpg *.heic` converts";
+pub(in crate::data) const CONVERT: &str = "HEIC, which `sips -s format jpeg *.heic --out jpegs` (macOS) or `magick mogrify -format jpg *.heic` converts";
 
 fn raster(image: DynamicImage) -> Raster {
     let (width, height) = (image.width() as usize, image.height() as usize);

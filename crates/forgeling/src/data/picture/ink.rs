@@ -177,10 +177,12 @@ fn slopes(light: &Plane) -> Vec<f32> {
         let (above, below) = (y.saturating_sub(1), (y + 1).min(height - 1));
         for x in 0..width {
             let (left, right) = (x.saturating_sub(1), (x + 1).min(width - 1));
-            let across = at(right, above) - at(left, above) + 2.0 * (at(right, y) - at(left, y))
+            let across = at(right, above) - at(left, above)
+                + 2.0 * (at(right, y) - at(left, y))
                 + at(right, below)
                 - at(left, below);
-            let down = at(left, below) - at(left, above) + 2.0 * (at(x, below) - at(x, above))
+            let down = at(left, below) - at(left, above)
+                + 2.0 * (at(x, below) - at(x, above))
                 + at(right, below)
                 - at(right, above);
             slopes.push((across * across + down * down).sqrt() / 8.0);
@@ -197,7 +199,9 @@ fn marks(dark: &[f32], darker: &[f32], width: usize, least: f32) -> Vec<Part> {
     let clear = |kept: Vec<Part>| -> Vec<Part> {
         let main = kept.iter().max_by(|a, b| mass(a).total_cmp(&mass(b)));
         let least = main.map_or(0.0, |part| f64::from(FAINTEST) * depth(part));
-        kept.into_iter().filter(|part| depth(part) >= least).collect()
+        kept.into_iter()
+            .filter(|part| depth(part) >= least)
+            .collect()
     };
     let most = dark.iter().copied().fold(0.0, f32::max);
     let area = dark.len() as f32;
@@ -209,7 +213,10 @@ fn marks(dark: &[f32], darker: &[f32], width: usize, least: f32) -> Vec<Part> {
         // No threshold from here on leaves more than this.
         let above = (0..dark.len()).filter(|&index| dark[index] > threshold);
         let left: f64 = above.map(|index| f64::from(darker[index])).sum();
-        if found.as_ref().is_some_and(|(best, _)| left <= CLEARLY * best) {
+        if found
+            .as_ref()
+            .is_some_and(|(best, _)| left <= CLEARLY * best)
+        {
             break;
         }
         let all = parts(&mask, width);

@@ -101,7 +101,6 @@ fn enlarge(plane: &Plane, width: usize, height: usize) -> Plane {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -44,7 +44,8 @@ impl Raster {
         if !matches!(shape.channels, 1 | 3) || image.len() != shape.len() {
             return None;
         }
-        let pixel = |index: usize| (0..shape.channels).map(move |channel| image[channel * plane + index]);
+        let pixel =
+            |index: usize| (0..shape.channels).map(move |channel| image[channel * plane + index]);
         Some(Self {
             width: shape.width,
             height: shape.height,
@@ -317,7 +318,10 @@ mod tests {
         let found = raster.resample(area, ImageShape::new(1, 1, 5), 200);
         assert_eq!(found, [200.0, 0.0, 90.0, 240.0, 200.0]);
         let plane = raster.plane(|raster, index| raster.luma(index, 0));
-        assert_eq!(plane.resample(area, 5, 1).values, [0.0, 0.0, 90.0, 240.0, 0.0]);
+        assert_eq!(
+            plane.resample(area, 5, 1).values,
+            [0.0, 0.0, 90.0, 240.0, 0.0]
+        );
     }
 
     #[test]

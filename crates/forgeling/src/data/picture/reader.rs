@@ -135,7 +135,10 @@ pub(in crate::data) fn scan(
     let raster = decode(operation, bytes, WORKING.max(2 * size), limits)?;
     let shape = ImageShape::new(1, size, size);
     let light = raster.resample(whole(raster.width, raster.height), shape, WHITE);
-    Ok(light.into_iter().map(|light| to_byte(255.0 - light)).collect())
+    Ok(light
+        .into_iter()
+        .map(|light| to_byte(255.0 - light))
+        .collect())
 }
 
 /// What `make` makes of each item, on all cores.

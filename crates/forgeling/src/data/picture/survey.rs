@@ -183,7 +183,11 @@ impl Survey {
 
     /// What was seen, for people: for example `48 of 50 look like dark ink on plain paper`.
     pub fn explain(&self) -> String {
-        let ink = if self.has_light_ink() { "light" } else { "dark" };
+        let ink = if self.has_light_ink() {
+            "light"
+        } else {
+            "dark"
+        };
         let paper = if self.has_light_ink() {
             "a plain dark ground"
         } else {
