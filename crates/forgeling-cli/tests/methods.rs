@@ -102,7 +102,9 @@ fn episodes_are_saved_and_replayed() {
         .arg(&model)
         .assert()
         .success()
-        .stdout(contains("Training matching on 1000 classes: 7-way 5-shot"));
+        .stdout(contains(
+            "Training matching on 1000 classes of 1×16×16 images, augmented: 7-way 5-shot",
+        ));
     let eval = |rest: &[&str]| {
         let mut command = forgeling("eval");
         command.args(["--data", "glyphs", "--model"]).arg(&model);

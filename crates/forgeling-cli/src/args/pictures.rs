@@ -14,7 +14,7 @@ pub struct PictureArgs {
     /// of them look like thin ink on plain paper; says what it chose). A model's own images decide for
     /// those it is tested on [default: the model's, otherwise auto]
     #[arg(long = "as", value_name = "KIND")]
-    pub kind: Option<KindArg>,
+    pub read_as: Option<KindArg>,
     /// How pictures are made square: crop (their middle), pad (with their mean colour) or stretch
     /// [default: the model's, otherwise crop]
     #[arg(long, value_name = "HOW")]
@@ -51,7 +51,7 @@ impl PictureArgs {
     /// What was typed, over what is known already.
     pub fn over(&self, options: PictureOptions) -> PictureOptions {
         let mut options = options;
-        match self.kind {
+        match self.read_as {
             Some(KindArg::Auto) => (options.kind, options.framing) = (None, None),
             Some(KindArg::Kind(kind)) if options.kind != Some(kind) => {
                 (options.kind, options.framing) = (Some(kind), None);
@@ -77,7 +77,7 @@ mod tests {
         };
         let typed = |kind: Option<&str>, fit: Option<&str>| {
             let args = PictureArgs {
-                kind: kind.map(|kind| kind.parse().unwrap()),
+                read_as: kind.map(|kind| kind.parse().unwrap()),
                 fit: fit.map(|fit| fit.parse().unwrap()),
                 skip_broken: false,
             };

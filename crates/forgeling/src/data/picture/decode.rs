@@ -39,10 +39,11 @@ pub(super) fn decode(
     let Some(format) = reader.format() else {
         return Err(not_read(operation, bytes));
     };
-    // What these decoders miss they make up.
+    // What these decoders miss they make up, or make room for.
     match format {
         ImageFormat::Jpeg => whole_file::jpeg(operation, bytes)?,
         ImageFormat::WebP => whole_file::webp(operation, bytes)?,
+        ImageFormat::Tiff => whole_file::tiff(operation, bytes)?,
         _ => {}
     }
     let mut decoder = reader.into_decoder().map_err(damaged)?;

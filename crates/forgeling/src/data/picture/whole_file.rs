@@ -63,6 +63,87 @@ pub(super) fn webp(operation: &'static str, bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// A TIFF (revision 6.0, or BigTIFF) whose first image's values lie within the file, and whose rows have a length that a
+/// decoder may be trusted with: it makes room for one of a tile before it looks whether there are such bytes.
+///
+/// # Errors
+/// When values lie beyond the end, or tiles and samples are out of range.
+pub(super) fn tiff(operation: &'static str, bytes: &[u8]) -> Result<()> {
+    /// Tags with a single number, and the most it may be.
+    const RANGES: [(u64, u64, &str); 3] = [
+        (277, 16, "samples of a pixel"),
+        (322, 1 << 16, "columns of a tile"),
+        (323, 1 << 16, "rows of a tile"),
+    ];
+    let file = Numbers::new(bytes);
+    let cut =
+        || Error::bad_data(operation, "the TIFF ends early").got(format!("{} bytes", bytes.len()));
+    let big = file.number(2, 2).ok_or_else(cut)? == 43;
+    // Bytes of an offset, of a count of entries, and of an entry.
+    let (offset, counting, entry) = if big { (8, 8, 20) } else { (4, 2, 12) };
+    let first = file.number(if big { 8 } else { 4 }, offset);
+    let first = first.ok_or_else(cut)?;
+    let entries = file.number(first, counting).ok_or_else(cut)?;
+    for index in 0..entries {
+        let at = index
+            .checked_mul(entry)
+            .and_then(|ahead| ahead.checked_add(first)?.checked_add(counting))
+            .ok_or_else(cut)?;
+        let (tag, kind) = (file.number(at, 2), file.number(at + 2, 2));
+        let (tag, kind) = tag.zip(kind).ok_or_else(cut)?;
+        let count = file.number(at + 4, offset).ok_or_else(cut)?;
+        let value = at + 4 + offset;
+        let width: u64 = match kind {
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            5 | 10 | 12 | 16 | 17 | 18 => 8,
+            _ => 1,
+        };
+        let size = count.saturating_mul(width);
+        if size > offset {
+            let place = file.number(value, offset).ok_or_else(cut)?;
+            if place.saturating_add(size) > bytes.len() as u64 {
+                return Err(cut().expected(format!("{size} bytes of tag {tag}")));
+            }
+        }
+        let range = RANGES.iter().find(|(name, ..)| *name == tag);
+        if let Some((_, most, what)) = range {
+            let found = file.number(value, width.min(offset)).ok_or_else(cut)?;
+            if found > *most {
+                let message = format!("the TIFF has too many {what}");
+                let error = Error::bad_data(operation, message);
+                return Err(error.expected(format!("at most {most}")).got(found));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whole numbers of a TIFF in its byte order.
+struct Numbers<'a> {
+    bytes: &'a [u8],
+    little: bool,
+}
+
+impl<'a> Numbers<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        let little = bytes.starts_with(b"II");
+        Self { bytes, little }
+    }
+
+    /// The number of so many bytes, at most 8, at a place.
+    fn number(&self, place: u64, width: u64) -> Option<u64> {
+        let from = usize::try_from(place).ok()?;
+        let found = self.bytes.get(from..from.checked_add(width as usize)?)?;
+        let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+        Some(if self.little {
+            found.iter().rev().fold(0, add)
+        } else {
+            found.iter().fold(0, add)
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +164,22 @@ mod tests {
         }
         assert!(jpeg("test", &whole).is_ok());
         assert!(jpeg("test", &[whole, vec![1, 2, 3]].concat()).is_ok());
+        // Two entries: 3 samples of a pixel, and 4 shorts at 34.
+        let entries =
+            b"\x02\0\x15\x01\x03\0\x01\0\0\0\x03\0\0\0\x02\x01\x03\0\x04\0\0\0\x26\0\0\0\0\0\0\0";
+        let mut file = [
+            b"II*\0\x08\0\0\0".as_slice(),
+            entries,
+            &[8, 0, 8, 0, 8, 0, 8, 0],
+        ]
+        .concat();
+        assert!(tiff("test", &file).is_ok());
+        for length in 0..file.len() {
+            assert!(tiff("test", &file[..length]).is_err(), "{length}");
+        }
+        file[18] = 17;
+        let error = tiff("test", &file).unwrap_err();
+        assert!(error.to_string().contains("samples of a pixel"), "{error}");
         let riff = b"RIFF\x08\0\0\0WEBPVP8 ";
         assert!(webp("test", riff).is_ok() && webp("test", &riff[..15]).is_err());
     }
