@@ -65,18 +65,22 @@ impl UnknownArgs {
 }
 
 /// Images that were read, with their paths, and those that were not.
-pub fn sorted(
-    paths: &[PathBuf],
-    images: Vec<Result<Vec<f32>>>,
-) -> (Vec<(PathBuf, Vec<f32>)>, Vec<(PathBuf, Error)>) {
-    let (mut read, mut failed) = (Vec::new(), Vec::new());
+#[derive(Default)]
+pub struct Sorted {
+    pub read: Vec<(PathBuf, Vec<f32>)>,
+    pub failed: Vec<(PathBuf, Error)>,
+}
+
+/// Tells those that were read from those that were not.
+pub fn sorted(paths: &[PathBuf], images: Vec<Result<Vec<f32>>>) -> Sorted {
+    let mut sorted = Sorted::default();
     for (path, image) in paths.iter().zip(images) {
         match image {
-            Ok(values) => read.push((path.clone(), values)),
-            Err(error) => failed.push((path.clone(), error)),
+            Ok(values) => sorted.read.push((path.clone(), values)),
+            Err(error) => sorted.failed.push((path.clone(), error)),
         }
     }
-    (read, failed)
+    sorted
 }
 
 /// Tells each answer, and each image that there is none for; the command fails then.

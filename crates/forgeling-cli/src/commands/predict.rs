@@ -7,7 +7,7 @@ use forgeling::train::model_file::write_atomically;
 use forgeling::{Error, Result};
 use serde_json::json;
 
-use super::answers::{self, csv, sorted, tell};
+use super::answers::{self, Sorted, csv, sorted, tell};
 use super::{load_network, open};
 use crate::args::{Common, Predict};
 use crate::data::{picture_options, told};
@@ -35,7 +35,7 @@ pub async fn run(args: &Predict, common: &Common, output: &Output) -> Result<()>
     for note in told(from, pictures.preparation, &pictures.survey, shape.channels) {
         output.line(note);
     }
-    let (read, failed) = sorted(&paths, pictures.into_values());
+    let Sorted { read, failed } = sorted(&paths, pictures.into_values());
     let images: Vec<&[f32]> = read.iter().map(|(_, image)| image.as_slice()).collect();
     let found = saved.answer(&images, &device).await?;
     let places = read.iter().map(|(path, _)| path.as_path());

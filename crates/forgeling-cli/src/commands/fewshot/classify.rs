@@ -7,7 +7,7 @@ use forgeling::meta::{AdaptSummary, Classifier, Learner};
 use forgeling::{Error, Result};
 use serde_json::json;
 
-use super::super::answers::{left_out, sorted, tell};
+use super::super::answers::{Sorted, left_out, sorted, tell};
 use super::super::{load_learner, open, unless_interrupted};
 use crate::args::{Classify, Common};
 use crate::data::{picture_options, told};
@@ -103,7 +103,10 @@ impl Images {
                 Err(error) => return Err(error),
             }
         }
-        let (query, failed) = sorted(&paths[count..], queries);
+        let Sorted {
+            read: query,
+            failed,
+        } = sorted(&paths[count..], queries);
         Ok(Self {
             support,
             query,
