@@ -44,7 +44,8 @@ impl<D: Dataset> InChannels<D> {
     }
 }
 
-fn luma(red: f32, green: f32, blue: f32) -> f32 {
+/// Red, green and blue as brightness: the luma of ITU-R BT.709, in the units of the values.
+pub(super) fn luma([red, green, blue]: [f32; 3]) -> f32 {
     if red == green && green == blue {
         return red;
     }
@@ -88,7 +89,7 @@ impl<D: Dataset> Dataset for InChannels<D> {
         let mut image = vec![0.0; inner.len()];
         self.inner.read(class, example, &mut image)?;
         for (place, value) in out.iter_mut().enumerate() {
-            *value = luma(image[place], image[plane + place], image[2 * plane + place]);
+            *value = luma([image[place], image[plane + place], image[2 * plane + place]]);
         }
         Ok(())
     }

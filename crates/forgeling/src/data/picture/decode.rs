@@ -68,7 +68,7 @@ pub(super) fn decode(
     let image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
     let raster = shrink(raster(image), side);
     drop(one_at_a_time);
-    Ok(turn(&raster, orientation))
+    Ok(turn(raster, orientation))
 }
 
 fn not_read(operation: &'static str, bytes: &[u8]) -> Error {
@@ -112,11 +112,11 @@ fn shrink(raster: Raster, side: usize) -> Raster {
     raster.shrink(scaled(width), scaled(height))
 }
 
-fn turn(raster: &Raster, orientation: Orientation) -> Raster {
+fn turn(raster: Raster, orientation: Orientation) -> Raster {
     let (width, height) = (raster.width, raster.height);
     // Where the pixel that goes to a column and row comes from.
     let source: fn(usize, usize, usize, usize) -> (usize, usize) = match orientation {
-        Orientation::NoTransforms => return raster.clone(),
+        Orientation::NoTransforms => return raster,
         Orientation::FlipHorizontal => |x, y, w, _| (w - 1 - x, y),
         Orientation::Rotate180 => |x, y, w, h| (w - 1 - x, h - 1 - y),
         Orientation::FlipVertical => |x, y, _, h| (x, h - 1 - y),
@@ -172,7 +172,7 @@ mod tests {
             let image = image::GrayImage::from_raw(3, 2, raster.pixels.clone()).unwrap();
             let mut expected = DynamicImage::from(image);
             expected.apply_orientation(orientation);
-            let turned = turn(&raster, orientation);
+            let turned = turn(raster.clone(), orientation);
             let sides = (expected.width() as usize, expected.height() as usize);
             assert_eq!((turned.width, turned.height), sides, "{exif}");
             assert_eq!(turned.pixels, expected.into_luma8().into_raw(), "{exif}");

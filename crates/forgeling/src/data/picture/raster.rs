@@ -1,5 +1,6 @@
 //! Decoded pixels, and their averages over areas.
 
+use crate::data::channels::luma;
 use crate::data::dataset::ImageShape;
 
 /// Bytes of an image, row by row: 1 (grey), 3 (red, green, blue) or 4 (and opacity) a pixel.
@@ -26,15 +27,6 @@ pub(super) struct Plane {
     pub width: usize,
     pub height: usize,
     pub values: Vec<f32>,
-}
-
-/// Red, green and blue as brightness: the luma of ITU-R BT.709.
-pub(super) fn luma([red, green, blue]: [f32; 3]) -> f32 {
-    if red == green && green == blue {
-        red
-    } else {
-        0.2126 * red + 0.7152 * green + 0.0722 * blue
-    }
 }
 
 impl Raster {
