@@ -164,7 +164,7 @@ pub fn csv(rows: &[Row], failed: &[Failed]) -> String {
     text
 }
 
-/// A field as RFC 4180 has it. One that a spreadsheet would take for a formula stays text.
+/// A field as RFC 4180 has it.
 fn field(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
@@ -183,6 +183,7 @@ pub fn left_out(left_out: &LeftOut, output: &Output) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     #[test]
     fn tables_quote_what_needs_it() {
         let answer = |label: &str, probability| Answer {

@@ -8,13 +8,16 @@ use forgeling::{Error, Result};
 use serde_json::json;
 
 use super::answers::{self, Sorted, csv, sorted, tell};
-use super::{load_network, open};
+use super::{load_network, open, saving};
 use crate::args::{Common, Predict};
 use crate::data::{picture_options, told};
 use crate::output::Output;
 
 pub async fn run(args: &Predict, common: &Common, output: &Output) -> Result<()> {
     args.unknown.check()?;
+    if let Some(path) = &args.csv {
+        saving::try_file(path)?;
+    }
     let device = open(common, output).await?;
     let saved = load_network(&args.model, &device)?;
     let shape = saved.config.input;
