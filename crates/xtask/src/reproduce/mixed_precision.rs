@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{commit, kept, record, work_folder};
+use super::{build_programs, commit, kept, record, work_folder};
 use crate::data::{self, Set};
 use crate::date;
 use crate::error::{Failure, Result};
@@ -53,12 +53,7 @@ const ALLOWED: f64 = 0.005;
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     ensure_vulkan()?;
     let mnist = data::ensure(workspace, Set::Mnist, options.data.as_deref())?;
-    // With the workspace's features: a package alone would build burn a second time.
-    Step::cargo()
-        .dir(workspace.root())
-        .args(["build", "--release", "--workspace", "--exclude", "xtask"])
-        .arg("--bins")
-        .run()?;
+    build_programs(workspace)?;
     let commit = commit(workspace)?;
     // Runs of other code or on another device are not compared with these.
     let folder = format!("{NAME}-{commit}-{}", options.device.replace(':', "-"));
@@ -113,8 +108,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 fn program(workspace: &Workspace, arguments: &[&str]) -> Step {
-    let name = format!("forgeling-precision{}", std::env::consts::EXE_SUFFIX);
-    Step::new(workspace.target().join("release").join(name)).args(arguments)
+    Step::new(super::program(workspace, "forgeling-precision")).args(arguments)
 }
 
 /// What is used of a run.

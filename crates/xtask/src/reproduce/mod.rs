@@ -53,6 +53,21 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
 }
 
+/// Builds the programs of experiments, with the workspace's features: a package alone would build burn a second time.
+fn build_programs(workspace: &Workspace) -> Result<()> {
+    Step::cargo()
+        .dir(workspace.root())
+        .args(["build", "--release", "--workspace", "--exclude", "xtask"])
+        .arg("--bins")
+        .run()
+}
+
+/// Where one of them is.
+fn program(workspace: &Workspace, name: &str) -> PathBuf {
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    workspace.target().join("release").join(file)
+}
+
 /// The folder that keeps what an experiment has so far.
 fn work_folder(workspace: &Workspace, name: &str, restart: bool) -> Result<PathBuf> {
     let work = workspace.target().join("reproduce").join(name);

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::omniglot::forgeling;
-use super::{commit, kept, record, work_folder};
+use super::{build_programs, commit, kept, program, record, work_folder};
 use crate::date;
 use crate::error::{Failure, Result};
 use crate::step::Step;
@@ -26,15 +26,10 @@ pub struct Options {
 
 /// Writes the photographs, trains, classifies and records.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    Step::cargo()
-        .dir(workspace.root())
-        .args(["build", "--release", "--workspace", "--exclude", "xtask"])
-        .arg("--bins")
-        .run()?;
+    build_programs(workspace)?;
     let commit = commit(workspace)?;
     let work = work_folder(workspace, NAME, options.restart)?;
-    let program = format!("forgeling-photographs{}", std::env::consts::EXE_SUFFIX);
-    let program = workspace.target().join("release").join(program);
+    let program = program(workspace, "forgeling-photographs");
     let data = work.join("data");
     let written = kept(&work.join("baselines.json"), &commit, || {
         Step::new(&program).arg(&data)

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{commit, kept, record, work_folder};
+use super::{build_programs, commit, kept, program, record, work_folder};
 use crate::date;
 use crate::error::{Failure, Result};
 use crate::step::Step;
@@ -30,16 +30,11 @@ const PROMISED: f64 = 0.2;
 
 /// Trains, evaluates and records.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    Step::cargo()
-        .dir(workspace.root())
-        .args(["build", "--release", "--workspace", "--exclude", "xtask"])
-        .arg("--bins")
-        .run()?;
+    build_programs(workspace)?;
     let commit = commit(workspace)?;
     let folder = format!("{NAME}-{}", options.steps);
     let work = work_folder(workspace, &folder, options.restart)?;
-    let program = format!("forgeling-sine{}", std::env::consts::EXE_SUFFIX);
-    let program = workspace.target().join("release").join(program);
+    let program = program(workspace, "forgeling-sine");
     let mut runs = Vec::new();
     for seed in 0..options.seeds {
         let file = work.join(format!("{seed}.json"));
