@@ -332,10 +332,8 @@ impl<'a> Place<'a> {
     /// Fills a new file beside the place, which reaches the disk; none is left where that fails.
     fn write(&self, fill: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<PathBuf> {
         fs::create_dir_all(self.folder).map_err(|error| self.failed(&error))?;
-        let (temporary, mut file) = self.create().map_err(|error| self.failed(&error))?;
-        let written = fill(&mut file).and_then(|()| file.sync_all());
-        if let Err(error) = written {
-            drop(file);
+        let (temporary, file) = self.create().map_err(|error| self.failed(&error))?;
+        if let Err(error) = filled(file, fill) {
             let _ = fs::remove_file(&temporary);
             return Err(self.failed(&error));
         }
@@ -356,6 +354,15 @@ impl<'a> Place<'a> {
             }
         }
     }
+}
+
+/// Fills the file until it is on the disk, and closes it either way: Windows does not remove an open one.
+fn filled(
+    mut file: File,
+    fill: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    fill(&mut file)?;
+    file.sync_all()
 }
 
 #[cfg(test)]
