@@ -5,11 +5,12 @@
 //! use forgeling::{Device, DeviceChoice};
 //! use forgeling::data::{Glyphs, Split};
 //! use forgeling::meta::{FitConfig, Learner};
-//! use forgeling::nn::Conv4Config;
+//! use forgeling::nn::zoo::Conv4Config;
 //!
 //! # pollster::block_on(async {
 //! let device = Device::open(DeviceChoice::Auto).await?;
-//! let mut model = Learner::protonet(&Conv4Config { filters: 8, ..Default::default() }, &device)?;
+//! let encoder = Conv4Config { filters: 8, ..Default::default() }.graph()?;
+//! let mut model = Learner::protonet(&encoder, 0, &device)?;
 //! let glyphs = Glyphs::new(0, Split::Train, 100)?;
 //! let config = FitConfig { episodes: Some(2), ..Default::default() };
 //! let summary = model.fit(&glyphs, config, |event| {

@@ -148,12 +148,13 @@ impl EpisodeTrainer {
     /// use forgeling::data::{Glyphs, Split, TaskSource};
     /// use forgeling::data::tasks::{UnevenConfig, UnevenTasks};
     /// use forgeling::meta::{EpisodeTrainer, FitConfig, Learner};
-    /// use forgeling::nn::Conv4Config;
+    /// use forgeling::nn::zoo::Conv4Config;
     /// use forgeling::{Device, DeviceChoice};
     ///
     /// # pollster::block_on(async {
     /// let device = Device::open(DeviceChoice::Cpu).await?;
-    /// let mut model = Learner::protonet(&Conv4Config { filters: 4, ..Default::default() }, &device)?;
+    /// let encoder = Conv4Config { filters: 4, ..Default::default() }.graph()?;
+    /// let mut model = Learner::protonet(&encoder, 0, &device)?;
     /// let mut source = UnevenTasks::new(Glyphs::new(0, Split::Train, 100)?, UnevenConfig::default())?;
     /// let mut trainer = EpisodeTrainer::new(FitConfig::default())?;
     /// for _ in 0..2 {

@@ -8,7 +8,7 @@ use super::metric::{Centroids, answer, encode};
 use super::stack::{Side, Stack};
 use crate::data::{Dataset, Rng};
 use crate::error::{Error, Result};
-use crate::nn::{BatchStatistics, Linear, Normalization, Pass};
+use crate::nn::{Linear, Normalization, Pass};
 use crate::ops::Activation;
 use crate::train::{Encoder, Outcome, Predictions, Trainable};
 
@@ -91,14 +91,7 @@ impl<E: Encoder> SimpleShot<E> {
     }
 }
 
-impl<E: Encoder> Trainable for SimpleShot<E> {
-    fn absorb(self, statistics: Vec<BatchStatistics>) -> Self {
-        Self {
-            encoder: self.encoder.absorb(statistics),
-            ..self
-        }
-    }
-}
+impl<E: Encoder> Trainable for SimpleShot<E> {}
 
 impl<E: Encoder> FewShot for SimpleShot<E> {
     fn loss<'a>(&'a self, stack: &Stack<'_>, pass: &mut Pass<'a>) -> Result<Outcome> {

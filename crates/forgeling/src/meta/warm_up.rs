@@ -4,11 +4,12 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::Serialize;
 
-use super::{EpisodeTrainer, FewShot, FitConfig, Learner, Stack};
+use super::{EpisodeTrainer, FewShot, FitConfig, Learner, Model, Stack};
 use crate::data::{EpisodeBatch, Queries, Shots, Ways};
 use crate::device::{Device, Readback};
 use crate::error::Result;
-use crate::nn::{Conv4Config, Normalization};
+use crate::nn::graph::Graph;
+use crate::nn::{Normalization, Pass};
 
 /// How far [`Device::warm_up`] has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -20,39 +21,44 @@ pub struct WarmUpEvent {
 }
 
 impl Device {
-    /// Compiles what training and evaluating a prototypical network of `config` needs, so that its first step takes hardly
+    /// Compiles what training and evaluating a prototypical network of `encoder` needs, so that its first step takes hardly
     /// longer than the others. Calls `on_event` after each part; a page can paint in between.
     ///
     /// Which kernels a network needs depends on its channels. They are kept for as long as the process or page lives,
     /// whichever network asks for them again. On the CPU there is nothing to compile, and no event.
     ///
     /// # Errors
-    /// When the configuration is out of range, and when the device fails.
+    /// When the network takes no images, and when the device fails.
     pub async fn warm_up(
         &self,
-        config: &Conv4Config,
+        encoder: &Graph,
         mut on_event: impl FnMut(WarmUpEvent),
     ) -> Result<()> {
-        let mut model = Learner::protonet(config, self)?;
+        let mut model = Learner::protonet(encoder, 0, self)?;
         if self.is_cpu() {
             return Ok(());
         }
+        let Model::Metric(learner) = &model.model else {
+            return Ok(());
+        };
         // Each block, a whole step, and evaluation.
-        let blocks = model.conv4().map(|conv4| conv4.blocks.clone());
-        let blocks = blocks.unwrap_or_default();
-        let total = blocks.len() + 2;
+        let network = learner.encoder.clone();
+        let places = network.ends();
+        let total = places.len() + 2;
         let mut done = 0;
         let mut report = || {
             done += 1;
             on_event(WarmUpEvent { done, total });
         };
-        let batch = smallest(config)?;
+        let batch = smallest(encoder)?;
         let shape = batch.shape;
         let dims = [2, shape.channels, shape.height, shape.width];
-        let mut hidden = Tensor::zeros(dims, &self.autodiff());
-        for block in &blocks {
-            (hidden, _) = block.forward(hidden, Normalization::Batch)?;
-            Readback::new().with(hidden.clone()).run_all().await?;
+        for place in places {
+            let part = network.up_to(place);
+            let mut pass = Pass::new(Normalization::Batch, &self.autodiff());
+            let images = Tensor::zeros(dims, &self.autodiff());
+            let output = part.features(images, &mut pass)?;
+            Readback::new().with(output).run_all().await?;
             report();
         }
         let mut trainer = EpisodeTrainer::new(FitConfig::default())?;
@@ -69,8 +75,8 @@ impl Device {
 }
 
 /// An episode of two black images and their like.
-fn smallest(config: &Conv4Config) -> Result<EpisodeBatch> {
-    let shape = config.image_shape();
+fn smallest(encoder: &Graph) -> Result<EpisodeBatch> {
+    let shape = encoder.image_shape();
     let images = vec![0.0; 2 * shape.len()];
     Ok(EpisodeBatch {
         episodes: 1,

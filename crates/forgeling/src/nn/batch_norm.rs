@@ -4,17 +4,13 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::init::{buffer, constant};
-use super::{BatchStatistics, Normalization};
-use crate::error::Result;
-use crate::ops::{AfterNorm, Statistics, batch_norm, batch_norm_running};
+use super::{BatchStatistics, Normalization, Pass};
+use crate::ops::Statistics;
 
-/// Normalizes each channel, adds a residual if there is one, and activates:
+/// What normalizes each channel: [`batch_norm`](crate::ops::batch_norm). Gamma starts at 1, beta at 0.
 ///
-/// `y = activation(gamma (x - mean) / sqrt(variance + 1e-5) + beta + residual)`
-///
-/// Shapes: `[batch, channels, height, width]` to the same. Gamma starts at 1, beta at 0.
-///
-/// The running statistics are plain values of the module, as those of [`ConvBlock`](super::ConvBlock) are.
+/// The running statistics are plain values of the module: a pass leaves what it [found](super::BatchStatistics), and
+/// [`absorb`](super::absorb) takes it in, so that a pass can never change them by itself.
 #[derive(Module, Debug)]
 pub struct BatchNorm {
     /// Scale of the normalised activation, `[channels]`.
@@ -25,6 +21,9 @@ pub struct BatchNorm {
     pub running_mean: Param<Tensor<1>>,
     /// Running unbiased variance, `[channels]`, not trained.
     pub running_var: Param<Tensor<1>>,
+    /// Whether the running statistics are used in training, too, and stay as they are.
+    #[module(skip)]
+    frozen: bool,
 }
 
 impl BatchNorm {
@@ -35,47 +34,38 @@ impl BatchNorm {
             beta: constant(channels, 0.0, device),
             running_mean: buffer(channels, 0.0, device),
             running_var: buffer(channels, 1.0, device),
+            frozen: false,
         }
     }
 
-    /// The output, and with [`Normalization::Batch`] the statistics of this batch.
-    ///
-    /// # Errors
-    /// When the input has other channels, or the residual another shape than the input.
-    pub fn forward(
-        &self,
-        input: Tensor<4>,
-        residual: Option<Tensor<4>>,
-        activation: AfterNorm,
-        normalization: Normalization,
-    ) -> Result<(Tensor<4>, Option<BatchStatistics>)> {
-        let (gamma, beta) = (self.gamma.val(), self.beta.val());
-        match normalization {
-            Normalization::Batch => {
-                let [batch, _, height, width] = input.dims();
-                let (output, statistics) = batch_norm(input, gamma, beta, residual, activation)?;
-                let count = batch * height * width;
-                Ok((output, Some(BatchStatistics { statistics, count })))
-            }
-            Normalization::Running => {
-                let statistics = Statistics {
-                    mean: self.running_mean.val(),
-                    variance: self.running_var.val(),
-                };
-                let output =
-                    batch_norm_running(input, gamma, beta, statistics, residual, activation)?;
-                Ok((output, None))
-            }
-        }
-    }
-
-    /// Moves the running statistics a tenth of the way to those of a batch.
+    /// The same norm, which uses its running statistics in training, too.
     #[must_use]
-    pub fn absorb(mut self, batch: BatchStatistics) -> Self {
-        // What comes before the norm has no bias that the statistics would leave out.
-        let bias = self.running_mean.val().zeros_like();
-        let running = [self.running_mean, self.running_var];
-        [self.running_mean, self.running_var] = batch.blend_into(running, bias);
+    pub fn frozen(mut self) -> Self {
+        self.frozen = true;
         self
+    }
+
+    /// The opposite of [`frozen`](Self::frozen); gamma and beta are trained again.
+    #[must_use]
+    pub fn thawed(self) -> Self {
+        Self {
+            gamma: self.gamma.set_require_grad(true),
+            beta: self.beta.set_require_grad(true),
+            frozen: false,
+            ..self
+        }
+    }
+
+    /// Where this norm takes mean and variance from in a pass.
+    pub fn normalization(&self, pass: &Pass<'_>) -> Normalization {
+        match self.frozen {
+            true => Normalization::Running,
+            false => pass.normalization(),
+        }
+    }
+
+    /// What this norm found in so many values.
+    pub(crate) fn found(&self, statistics: Statistics, count: usize) -> BatchStatistics {
+        BatchStatistics::new(statistics, count, [&self.running_mean, &self.running_var])
     }
 }

@@ -3,70 +3,13 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::Pass;
 use super::init::{buffer, constant, uniform};
+use super::{BatchStatistics, Normalization, Pass};
 use crate::data::Rng;
 use crate::error::Result;
 use crate::ops::{
-    Blend, RunningNorm, Statistics, conv_block, conv_block_running, norm_pool, norm_pool_with,
-    running_statistics,
+    RunningNorm, Statistics, conv_block, conv_block_running, norm_pool, norm_pool_with,
 };
-
-/// Weight of a new batch in the running statistics; PyTorch's default.
-const MOMENTUM: f32 = 0.1;
-
-/// Where batch norm takes mean and variance from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Normalization {
-    /// From the batch itself. In evaluation this is *transductive*: the queries see each other.
-    Batch,
-    /// From the running statistics gathered in training.
-    Running,
-}
-
-/// Mean and biased variance of each channel over one batch, and over how many values they were taken.
-#[derive(Debug, Clone)]
-pub struct BatchStatistics {
-    pub(super) statistics: Statistics,
-    pub(super) count: usize,
-}
-
-impl BatchStatistics {
-    /// Mean and biased variance of each channel over so many values.
-    pub(crate) fn new(statistics: Statistics, count: usize) -> Self {
-        Self { statistics, count }
-    }
-
-    /// The variance of each channel. It is not finite where the activations, or their mean, go beyond what f32 holds:
-    /// the norm then gives out its shift alone, and no loss would show it.
-    pub(crate) fn variance(&self) -> Tensor<1> {
-        self.statistics.variance.clone().without_autodiff()
-    }
-
-    /// Running mean and variance, moved a tenth of the way. `bias` is added to the batch's mean.
-    pub(crate) fn blend_into(
-        self,
-        running: [Param<Tensor<1>>; 2],
-        bias: Tensor<1>,
-    ) -> [Param<Tensor<1>>; 2] {
-        let [mean, variance] = &running;
-        let statistics = Statistics {
-            mean: mean.val(),
-            variance: variance.val(),
-        };
-        let count = self.count as f32;
-        let blend = Blend {
-            momentum: MOMENTUM,
-            correction: count / (count - 1.0).max(1.0),
-        };
-        let moved = running_statistics(statistics, bias, self.statistics, blend);
-        let set = |param: Param<Tensor<1>>, value: Tensor<1>| {
-            param.map(|_| value.detach().set_require_grad(false))
-        };
-        let [mean, variance] = running;
-        [set(mean, moved.mean), set(variance, moved.variance)]
-    }
-}
 
 /// 3×3 convolution (padding 1), batch norm, ReLU, 2×2 max pooling.
 ///
@@ -75,8 +18,8 @@ impl BatchStatistics {
 /// Shapes: `[batch, in, height, width]` to `[batch, out, height / 2, width / 2]`, odd sizes rounded down.
 /// Weights and bias start uniform in `±1/sqrt(9 in)` as in PyTorch, gamma at 1, beta at 0.
 ///
-/// The running statistics are plain values of the block: [`forward`](Self::forward) returns what a batch
-/// contributes and [`absorb`](Self::absorb) takes it in, so that a pass can never change them by itself.
+/// The running statistics are plain values of the block: a pass leaves what it found, and [`absorb`](super::absorb) takes
+/// it in, so that a pass can never change them by itself.
 #[derive(Module, Debug)]
 pub struct ConvBlock {
     /// `[out, in, 3, 3]`
@@ -107,65 +50,41 @@ impl ConvBlock {
         }
     }
 
-    /// The block's output, and with [`Normalization::Batch`] the statistics of this batch.
+    /// The block's output; with [`Normalization::Batch`], the statistics of this batch are in the pass.
     ///
     /// # Errors
     /// When the input does not fit the weights, or is smaller than 2×2.
-    pub fn forward(
-        &self,
-        input: Tensor<4>,
-        normalization: Normalization,
-    ) -> Result<(Tensor<4>, Option<BatchStatistics>)> {
-        self.forward_by(self.weight.val(), input, normalization)
-    }
-
-    /// As [`forward`](Self::forward), with another weight in place of the block's own.
-    pub(super) fn forward_by(
-        &self,
-        weight: Tensor<4>,
-        input: Tensor<4>,
-        normalization: Normalization,
-    ) -> Result<(Tensor<4>, Option<BatchStatistics>)> {
+    pub fn forward(&self, input: Tensor<4>, pass: &mut Pass<'_>) -> Result<Tensor<4>> {
+        let weight = self.weight.val();
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
-        match normalization {
-            Normalization::Batch => {
-                // The batch's own mean takes the bias away again, so it only moves the statistics. Left in, its
-                // gradient would be rounding errors around zero, which Adam turns into full steps.
-                let [batch, _, height, width] = input.dims();
-                let block = conv_block(input, weight, gamma, beta)?;
-                let statistics = BatchStatistics {
-                    statistics: Statistics {
-                        mean: block.mean,
-                        variance: block.variance,
-                    },
-                    count: batch * height * width,
-                };
-                Ok((block.output, Some(statistics)))
-            }
-            Normalization::Running => {
-                let norm = RunningNorm {
-                    bias: self.bias.val(),
-                    gamma,
-                    beta,
-                    mean: self.running_mean.val(),
-                    variance: self.running_var.val(),
-                };
-                Ok((conv_block_running(input, weight, norm)?, None))
-            }
+        if pass.normalization() == Normalization::Running {
+            let norm = RunningNorm {
+                bias: self.bias.val(),
+                gamma,
+                beta,
+                mean: self.running_mean.val(),
+                variance: self.running_var.val(),
+            };
+            return conv_block_running(input, weight, norm);
         }
+        // The batch's own mean takes the bias away again, so it only moves the statistics. Left in, its gradient would be
+        // rounding errors around zero, which Adam turns into full steps.
+        let [batch, _, height, width] = input.dims();
+        let block = conv_block(input, weight, gamma, beta)?;
+        let statistics = Statistics {
+            mean: block.mean,
+            variance: block.variance,
+        };
+        pass.collect(self.found(statistics, batch * height * width));
+        Ok(block.output)
     }
 
-    /// As [`forward`](Self::forward), with the statistics in the pass.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub fn forward_with(&self, input: Tensor<4>, pass: &mut Pass<'_>) -> Result<Tensor<4>> {
-        let (output, batch) = self.forward(input, pass.normalization())?;
-        pass.collect(batch);
-        Ok(output)
+    fn found(&self, statistics: Statistics, count: usize) -> BatchStatistics {
+        let running = [&self.running_mean, &self.running_var];
+        BatchStatistics::new(statistics, count, running).with_bias(self.bias.val())
     }
 
-    /// As [`forward_with`](Self::forward_with), of an input whose convolution with [`weight`](Self::weight), without the
+    /// As [`forward`](Self::forward), of an input whose convolution with [`weight`](Self::weight), without the
     /// bias, was taken already: for where that can be shared.
     ///
     /// # Errors
@@ -189,31 +108,7 @@ impl ConvBlock {
             mean: mean.detach(),
             variance: variance.detach(),
         };
-        let count = batch * height * width;
-        pass.collect(Some(BatchStatistics { statistics, count }));
+        pass.collect(self.found(statistics, batch * height * width));
         Ok(output)
-    }
-
-    /// Moves the running statistics a tenth of the way to those of a batch.
-    #[must_use]
-    pub fn absorb(mut self, batch: BatchStatistics) -> Self {
-        // The block's convolution leaves the bias out, the running mean has it.
-        let bias = self.bias.val().detach();
-        let running = [self.running_mean, self.running_var];
-        [self.running_mean, self.running_var] = batch.blend_into(running, bias);
-        self
-    }
-
-    /// Puts the statistics of a batch in the place of the running ones, as they are: the variance stays biased.
-    #[must_use]
-    pub(super) fn normalizing_by(mut self, batch: BatchStatistics) -> Self {
-        let Statistics { mean, variance } = batch.statistics;
-        let mean = mean + self.bias.val();
-        let set = |param: Param<Tensor<1>>, value: Tensor<1>| {
-            param.map(|_| value.detach().set_require_grad(false))
-        };
-        self.running_mean = set(self.running_mean, mean);
-        self.running_var = set(self.running_var, variance);
-        self
     }
 }

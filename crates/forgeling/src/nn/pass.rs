@@ -19,13 +19,15 @@ use crate::ops;
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use forgeling::nn::{Conv4, Conv4Config, Normalization, Pass};
+/// use forgeling::nn::zoo::Conv4Config;
+/// use forgeling::nn::{Network, Normalization, Pass};
 ///
 /// let device = Device::flex().autodiff();
-/// let model = Conv4::new(&Conv4Config { filters: 4, ..Default::default() }, &device)?;
+/// let graph = Conv4Config { filters: 4, ..Default::default() }.graph()?;
+/// let model = Network::new(&graph, 0, &device)?;
 /// let images = Tensor::ones([2, 1, 28, 28], &device);
 /// let mut pass = Pass::new(Normalization::Batch, &device).checkpointing(true);
-/// let features = model.forward_with(images, &mut pass)?;
+/// let features = model.features(images, &mut pass)?;
 /// let gradients = pass.backward(features.sum(), &model)?;
 /// assert_eq!(gradients.len(), 4 * 3);
 /// # Ok::<(), forgeling::Error>(())
@@ -137,17 +139,16 @@ impl<'a> Pass<'a> {
         tensor.cast(DType::F32)
     }
 
-    /// Adds what a norm found in this batch. Norms do so in the order in which [`absorb`](crate::train::Trainable)
-    /// goes through them.
-    pub fn collect(&mut self, statistics: Option<BatchStatistics>) {
-        if let Some(found) = statistics.as_ref().filter(|_| self.watching) {
+    /// Adds what a norm found in this batch.
+    pub fn collect(&mut self, found: BatchStatistics) {
+        if self.watching {
             let norm = match self.path.is_empty() {
                 true => "the variance of a batch norm".into(),
                 false => format!("the variance in {}", self.path.join(".")),
             };
             self.variances.push((norm, found.variance()));
         }
-        self.statistics.extend(statistics);
+        self.statistics.push(found);
     }
 
     /// The variances that norms found in this batch, if this pass is [watching](Self::watching).
@@ -182,9 +183,7 @@ impl<'a> Pass<'a> {
         run: impl Fn(&M, Tensor<I>, &mut Pass<'_>) -> Result<Tensor<O>> + 'a,
     ) -> Result<Tensor<O>> {
         let _span = profile::named(&name);
-        if self.watching {
-            self.path.push(name.to_string());
-        }
+        self.enter(&name);
         let size = input.shape().num_elements();
         self.largest = self.largest.max(size);
         let cut = self.checkpointing && worth_cutting(size, self.largest);
@@ -193,13 +192,39 @@ impl<'a> Pass<'a> {
         } else {
             run(part, input, self)?
         };
+        self.leave(&output);
+        Ok(output)
+    }
+
+    /// As [`block`](Self::block), of a part that is never computed once more.
+    ///
+    /// # Errors
+    /// Those of `run`.
+    pub fn part<const O: usize>(
+        &mut self,
+        name: impl Display,
+        run: impl FnOnce(&mut Self) -> Result<Tensor<O>>,
+    ) -> Result<Tensor<O>> {
+        let _span = profile::named(&name);
+        self.enter(&name);
+        let output = run(self)?;
+        self.leave(&output);
+        Ok(output)
+    }
+
+    fn enter(&mut self, name: &impl Display) {
+        if self.watching {
+            self.path.push(name.to_string());
+        }
+    }
+
+    fn leave<const D: usize>(&mut self, output: &Tensor<D>) {
         if self.watching {
             let sum = self.output(output.clone().without_autodiff()).sum();
             let name = format!("the output of {}", self.path.join("."));
             self.watched.push((name, sum));
             self.path.pop();
         }
-        Ok(output)
     }
 
     fn checkpoint<M: Module, const I: usize, const O: usize>(

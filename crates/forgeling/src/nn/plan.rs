@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Conv4Config, MlpConfig, ResNet18Config, VitConfig};
+use super::graph::Graph;
 use crate::device::{Device, Phase};
 use crate::error::{Error, Result};
 use crate::ops::plan::{MemoryUse, PlannedOptimizer, PlannedPrecision, Shaped, Simulation};
@@ -58,12 +58,13 @@ pub struct Contributor {
 /// Memory that pools keep in reserve comes on top.
 ///
 /// ```
-/// use forgeling::nn::{MemoryPlan, MlpConfig, PlanConfig};
+/// use forgeling::nn::zoo::MlpConfig;
+/// use forgeling::nn::{MemoryPlan, PlanConfig};
 /// use forgeling::{Device, DeviceChoice};
 ///
 /// # pollster::block_on(async {
 /// let device = Device::open(DeviceChoice::Cpu).await?;
-/// let mlp = MlpConfig::default();
+/// let mlp = MlpConfig::default().graph()?;
 /// let plan = MemoryPlan::new(&mlp, 128, PlanConfig::default(), &device)?;
 /// assert!(plan.peak > 4 * 128 * 784);
 /// let most = MemoryPlan::largest_batch(&mlp, 4096, PlanConfig::default(), &device, 10_000_000)?;
@@ -252,10 +253,10 @@ impl fmt::Display for MemoryPlan {
 }
 
 /// Episodes of a prototypical network ([`Learner::protonet`](crate::meta::Learner::protonet)); their number is that of the examples.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PlannedEpisodes {
-    /// The encoder.
-    pub encoder: Conv4Config,
+    /// The encoder: its output are features.
+    pub encoder: Graph,
     /// Classes of an episode.
     pub ways: usize,
     /// Support examples of a class.
@@ -277,101 +278,16 @@ impl PlannedEpisodes {
 
 impl Planned for PlannedEpisodes {
     fn batch_shape(&self, examples: usize) -> Vec<usize> {
-        let Conv4Config { channels, size, .. } = self.encoder;
-        vec![self.counts(examples).rows(), channels, size, size]
+        self.encoder.batch_shape(self.counts(examples).rows())
     }
 
     fn describe(&self, sim: &Simulation, batch: Shaped) -> Result<Shaped> {
         let episodes = batch.shape()[0] / self.counts(1).rows().max(1);
-        let features = describe_conv4(&self.encoder, sim, batch)?;
+        let features = self.encoder.describe(sim, batch)?;
+        let shape = [features.shape()[0], features.len() / features.shape()[0]];
+        let features = sim.reshape(features, &shape);
         let logits = sim.episode_logits(features, self.counts(episodes))?;
         let rows = logits.len() / self.ways;
         Ok(sim.reshape(logits, &[rows, self.ways]))
-    }
-}
-
-/// A [`Conv4Classifier`](super::Conv4Classifier).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedClassifier {
-    /// The encoder.
-    pub encoder: Conv4Config,
-    /// Classes to tell apart.
-    pub classes: usize,
-}
-
-impl Planned for PlannedClassifier {
-    fn batch_shape(&self, examples: usize) -> Vec<usize> {
-        let Conv4Config { channels, size, .. } = self.encoder;
-        vec![examples, channels, size, size]
-    }
-
-    fn describe(&self, sim: &Simulation, batch: Shaped) -> Result<Shaped> {
-        let features = sim.part("encoder", || describe_conv4(&self.encoder, sim, batch))?;
-        sim.part("head", || {
-            sim.linear(features, self.classes, Default::default())
-        })
-    }
-}
-
-/// From images to features.
-fn describe_conv4(config: &Conv4Config, sim: &Simulation, images: Shaped) -> Result<Shaped> {
-    config.validate()?;
-    let filters = config.filters;
-    let mut hidden = images;
-    for index in 0..config.blocks {
-        let name = format_args!("blocks.{index}");
-        hidden = sim.block(name, hidden, move |sim, input| {
-            sim.conv_block(input, filters)
-        })?;
-    }
-    let shape = [hidden.shape()[0], hidden.len() / hidden.shape()[0]];
-    Ok(sim.reshape(hidden, &shape))
-}
-
-impl Planned for MlpConfig {
-    fn batch_shape(&self, examples: usize) -> Vec<usize> {
-        vec![examples, self.inputs]
-    }
-
-    fn describe(&self, sim: &Simulation, batch: Shaped) -> Result<Shaped> {
-        use crate::ops::Activation;
-        self.validate()?;
-        let mut hidden = batch;
-        let outputs = self
-            .hidden
-            .iter()
-            .copied()
-            .map(|neurons| (neurons, Activation::Relu));
-        let outputs = outputs.chain([(self.classes, Activation::None)]);
-        for (index, (neurons, activation)) in outputs.enumerate() {
-            let name = format_args!("layers.{index}");
-            hidden = sim.block(name, hidden, move |sim, input| {
-                sim.linear(input, neurons, activation)
-            })?;
-        }
-        Ok(hidden)
-    }
-}
-
-impl Planned for ResNet18Config {
-    /// Images of 32×32.
-    fn batch_shape(&self, examples: usize) -> Vec<usize> {
-        vec![examples, self.channels, 32, 32]
-    }
-
-    fn describe(&self, sim: &Simulation, batch: Shaped) -> Result<Shaped> {
-        self.validate()?;
-        super::resnet::describe(self, sim, batch)
-    }
-}
-
-impl Planned for VitConfig {
-    fn batch_shape(&self, examples: usize) -> Vec<usize> {
-        vec![examples, self.channels, self.size, self.size]
-    }
-
-    fn describe(&self, sim: &Simulation, batch: Shaped) -> Result<Shaped> {
-        self.validate()?;
-        super::vit::describe(self, sim, batch)
     }
 }

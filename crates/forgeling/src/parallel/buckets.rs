@@ -19,14 +19,16 @@ const OPERATION: &str = "gradient_buckets";
 ///
 /// ```
 /// use burn::optim::GradientsParams;
-/// use forgeling::nn::{Mlp, MlpConfig};
+/// use forgeling::nn::Network;
+/// use forgeling::nn::graph::Shape;
+/// use forgeling::nn::zoo::MlpConfig;
 /// use forgeling::parallel::Buckets;
 /// use forgeling::{Device, DeviceChoice};
 ///
 /// # pollster::block_on(async {
 /// let device = Device::open(DeviceChoice::Cpu).await?;
-/// let config = MlpConfig { inputs: 5, hidden: vec![7], classes: 3, ..Default::default() };
-/// let mlp = Mlp::new(&config, &device.autodiff())?;
+/// let config = MlpConfig { input: Shape::Values(5), hidden: vec![7], classes: 3 };
+/// let mlp = Network::new(&config.graph()?, 0, &device.autodiff())?;
 /// let buckets = Buckets::of(&mlp, 128)?;
 /// assert_eq!(buckets.lengths(), [3 + 21 + 7, 35]);
 /// # Ok::<(), forgeling::Error>(()) }).unwrap();

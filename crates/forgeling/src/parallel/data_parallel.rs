@@ -30,10 +30,11 @@ const OPERATION: &str = "data_parallel";
 /// ```
 /// use std::sync::Arc;
 ///
-/// use burn::optim::GradientsParams;
-/// use burn::tensor::{Tensor, TensorData};
+/// use burn::tensor::TensorData;
 /// use forgeling::data::{ImageShape, ImageBatch};
-/// use forgeling::nn::{Mlp, MlpConfig};
+/// use forgeling::nn::graph::Shape;
+/// use forgeling::nn::zoo::MlpConfig;
+/// use forgeling::nn::{Network, Normalization, Pass};
 /// use forgeling::ops::softmax_cross_entropy;
 /// use forgeling::parallel::{Contribution, DataParallel, ParallelConfig};
 /// use forgeling::train::{Sgd, SgdConfig};
@@ -41,15 +42,16 @@ const OPERATION: &str = "data_parallel";
 ///
 /// # pollster::block_on(async {
 /// let cpu = Device::open(DeviceChoice::Cpu).await?;
-/// let config = MlpConfig { inputs: 2, hidden: vec![8], classes: 2, ..Default::default() };
-/// let mlp = Mlp::new(&config, &cpu.autodiff())?;
+/// let config = MlpConfig { input: Shape::Values(2), hidden: vec![8], classes: 2 };
+/// let mlp = Network::new(&config.graph()?, 0, &cpu.autodiff())?;
 /// let sgd = Sgd::new(SgdConfig::default())?;
-/// let work = Arc::new(|mlp: &Mlp, share: ImageBatch, device: &Device| {
+/// let work = Arc::new(|mlp: &Network, share: ImageBatch, device: &Device| {
 ///     let examples = share.labels.len();
 ///     let x = TensorData::new(share.images, [examples, 2]);
-///     let logits = mlp.forward(Tensor::from_data(x, &device.autodiff()))?;
+///     let mut pass = Pass::new(Normalization::Batch, &device.autodiff());
+///     let logits = mlp.forward_rows(pass.values(x), &mut pass)?;
 ///     let loss = softmax_cross_entropy(logits, &share.labels)?;
-///     let gradients = GradientsParams::from_grads(loss.backward(), mlp);
+///     let gradients = pass.backward(loss.clone(), mlp)?;
 ///     Ok(Contribution { gradients, loss, metrics: vec![], examples, statistics: vec![] })
 /// });
 /// let batch = ImageBatch {
@@ -384,8 +386,7 @@ impl<M: Module, O: Optimizer> Worker<M, O> {
         let agreed = self.replica.agreed;
         let device = self.replica.device.clone();
         let compute = share.map(|share| |model: &M| work.contribute(model, share, &device));
-        let absorb = |model, statistics| work.absorb(model, statistics);
-        match self.replica.step(&mut group, rate, compute, absorb) {
+        match self.replica.step(&mut group, rate, compute) {
             Ok(stepped) => {
                 self.group = Some(group);
                 Outcome::Stepped(stepped)

@@ -77,10 +77,7 @@ impl<M: Module, O: Optimizer, C: Collective> Distributed<M, O, C> {
         let device = self.replica.device.clone();
         let compute = |model: &M| work.contribute(model, read(range.clone())?, &device);
         let compute = (!range.is_empty()).then_some(compute);
-        let absorb = |model, statistics| work.absorb(model, statistics);
-        let stepped = self
-            .replica
-            .step(&mut self.collective, rate, compute, absorb);
+        let stepped = self.replica.step(&mut self.collective, rate, compute);
         let stepped = stepped.map_err(|halt| halt.into_error())?;
         self.planner.learn(&sizes, &stepped.busy);
         self.steps += 1;
@@ -158,12 +155,15 @@ mod tests {
     use std::thread;
 
     use burn::optim::GradientsParams;
+    use burn::module::Param;
     use burn::tensor::Tensor;
 
     use super::*;
     use crate::device::DeviceChoice;
     use crate::error::Error;
-    use crate::nn::{Mlp, MlpConfig};
+    use crate::nn::graph::Shape;
+    use crate::nn::zoo::MlpConfig;
+    use crate::nn::{Network, Values};
     use crate::parallel::{Contribution, Local};
     use crate::train::{Sgd, SgdConfig};
 
@@ -176,25 +176,32 @@ mod tests {
         })
     }
 
-    fn start(rank: Local) -> Distributed<Mlp, Sgd, Local> {
+    fn start(rank: Local) -> Distributed<Network, Sgd, Local> {
         let device = cubecl_environment::future::block_on(Device::open(DeviceChoice::Cpu));
         let device = device.unwrap();
         let config = MlpConfig {
-            inputs: 3,
+            input: Shape::Values(3),
             hidden: vec![],
             classes: 2,
-            seed: rank.rank() as u64,
         };
-        let mlp = Mlp::new(&config, &device.autodiff()).unwrap();
+        let (graph, seed) = (config.graph().unwrap(), rank.rank() as u64);
+        let mlp = Network::new(&graph, seed, &device.autodiff()).unwrap();
         let sgd = Sgd::new(SgdConfig::default()).unwrap();
         Distributed::new(&mlp, &sgd, &device, rank, ParallelConfig::default()).unwrap()
     }
 
+    fn bias(mlp: &Network) -> &Param<Tensor<1>> {
+        match mlp.values(0) {
+            Some(Values::Linear(layer)) => layer.bias.as_ref().unwrap(),
+            other => panic!("no layer: {other:?}"),
+        }
+    }
+
     /// The first numbers' loss is their own.
-    fn work(mlp: &Mlp, share: Vec<usize>, device: &Device) -> Result<Contribution> {
+    fn work(mlp: &Network, share: Vec<usize>, device: &Device) -> Result<Contribution> {
         let mut gradients = GradientsParams::new();
-        let bias = Tensor::<1>::ones([2], device.tensors()) * share[0] as f64;
-        gradients.register(mlp.layers[0].bias.id, bias);
+        let ones = Tensor::<1>::ones([2], device.tensors()) * share[0] as f64;
+        gradients.register(bias(mlp).id, ones);
         Ok(Contribution {
             gradients,
             loss: Tensor::from_data([share[0] as f32], device.tensors()),
@@ -208,10 +215,10 @@ mod tests {
     fn ranks_begin_with_the_first_ones_values_and_read_their_slices() {
         let results = all(3, |rank| {
             let mut training = start(rank);
-            let before = training.model().layers[0].bias.val().into_data();
+            let before = bias(training.model()).val().into_data();
             let read = |range: Range<usize>| Ok(range.collect::<Vec<usize>>());
             let step = training.step(&work, 7, read, 1.0).unwrap();
-            let after = training.model().layers[0].bias.val().into_data();
+            let after = bias(training.model()).val().into_data();
             assert_eq!((step.shares, step.examples), (vec![3, 2, 2], 7));
             // Shares that begin with 0, 3 and 5.
             assert!((step.loss - (2.0 * 3.0 + 2.0 * 5.0) / 7.0).abs() < 1e-6);
@@ -228,13 +235,13 @@ mod tests {
         let errors = all(3, |rank| {
             let own = rank.rank();
             let mut training = start(rank);
-            let before = training.model().layers[0].bias.val().into_data();
+            let before = bias(training.model()).val().into_data();
             let read = |range: Range<usize>| match own {
                 1 => Err(Error::bad_data("read", "the file is torn")),
                 _ => Ok(range.collect::<Vec<usize>>()),
             };
             let error = training.step(&work, 7, read, 1.0).unwrap_err();
-            assert_eq!(training.model().layers[0].bias.val().into_data(), before);
+            assert_eq!(bias(training.model()).val().into_data(), before);
             error
         });
         for error in &errors {

@@ -12,7 +12,6 @@ use super::{
 };
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::nn::BatchStatistics;
 use crate::train::{
     AnyOptimizer, Batch, Core, Engine, HardwareConfig, HardwareManager, Objective, OptimizerRecord,
     Predictions, Run, Source, StepReport, TrainEvent, TrainSummary, Trainable, Trainer,
@@ -193,10 +192,6 @@ where
                 .next_back()
                 .unwrap_or_default(),
         })
-    }
-
-    fn absorb(&self, model: M, statistics: Vec<BatchStatistics>) -> M {
-        model.absorb(statistics)
     }
 }
 

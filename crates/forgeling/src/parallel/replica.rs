@@ -8,7 +8,7 @@ use super::values::{Which, collect, hash, load};
 use super::{Buckets, Collective, Contribution, ParallelConfig, Reduction};
 use crate::device::{Device, Readback};
 use crate::error::{Error, ErrorKind, Result};
-use crate::nn::BatchStatistics;
+use crate::nn::absorb;
 use crate::train::Optimizer;
 
 /// One of several that are to stay the same.
@@ -78,29 +78,22 @@ impl<M: Module, O: Optimizer> Replica<M, O> {
         collective: &mut C,
         rate: f64,
         compute: Option<impl FnOnce(&M) -> Result<Contribution>>,
-        absorb: impl FnOnce(M, Vec<BatchStatistics>) -> M,
     ) -> Result<Stepped, Halt> {
         let begun = Instant::now();
         let own = compute.map(|compute| compute(&self.model).and_then(checked));
         let mut stepped = if collective.size() == 1 {
             let own = own.unwrap_or_else(|| Err(no_examples()));
             let own = own.map_err(Halt::Own)?;
-            self.alone(rate, own, absorb, begun).map_err(Halt::Own)?
+            self.alone(rate, own, begun).map_err(Halt::Own)?
         } else {
-            self.together(collective, rate, own, absorb, begun)?
+            self.together(collective, rate, own, begun)?
         };
         stepped.seconds = begun.elapsed().as_secs_f64();
         Ok(stepped)
     }
 
     /// A step of one rank, whose gradients stay on the device.
-    fn alone(
-        &mut self,
-        rate: f64,
-        own: Contribution,
-        absorb: impl FnOnce(M, Vec<BatchStatistics>) -> M,
-        begun: Instant,
-    ) -> Result<Stepped> {
+    fn alone(&mut self, rate: f64, own: Contribution, begun: Instant) -> Result<Stepped> {
         let model = self.model.clone();
         let model = self.optimizer.step(rate, model, own.gradients);
         let means = own
@@ -123,7 +116,7 @@ impl<M: Module, O: Optimizer> Replica<M, O> {
         let means: Vec<f64> = read.iter().map(|mean| f64::from(mean[0])).collect();
         let finite = means[0].is_finite() && sound && !skipped;
         if finite {
-            self.model = absorb(model, own.statistics);
+            self.model = absorb(model, own.statistics)?;
         }
         self.agreed += 1;
         Ok(Stepped {
@@ -141,7 +134,6 @@ impl<M: Module, O: Optimizer> Replica<M, O> {
         collective: &mut C,
         rate: f64,
         own: Option<Result<Contribution>>,
-        absorb: impl FnOnce(M, Vec<BatchStatistics>) -> M,
         begun: Instant,
     ) -> Result<Stepped, Halt> {
         let ready = |own: Contribution| Ready::new(&self.buckets, &self.model, own);
@@ -155,7 +147,7 @@ impl<M: Module, O: Optimizer> Replica<M, O> {
             let gradients = self.buckets.give(&self.model, device, rows, present);
             let model = self.optimizer.step(rate, self.model.clone(), gradients);
             self.model = match own {
-                Some(own) => absorb(model, own.statistics),
+                Some(own) => absorb(model, own.statistics).map_err(Halt::Own)?,
                 None => model,
             };
         }

@@ -97,7 +97,8 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::nn::{Conv4, Conv4Config};
+    use crate::nn::Network;
+    use crate::nn::zoo::Conv4Config;
 
     #[test]
     fn values_come_back_and_stay_trained() {
@@ -105,10 +106,9 @@ mod tests {
             let config = Conv4Config {
                 filters: 3,
                 blocks: 2,
-                seed,
                 ..Default::default()
             };
-            Conv4::new(&config, &Device::flex().autodiff()).unwrap()
+            Network::new(&config.graph().unwrap(), seed, &Device::flex().autodiff()).unwrap()
         };
         let (one, mut other) = (new(1), new(2));
         for which in [Which::Trained, Which::Still] {
@@ -118,7 +118,7 @@ mod tests {
             assert_eq!(collect(&other, which).unwrap(), values);
         }
         let trained = collect(&other, Which::Trained).unwrap();
-        assert_eq!(trained.len(), other.parameter_count());
+        assert_eq!(trained.len() as u64, other.graph().trained_values());
         assert_eq!(collect(&other, Which::Still).unwrap().len(), 2 * 2 * 3);
     }
 

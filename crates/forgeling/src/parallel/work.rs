@@ -4,7 +4,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::nn::BatchStatistics;
 
 /// What a share of a batch brings.
@@ -19,14 +19,13 @@ pub struct Contribution {
     pub metrics: Vec<Tensor<1>>,
     /// How much the share's means weigh: its examples, 1 or more.
     pub examples: usize,
-    /// What [`Work::absorb`] is given.
+    /// What the share's norms found, which goes into their running statistics after the optimizer's step.
     pub statistics: Vec<BatchStatistics>,
 }
 
 /// What gradients are computed of: a function of a network and a share of a batch.
 ///
-/// A closure from network, share and device to a [`Contribution`] is such work, where the network has no running
-/// statistics.
+/// A closure from network, share and device to a [`Contribution`] is such work.
 pub trait Work<M, B>: Send + Sync + 'static {
     /// The gradients of one share, which has an example at least. `model` is on `device`, with automatic differentiation.
     ///
@@ -34,9 +33,6 @@ pub trait Work<M, B>: Send + Sync + 'static {
     /// Those for which [`Error::is_device`] holds, and panics, are the device's fault: it trains no more. Others end the
     /// step.
     fn contribute(&self, model: &M, share: B, device: &Device) -> Result<Contribution>;
-
-    /// The network with the statistics of its own share taken in, after the optimizer's step.
-    fn absorb(&self, model: M, statistics: Vec<BatchStatistics>) -> M;
 }
 
 impl<M, B, F> Work<M, B> for F
@@ -44,17 +40,6 @@ where
     F: Fn(&M, B, &Device) -> Result<Contribution> + Send + Sync + 'static,
 {
     fn contribute(&self, model: &M, share: B, device: &Device) -> Result<Contribution> {
-        let contribution = self(model, share, device)?;
-        if !contribution.statistics.is_empty() {
-            let message = "a closure cannot take statistics in; implement `Work`";
-            return Err(Error::invalid("contribute", message)
-                .expected("no statistics")
-                .got(contribution.statistics.len()));
-        }
-        Ok(contribution)
-    }
-
-    fn absorb(&self, model: M, _statistics: Vec<BatchStatistics>) -> M {
-        model
+        self(model, share, device)
     }
 }

@@ -74,15 +74,16 @@ pub struct EmaRecord {
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use forgeling::nn::{Mlp, MlpConfig};
+/// use forgeling::nn::Network;
+/// use forgeling::nn::zoo::MlpConfig;
 /// use forgeling::train::{Ema, EmaConfig};
 ///
-/// let model = Mlp::new(&MlpConfig::default(), &Device::flex().autodiff())?;
+/// let model = Network::new(&MlpConfig::default().graph()?, 0, &Device::flex().autodiff())?;
 /// let mut ema = Ema::new(EmaConfig::default(), &model)?;
 /// // After each step:
 /// ema.update(&model)?;
-/// let average: &Mlp = ema.module();
-/// # assert_eq!(average.inputs(), 784);
+/// let average: &Network = ema.module();
+/// # assert_eq!(average.graph().input().len(), 784);
 /// # Ok::<(), forgeling::Error>(())
 /// ```
 #[derive(Debug, Clone)]

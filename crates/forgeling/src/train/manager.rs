@@ -10,7 +10,7 @@ use super::{AnyOptimizer, HardwareConfig, LossScaler, Objective, ResolvedPrecisi
 use crate::device::profile::{self, Phase};
 use crate::device::{Device, Ledger, Readback};
 use crate::error::{Error, ErrorKind, Result};
-use crate::nn::{BatchStatistics, Normalization, Pass};
+use crate::nn::{BatchStatistics, Normalization, Pass, absorb};
 use crate::ops::store_as;
 
 const OPERATION: &str = "train_step";
@@ -398,7 +398,7 @@ impl HardwareManager {
         let stepping = profile::phase(Phase::Step);
         let moved = optimizer.step(rate, model.clone(), gradients);
         let variances = variances(&statistics);
-        let moved = statistics.into_iter().fold(moved, Trainable::absorb);
+        let moved = absorb(moved, statistics.into_iter().flatten().collect())?;
         drop(stepping);
         let mut trip = Readback::new();
         let shares: Vec<f64> = losses.iter().map(|(_, share)| *share).collect();

@@ -6,21 +6,22 @@ use burn::tensor::{Tensor, TensorData};
 use super::{AnyOptimizer, HardwareConfig, HardwareManager, OptimizerConfig, Predictions};
 use crate::device::{Device, Readback};
 use crate::error::{Error, Result};
-use crate::nn::{Mlp, MlpConfig};
+use crate::nn::zoo::MlpConfig;
+use crate::nn::{Network, Normalization, Pass};
 
 const OPERATION: &str = "mlp";
 
-/// An [`Mlp`] in training with [`Adam`](super::Adam) on the mean cross entropy of labelled examples.
+/// A perceptron ([`MlpConfig`]) in training with [`Adam`](super::Adam) on the mean cross entropy of labelled examples.
 ///
 /// ```
-/// use forgeling::nn::MlpConfig;
+/// use forgeling::nn::zoo::MlpConfig;
 /// use forgeling::train::MlpTrainer;
 /// use forgeling::{Device, DeviceChoice};
 ///
 /// # pollster::block_on(async {
 /// let device = Device::open(DeviceChoice::Cpu).await?;
-/// let config = MlpConfig { inputs: 2, hidden: vec![32], classes: 2, ..Default::default() };
-/// let mut trainer = MlpTrainer::new(&config, &device)?;
+/// let config = MlpConfig { inputs: 2, hidden: vec![32], classes: 2 };
+/// let mut trainer = MlpTrainer::new(&config, 0, &device)?;
 /// // Exclusive or, which no linear classifier learns.
 /// let points = vec![0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0];
 /// for _ in 0..200 {
@@ -31,26 +32,26 @@ const OPERATION: &str = "mlp";
 /// ```
 #[derive(Debug)]
 pub struct MlpTrainer {
-    model: Mlp,
+    model: Network,
     optimizer: AnyOptimizer,
     manager: HardwareManager,
 }
 
 impl MlpTrainer {
-    /// An untrained perceptron.
+    /// An untrained perceptron, whose weights are drawn from a seed.
     ///
     /// # Errors
     /// When the configuration is not valid.
-    pub fn new(config: &MlpConfig, device: &Device) -> Result<Self> {
+    pub fn new(config: &MlpConfig, seed: u64, device: &Device) -> Result<Self> {
         Ok(Self {
-            model: Mlp::new(config, &device.autodiff())?,
+            model: Network::new(&config.graph()?, seed, &device.autodiff())?,
             optimizer: AnyOptimizer::new(OptimizerConfig::default())?,
             manager: HardwareManager::on(device.clone(), HardwareConfig::default())?,
         })
     }
 
     /// The perceptron as it is now.
-    pub fn model(&self) -> &Mlp {
+    pub fn model(&self) -> &Network {
         &self.model
     }
 
@@ -71,7 +72,7 @@ impl MlpTrainer {
         }
         let values = self.values(inputs)?;
         let forward = self.manager.forward(|pass| {
-            let logits = self.model.forward_with(pass.values(values), pass)?;
+            let logits = self.model.forward_rows(pass.values(values), pass)?;
             Predictions::cross_entropy(pass.output(logits), labels.to_vec())
         })?;
         self.manager.backward(forward, &self.model)?;
@@ -87,7 +88,9 @@ impl MlpTrainer {
     /// When the inputs are not whole examples, when there is none, or when the device fails.
     pub async fn classify(&self, inputs: Vec<f32>) -> Result<Vec<usize>> {
         let x = Tensor::from_data(self.values(inputs)?, self.manager.device().tensors());
-        let logits = self.model.valid().forward(x)?;
+        let model = self.model.valid();
+        let mut pass = Pass::new(Normalization::Running, self.manager.device().tensors());
+        let logits = model.forward_rows(x, &mut pass)?;
         let classes = logits.dims()[1];
         let [logits] = Readback::new().with(logits).run().await?;
         let best = |row: &[f32]| {
@@ -99,7 +102,7 @@ impl MlpTrainer {
     }
 
     fn values(&self, inputs: Vec<f32>) -> Result<TensorData> {
-        let width = self.model.inputs();
+        let width = self.model.graph().input().len();
         if !inputs.len().is_multiple_of(width) || inputs.is_empty() {
             return Err(Error::invalid(OPERATION, "not whole examples")
                 .expected(format!("a multiple of {width} numbers"))

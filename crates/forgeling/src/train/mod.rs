@@ -9,7 +9,7 @@
 //! - [`Ema`]: a moving average of weights.
 //! - [`EarlyStopping`]: when to stop.
 //! - [`MlpTrainer`]: a perceptron in training.
-//! - [`Network`], [`SavedNetwork`]: one of the networks that tell images apart, and its model file.
+//! - [`SavedNetwork`]: a network that tells images apart, and its model file.
 //! - [`probabilities`]: what a network says of images; [`Answer`]: that, and how far it can be believed:
 //!   [`Confidence`], [`Temperature`], [`Typicality`].
 //! - [`Scored`], [`Tally`], [`balanced_accuracy`]: how well each class is told from the others.
@@ -20,6 +20,7 @@
 //! - [`checkpoint`]: all that a run of training needs to go on, checked when it is read.
 
 mod adam;
+mod answer;
 pub mod checkpoint;
 mod choice;
 mod confidence;
@@ -31,12 +32,12 @@ mod micro_batch;
 mod mlp;
 pub mod model_file;
 mod models;
-mod network;
 mod objective;
 mod optimizer;
 mod predict;
 mod recommend;
 mod record;
+mod saved_network;
 mod scaler;
 mod schedule;
 pub(crate) mod score;
@@ -57,7 +58,6 @@ pub use hardware::{HardwareConfig, HardwareReport, Precision, Preset, ResolvedPr
 pub use manager::{Forward, HardwareManager, StepReport};
 pub use micro_batch::{FoundMicroBatch, MicroBatch, find_micro_batch};
 pub use mlp::MlpTrainer;
-pub use network::{Network, NetworkConfig, NetworkKind, NetworkSummary, SavedNetwork};
 pub(crate) use objective::ranges;
 pub use objective::{
     Batch, Classifier, CrossEntropy, Encoder, Objective, Outcome, Predictions, Trainable,
@@ -68,6 +68,7 @@ pub(crate) use optimizer::in_place_of;
 pub use predict::probabilities;
 pub use recommend::{Recommendation, recommend};
 pub use record::{OptimizerRecord, OptimizerSummary};
+pub use saved_network::{NetworkSummary, SavedNetwork};
 pub use scaler::{LossScaler, LossScalerConfig, LossScalerState};
 pub use schedule::{HalvingSchedule, Schedule};
 pub use score::{Scored, Tally, balanced_accuracy};

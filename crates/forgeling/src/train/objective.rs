@@ -7,19 +7,13 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::data::{EpisodeBatch, ImageBatch, ImageShape};
 use crate::error::{Error, Result};
-use crate::nn::{BatchStatistics, Pass};
+use crate::nn::Pass;
 use crate::ops::softmax_cross_entropy;
 use crate::train::score::chosen;
 
-/// A network that can be trained.
-pub trait Trainable: Module {
-    /// Takes the statistics of a batch into the running ones, norm by norm in the order of the forward pass. Networks
-    /// without batch norm have none.
-    #[must_use]
-    fn absorb(self, _statistics: Vec<BatchStatistics>) -> Self {
-        self
-    }
-}
+/// A network that can be trained: a module of burn's. What batch norms find in training goes by itself to the norms that
+/// found it.
+pub trait Trainable: Module {}
 
 /// A network that tells images apart.
 pub trait Classifier: Trainable {
@@ -38,9 +32,6 @@ pub trait Encoder: Trainable + ModuleDisplay {
     /// # Errors
     /// When the images do not fit the network.
     fn maps<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<4>>;
-
-    /// How many statistics [`maps`](Self::maps) leaves in a pass that collects them: one for each batch norm.
-    fn norms(&self) -> usize;
 }
 
 /// What a step is taken on, which can be dealt out in parts: micro-batches, or the shares of several devices.

@@ -17,13 +17,16 @@ const PASS: usize = 64;
 ///
 /// ```
 /// use forgeling::data::ImageShape;
-/// use forgeling::train::{NetworkConfig, NetworkKind, probabilities};
+/// use forgeling::nn::Network;
+/// use forgeling::nn::zoo::MlpConfig;
+/// use forgeling::train::probabilities;
 /// use forgeling::{Device, DeviceChoice};
 ///
 /// # pollster::block_on(async {
 /// let device = Device::open(DeviceChoice::Cpu).await?;
 /// let shape = ImageShape::new(1, 4, 4);
-/// let network = NetworkConfig::new(NetworkKind::Mlp, shape, 3).build(&device)?;
+/// let graph = MlpConfig { input: shape.into(), classes: 3, ..Default::default() }.graph()?;
+/// let network = Network::new(&graph, 0, &device.autodiff())?;
 /// let found = probabilities(&network, shape, &[0.5; 2 * 16], &device).await?;
 /// assert_eq!(found.len(), 2 * 3);
 /// assert!((found[..3].iter().sum::<f32>() - 1.0).abs() < 1e-6);

@@ -32,13 +32,13 @@ pub struct Recommendation {
 /// needed, the configuration has the budget too, so that training is held to it.
 ///
 /// ```
-/// use forgeling::nn::ResNet18Config;
+/// use forgeling::nn::catalog::ModelConfig;
 /// use forgeling::train::recommend;
 /// use forgeling::{Device, DeviceChoice};
 ///
 /// # pollster::block_on(async {
 /// let device = Device::open(DeviceChoice::Cpu).await?;
-/// let found = recommend(&ResNet18Config::default(), 8, &device)?;
+/// let found = recommend(&ModelConfig::new("resnet18")?.graph()?, 8, &device)?;
 /// for reason in &found.reasons {
 ///     println!("{reason}");
 /// }
@@ -145,7 +145,7 @@ fn step(what: &str, before: &MemoryPlan, after: &MemoryPlan) -> String {
 mod tests {
     use super::*;
     use crate::DeviceChoice;
-    use crate::nn::{PlannedClassifier, ResNet18Config};
+    use crate::nn::catalog::ModelConfig;
 
     fn cpu() -> Device {
         pollster::block_on(Device::open(DeviceChoice::Cpu)).unwrap()
@@ -154,7 +154,8 @@ mod tests {
     #[test]
     fn every_rung_is_reached_and_none_too_early() {
         let device = cpu();
-        let (network, batch) = (ResNet18Config::default(), 256);
+        let network = ModelConfig::new("resnet18").unwrap().graph().unwrap();
+        let batch = 256;
         let peak = |precision, checkpointing| {
             let config = PlanConfig {
                 precision,
@@ -193,10 +194,7 @@ mod tests {
 
     #[test]
     fn a_network_too_large_for_any_machine_is_dealt_out() {
-        let network = PlannedClassifier {
-            encoder: crate::nn::Conv4Config::default(),
-            classes: 10,
-        };
+        let network = ModelConfig::new("conv4").unwrap().graph().unwrap();
         let found = recommend(&network, 1 << 22, &cpu()).unwrap();
         assert!(found.config.micro_batch.is_some() && found.config.gradient_checkpointing);
         let small = recommend(&network, 8, &cpu()).unwrap();

@@ -9,10 +9,8 @@ use crate::data::{Examples, ImageShape, Targets, Task};
 use crate::device::{Device, Readback};
 use crate::error::{Error, Result};
 use crate::meta::gradient::{Adapted, GradientLearner};
-use crate::meta::{
-    Adaptable, AnyGradientMethod, Backbone, Embedded, Learner, MetricHead, Model, Stack,
-};
-use crate::nn::{Linear, Normalization, Pass};
+use crate::meta::{AnyGradientMethod, Embedded, Learner, MetricHead, Model, Stack};
+use crate::nn::{Linear, Network, Normalization, Pass};
 use crate::ops::Activation;
 
 /// What has been made of the examples.
@@ -20,12 +18,12 @@ use crate::ops::Activation;
 pub(super) enum Answers {
     /// The mean feature of each class.
     Prototypes {
-        encoder: Backbone,
+        encoder: Network,
         /// `[classes, features]`
         means: Vec<f32>,
     },
     /// A linear layer.
-    Linear { encoder: Backbone, head: Linear },
+    Linear { encoder: Network, head: Linear },
     /// A metric learner's own head.
     Metric {
         model: Box<Model>,
@@ -34,7 +32,7 @@ pub(super) enum Answers {
     },
     /// A gradient learner's own parameters.
     Gradient {
-        learner: Box<GradientLearner<Adaptable, AnyGradientMethod>>,
+        learner: Box<GradientLearner<AnyGradientMethod>>,
         support: Examples,
         adapted: Adapted,
     },
@@ -42,17 +40,14 @@ pub(super) enum Answers {
 
 impl Answers {
     /// Class means of features, class after class.
-    pub fn prototypes<'a>(
-        encoder: Backbone,
-        classes: impl Iterator<Item = &'a [Vec<f32>]>,
-    ) -> Self {
+    pub fn prototypes<'a>(encoder: Network, classes: impl Iterator<Item = &'a [Vec<f32>]>) -> Self {
         let means = classes.flat_map(mean).collect();
         Self::Prototypes { encoder, means }
     }
 
     /// The model's own head on features, class after class.
     pub fn metric(learner: &Learner, classes: &[&[Vec<f32>]]) -> Self {
-        let (ways, width) = (classes.len(), learner.config.encoder.features());
+        let (ways, width) = (classes.len(), learner.config.features());
         let mut features = Vec::new();
         let mut onehot = Vec::new();
         for (class, examples) in classes.iter().enumerate() {
@@ -84,7 +79,7 @@ impl Answers {
     /// # Errors
     /// When there are more classes than the network has outputs.
     pub fn gradient(
-        learner: &GradientLearner<Adaptable, AnyGradientMethod>,
+        learner: &GradientLearner<AnyGradientMethod>,
         classes: &[&[Vec<f32>]],
         shape: ImageShape,
     ) -> Result<Self> {
@@ -120,7 +115,7 @@ impl Answers {
     ) -> Result<Vec<f32>> {
         let mut logits = Vec::new();
         for images in images.chunks(IMAGES_PER_PASS) {
-            let maps = |encoder: &Backbone| {
+            let maps = |encoder: &Network| {
                 encoder::maps(encoder, encoder::pixels(images, shape, device.tensors()))
             };
             let found = match self {
@@ -175,7 +170,7 @@ impl Answers {
 }
 
 /// What makes the features that a model's own head compares.
-fn compared(model: &Model) -> Result<&Backbone> {
+fn compared(model: &Model) -> Result<&Network> {
     match model {
         Model::Metric(model) => Ok(&model.encoder),
         Model::SimpleShot(model) => Ok(&model.encoder),

@@ -7,8 +7,8 @@ use super::support::folds;
 use crate::data::ImageShape;
 use crate::device::Device;
 use crate::error::Result;
+use crate::meta::AnyGradientMethod;
 use crate::meta::gradient::GradientLearner;
-use crate::meta::{Adaptable, AnyGradientMethod};
 use crate::train::{Confidence, Temperature, Typicality};
 
 /// Folds where each costs an adaptation.
@@ -74,7 +74,7 @@ impl Classifier {
 
     /// What a model's own head says of examples that it was not given.
     pub(super) async fn compared_held_out(&self) -> Result<HeldOut> {
-        let map = self.learner.config.encoder.map();
+        let map = self.learner.config.map();
         let mut found = HeldOut::default();
         for fold in self.folds(CHEAP_FOLDS) {
             let (rest, held) = self.without(&fold);
@@ -88,7 +88,7 @@ impl Classifier {
     /// What a model says of examples after inner steps on others.
     pub(super) async fn stepped_held_out(
         &self,
-        learner: &GradientLearner<Adaptable, AnyGradientMethod>,
+        learner: &GradientLearner<AnyGradientMethod>,
     ) -> Result<HeldOut> {
         let shape = self.learner.input_shape();
         let mut found = HeldOut::default();

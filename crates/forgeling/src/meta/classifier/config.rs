@@ -20,7 +20,7 @@ pub enum Adaptation {
     Prototypes,
     /// A linear layer on the features, trained on the examples. It begins as the prototypes.
     Head(FineTuneConfig),
-    /// As [`Head`](Self::Head), with [low-rank adapters](crate::nn::LoraConv4) of every convolution beside it.
+    /// As [`Head`](Self::Head), with [low-rank adapters](crate::nn::Network::adapted) of every convolution beside it.
     Lora(LoraConfig),
 }
 

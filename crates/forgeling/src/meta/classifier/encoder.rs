@@ -6,16 +6,16 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::data::ImageShape;
 use crate::device::Readback;
 use crate::error::{Error, Result};
-use crate::meta::{Adaptable, AnyGradientMethod, Backbone, Model};
-use crate::nn::{Conv4, Mlp, Normalization, Pass};
-use crate::train::Encoder;
+use crate::meta::functional::Program;
+use crate::meta::{AnyGradientMethod, Model};
+use crate::nn::{Network, Normalization, Pass, Values, normalizing_by};
 
 const OPERATION: &str = "adapt";
 /// Images of one forward pass.
 pub(super) const IMAGES_PER_PASS: usize = 256;
 
 /// The encoder of a model that has running statistics, which needs no examples to embed an image.
-pub(super) fn of(model: &Model) -> Option<Backbone> {
+pub(super) fn of(model: &Model) -> Option<Network> {
     match model.valid() {
         Model::Metric(model) => Some(model.encoder),
         Model::SimpleShot(model) => Some(model.encoder),
@@ -24,57 +24,56 @@ pub(super) fn of(model: &Model) -> Option<Backbone> {
 }
 
 /// The encoder of any model. Gradient learners have no running statistics; those of all the examples together, at the
-/// initial parameters, take their place. Of a perceptron it is what comes before the last layer and its ReLU.
+/// initial parameters, take their place.
 pub(super) fn by_examples(
     model: &Model,
     examples: &[&[f32]],
     shape: ImageShape,
     device: &Device,
-) -> Result<Backbone> {
+) -> Result<Network> {
     let learner = match model.valid() {
         Model::Metric(model) => return Ok(model.encoder),
         Model::SimpleShot(model) => return Ok(model.encoder),
         Model::Gradient(learner) => learner,
     };
-    match learner.network {
-        Adaptable::Mlp(network) => without_last(network).map(Backbone::Mlp),
-        Adaptable::Conv4(network) => {
-            let encoder = with_norms(network.encoder, &learner.method);
-            let images = pixels(examples, shape, device);
-            let (_, statistics) = encoder.forward(images, Normalization::Batch)?;
-            Ok(Backbone::Conv4(encoder.normalizing_by(statistics)))
-        }
-    }
-}
-
-/// Whether a gradient learner's network makes features before its last layer.
-pub(super) fn has_features(network: &Adaptable) -> bool {
-    match network {
-        Adaptable::Mlp(network) => network.layers.len() > 1,
-        Adaptable::Conv4(_) => true,
-    }
-}
-
-fn without_last(mut network: Mlp) -> Result<Mlp> {
-    network.layers.pop();
-    if network.layers.is_empty() {
+    if !has_features(&learner.network) {
         return Err(Error::invalid(OPERATION, "the network has no features")
             .expected("a hidden layer, or the model's own method"));
     }
-    Ok(network)
+    let encoder = with_norms(learner.network, &learner.method)?.encoder();
+    let statistics = {
+        let mut pass = Pass::new(Normalization::Batch, device);
+        encoder.features(pixels(examples, shape, device), &mut pass)?;
+        pass.take_statistics()
+    };
+    normalizing_by(encoder, statistics)
+}
+
+/// Whether a gradient learner's network makes features before its last layer.
+pub(super) fn has_features(network: &Network) -> bool {
+    network.graph().features() != network.graph().output()
 }
 
 /// Where gamma and beta are a method's own, those of its first step.
-fn with_norms(mut encoder: Conv4, method: &AnyGradientMethod) -> Conv4 {
-    if let AnyGradientMethod::MamlPlusPlus(method) = method {
-        let first = |steps: Tensor<2>| steps.narrow(0, 0, 1).squeeze_dim::<1>(0);
-        for (index, block) in encoder.blocks.iter_mut().enumerate() {
-            let [gamma, beta] = [&method.gammas, &method.betas].map(|all| first(all[index].val()));
-            block.gamma = block.gamma.clone().map(|_| gamma);
-            block.beta = block.beta.clone().map(|_| beta);
+fn with_norms(network: Network, method: &AnyGradientMethod) -> Result<Network> {
+    let AnyGradientMethod::MamlPlusPlus(method) = method else {
+        return Ok(network);
+    };
+    let nodes = Program::new(network.graph())?.norm_nodes();
+    let first = |steps: Tensor<2>| steps.narrow(0, 0, 1).squeeze_dim::<1>(0);
+    Ok(network.with_values(|node, values| {
+        let place = nodes.iter().position(|&norm| norm == node);
+        match (values, place) {
+            (Values::BatchNorm(mut norm), Some(place)) => {
+                let own = [&method.gammas[place], &method.betas[place]];
+                let [gamma, beta] = own.map(|steps| first(steps.val()));
+                norm.gamma = norm.gamma.map(|_| gamma);
+                norm.beta = norm.beta.map(|_| beta);
+                Values::BatchNorm(norm)
+            }
+            (values, _) => values,
         }
-    }
-    encoder
+    }))
 }
 
 /// `[images, channels, height, width]`
@@ -84,14 +83,14 @@ pub(super) fn pixels(images: &[&[f32]], shape: ImageShape, device: &Device) -> T
 }
 
 /// Feature maps of images of one pass.
-pub(super) fn maps(encoder: &Backbone, images: Tensor<4>) -> Result<Tensor<4>> {
+pub(super) fn maps(encoder: &Network, images: Tensor<4>) -> Result<Tensor<4>> {
     let mut pass = Pass::new(Normalization::Running, &images.device());
-    encoder.maps(images, &mut pass)
+    encoder.features(images, &mut pass)
 }
 
 /// The features of images, in as many passes as it takes.
 pub(super) async fn embed(
-    encoder: &Backbone,
+    encoder: &Network,
     images: &[&[f32]],
     shape: ImageShape,
     device: &Device,

@@ -13,8 +13,7 @@ use super::support::Support;
 use super::tuned::Tuned;
 use super::{Classifier, OPERATION, encoder};
 use crate::error::{Error, Result};
-use crate::meta::{Backbone, Model};
-use crate::nn::LoraConv4;
+use crate::meta::Model;
 
 impl Classifier {
     pub(super) fn check_classes(&self) -> Result<()> {
@@ -113,11 +112,10 @@ impl Classifier {
             return Err(Error::invalid(OPERATION, "nothing to train"));
         };
         let by_class: Vec<&[Vec<f32>]> = self.by_class(&features).collect();
-        let adapters = match (self.adaptation, encoder) {
-            (Adaptation::Lora(config), Backbone::Conv4(conv4)) => {
-                let seed = config.fine_tune.seed;
-                let conv4 = conv4.clone().train();
-                Some(LoraConv4::new(conv4, config.rank, config.alpha, seed)?)
+        let adapters = match self.adaptation {
+            Adaptation::Lora(config) => {
+                let (seed, network) = (config.fine_tune.seed, encoder.clone().train());
+                Some(network.adapted(config.rank, config.alpha, seed)?)
             }
             _ => None,
         };
@@ -140,7 +138,7 @@ impl Classifier {
         let folds = if adapters.is_some() { 1 } else { FOLDS };
         let held_out = tuning.held_out(start, summary.epochs, folds, pace).await?;
         let encoder = match &tuned.encoder {
-            Some(adapted) => Backbone::Conv4(adapted.merged()?.valid()),
+            Some(adapted) => adapted.merged()?.valid(),
             None => encoder.clone(),
         };
         let head = tuned.into_head();

@@ -25,8 +25,9 @@ use web_time::Instant;
 use self::calibrate::Calibrated;
 pub use self::config::{Adaptation, FineTuneConfig, LoraConfig};
 pub use self::fine_tune::{FineTuneEvent, FineTuneSummary};
-use super::{Backbone, Learner};
+use super::Learner;
 use crate::error::{Error, Result};
+use crate::nn::Network;
 use crate::train::{Answer, Prediction, Temperature, picture_statistics, ranked};
 
 const OPERATION: &str = "adapt";
@@ -43,12 +44,13 @@ const OPERATION: &str = "adapt";
 ///
 /// use forgeling::data::{Dataset, Glyphs, Split};
 /// use forgeling::meta::{Adaptation, Learner};
-/// use forgeling::nn::Conv4Config;
+/// use forgeling::nn::zoo::Conv4Config;
 /// use forgeling::{Device, DeviceChoice};
 ///
 /// # pollster::block_on(async {
 /// let device = Device::open(DeviceChoice::Cpu).await?;
-/// let learner = Learner::protonet(&Conv4Config { filters: 4, ..Default::default() }, &device)?;
+/// let encoder = Conv4Config { filters: 4, ..Default::default() }.graph()?;
+/// let learner = Learner::protonet(&encoder, 0, &device)?;
 /// let glyphs = Glyphs::new(0, Split::Test, 2)?;
 /// let mut classifier = learner.classifier_with("head".parse::<Adaptation>()?)?;
 /// let mut image = vec![0.0; glyphs.image_shape().len()];
@@ -66,7 +68,7 @@ pub struct Classifier {
     learner: Learner,
     adaptation: Adaptation,
     /// What makes features of examples when they come; without it their pixels are kept.
-    encoder: Option<Backbone>,
+    encoder: Option<Network>,
     /// In the order in which labels first came.
     classes: Vec<Class>,
     /// What was made of the examples, until they change.
@@ -117,7 +119,7 @@ impl Learner {
         adaptation.validate()?;
         let mut classifier = self.classifier();
         if let Adaptation::Lora(_) = adaptation {
-            if self.conv4().is_none() {
+            if !self.config.has_convolutions() {
                 return Err(Error::invalid(
                     OPERATION,
                     "adapters are for convolutions, of which the network has none",
@@ -349,7 +351,7 @@ impl Classifier {
         Ok(())
     }
 
-    async fn embed(&self, encoder: &Backbone, images: &[&[f32]]) -> Result<Vec<Vec<f32>>> {
+    async fn embed(&self, encoder: &Network, images: &[&[f32]]) -> Result<Vec<Vec<f32>>> {
         let shape = self.learner.input_shape();
         encoder::embed(encoder, images, shape, self.learner.device.tensors()).await
     }

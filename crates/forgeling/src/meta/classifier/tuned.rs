@@ -7,14 +7,14 @@ use super::support::{Sample, Support};
 use crate::data::ImageShape;
 use crate::device::Device;
 use crate::error::Result;
-use crate::nn::{Linear, LoraConv4, Pass};
+use crate::nn::{Linear, Network, Pass};
 use crate::ops::Activation;
 use crate::train::{Encoder, Objective, Outcome, Predictions, Trainable};
 
 /// What is trained: a linear layer on features, which may come of a network with adapters.
 #[derive(Module, Debug)]
 pub(super) struct Tuned {
-    pub encoder: Option<LoraConv4>,
+    pub encoder: Option<Network>,
     /// From centered features over their scale.
     head: Linear,
     /// `[1, features]`, not trained.
@@ -29,7 +29,7 @@ impl Tuned {
     pub fn prototypes(
         support: &Support,
         chosen: &[usize],
-        encoder: Option<LoraConv4>,
+        encoder: Option<Network>,
         device: &Device,
     ) -> Self {
         let means = support.class_means(chosen);

@@ -1,9 +1,11 @@
 //! One layer.
 
 use burn::tensor::Tensor;
+use burn::tensor::activation::gelu;
 
 use super::{rows, stock};
 use crate::error::{Error, Result};
+use crate::nn::graph::Window;
 use crate::ops::{
     Conv2dOptions, Statistics, conv2d, conv2d_grad_input, conv2d_grad_weight, norm_pool,
     norm_pool_grad, norm_pool_with,
@@ -20,25 +22,43 @@ pub enum Value {
     Rows(Tensor<3>),
 }
 
-/// A layer of a [`Network`](super::Network), with its sizes.
+/// A layer of a [`Program`](super::Program), with its sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {
-    /// 3×3 convolution of maps, padding 1, without bias. Parameter: weight `[outputs, inputs, 3, 3]`.
+    /// Convolution of maps. Parameters: weight `[outputs, inputs / groups, rows, columns]`, and bias `[outputs]` if there is
+    /// one.
     Conv2d {
         /// Channels before.
         inputs: usize,
         /// Channels after.
         outputs: usize,
+        /// Rows and columns of the kernel.
+        kernel: [usize; 2],
+        /// How it moves, for each task.
+        options: Conv2dOptions,
+        /// Whether a value is added to each channel.
+        bias: bool,
     },
     /// Batch norm of maps. Parameters: gamma and beta `[channels]`.
     BatchNorm {
         /// Channels.
         channels: usize,
     },
+    /// Each row of values normalised by itself. Parameters: gamma and beta `[width]`.
+    LayerNorm {
+        /// Values of a row.
+        width: usize,
+    },
     /// `max(0, x)`
     Relu,
-    /// 2×2 max pooling of maps; odd sizes are rounded down.
-    MaxPool,
+    /// `min(max(0, x), 6)`
+    Relu6,
+    /// `x P(X <= x)` with a normal `X`.
+    Gelu,
+    /// The largest value of each window of maps.
+    MaxPool(Window),
+    /// The mean of each window of maps.
+    MeanPool(Window),
     /// Batch norm, ReLU and 2×2 max pooling of maps in one operation, with gamma and beta `[channels]`: the same as the
     /// three, and faster.
     NormPool {
@@ -47,23 +67,54 @@ pub enum Layer {
     },
     /// The mean of each channel of maps.
     GlobalAveragePool,
-    /// A layer of neurons; maps are flattened first. Parameters: weight `[inputs, outputs]`, bias `[outputs]`.
+    /// Maps as rows.
+    Flatten,
+    /// The sum of all inputs.
+    Add,
+    /// The channels, or values, of all inputs one after the other.
+    Concat,
+    /// A layer of neurons; maps are flattened first. Parameters: weight `[inputs, outputs]`, and bias `[outputs]` if there
+    /// is one.
     Linear {
         /// Numbers of a row before.
         inputs: usize,
         /// Numbers of a row after.
         outputs: usize,
+        /// Whether a value is added to each.
+        bias: bool,
     },
 }
+
+/// The products of a layer's Jacobian with a gradient: of each input that was asked for, and of each parameter.
+pub(super) type Products = (Vec<Option<Value>>, Vec<Tensor<2>>);
 
 impl Layer {
     /// Values of each of the layer's parameters.
     pub fn parameters(self) -> Vec<usize> {
+        let biased = |weight, outputs, bias: bool| match bias {
+            true => vec![weight, outputs],
+            false => vec![weight],
+        };
         match self {
-            Self::Conv2d { inputs, outputs } => vec![outputs * inputs * 9],
+            Self::Conv2d {
+                inputs,
+                outputs,
+                kernel: [rows, columns],
+                options,
+                bias,
+            } => biased(
+                outputs * (inputs / options.groups) * rows * columns,
+                outputs,
+                bias,
+            ),
             Self::BatchNorm { channels } | Self::NormPool { channels } => vec![channels; 2],
-            Self::Relu | Self::MaxPool | Self::GlobalAveragePool => vec![],
-            Self::Linear { inputs, outputs } => vec![inputs * outputs, outputs],
+            Self::LayerNorm { width } => vec![width; 2],
+            Self::Linear {
+                inputs,
+                outputs,
+                bias,
+            } => biased(inputs * outputs, outputs, bias),
+            _ => vec![],
         }
     }
 
@@ -75,22 +126,27 @@ impl Layer {
     /// given, or else the batch's own.
     ///
     /// # Errors
-    /// When the input does not fit.
+    /// When the inputs do not fit.
     pub(super) fn forward(
         self,
-        input: Value,
+        inputs: &[Value],
         weights: &[Tensor<2>],
+        tasks: usize,
         given: Option<&Statistics>,
     ) -> Result<(Value, Option<Statistics>)> {
+        let input = inputs.first().cloned().ok_or_else(no_input)?;
         let output = match self {
-            Self::Conv2d { .. } => {
-                let weight = self.kernel(&weights[0]);
-                Value::Maps(conv2d(
+            Self::Conv2d { bias, .. } => {
+                let y = conv2d(
                     input.maps()?,
-                    weight,
+                    self.kernel(&weights[0]),
                     None,
-                    convolution(&weights[0]),
-                )?)
+                    self.options(tasks),
+                )?;
+                Value::Maps(match bias {
+                    true => y + stock::per_channel(vector(&weights[1])),
+                    false => y,
+                })
             }
             Self::BatchNorm { .. } => {
                 let x = input.maps()?;
@@ -114,14 +170,30 @@ impl Layer {
                 };
                 return Ok((Value::Maps(y), Some(statistics)));
             }
-            Self::Relu => match input {
-                Value::Maps(x) => Value::Maps(x.clone() * stock::positive(x)),
-                Value::Rows(x) => Value::Rows(x.clone() * stock::positive(x)),
-            },
-            Self::MaxPool => Value::Maps(stock::max_pool(input.maps()?)),
+            Self::LayerNorm { width } => {
+                let [gamma, beta] =
+                    [0, 1].map(|index| weights[index].clone().reshape([tasks, 1, width]));
+                Value::Rows(rows::layer_norm(input.rows(tasks)?, gamma, beta))
+            }
+            Self::Relu => input.each(
+                |x| x.clone() * stock::positive(x),
+                |x| x.clone() * stock::positive(x),
+            ),
+            Self::Relu6 => input.each(stock::relu6, stock::relu6),
+            Self::Gelu => input.each(gelu, gelu),
+            Self::MaxPool(window) => Value::Maps(stock::max_pool(input.maps()?, window)),
+            Self::MeanPool(window) => Value::Maps(stock::mean_pool(input.maps()?, window)?),
             Self::GlobalAveragePool => Value::Maps(stock::average_pool(input.maps()?)),
-            Self::Linear { inputs, outputs } => {
-                let [tasks, _] = weights[0].dims();
+            Self::Flatten => Value::Rows(input.rows(tasks)?),
+            Self::Add => {
+                let mut sum = input;
+                for other in &inputs[1..] {
+                    sum = sum.plus(other.clone(), tasks)?;
+                }
+                sum
+            }
+            Self::Concat => Value::concatenated(inputs, tasks)?,
+            Self::Linear { inputs, .. } => {
                 let x = input.rows(tasks)?;
                 if x.dims()[2] != inputs {
                     return Err(
@@ -130,114 +202,181 @@ impl Layer {
                             .got(format!("{:?}", x.dims())),
                     );
                 }
-                let [weight, bias] = linear_parameters(weights, [inputs, outputs]);
+                let (weight, bias) = self.neurons(weights);
                 Value::Rows(rows::linear(x, weight, bias)?)
             }
         };
         Ok((output, None))
     }
 
-    /// The products of the layer's Jacobian with `grad`: that of the input, if `of_input`, and of each parameter.
+    /// The products of the layer's Jacobian with `grad`: that of each input for which `of_inputs` says so, and of each
+    /// parameter.
     ///
     /// # Errors
     /// When the gradient does not fit.
     pub(super) fn vjp(
         self,
-        input: &Value,
+        inputs: &[Value],
         weights: &[Tensor<2>],
+        tasks: usize,
         grad: Value,
-        of_input: bool,
-    ) -> Result<(Option<Value>, Vec<Tensor<2>>)> {
+        of_inputs: &[bool],
+    ) -> Result<Products> {
+        let input = inputs.first().cloned().ok_or_else(no_input)?;
+        let of_input = of_inputs.contains(&true);
+        let one = |of_x: Option<Value>, own: Vec<Tensor<2>>| (vec![of_x], own);
         Ok(match self {
-            Self::Conv2d { .. } => {
-                let (x, grad) = (input.clone().maps()?, grad.maps()?);
-                let options = convolution(&weights[0]);
+            Self::Conv2d { kernel, bias, .. } => {
+                let (x, grad) = (input.maps()?, grad.maps()?);
+                let options = self.options(tasks);
                 let [_, _, height, width] = x.dims();
                 let of_x = of_input.then(|| {
                     let weight = self.kernel(&weights[0]);
                     conv2d_grad_input(grad.clone(), weight, [height, width], options)
                 });
-                let of_weight = conv2d_grad_weight(x, grad.clone(), [3, 3], options)?;
-                let of_x = of_x.transpose()?.map(Value::Maps);
-                (of_x, vec![of_weight.reshape(weights[0].dims())])
+                let of_weight = conv2d_grad_weight(x, grad.clone(), kernel, options)?;
+                let mut own = vec![of_weight.reshape(weights[0].dims())];
+                if bias {
+                    own.push(stock::sum(grad).reshape(weights[1].dims()));
+                }
+                one(of_x.transpose()?.map(Value::Maps), own)
             }
             Self::BatchNorm { .. } => {
                 let gamma = vector(&weights[0]);
                 let (of_x, of_gamma, of_beta) =
-                    stock::normalize_vjp(input.clone().maps()?, gamma, grad.maps()?);
+                    stock::normalize_vjp(input.maps()?, gamma, grad.maps()?);
                 let like = |vector: Tensor<1>| vector.reshape(weights[0].dims());
-                (Some(Value::Maps(of_x)), vec![like(of_gamma), like(of_beta)])
+                one(Some(Value::Maps(of_x)), vec![like(of_gamma), like(of_beta)])
             }
             Self::NormPool { .. } => {
                 let [gamma, beta] = [0, 1].map(|index| vector(&weights[index]));
-                let of = norm_pool_grad(input.clone().maps()?, gamma, beta, grad.maps()?)?;
+                let of = norm_pool_grad(input.maps()?, gamma, beta, grad.maps()?)?;
                 let like = |vector: Tensor<1>| vector.reshape(weights[0].dims());
-                (
+                one(
                     Some(Value::Maps(of.input)),
                     vec![like(of.gamma), like(of.beta)],
                 )
             }
-            Self::Relu => {
-                let of_x = match (input.clone(), grad) {
-                    (Value::Rows(x), grad) => {
-                        let [tasks, ..] = x.dims();
-                        Value::Rows(grad.rows(tasks)? * stock::positive(x))
-                    }
-                    (Value::Maps(x), grad) => Value::Maps(grad.maps()? * stock::positive(x)),
-                };
-                (Some(of_x), vec![])
+            Self::LayerNorm { width } => {
+                let gamma = weights[0].clone().reshape([tasks, 1, width]);
+                let x = input.clone().rows(tasks)?;
+                let [of_x, of_gamma, of_beta] = rows::layer_norm_vjp(x, gamma, grad.rows(tasks)?);
+                let like = |vector: Tensor<3>| vector.reshape(weights[0].dims());
+                one(
+                    Some(Value::unflatten(of_x, &input)),
+                    vec![like(of_gamma), like(of_beta)],
+                )
             }
-            Self::MaxPool => {
-                let of_x = stock::max_pool_vjp(&input.clone().maps()?, grad.maps()?);
-                (Some(Value::Maps(of_x)), vec![])
+            Self::Relu => one(
+                Some(input.along(grad, tasks, stock::positive, stock::positive)?),
+                vec![],
+            ),
+            Self::Relu6 => {
+                let slope = (stock::relu6_slope, stock::relu6_slope);
+                one(Some(input.along(grad, tasks, slope.0, slope.1)?), vec![])
+            }
+            Self::Gelu => {
+                let slope = (stock::gelu_slope, stock::gelu_slope);
+                one(Some(input.along(grad, tasks, slope.0, slope.1)?), vec![])
+            }
+            Self::MaxPool(window) => {
+                let of_x = stock::max_pool_vjp(&input.maps()?, grad.maps()?, window);
+                one(Some(Value::Maps(of_x)), vec![])
+            }
+            Self::MeanPool(window) => {
+                let of_x = stock::mean_pool_vjp(&input.maps()?, grad.maps()?, window)?;
+                one(Some(Value::Maps(of_x)), vec![])
             }
             Self::GlobalAveragePool => {
-                let of_x = stock::average_pool_vjp(&input.clone().maps()?, grad.maps()?);
-                (Some(Value::Maps(of_x)), vec![])
+                let x = input.maps()?;
+                let grad = Value::unflatten_as(grad, &[x.dims()[0], x.dims()[1], 1, 1])?;
+                one(Some(Value::Maps(stock::average_pool_vjp(&x, grad))), vec![])
             }
-            Self::Linear { inputs, outputs } => {
-                let [tasks, _] = weights[0].dims();
-                let [weight, _] = linear_parameters(weights, [inputs, outputs]);
+            Self::Flatten => one(Some(Value::unflatten(grad.rows(tasks)?, &input)), vec![]),
+            Self::Add => {
+                let each = of_inputs.iter().map(|&of| of.then(|| grad.clone()));
+                (each.collect(), vec![])
+            }
+            Self::Concat => (
+                Value::parted(&grad, inputs, tasks)?
+                    .into_iter()
+                    .map(Some)
+                    .collect(),
+                vec![],
+            ),
+            Self::Linear {
+                inputs: width,
+                outputs,
+                bias,
+            } => {
+                let (weight, _) = self.neurons(weights);
                 let x = input.clone().rows(tasks)?;
                 let [of_x, of_weight, of_bias] = rows::linear_vjp(x, weight, grad.rows(tasks)?)?;
-                let of_x = of_input.then(|| Value::unflatten(of_x, input));
-                let flat = of_weight.reshape([tasks, inputs * outputs]);
-                (of_x, vec![flat, of_bias.reshape([tasks, outputs])])
+                let of_x = of_input.then(|| Value::unflatten(of_x, &input));
+                let mut own = vec![of_weight.reshape([tasks, width * outputs])];
+                if bias {
+                    own.push(of_bias.reshape([tasks, outputs]));
+                }
+                one(of_x, own)
             }
         })
     }
 
-    /// A convolution's weights of all tasks, `[tasks * outputs, inputs, 3, 3]`.
+    /// A convolution's weights of all tasks, `[tasks * outputs, inputs / groups, rows, columns]`.
     fn kernel(self, weight: &Tensor<2>) -> Tensor<4> {
-        let Self::Conv2d { inputs, outputs } = self else {
+        let Self::Conv2d {
+            inputs,
+            outputs,
+            kernel: [rows, columns],
+            options,
+            ..
+        } = self
+        else {
             unreachable!("only convolutions have kernels");
         };
         let [tasks, _] = weight.dims();
-        weight.clone().reshape([tasks * outputs, inputs, 3, 3])
+        let sizes = [tasks * outputs, inputs / options.groups, rows, columns];
+        weight.clone().reshape(sizes)
+    }
+
+    /// As many times its groups as there are tasks.
+    fn options(self, tasks: usize) -> Conv2dOptions {
+        let Self::Conv2d { options, .. } = self else {
+            unreachable!("only convolutions have options");
+        };
+        Conv2dOptions {
+            groups: tasks * options.groups,
+            ..options
+        }
+    }
+
+    /// Weight and bias of a layer of neurons.
+    fn neurons(self, weights: &[Tensor<2>]) -> (Tensor<3>, Option<Tensor<3>>) {
+        let Self::Linear {
+            inputs,
+            outputs,
+            bias,
+        } = self
+        else {
+            unreachable!("only these are neurons");
+        };
+        let [tasks, _] = weights[0].dims();
+        let weight = weights[0].clone().reshape([tasks, inputs, outputs]);
+        (
+            weight,
+            bias.then(|| weights[1].clone().reshape([tasks, 1, outputs])),
+        )
     }
 }
 
-/// As many groups as there are tasks.
-fn convolution(weight: &Tensor<2>) -> Conv2dOptions {
-    Conv2dOptions {
-        stride: [1, 1],
-        padding: [1, 1],
-        groups: weight.dims()[0],
-    }
+fn no_input() -> Error {
+    Error::invalid(OPERATION, "a layer without an input")
 }
 
 /// `[tasks, channels]` as one vector of all tasks' channels.
 fn vector(weight: &Tensor<2>) -> Tensor<1> {
     let [tasks, channels] = weight.dims();
     weight.clone().reshape([tasks * channels])
-}
-
-fn linear_parameters(weights: &[Tensor<2>], [inputs, outputs]: [usize; 2]) -> [Tensor<3>; 2] {
-    let [tasks, _] = weights[0].dims();
-    [
-        weights[0].clone().reshape([tasks, inputs, outputs]),
-        weights[1].clone().reshape([tasks, 1, outputs]),
-    ]
 }
 
 impl Value {
@@ -283,4 +422,109 @@ impl Value {
             Self::Maps(maps) => Self::Maps(rows.swap_dims(0, 1).reshape(maps.dims())),
         }
     }
+
+    /// As maps of these sizes.
+    fn unflatten_as(self, sizes: &[usize; 4]) -> Result<Tensor<4>> {
+        match self {
+            Self::Maps(maps) => Ok(maps),
+            Self::Rows(rows) => Ok(rows.swap_dims(0, 1).reshape(*sizes)),
+        }
+    }
+
+    fn each(
+        self,
+        maps: impl FnOnce(Tensor<4>) -> Tensor<4>,
+        rows: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    ) -> Self {
+        match self {
+            Self::Maps(x) => Self::Maps(maps(x)),
+            Self::Rows(x) => Self::Rows(rows(x)),
+        }
+    }
+
+    /// `grad` times the slope at each of these values.
+    fn along(
+        self,
+        grad: Self,
+        tasks: usize,
+        maps: impl FnOnce(Tensor<4>) -> Tensor<4>,
+        rows: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    ) -> Result<Self> {
+        Ok(match self {
+            Self::Maps(x) => {
+                let sizes = x.dims();
+                Self::Maps(grad.unflatten_as(&sizes)? * maps(x))
+            }
+            Self::Rows(x) => Self::Rows(grad.rows(tasks)? * rows(x)),
+        })
+    }
+
+    /// `self + other`, in the form of `self`.
+    ///
+    /// # Errors
+    /// When maps are not those of all tasks.
+    pub(super) fn plus(self, other: Self, tasks: usize) -> Result<Self> {
+        Ok(match (self, other) {
+            (Self::Maps(a), Self::Maps(b)) => Self::Maps(a + b),
+            (Self::Rows(a), b) => Self::Rows(a + b.rows(tasks)?),
+            (Self::Maps(a), Self::Rows(b)) => {
+                let sizes = a.dims();
+                Self::Maps(a + b.swap_dims(0, 1).reshape(sizes))
+            }
+        })
+    }
+
+    /// Channels of maps, or values of rows, one after the other, task by task.
+    fn concatenated(all: &[Self], tasks: usize) -> Result<Self> {
+        if all.iter().any(|value| matches!(value, Self::Rows(_))) {
+            let rows = all.iter().map(|value| value.clone().rows(tasks));
+            return Ok(Self::Rows(Tensor::cat(
+                rows.collect::<Result<Vec<_>>>()?,
+                2,
+            )));
+        }
+        let mut parts = Vec::with_capacity(all.len());
+        for value in all {
+            parts.push(by_task(value.clone().maps()?, tasks));
+        }
+        let sizes = all[0].clone().maps()?.dims();
+        let joined: Tensor<4> = Tensor::cat(parts, 2);
+        let channels = joined.dims()[2];
+        Ok(Self::Maps(joined.reshape([
+            sizes[0],
+            tasks * channels,
+            sizes[2],
+            sizes[3],
+        ])))
+    }
+
+    /// The parts of a gradient that belong to each of `all`, as [`concatenated`](Self::concatenated) puts them.
+    fn parted(grad: &Self, all: &[Self], tasks: usize) -> Result<Vec<Self>> {
+        let mut start = 0;
+        let mut parts = Vec::with_capacity(all.len());
+        for value in all {
+            parts.push(match (grad, value) {
+                (Self::Maps(grad), Self::Maps(maps)) => {
+                    let [rows, channels, height, width] = maps.dims();
+                    let own = channels / tasks;
+                    let part = by_task(grad.clone(), tasks).narrow(2, start, own);
+                    start += own;
+                    Self::Maps(part.reshape([rows, channels, height, width]))
+                }
+                (grad, value) => {
+                    let own = value.clone().rows(tasks)?.dims()[2];
+                    let part = grad.clone().rows(tasks)?.narrow(2, start, own);
+                    start += own;
+                    Self::unflatten(part, value)
+                }
+            });
+        }
+        Ok(parts)
+    }
+}
+
+/// `[rows, tasks * channels, height, width]` as `[rows, tasks, channels, height * width]`.
+fn by_task(maps: Tensor<4>, tasks: usize) -> Tensor<4> {
+    let [rows, channels, height, width] = maps.dims();
+    maps.reshape([rows, tasks, channels / tasks, height * width])
 }

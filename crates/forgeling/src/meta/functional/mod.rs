@@ -9,19 +9,19 @@
 //! `[tasks, rows, values]`, multiplied as a batch of matrices.
 //!
 //! - [`Weights`]: the parameters of all tasks.
-//! - [`Layer`]: linear, convolution, batch norm, ReLU, pooling.
-//! - [`Network`]: layers one after the other; [`Functional`]: what can be seen as such.
+//! - [`Layer`]: one operation with its vector-Jacobian product.
+//! - [`Program`]: a graph as a function of its parameters.
 //! - [`Loss`]: cross entropy and squared error.
 
 mod layer;
 mod loss;
-mod network;
+mod program;
 mod rows;
 mod stock;
 mod weights;
 
 pub use layer::{Layer, Value};
 pub use loss::Loss;
-pub use network::{Forward, Functional, Network};
+pub use program::{Forward, Program};
 pub(super) use stock::positive;
 pub use weights::Weights;

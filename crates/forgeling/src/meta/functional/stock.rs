@@ -1,9 +1,13 @@
 //! Layers of maps `[rows, channels, height, width]` made of stock operations. Each channel is normalized and pooled by
 //! itself, so that it does not matter how many tasks the channels belong to.
 
-use burn::tensor::Tensor;
+use burn::tensor::module::max_pool2d_with_indices;
+use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Int, Tensor};
 
-use crate::ops::Statistics;
+use crate::error::Result;
+use crate::nn::graph::Window;
+use crate::ops::{Conv2dOptions, Statistics, conv2d, conv2d_grad_input};
 
 /// As everywhere in this library, and PyTorch's default.
 pub const EPSILON: f64 = 1e-5;
@@ -20,7 +24,7 @@ fn mean(x: Tensor<4>) -> Tensor<4> {
 }
 
 /// The sum of each channel, `[channels]`.
-fn sum(x: Tensor<4>) -> Tensor<1> {
+pub fn sum(x: Tensor<4>) -> Tensor<1> {
     let [_, channels, ..] = x.dims();
     x.sum_dim(3).sum_dim(2).sum_dim(0).reshape([channels])
 }
@@ -107,16 +111,97 @@ fn routes(x: &Tensor<4>) -> [Tensor<4>; 4] {
     })
 }
 
+/// `min(max(0, x), 6)`
+pub fn relu6<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let above = positive(x.clone() - 6.0);
+    x.clone() * relu6_slope(x) + above * 6.0
+}
+
+/// 1 between 0 and 6, and 0 elsewhere; not differentiable.
+pub fn relu6_slope<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    positive(x.clone()) - positive(x - 6.0)
+}
+
+/// `P(X <= x) + x p(x)` with a normal `X` of density `p`.
+pub fn gelu_slope<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let below = ((x.clone() / std::f64::consts::SQRT_2).erf() + 1.0) * 0.5;
+    let density = (x.clone() * x.clone() * -0.5).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    below + x * density
+}
+
+/// Max pooling; of equal values in a window, the first counts.
+pub fn max_pool(x: Tensor<4>, window: Window) -> Tensor<4> {
+    if window == Window::default() {
+        return halved(x);
+    }
+    let [rows, channels, height, width] = x.dims();
+    let places = largest(&x, window);
+    let [_, _, h, w] = places.dims();
+    let chosen = x
+        .reshape([rows, channels, height * width])
+        .gather(2, places.reshape([rows, channels, h * w]));
+    chosen.reshape([rows, channels, h, w])
+}
+
+/// Each gradient goes to the value that was the largest.
+pub fn max_pool_vjp(x: &Tensor<4>, grad: Tensor<4>, window: Window) -> Tensor<4> {
+    if window == Window::default() {
+        return halved_vjp(x, grad);
+    }
+    let [rows, channels, height, width] = x.dims();
+    let places = largest(x, window);
+    let [_, _, h, w] = places.dims();
+    let none = Tensor::<3>::zeros([rows, channels, height * width], (&x.device(), x.dtype()));
+    let added = burn::tensor::IndexingUpdateOp::Add;
+    let places = places.reshape([rows, channels, h * w]);
+    let whole = none.scatter(2, places, grad.reshape([rows, channels, h * w]), added);
+    whole.reshape([rows, channels, height, width])
+}
+
+/// Where in its map the largest value of each window is.
+fn largest(x: &Tensor<4>, window: Window) -> Tensor<4, Int> {
+    let options = MaxPoolOptions::new(window.size)
+        .with_stride(window.stride)
+        .with_padding(window.padding);
+    max_pool2d_with_indices(x.clone().detach(), options).1
+}
+
+/// The mean of each window, zeros counting where it reaches beyond the maps: a convolution of each channel by itself.
+pub fn mean_pool(x: Tensor<4>, window: Window) -> Result<Tensor<4>> {
+    let (weight, options) = averaging(&x, window);
+    conv2d(x, weight, None, options)
+}
+
+/// Each value has its share of the gradients of its windows.
+pub fn mean_pool_vjp(x: &Tensor<4>, grad: Tensor<4>, window: Window) -> Result<Tensor<4>> {
+    let [_, _, height, width] = x.dims();
+    let (weight, options) = averaging(x, window);
+    conv2d_grad_input(grad, weight, [height, width], options)
+}
+
+fn averaging(x: &Tensor<4>, window: Window) -> (Tensor<4>, Conv2dOptions) {
+    let [_, channels, ..] = x.dims();
+    let [rows, columns] = window.size;
+    let part = 1.0 / (rows * columns) as f64;
+    let weight = Tensor::full([channels, 1, rows, columns], part, (&x.device(), x.dtype()));
+    let options = Conv2dOptions {
+        stride: window.stride,
+        padding: window.padding,
+        groups: channels,
+    };
+    (weight, options)
+}
+
 /// 2×2 max pooling; odd sizes are rounded down.
-pub fn max_pool(x: Tensor<4>) -> Tensor<4> {
+fn halved(x: Tensor<4>) -> Tensor<4> {
     let routes = routes(&x);
     let chosen = windows(x).into_iter().zip(routes);
     let products = chosen.map(|(value, route)| value * route);
     products.reduce(|a, b| a + b).expect("there are four")
 }
 
-/// Each gradient goes to the value that was the largest.
-pub fn max_pool_vjp(x: &Tensor<4>, grad: Tensor<4>) -> Tensor<4> {
+/// Each gradient goes to the value that was the largest of four.
+fn halved_vjp(x: &Tensor<4>, grad: Tensor<4>) -> Tensor<4> {
     let [rows, channels, height, width] = x.dims();
     let [_, _, h, w] = grad.dims();
     let parts = routes(x).map(|route| (route * grad.clone()).reshape([rows, channels, h, 1, w, 1]));

@@ -2,12 +2,12 @@
 
 use burn::tensor::{Gradients, Tensor};
 
-/// One tensor `[tasks, values]` for each parameter of a network, in the network's order.
+/// One tensor `[tasks, values]` for each parameter of a program, in its order.
 #[derive(Debug, Clone)]
 pub struct Weights(Vec<Tensor<2>>);
 
 impl Weights {
-    /// The parameters of a network, `[values]` each, the same for so many tasks.
+    /// The parameters of a program, `[values]` each, the same for so many tasks.
     pub fn shared(parameters: &[Tensor<1>], tasks: usize) -> Self {
         let each = |parameter: &Tensor<1>| {
             let [values] = parameter.dims();

@@ -4,12 +4,12 @@ use burn::module::{Module, ModuleDisplay};
 use burn::tensor::{Device, Tensor};
 
 use super::super::few_shot::FewShot;
-use super::super::functional::{Functional, Layer, Network, Weights};
+use super::super::functional::{Program, Weights};
 use super::super::stack::{Side, Stack};
 use super::learning::Mode;
 use super::{Adapted, GradientMethod, Learning};
 use crate::error::{Error, Result};
-use crate::nn::{BatchStatistics, Normalization, Pass};
+use crate::nn::{Network, Normalization, Pass};
 use crate::ops::is_cpu;
 use crate::train::{Outcome, Predictions, Trainable};
 
@@ -21,19 +21,19 @@ const VALUES_AT_ONCE: usize = 330 * 28 * 28;
 /// All tasks of a [`Stack`] adapt in one computation, with parameters side by side. Batch norm uses the statistics of
 /// each task by itself, and nothing of a task is left behind in the network.
 #[derive(Module, Debug)]
-pub struct GradientLearner<N: Module + ModuleDisplay, G: Module + ModuleDisplay> {
+pub struct GradientLearner<G: Module + ModuleDisplay> {
     /// The initial parameters, which training learns.
-    pub network: N,
+    pub network: Network,
     /// How they adapt.
     pub method: G,
     #[module(skip)]
     transductive: bool,
 }
 
-impl<N: Functional, G: GradientMethod> GradientLearner<N, G> {
+impl<G: GradientMethod> GradientLearner<G> {
     /// A learner. `transductive` says whether, in training, batch norm normalizes the queries of a task with the
     /// statistics of all of them, as the papers do, or with those of the support.
-    pub fn new(network: N, method: G, transductive: bool) -> Self {
+    pub fn new(network: Network, method: G, transductive: bool) -> Self {
         Self {
             network,
             method,
@@ -72,18 +72,14 @@ impl<N: Functional, G: GradientMethod> GradientLearner<N, G> {
     }
 
     fn learning<'s>(&self, stack: &'s Stack<'s>, mode: Mode) -> Result<(Learning<'s>, Weights)> {
-        let layers = self.network.layers();
-        let parameters = self.network.parameters();
-        let width = layers.iter().rev().find_map(|layer| match layer {
-            Layer::Linear { outputs, .. } => Some(*outputs),
-            _ => None,
-        });
-        let (Some(width), Some(first)) = (width, parameters.first()) else {
+        let program = Program::new(self.network.graph())?;
+        let parameters = program.parameters_of(&self.network)?;
+        let (Some(width), Some(first)) = (program.width(), parameters.first()) else {
             return Err(Error::invalid("adapt", "the network has no last layer"));
         };
         let device: Device = first.device();
         let to = (&device, first.dtype());
-        let tasks = Learning::new(stack, Network::new(layers), width, mode, to)?;
+        let tasks = Learning::new(stack, program, width, mode, to)?;
         Ok((tasks, Weights::shared(&parameters, stack.len())))
     }
 }
@@ -101,16 +97,9 @@ fn watch(losses: &[Tensor<1>], stack: &Stack<'_>, pass: &mut Pass<'_>) {
     }
 }
 
-impl<N: Functional, G: GradientMethod> Trainable for GradientLearner<N, G> {
-    fn absorb(self, statistics: Vec<BatchStatistics>) -> Self {
-        Self {
-            method: self.method.absorb(statistics),
-            ..self
-        }
-    }
-}
+impl<G: GradientMethod> Trainable for GradientLearner<G> {}
 
-impl<N: Functional, G: GradientMethod> FewShot for GradientLearner<N, G> {
+impl<G: GradientMethod> FewShot for GradientLearner<G> {
     fn loss<'a>(&'a self, stack: &Stack<'_>, pass: &mut Pass<'a>) -> Result<Outcome> {
         let mode = Mode {
             training: Some(pass.step()),
@@ -121,7 +110,7 @@ impl<N: Functional, G: GradientMethod> FewShot for GradientLearner<N, G> {
         let meta = self.method.meta_loss(&tasks, &initial)?;
         watch(&meta.losses, stack, pass);
         for statistics in meta.statistics {
-            pass.collect(Some(statistics));
+            pass.collect(statistics);
         }
         let labels = stack.classes(Side::Query);
         let predictions = stack.is_classification().then(|| Predictions {
@@ -138,7 +127,7 @@ impl<N: Functional, G: GradientMethod> FewShot for GradientLearner<N, G> {
     }
 
     fn at_once(&self, stack: &Stack<'_>) -> usize {
-        let device = self.network.parameters().first().map(Tensor::device);
+        let device = self.network.devices().into_iter().next();
         if !device.is_some_and(|device| is_cpu(&device)) {
             return stack.len();
         }
@@ -157,7 +146,7 @@ impl<N: Functional, G: GradientMethod> FewShot for GradientLearner<N, G> {
         let mode = self.answering(normalization);
         let (tasks, initial) = self.learning(stack, mode)?;
         let adapted = self.method.adapt(&tasks, &initial)?;
-        let (body, head) = tasks.network().split_head();
+        let (body, head) = tasks.program().split_head()?;
         tasks.behind(&body, &adapted.weights, head)?.inputs()
     }
 }

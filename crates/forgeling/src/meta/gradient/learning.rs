@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Tensor};
 
-use super::super::functional::{Loss, Network, Value, Weights};
+use super::super::functional::{Loss, Program, Value, Weights};
 use super::super::stack::{Row, Side, Stack};
 use super::InnerConfig;
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use crate::ops::Statistics;
 #[derive(Debug, Clone)]
 pub struct Learning<'a> {
     stack: &'a Stack<'a>,
-    network: Network,
+    program: Program,
     loss: Loss,
     support: Value,
     targets: Tensor<3>,
@@ -41,7 +41,7 @@ impl<'a> Learning<'a> {
     /// The tasks of a stack for a network of so many outputs.
     pub(super) fn new(
         stack: &'a Stack<'a>,
-        network: Network,
+        program: Program,
         width: usize,
         mode: Mode,
         to: (&Device, DType),
@@ -61,11 +61,11 @@ impl<'a> Learning<'a> {
         let sides = [Side::Support, Side::Query].map(|side| stack.examples(side));
         let [support, query] = sides
             .each_ref()
-            .map(|rows| inputs(stack, &network, rows, to));
+            .map(|rows| inputs(stack, &program, rows, to));
         let [targets, query_targets] = sides.map(|rows| stack.answers(&rows, to));
         Ok(Self {
             stack,
-            network,
+            program,
             loss,
             support,
             targets,
@@ -88,9 +88,9 @@ impl<'a> Learning<'a> {
         self.stack.is_empty()
     }
 
-    /// The network whose parameters are adapted.
-    pub fn network(&self) -> &Network {
-        &self.network
+    /// The program whose parameters are adapted.
+    pub fn program(&self) -> &Program {
+        &self.program
     }
 
     /// Optimizer steps so far; `None` outside of training.
@@ -148,7 +148,7 @@ impl<'a> Learning<'a> {
         let rows: Vec<Row> = all.into_iter().skip(first % count).step_by(count).collect();
         let device = self.targets.device();
         let to = (&device, self.targets.dtype());
-        let input = inputs(self.stack, &self.network, &rows, to);
+        let input = inputs(self.stack, &self.program, &rows, to);
         self.gradient_of(weights, input, &self.stack.answers(&rows, to))
     }
 
@@ -158,7 +158,7 @@ impl<'a> Learning<'a> {
         input: Value,
         targets: &Tensor<3>,
     ) -> Result<(Tensor<1>, Weights)> {
-        let forward = self.network.forward(weights, input, None)?;
+        let forward = self.program.forward(weights, input, None)?;
         let outputs = self.outputs(forward.output.clone())?;
         let loss = self.loss.value(outputs.clone(), targets.clone());
         let mut grad = self.loss.gradient(outputs, targets.clone());
@@ -169,7 +169,7 @@ impl<'a> Learning<'a> {
             grad = Tensor::cat(vec![grad, none], 2);
         }
         let gradient = self
-            .network
+            .program
             .backward(weights, &forward, Value::Rows(grad))?;
         Ok((loss, gradient))
     }
@@ -190,7 +190,7 @@ impl<'a> Learning<'a> {
         weights: &Weights,
         given: Option<&[Statistics]>,
     ) -> Result<Tensor<3>> {
-        let forward = self.network.forward(weights, self.query.clone(), given)?;
+        let forward = self.program.forward(weights, self.query.clone(), given)?;
         self.outputs(forward.output)
     }
 
@@ -199,16 +199,16 @@ impl<'a> Learning<'a> {
         &self,
         weights: &Weights,
     ) -> Result<(Tensor<3>, Vec<Statistics>)> {
-        let forward = self.network.forward(weights, self.query.clone(), None)?;
+        let forward = self.program.forward(weights, self.query.clone(), None)?;
         Ok((self.outputs(forward.output)?, forward.statistics))
     }
 
     /// The statistics of the support, where the queries' own are not to be used.
     fn support_statistics(&self, weights: &Weights) -> Result<Option<Vec<Statistics>>> {
-        if self.transductive || self.network.norms().is_empty() {
+        if self.transductive || self.program.norms().is_empty() {
             return Ok(None);
         }
-        let forward = self.network.forward(weights, self.support.clone(), None)?;
+        let forward = self.program.forward(weights, self.support.clone(), None)?;
         Ok(Some(forward.statistics))
     }
 
@@ -252,13 +252,13 @@ impl<'a> Learning<'a> {
     ///
     /// # Errors
     /// When the parameters do not fit `body`.
-    pub(super) fn behind(&self, body: &Network, weights: &Weights, rest: Network) -> Result<Self> {
+    pub(super) fn behind(&self, body: &Program, weights: &Weights, rest: Program) -> Result<Self> {
         let support = body.forward(weights, self.support.clone(), None)?;
         let given = (!self.transductive).then_some(&support.statistics[..]);
         let query = body.forward(weights, self.query.clone(), given)?;
         let tasks = self.len();
         Ok(Self {
-            network: rest,
+            program: rest,
             support: Value::Rows(support.output.rows(tasks)?),
             query: Value::Rows(query.output.rows(tasks)?),
             ..self.clone()
@@ -281,8 +281,8 @@ impl<'a> Learning<'a> {
     }
 }
 
-fn inputs(stack: &Stack<'_>, network: &Network, rows: &[Row], to: (&Device, DType)) -> Value {
-    if network.takes_maps() {
+fn inputs(stack: &Stack<'_>, program: &Program, rows: &[Row], to: (&Device, DType)) -> Value {
+    if program.takes_maps() {
         Value::Maps(stack.maps(rows, to))
     } else {
         Value::Rows(stack.flat(rows, to))

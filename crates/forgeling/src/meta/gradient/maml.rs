@@ -73,11 +73,11 @@ impl Maml {
             Part::All => tasks.clone(),
             Part::Head => {
                 // No step changes the features: they are computed once.
-                let (body, head) = tasks.network().split_head();
+                let (body, head) = tasks.program().split_head()?;
                 tasks.behind(&body, initial, head)?
             }
         };
-        let fixed = initial.len() - seen.network().parameters();
+        let fixed = initial.len() - seen.program().parameters();
         let changed = initial.clone().split_off(fixed);
         let tracked = self.config.order == Order::Second;
         let adapted = descend(&seen, &changed, &self.config.inner, tracked)?;

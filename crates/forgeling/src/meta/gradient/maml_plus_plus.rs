@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::super::functional::{Network, Weights};
+use super::super::functional::{Program, Weights};
 use super::{Adapted, GradientMethod, InnerConfig, Learning, MetaLoss};
 use crate::error::{Error, Result};
 use crate::nn::BatchStatistics;
@@ -62,19 +62,15 @@ pub struct MamlPlusPlus {
 }
 
 impl MamlPlusPlus {
-    /// The method for a network.
+    /// The method for a network's program.
     ///
     /// # Errors
     /// As [`InnerConfig::validate`].
-    pub fn new(config: MamlPlusPlusConfig, network: &Network, device: &Device) -> Result<Self> {
+    pub fn new(config: MamlPlusPlusConfig, program: &Program, device: &Device) -> Result<Self> {
         config.inner.validate()?;
         let InnerConfig { steps, rate, .. } = config.inner;
-        let sizes: Vec<usize> = network
-            .layers()
-            .iter()
-            .flat_map(|l| l.parameters())
-            .collect();
-        let channels: Vec<usize> = network
+        let sizes = program.sizes();
+        let channels: Vec<usize> = program
             .norms()
             .iter()
             .map(|norm| sizes[norm.start])
@@ -111,7 +107,7 @@ impl MamlPlusPlus {
             let row = param.val().narrow(0, self.known(step), 1);
             row.repeat_dim(0, tasks.len())
         };
-        for (index, norm) in tasks.network().norms().into_iter().enumerate() {
+        for (index, norm) in tasks.program().norms().into_iter().enumerate() {
             let tensors = weights.tensors_mut();
             tensors[norm.start] = row(&self.gammas[index]);
             tensors[norm.start + 1] = row(&self.betas[index]);
@@ -199,10 +195,13 @@ impl GradientMethod for MamlPlusPlus {
                 None => loss,
             });
             let count = tasks.values_per_channel();
-            let found = found
-                .into_iter()
-                .map(|found| BatchStatistics::new(mean_over_tasks(found, tasks.len()), count));
-            statistics.extend(found);
+            for found in found {
+                // Of each step in turn, norm by norm.
+                let place = statistics.len() % self.running_means.len();
+                let running = [&self.running_means[place], &self.running_variances[place]];
+                let mean = mean_over_tasks(found, tasks.len());
+                statistics.push(BatchStatistics::new(mean, count, running));
+            }
             last = Some(answers);
         }
         let nothing = || Error::invalid("adapt", "no inner step");
@@ -212,19 +211,6 @@ impl GradientMethod for MamlPlusPlus {
             losses: adapted.losses,
             statistics,
         })
-    }
-
-    fn absorb(mut self, statistics: Vec<BatchStatistics>) -> Self {
-        let count = self.running_means.len().max(1);
-        for (index, batch) in statistics.into_iter().enumerate() {
-            let place = index % count;
-            let mean = self.running_means[place].clone();
-            let none = mean.val().zeros_like();
-            let running = [mean, self.running_variances[place].clone()];
-            [self.running_means[place], self.running_variances[place]] =
-                batch.blend_into(running, none);
-        }
-        self
     }
 }
 

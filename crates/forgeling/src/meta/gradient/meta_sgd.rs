@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::super::functional::{Network, Weights};
+use super::super::functional::{Program, Weights};
 use super::{Adapted, GradientMethod, InnerConfig, Learning};
 use crate::error::Result;
 
@@ -14,24 +14,24 @@ use crate::error::Result;
 /// The rates begin at [`InnerConfig::rate`]. Li et al., *Meta-SGD*, 2017 (arXiv 1707.09835), who take one step.
 #[derive(Module, Debug)]
 pub struct MetaSgd {
-    /// `[values]` for each parameter of the network.
+    /// `[values]` for each parameter of the program.
     pub rates: Vec<Param<Tensor<1>>>,
     #[module(skip)]
     inner: InnerConfig,
 }
 
 impl MetaSgd {
-    /// The method for a network.
+    /// The method for a network's program.
     ///
     /// # Errors
     /// As [`InnerConfig::validate`].
     pub fn new(
         inner: InnerConfig,
-        network: &Network,
+        program: &Program,
         device: &burn::tensor::Device,
     ) -> Result<Self> {
         inner.validate()?;
-        let sizes = network.layers().iter().flat_map(|layer| layer.parameters());
+        let sizes = program.sizes().into_iter();
         let rates = sizes.map(|size| Param::from_tensor(Tensor::full([size], inner.rate, device)));
         Ok(Self {
             rates: rates.collect(),

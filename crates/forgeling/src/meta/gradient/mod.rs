@@ -100,7 +100,7 @@ pub struct MetaLoss {
     pub answers: Tensor<3>,
     /// The support's loss before each inner step, `[tasks]`.
     pub losses: Vec<Tensor<1>>,
-    /// What norms with running statistics found, in the method's order.
+    /// What norms with running statistics found.
     pub statistics: Vec<BatchStatistics>,
 }
 
@@ -134,12 +134,6 @@ pub trait GradientMethod: Module + ModuleDisplay {
             losses: adapted.losses,
             statistics: Vec::new(),
         })
-    }
-
-    /// Takes the statistics of a batch into the method's running ones, if it has any.
-    #[must_use]
-    fn absorb(self, _statistics: Vec<BatchStatistics>) -> Self {
-        self
     }
 }
 

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::ImageShape;
 use crate::error::{Error, Result};
+use crate::meta::functional::Program;
 use crate::meta::gradient::{
     FoBMamlConfig, IMamlConfig, InnerConfig, MamlConfig, MamlPlusPlusConfig, Order, Part,
     ReptileConfig,
 };
 use crate::meta::{Distance, Relation};
-use crate::nn::{Conv4Config, MlpConfig};
+use crate::nn::graph::{Graph, Layer, Shape};
 
 const OPERATION: &str = "learner_config";
 
@@ -215,109 +215,66 @@ impl Default for MethodConfig {
     }
 }
 
-/// The network that makes features.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum EncoderConfig {
-    /// For images.
-    Conv4(Conv4Config),
-    /// For rows of numbers: `classes` of its configuration are the features, and for gradient learners the most classes
-    /// of a task.
-    Mlp(MlpConfig),
-}
-
-impl Default for EncoderConfig {
-    fn default() -> Self {
-        Self::Conv4(Conv4Config::default())
-    }
-}
-
-impl EncoderConfig {
-    /// The shape of what it takes; rows of numbers are images of one row.
-    pub fn input_shape(&self) -> ImageShape {
-        match self {
-            Self::Conv4(config) => config.image_shape(),
-            Self::Mlp(config) => ImageShape::new(1, 1, config.inputs),
-        }
-    }
-
-    /// How many features it makes.
-    pub fn features(&self) -> usize {
-        match self {
-            Self::Conv4(config) => config.features(),
-            Self::Mlp(config) => config.classes,
-        }
-    }
-
-    /// What these are flattened from: `[channels, height, width]`.
-    pub(crate) fn map(&self) -> [usize; 3] {
-        match self {
-            Self::Conv4(config) => {
-                let side = config.size >> config.blocks;
-                [config.filters, side, side]
-            }
-            Self::Mlp(config) => [config.classes, 1, 1],
-        }
-    }
-
-    /// Values that it holds.
-    pub(super) fn value_count(&self) -> Option<usize> {
-        match self {
-            Self::Conv4(config) => config.value_count(),
-            Self::Mlp(config) => config.value_count(),
-        }
-    }
-}
-
-/// The shape of a [`Learner`](super::Learner). By default a prototypical network on a [`Conv4`](crate::nn::Conv4).
+/// The shape of a [`Learner`](super::Learner).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct LearnerConfig {
     /// How it learns from a support.
     pub method: MethodConfig,
-    /// What makes features, with the seed of the initial weights.
-    pub encoder: EncoderConfig,
+    /// The network. Methods that compare features take what makes them ([`Graph::encoder`]). Methods that adapt take it as it
+    /// is if it ends in a layer of neurons, whose outputs are then the most classes of a task; otherwise a head for
+    /// [`ways`](Self::ways) classes is added.
+    pub network: Graph,
+    /// Of the initial weights.
+    #[serde(default)]
+    pub seed: u64,
     /// The most classes of a task, for the methods whose network has an output for each. Default 5.
+    #[serde(default = "usual_ways")]
     pub ways: usize,
     /// Whether in training batch norm normalizes the queries of a task with the statistics of all of them, as the papers
     /// on gradient learners do. Otherwise with those of the task's support, so that each query is answered by itself, as
     /// it is in use. Only for methods that adapt. Default `false`.
+    #[serde(default)]
     pub transductive: bool,
 }
 
-impl Default for LearnerConfig {
-    fn default() -> Self {
-        Self {
-            method: MethodConfig::default(),
-            encoder: EncoderConfig::default(),
-            ways: 5,
-            transductive: false,
-        }
-    }
-}
-
-/// A prototypical network.
-impl From<&Conv4Config> for LearnerConfig {
-    fn from(encoder: &Conv4Config) -> Self {
-        Self {
-            encoder: EncoderConfig::Conv4(encoder.clone()),
-            ..Default::default()
-        }
-    }
+fn usual_ways() -> usize {
+    5
 }
 
 impl LearnerConfig {
+    /// A learner of this method on this network, with the seed 0, 5 ways, not transductive.
+    pub fn new(method: MethodConfig, network: Graph) -> Self {
+        Self {
+            method,
+            network,
+            seed: 0,
+            ways: usual_ways(),
+            transductive: false,
+        }
+    }
+
+    /// What of the network the method takes, with a head where one belongs to it.
+    ///
+    /// # Errors
+    /// When the ways are out of range.
+    pub fn graph(&self) -> Result<Graph> {
+        if !self.method.method().adapts() {
+            return Ok(self.network.encoder());
+        }
+        match self.network.nodes()[self.network.output()].layer {
+            Layer::Linear(_) => Ok(self.network.clone()),
+            _ => self.network.with_outputs(self.ways),
+        }
+    }
+
     /// Checks every size.
     ///
     /// # Errors
-    /// When one is zero or beyond reason.
+    /// When one is zero or beyond reason, and when the method cannot adapt the network: the error names the layer.
     pub fn validate(&self) -> Result<()> {
         /// More than any of these methods is made for.
         const MOST_WAYS: usize = 1 << 16;
-        match &self.encoder {
-            EncoderConfig::Conv4(config) => config.validate()?,
-            EncoderConfig::Mlp(config) => config.validate()?,
-        }
         let counts = match self.method {
             MethodConfig::SimpleShot { classes } => [("ways", self.ways), ("classes", classes)],
             _ => [("ways", self.ways); 2],
@@ -332,6 +289,9 @@ impl LearnerConfig {
         if let Some(inner) = self.method.clone().inner_mut() {
             inner.validate()?;
         }
+        if self.method.method().adapts() {
+            Program::new(&self.graph()?)?;
+        }
         Ok(())
     }
 
@@ -342,27 +302,47 @@ impl LearnerConfig {
         !method.adapts() || method == Method::MamlPP && self.transductive
     }
 
+    /// How many features the network makes.
+    pub fn features(&self) -> usize {
+        self.network.features_shape().len()
+    }
+
+    /// What these are flattened from: `[channels, height, width]`.
+    pub(crate) fn map(&self) -> [usize; 3] {
+        match self.network.features_shape() {
+            Shape::Maps(sizes) => sizes,
+            other => [other.len(), 1, 1],
+        }
+    }
+
+    /// Whether adapters have something to change.
+    pub(crate) fn has_convolutions(&self) -> bool {
+        let encoder = self.network.encoder();
+        let mut nodes = encoder.nodes().iter();
+        nodes.any(|node| matches!(node.layer, Layer::Conv2d(_)))
+    }
+
     /// The least number of values that such a model holds.
-    pub(super) fn least_values(&self) -> Option<usize> {
-        let features = self.encoder.features();
-        let outputs = match self.encoder {
-            EncoderConfig::Conv4(_) => features.checked_mul(self.ways)?,
-            EncoderConfig::Mlp(_) => 0,
-        };
-        let own = match (&self.method, &self.encoder) {
-            (MethodConfig::SimpleShot { classes }, _) => features.checked_mul(*classes)?,
-            (MethodConfig::Relation, encoder) => {
-                let map = encoder.map();
-                Relation::value_count(map, map[0])?
+    pub(super) fn least_values(&self) -> Result<u64> {
+        let graph = self.graph()?;
+        let features = self.features() as u64;
+        let own = match &self.method {
+            MethodConfig::SimpleShot { classes } => features.saturating_mul(*classes as u64),
+            MethodConfig::Relation => {
+                let map = self.map();
+                Relation::value_count(map, map[0]).map_or(u64::MAX, |count| count as u64)
             }
             // Scale, shift and running statistics of each norm for each step.
-            (MethodConfig::MamlPP(maml), EncoderConfig::Conv4(conv4)) => {
-                let norms = (4 * conv4.blocks).checked_mul(conv4.filters)?;
-                norms.checked_mul(maml.inner.steps)?.checked_add(outputs)?
+            MethodConfig::MamlPP(maml) => {
+                let nodes = 0..graph.nodes().len();
+                let norms = nodes.filter(|&node| graph.nodes()[node].layer == Layer::BatchNorm);
+                let channels: u64 = norms
+                    .map(|node| graph.parameters(node)[0].len() as u64)
+                    .sum();
+                (4 * channels).saturating_mul(maml.inner.steps as u64)
             }
-            (method, _) if method.method().adapts() => outputs,
             _ => 0,
         };
-        self.encoder.value_count()?.checked_add(own)
+        Ok((graph.trained_values() + graph.buffer_values()).saturating_add(own))
     }
 }

@@ -14,41 +14,35 @@ use std::path::Path;
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
-pub use self::config::{EncoderConfig, LearnerConfig, Method, MethodConfig};
-pub use self::model::{Adaptable, AnyGradientMethod, Backbone, Head, Model};
+pub use self::config::{LearnerConfig, Method, MethodConfig};
+pub use self::model::{AnyGradientMethod, Head, Model};
 pub use self::options::LearnerOptions;
 use crate::data::{Dataset, ImageShape, Preparation};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::meta::{Distance, MetricLearner};
-use crate::nn::{Conv4, Conv4Config};
+use crate::meta::Distance;
+use crate::nn::graph::Graph;
 use crate::train::{model_file, weights};
 
-/// Files of before there were other methods.
-const PROTONET: &str = "protonet-conv4";
 /// Training images whose mean SimpleShot centers by.
 const CENTERED: usize = 2000;
 
 /// A few-shot network with all that belongs to it.
 ///
-/// [`LearnerConfig`] says which method it is of; by default it is a prototypical network: Snell, Swersky and Zemel, 2017
-/// (arXiv 1703.05175).
+/// [`LearnerConfig`] says which method it is of, on which network.
 ///
 /// ```
 /// use std::ops::ControlFlow;
 ///
 /// use forgeling::data::{Glyphs, Split};
-/// use forgeling::meta::{EncoderConfig, FitConfig, Learner, LearnerConfig, Method, MethodConfig};
-/// use forgeling::nn::Conv4Config;
+/// use forgeling::meta::{FitConfig, Learner, LearnerConfig, Method, MethodConfig};
+/// use forgeling::nn::zoo::Conv4Config;
 /// use forgeling::{Device, DeviceChoice};
 ///
 /// # pollster::block_on(async {
 /// let device = Device::open(DeviceChoice::Cpu).await?;
-/// let config = LearnerConfig {
-///     method: MethodConfig::of(Method::Maml, 0),
-///     encoder: EncoderConfig::Conv4(Conv4Config { filters: 4, ..Default::default() }),
-///     ..Default::default()
-/// };
+/// let network = Conv4Config { filters: 4, ..Default::default() }.graph()?;
+/// let config = LearnerConfig::new(MethodConfig::of(Method::Maml, 0), network);
 /// let mut maml = Learner::new(&config, &device)?;
 /// let glyphs = Glyphs::new(0, Split::Train, 100)?;
 /// let fit = FitConfig { batch_episodes: 4, episodes: Some(8), ..Default::default() };
@@ -107,12 +101,17 @@ impl Learner {
         })
     }
 
-    /// An untrained prototypical network on a [`Conv4`].
+    /// An untrained prototypical network on this encoder, with weights drawn from a seed: Snell, Swersky and Zemel, 2017
+    /// (arXiv 1703.05175).
     ///
     /// # Errors
-    /// When the configuration is not valid.
-    pub fn protonet(encoder: &Conv4Config, device: &Device) -> Result<Self> {
-        Self::new(&encoder.into(), device)
+    /// Never for now: graphs are checked when they are made.
+    pub fn protonet(encoder: &Graph, seed: u64, device: &Device) -> Result<Self> {
+        let config = LearnerConfig {
+            seed,
+            ..LearnerConfig::new(MethodConfig::default(), encoder.clone())
+        };
+        Self::new(&config, device)
     }
 
     /// The configuration.
@@ -127,17 +126,12 @@ impl Learner {
 
     /// The shape of the images, or rows of numbers, that it takes.
     pub fn input_shape(&self) -> ImageShape {
-        self.config.encoder.input_shape()
+        self.config.network.image_shape()
     }
 
     /// The network.
     pub fn model(&self) -> &Model {
         &self.model
-    }
-
-    /// The convolutional encoder, if there is one.
-    pub fn conv4(&self) -> Option<&Conv4> {
-        self.model.conv4()
     }
 
     /// The device the network lives on.
@@ -198,38 +192,29 @@ impl Learner {
     /// # Errors
     /// When the bytes are cut off, of another architecture, or do not fit their own configuration.
     pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self> {
-        let old = model_file::architecture(bytes).is_ok_and(|name| name == PROTONET);
-        let (config, summary, pictures, tensors) = if old {
-            let (header, tensors) =
-                model_file::decode::<Conv4Config, TrainingSummary>(bytes, PROTONET)?;
-            let config = LearnerConfig::from(&header.config);
-            (config, header.summary, header.pictures, tensors)
-        } else {
-            let (header, tensors) =
-                model_file::decode::<LearnerConfig, TrainingSummary>(bytes, Self::ARCHITECTURE)?;
-            (header.config, header.summary, header.pictures, tensors)
-        };
+        let (header, tensors) =
+            model_file::decode::<LearnerConfig, TrainingSummary>(bytes, Self::ARCHITECTURE)?;
+        let model_file::Header {
+            config,
+            summary,
+            pictures,
+            ..
+        } = header;
         config.validate()?;
         // The sizes the header claims must not be beyond those of the file before anything of that size is made.
-        let claimed = config.least_values();
-        let present: usize = tensors.iter().map(|tensor| tensor.values.len()).sum();
-        if claimed.is_none_or(|claimed| claimed > present) {
+        let claimed = config.least_values()?;
+        let present: u64 = tensors
+            .iter()
+            .map(|tensor| tensor.values.len() as u64)
+            .sum();
+        if claimed > present {
             return Err(
                 Error::bad_data("load_model", "the weights do not fit the configuration")
-                    .expected(claimed.map_or("fewer".into(), |count| format!("{count} values")))
+                    .expected(format!("{claimed} values"))
                     .got(present),
             );
         }
-        let mut model = Model::new(&config, device)?;
-        match &mut model {
-            Model::Metric(MetricLearner { encoder, .. }) if old => {
-                *encoder = match encoder.clone() {
-                    Backbone::Conv4(conv4) => Backbone::Conv4(weights::load(conv4, tensors)?),
-                    mlp @ Backbone::Mlp(_) => mlp,
-                };
-            }
-            _ => model = weights::load(model, tensors)?,
-        }
+        let model = weights::load(Model::new(&config, device)?, tensors)?;
         Ok(Self {
             model,
             config,

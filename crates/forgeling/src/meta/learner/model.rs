@@ -3,10 +3,10 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::config::{EncoderConfig, LearnerConfig, MethodConfig};
+use super::config::{LearnerConfig, MethodConfig};
 use crate::device::Device;
 use crate::error::Result;
-use crate::meta::functional::{Functional, Layer, Network, Weights};
+use crate::meta::functional::{Program, Weights};
 use crate::meta::gradient::{
     Adapted, FoBMaml, GradientLearner, GradientMethod, IMaml, Learning, Maml, MamlPlusPlus,
     MetaLoss, MetaSgd, Reptile,
@@ -15,9 +15,10 @@ use crate::meta::{
     Embedded, FewShot, Matching, MetricHead, MetricLearner, Prototypes, Relation, Ridge,
     SimpleShot, Stack,
 };
-use crate::nn::{BatchStatistics, Conv4, Conv4Classifier, Mlp, Normalization, Pass};
+use crate::nn::graph::Graph;
+use crate::nn::{Network, Normalization, Pass};
 use crate::ops::EpisodeCounts;
-use crate::train::{Encoder, Outcome, Trainable};
+use crate::train::{Outcome, Trainable};
 
 /// Heads' weights are drawn from another seed than the encoder's.
 const HEAD_STREAM: u64 = 2;
@@ -26,20 +27,11 @@ const HEAD_STREAM: u64 = 2;
 #[derive(Module, Debug)]
 pub enum Model {
     /// An encoder with a head that compares.
-    Metric(MetricLearner<Backbone, Head>),
+    Metric(MetricLearner<Network, Head>),
     /// A classifier's features.
-    SimpleShot(SimpleShot<Backbone>),
+    SimpleShot(SimpleShot<Network>),
     /// A network that adapts.
-    Gradient(GradientLearner<Adaptable, AnyGradientMethod>),
-}
-
-/// What makes features.
-#[derive(Module, Debug)]
-pub enum Backbone {
-    /// Of images.
-    Conv4(Conv4),
-    /// Of rows of numbers.
-    Mlp(Mlp),
+    Gradient(GradientLearner<AnyGradientMethod>),
 }
 
 /// How features are compared.
@@ -53,15 +45,6 @@ pub enum Head {
     Relation(Relation),
     /// By ridge regression.
     Ridge(Ridge),
-}
-
-/// A network with an output for each class.
-#[derive(Module, Debug)]
-pub enum Adaptable {
-    /// Of images.
-    Conv4(Conv4Classifier),
-    /// Of rows of numbers.
-    Mlp(Mlp),
 }
 
 /// How a network adapts.
@@ -91,77 +74,53 @@ macro_rules! each {
 }
 
 impl Model {
-    /// A model with weights drawn from the seed of its encoder.
+    /// A model with weights drawn from the configuration's seed.
     pub(super) fn new(config: &LearnerConfig, device: &Device) -> Result<Self> {
         config.validate()?;
         let device = &device.autodiff();
+        let graph = config.graph()?;
+        let seed = config.seed ^ HEAD_STREAM;
         let head = match config.method {
             MethodConfig::ProtoNet { distance } => {
                 Head::Prototypes(Prototypes::new(distance, device))
             }
             MethodConfig::Matching => Head::Matching(Matching::new(device)),
             MethodConfig::R2d2 => Head::Ridge(Ridge::new(device)),
-            MethodConfig::Relation => Head::Relation(relation(&config.encoder, device)?),
+            MethodConfig::Relation => {
+                let map = config.map();
+                Head::Relation(Relation::new(map, map[0], seed, device)?)
+            }
             MethodConfig::SimpleShot { classes } => {
-                let encoder = Backbone::new(&config.encoder, device)?;
-                let features = config.encoder.features();
-                let seed = seed(&config.encoder) ^ HEAD_STREAM;
-                let model = SimpleShot::new(encoder, features, classes, seed)?;
+                let encoder = Network::new(&graph, config.seed, device)?;
+                let model = SimpleShot::new(encoder, config.features(), classes, seed)?;
                 return Ok(Self::SimpleShot(model));
             }
-            _ => return gradient(config, device),
+            _ => return gradient(config, &graph, device),
         };
-        let encoder = Backbone::new(&config.encoder, device)?;
+        let encoder = Network::new(&graph, config.seed, device)?;
         Ok(Self::Metric(MetricLearner { encoder, head }))
     }
 
-    /// The convolutional encoder, if there is one.
-    pub fn conv4(&self) -> Option<&Conv4> {
-        let backbone = match self {
+    /// The network: the encoder of methods that compare, and the whole one of those that adapt.
+    pub fn network(&self) -> &Network {
+        match self {
             Self::Metric(model) => &model.encoder,
             Self::SimpleShot(model) => &model.encoder,
-            Self::Gradient(model) => {
-                return match &model.network {
-                    Adaptable::Conv4(network) => Some(&network.encoder),
-                    Adaptable::Mlp(_) => None,
-                };
-            }
-        };
-        match backbone {
-            Backbone::Conv4(conv4) => Some(conv4),
-            Backbone::Mlp(_) => None,
+            Self::Gradient(model) => &model.network,
         }
     }
 }
 
-fn seed(encoder: &EncoderConfig) -> u64 {
-    match encoder {
-        EncoderConfig::Conv4(config) => config.seed,
-        EncoderConfig::Mlp(config) => config.seed,
-    }
-}
-
-fn relation(encoder: &EncoderConfig, device: &burn::tensor::Device) -> Result<Relation> {
-    let seed = seed(encoder) ^ HEAD_STREAM;
-    let map = encoder.map();
-    Relation::new(map, map[0], seed, device)
-}
-
-fn gradient(config: &LearnerConfig, device: &burn::tensor::Device) -> Result<Model> {
-    let network = match &config.encoder {
-        EncoderConfig::Conv4(conv4) => {
-            Adaptable::Conv4(Conv4Classifier::new(conv4, config.ways, device)?)
-        }
-        EncoderConfig::Mlp(mlp) => Adaptable::Mlp(Mlp::new(mlp, device)?),
-    };
-    let layers = Network::new(network.layers());
+fn gradient(config: &LearnerConfig, graph: &Graph, device: &burn::tensor::Device) -> Result<Model> {
+    let network = Network::new(graph, config.seed, device)?;
+    let program = Program::new(graph)?;
     let method = match config.method {
         MethodConfig::Reptile(config) => AnyGradientMethod::Reptile(Reptile::new(config)?),
         MethodConfig::MetaSgd(inner) => {
-            AnyGradientMethod::MetaSgd(MetaSgd::new(inner, &layers, device)?)
+            AnyGradientMethod::MetaSgd(MetaSgd::new(inner, &program, device)?)
         }
         MethodConfig::MamlPP(config) => {
-            AnyGradientMethod::MamlPlusPlus(MamlPlusPlus::new(config, &layers, device)?)
+            AnyGradientMethod::MamlPlusPlus(MamlPlusPlus::new(config, &program, device)?)
         }
         MethodConfig::IMaml(config) => AnyGradientMethod::IMaml(IMaml::new(config)?),
         MethodConfig::FoBMaml(config) => AnyGradientMethod::FoBMaml(FoBMaml::new(config)?),
@@ -176,15 +135,7 @@ fn gradient(config: &LearnerConfig, device: &burn::tensor::Device) -> Result<Mod
     Ok(Model::Gradient(model))
 }
 
-impl Trainable for Model {
-    fn absorb(self, statistics: Vec<BatchStatistics>) -> Self {
-        match self {
-            Self::Metric(model) => Self::Metric(model.absorb(statistics)),
-            Self::SimpleShot(model) => Self::SimpleShot(model.absorb(statistics)),
-            Self::Gradient(model) => Self::Gradient(model.absorb(statistics)),
-        }
-    }
-}
+impl Trainable for Model {}
 
 impl FewShot for Model {
     fn loss<'a>(&'a self, stack: &Stack<'_>, pass: &mut Pass<'a>) -> Result<Outcome> {
@@ -200,42 +151,7 @@ impl FewShot for Model {
     }
 }
 
-impl Backbone {
-    fn new(config: &EncoderConfig, device: &burn::tensor::Device) -> Result<Self> {
-        Ok(match config {
-            EncoderConfig::Conv4(config) => Self::Conv4(Conv4::new(config, device)?),
-            EncoderConfig::Mlp(config) => Self::Mlp(Mlp::new(config, device)?),
-        })
-    }
-}
-
-impl Trainable for Backbone {
-    fn absorb(self, statistics: Vec<BatchStatistics>) -> Self {
-        match self {
-            Self::Conv4(conv4) => Self::Conv4(conv4.absorb(statistics)),
-            Self::Mlp(mlp) => Self::Mlp(mlp),
-        }
-    }
-}
-
-impl Encoder for Backbone {
-    fn maps<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<4>> {
-        each!(self, Conv4 | Mlp, encoder => encoder.maps(images, pass))
-    }
-
-    fn norms(&self) -> usize {
-        each!(self, Conv4 | Mlp, encoder => encoder.norms())
-    }
-}
-
-impl Trainable for Head {
-    fn absorb(self, statistics: Vec<BatchStatistics>) -> Self {
-        match self {
-            Self::Relation(head) => Self::Relation(head.absorb(statistics)),
-            other => other,
-        }
-    }
-}
+impl Trainable for Head {}
 
 impl MetricHead for Head {
     fn logits<'a>(&'a self, tasks: &Embedded, pass: &mut Pass<'a>) -> Result<Tensor<3>> {
@@ -250,24 +166,8 @@ impl MetricHead for Head {
         each!(self, Prototypes | Matching | Relation | Ridge, head => head.equal_logits(features, counts))
     }
 
-    fn norms(&self) -> usize {
-        each!(self, Prototypes | Matching | Relation | Ridge, head => head.norms())
-    }
-
     fn loss(&self, logits: Tensor<2>, labels: Vec<usize>) -> Result<Outcome> {
         each!(self, Prototypes | Matching | Relation | Ridge, head => head.loss(logits, labels))
-    }
-}
-
-impl Trainable for Adaptable {}
-
-impl Functional for Adaptable {
-    fn layers(&self) -> Vec<Layer> {
-        each!(self, Conv4 | Mlp, network => network.layers())
-    }
-
-    fn parameters(&self) -> Vec<Tensor<1>> {
-        each!(self, Conv4 | Mlp, network => network.parameters())
     }
 }
 
@@ -288,12 +188,5 @@ impl GradientMethod for AnyGradientMethod {
         each!(self, Maml | Reptile | MetaSgd | MamlPlusPlus | IMaml | FoBMaml, method => {
             method.meta_loss(tasks, initial)
         })
-    }
-
-    fn absorb(self, statistics: Vec<BatchStatistics>) -> Self {
-        match self {
-            Self::MamlPlusPlus(method) => Self::MamlPlusPlus(method.absorb(statistics)),
-            other => other,
-        }
     }
 }

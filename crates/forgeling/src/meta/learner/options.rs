@@ -2,16 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{EncoderConfig, LearnerConfig, Method, MethodConfig};
+use super::{LearnerConfig, Method, MethodConfig};
 use crate::data::ImageShape;
 use crate::error::Result;
 use crate::meta::Distance;
-use crate::nn::Conv4Config;
+use crate::nn::zoo::Conv4Config;
 
 /// Blocks of a relation network's encoder: its head wants maps, not numbers.
 const RELATION_BLOCKS: usize = 2;
 
-/// Settings of a [`Learner`](super::Learner) on a [`Conv4`](crate::nn::Conv4). What a method does not have is not looked
+/// Settings of a [`Learner`](super::Learner) on a [`Conv4Config`]. What a method does not have is not looked
 /// at.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -49,22 +49,21 @@ pub struct LearnerOptions {
 impl Default for LearnerOptions {
     fn default() -> Self {
         let encoder = Conv4Config::default();
-        let learner = LearnerConfig::default();
         Self {
             method: Method::ProtoNet,
             channels: encoder.channels,
             filters: encoder.filters,
             blocks: None,
             size: encoder.size,
-            seed: encoder.seed,
-            ways: learner.ways,
+            seed: 0,
+            ways: 5,
             classes: 0,
             distance: Distance::default(),
             inner_steps: None,
             test_steps: None,
             inner_rate: None,
             lambda: None,
-            transductive: learner.transductive,
+            transductive: false,
         }
     }
 }
@@ -96,15 +95,17 @@ impl LearnerOptions {
             (MethodConfig::FoBMaml(config), Some(lambda)) => config.lambda = lambda,
             _ => {}
         }
+        let network = Conv4Config {
+            channels: self.channels,
+            filters: self.filters,
+            blocks: self.blocks.unwrap_or(blocks),
+            size: self.size,
+            ..Default::default()
+        };
         let config = LearnerConfig {
             method,
-            encoder: EncoderConfig::Conv4(Conv4Config {
-                channels: self.channels,
-                filters: self.filters,
-                blocks: self.blocks.unwrap_or(blocks),
-                size: self.size,
-                seed: self.seed,
-            }),
+            network: network.graph()?,
+            seed: self.seed,
             ways: self.ways,
             transductive: self.transductive,
         };

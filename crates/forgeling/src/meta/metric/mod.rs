@@ -22,7 +22,7 @@ use burn::tensor::Tensor;
 use super::few_shot::FewShot;
 use super::stack::{Side, Stack};
 use crate::error::{Error, Result};
-use crate::nn::{BatchStatistics, Normalization, Pass};
+use crate::nn::{Normalization, Pass};
 use crate::ops::EpisodeCounts;
 use crate::train::{Encoder, Outcome, Predictions, Trainable};
 
@@ -34,8 +34,6 @@ pub use relation::Relation;
 pub use ridge::Ridge;
 
 /// How features are compared. Parameters of its own are trained with the encoder.
-///
-/// Heads with batch norm leave its statistics in the pass, and take them in again as a [`Trainable`] does.
 pub trait MetricHead: Trainable + ModuleDisplay {
     /// Logits `[tasks, queries, ways]`, in the features' dtype. Classes may have different numbers of examples.
     ///
@@ -51,11 +49,6 @@ pub trait MetricHead: Trainable + ModuleDisplay {
         _counts: EpisodeCounts,
     ) -> Option<Result<Tensor<3>>> {
         None
-    }
-
-    /// How many statistics [`logits`](Self::logits) leaves in a pass that collects them: one for each batch norm.
-    fn norms(&self) -> usize {
-        0
     }
 
     /// What training minimises, of logits `[rows, ways]` and the right classes. By default the mean cross entropy.
@@ -159,19 +152,7 @@ pub(super) fn answer<E: Encoder, H: MetricHead>(
     }
 }
 
-impl<E: Encoder, H: MetricHead> Trainable for MetricLearner<E, H> {
-    fn absorb(mut self, statistics: Vec<BatchStatistics>) -> Self {
-        // Those of a pass: the encoder's, then the head's. There may be several passes.
-        let (of_encoder, of_head) = (self.encoder.norms(), self.head.norms());
-        let mut statistics = statistics.into_iter().peekable();
-        while of_encoder + of_head > 0 && statistics.peek().is_some() {
-            let mut take = |count| statistics.by_ref().take(count).collect();
-            self.encoder = self.encoder.absorb(take(of_encoder));
-            self.head = self.head.absorb(take(of_head));
-        }
-        self
-    }
-}
+impl<E: Encoder, H: MetricHead> Trainable for MetricLearner<E, H> {}
 
 impl<E: Encoder, H: MetricHead> FewShot for MetricLearner<E, H> {
     fn loss<'a>(&'a self, stack: &Stack<'_>, pass: &mut Pass<'a>) -> Result<Outcome> {

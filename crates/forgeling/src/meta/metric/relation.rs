@@ -8,7 +8,7 @@ use super::embedded::Embedded;
 use super::{MetricHead, Trainable};
 use crate::data::Rng;
 use crate::error::{Error, Result};
-use crate::nn::{BatchStatistics, ConvBlock, Linear, Pass};
+use crate::nn::{ConvBlock, Linear, Pass};
 use crate::ops::{Activation, Conv2dOptions, conv2d};
 use crate::train::{Outcome, Predictions};
 
@@ -24,7 +24,7 @@ const OPERATION: &str = "relation";
 /// (arXiv 1711.06025). Where classes have different numbers of examples, each class's mean is taken times the task's
 /// average number: with equal numbers, this is the sum.
 ///
-/// Feature maps should have some size, as of a [`Conv4`](crate::nn::Conv4) with 2 or 3 blocks. The first block's
+/// Feature maps should have some size, as of [`Conv4Config`](crate::nn::zoo::Conv4Config) with 2 or 3 blocks. The first block's
 /// convolution, of maps beside each other, is the sum of two: each is taken once for a class or a query, not for every
 /// pair. A step holds these sums, `[tasks * queries * ways, channels, height, width]`, which are normalized together.
 #[derive(Module, Debug)]
@@ -129,14 +129,7 @@ impl Relation {
     }
 }
 
-impl Trainable for Relation {
-    fn absorb(mut self, statistics: Vec<BatchStatistics>) -> Self {
-        for (block, batch) in self.blocks.iter_mut().zip(statistics) {
-            *block = block.clone().absorb(batch);
-        }
-        self
-    }
-}
+impl Trainable for Relation {}
 
 impl MetricHead for Relation {
     fn logits<'a>(&'a self, tasks: &Embedded, pass: &mut Pass<'a>) -> Result<Tensor<3>> {
@@ -157,7 +150,7 @@ impl MetricHead for Relation {
                     pass.block("relation.0", first, convolved, ConvBlock::forward_convolved)?;
                 for (index, block) in others.iter().enumerate() {
                     let name = format_args!("relation.{}", index + 1);
-                    maps = pass.block(name, block, maps, ConvBlock::forward_with)?;
+                    maps = pass.block(name, block, maps, ConvBlock::forward)?;
                 }
                 maps.flatten(1, 3)
             }
@@ -165,10 +158,6 @@ impl MetricHead for Relation {
         let hidden = self.hidden.forward(hidden, Activation::Relu)?;
         let score = self.score.forward(hidden, Activation::None)?;
         Ok(pass.output(score).reshape([count, queries, ways]))
-    }
-
-    fn norms(&self) -> usize {
-        self.blocks.len()
     }
 
     fn loss(&self, logits: Tensor<2>, labels: Vec<usize>) -> Result<Outcome> {

@@ -152,3 +152,55 @@ impl Simulation {
         })
     }
 }
+
+impl Simulation {
+    /// A function of each value, which is kept for the backward pass.
+    pub fn activated(&self, x: Shaped) -> Shaped {
+        let node = x.node.clone();
+        let output = self.like(&x, MemoryUse::Activations, "activated");
+        let kept = x.detached();
+        drop(x);
+        let parent = node.clone();
+        self.track(&[&parent], output, move |sim, grad, grads| {
+            let flow = sim.like(&kept, MemoryUse::Flow, "activated");
+            drop((kept, grad));
+            grads.register(sim, &node, flow);
+        })
+    }
+
+    /// Windows of maps, of which the places of the largest values may be kept.
+    pub fn pooled(&self, x: Shaped, shape: &[usize], places: bool) -> Shaped {
+        let node = x.node.clone();
+        let output = self.made(MemoryUse::Activations, "pooled", shape, x.size);
+        let bytes = shape.iter().product::<usize>() * SINGLE;
+        let places = places.then(|| self.buffer(MemoryUse::Activations, "places", bytes));
+        let kept = x.detached();
+        drop(x);
+        let parent = node.clone();
+        self.track(&[&parent], output, move |sim, grad, grads| {
+            let flow = sim.like(&kept, MemoryUse::Flow, "pooled");
+            drop((kept, places, grad));
+            grads.register(sim, &node, flow);
+        })
+    }
+
+    /// Tensors side by side.
+    pub fn joined(&self, all: Vec<Shaped>, shape: &[usize]) -> Shaped {
+        let size = all.first().map_or(SINGLE, |first| first.size);
+        let output = self.made(MemoryUse::Activations, "joined", shape, size);
+        let parts = all
+            .iter()
+            .map(|part| (part.node.clone(), part.shape.clone()));
+        let parts: Vec<_> = parts.collect();
+        drop(all);
+        let parents: Vec<_> = parts.iter().map(|(node, _)| node.clone()).collect();
+        let parents: Vec<_> = parents.iter().collect();
+        self.track(&parents, output, move |sim, grad, grads| {
+            for (node, shape) in parts {
+                let part = sim.made(MemoryUse::Flow, "joined", &shape, size);
+                grads.register(sim, &node, part);
+            }
+            drop(grad);
+        })
+    }
+}

@@ -32,11 +32,12 @@ const OPERATION: &str = "checkpoint";
 /// ```
 /// use burn::tensor::Device;
 /// use forgeling::data::{Rng, RngState};
-/// use forgeling::nn::{Mlp, MlpConfig};
+/// use forgeling::nn::Network;
+/// use forgeling::nn::zoo::MlpConfig;
 /// use forgeling::train::{Checkpoint, weights};
 ///
 /// # pollster::block_on(async {
-/// let model = Mlp::new(&MlpConfig::default(), &Device::flex())?;
+/// let model = Network::new(&MlpConfig::default().graph()?, 0, &Device::flex())?;
 /// let rng = Rng::new(7);
 ///
 /// let mut checkpoint = Checkpoint::new(100);

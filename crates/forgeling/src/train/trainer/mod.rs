@@ -44,7 +44,8 @@ const OPERATION: &str = "fit";
 /// use std::ops::ControlFlow;
 ///
 /// use forgeling::data::{Glyphs, Loader, LoaderConfig, Split, Subset};
-/// use forgeling::nn::{Conv4Classifier, Conv4Config};
+/// use forgeling::nn::Network;
+/// use forgeling::nn::zoo::Conv4Config;
 /// use forgeling::train::{
 ///     CrossEntropy, Epochs, HardwareConfig, HardwareManager, Run, Trainer, TrainerConfig,
 /// };
@@ -53,8 +54,8 @@ const OPERATION: &str = "fit";
 /// let glyphs = Subset::first(Glyphs::new(1, Split::Train, 5)?, 20)?;
 /// let loader = Loader::new(std::sync::Arc::new(glyphs), LoaderConfig { batch_size: 10, ..Default::default() })?;
 /// let manager = HardwareManager::open(HardwareConfig::default()).await?;
-/// let config = Conv4Config { filters: 4, ..Default::default() };
-/// let mut model = Conv4Classifier::new(&config, 5, &manager.device().autodiff())?;
+/// let graph = Conv4Config { filters: 4, ..Default::default() }.graph()?.with_outputs(5)?;
+/// let mut model = Network::new(&graph, 0, &manager.device().autodiff())?;
 /// let config = TrainerConfig { steps: Some(2), ..Default::default() };
 /// let mut trainer = Trainer::new(config, manager)?;
 /// let mut source = Epochs::of(loader);

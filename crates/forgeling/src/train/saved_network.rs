@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Network, NetworkConfig};
-use crate::data::Preparation;
+use crate::data::{ImageShape, Preparation};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::nn::Network;
+use crate::nn::graph::Graph;
 use crate::train::{Confidence, Validation, model_file, weights};
 
 /// How a [`SavedNetwork`] was trained.
@@ -27,8 +28,6 @@ pub struct NetworkSummary {
 /// A network with the names of its classes, as a model file holds it.
 #[derive(Debug, Clone)]
 pub struct SavedNetwork {
-    /// What it is made from.
-    pub config: NetworkConfig,
     /// The name of each class.
     pub classes: Vec<String>,
     /// How pictures become its inputs, where that is known.
@@ -45,9 +44,8 @@ pub struct SavedNetwork {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileConfig {
-    network: NetworkConfig,
+    network: Graph,
     classes: Vec<String>,
-    /// Files of before there was one have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     confidence: Option<Confidence>,
 }
@@ -56,6 +54,11 @@ impl SavedNetwork {
     /// What its files say they hold; see [`model_file::architecture`].
     pub const ARCHITECTURE: &str = "classifier";
 
+    /// The images that it takes.
+    pub fn input(&self) -> ImageShape {
+        self.network.graph().image_shape()
+    }
+
     /// The bytes of a model file; see [`model_file`].
     ///
     /// # Errors
@@ -63,7 +66,7 @@ impl SavedNetwork {
     pub async fn to_bytes(&self) -> Result<Vec<u8>> {
         self.check("save_model")?;
         let config = FileConfig {
-            network: self.config,
+            network: self.network.graph().clone(),
             classes: self.classes.clone(),
             confidence: self.confidence.clone(),
         };
@@ -86,17 +89,17 @@ impl SavedNetwork {
             confidence,
         } = header.config;
         // The sizes the header claims must be those of the file before anything of that size is made.
-        let claimed = network.value_count(device)?;
+        let claimed = network.trained_values() + network.buffer_values();
         let present: u64 = tensors.iter().map(|some| some.values.len() as u64).sum();
         if claimed != present {
-            let message = "the weights do not fit the configuration";
+            let message = "the weights do not fit the network";
             return Err(Error::bad_data(OPERATION, message)
                 .expected(format!("{claimed} values"))
                 .got(present));
         }
+        let network = Network::new(&network, 0, &device.autodiff())?;
         let loaded = Self {
-            network: weights::load(network.build(device)?, tensors)?,
-            config: network,
+            network: weights::load(network, tensors)?,
             pictures: header.pictures,
             summary: header.summary,
             classes,
@@ -127,14 +130,15 @@ impl SavedNetwork {
 
     fn check(&self, operation: &'static str) -> Result<()> {
         if let Some(confidence) = &self.confidence {
-            confidence.validate(self.config.input.channels)?;
+            confidence.validate(self.input().channels)?;
         }
-        if self.classes.len() == self.config.classes {
+        let outputs = self.network.graph().output_shape().len();
+        if self.classes.len() == outputs {
             return Ok(());
         }
         Err(
             Error::bad_data(operation, "there is not one name for each class")
-                .expected(format!("{} names", self.config.classes))
+                .expected(format!("{outputs} names"))
                 .got(self.classes.len()),
         )
     }
@@ -142,10 +146,9 @@ impl SavedNetwork {
 
 #[cfg(test)]
 mod tests {
-    use super::super::NetworkKind;
-    use super::super::tests::small;
     use super::*;
     use crate::DeviceChoice;
+    use crate::nn::catalog::{MODELS, ModelConfig};
 
     fn cpu() -> Device {
         pollster::block_on(Device::open(DeviceChoice::Cpu)).unwrap()
@@ -154,13 +157,18 @@ mod tests {
     #[test]
     fn saved_networks_come_back_and_wrong_ones_do_not() {
         let device = cpu();
-        for kind in NetworkKind::ALL {
-            let config = small(kind);
-            let network = config.build(&device).unwrap();
-            let count = network.parameter_count() as u64;
-            assert_eq!(config.value_count(&device).unwrap(), count, "{kind}");
+        for entry in &MODELS {
+            let name = entry.name;
+            let config = |width: usize| {
+                let mut config = ModelConfig::new(name).unwrap();
+                config.input = ImageShape::new(1, 16, 16);
+                config.classes = 3;
+                config.options.insert("width".into(), width);
+                config.graph().unwrap()
+            };
+            let graph = config(4);
+            let network = Network::new(&graph, 3, &device.autodiff()).unwrap();
             let mut saved = SavedNetwork {
-                config,
                 classes: ["a", "b", "c"].map(String::from).to_vec(),
                 pictures: Some(Preparation::DRAWINGS),
                 summary: NetworkSummary::default(),
@@ -169,24 +177,46 @@ mod tests {
             };
             let bytes = pollster::block_on(saved.to_bytes()).unwrap();
             let back = SavedNetwork::from_bytes(&bytes, &device).unwrap();
-            assert_eq!((back.config, &back.classes), (config, &saved.classes));
+            assert_eq!(back.network.graph(), &graph, "{name}");
+            assert_eq!(back.classes, saved.classes);
             assert_eq!(back.pictures, saved.pictures);
             let values =
                 |saved: &SavedNetwork| pollster::block_on(weights::collect(&saved.network));
-            assert_eq!(values(&back).unwrap(), values(&saved).unwrap());
+            let found = values(&back).unwrap();
+            assert_eq!(found, values(&saved).unwrap());
+            // The names that the graph says are those of the file.
+            let named: Vec<_> = found
+                .iter()
+                .map(|tensor| (&tensor.name, &tensor.shape))
+                .collect();
+            let mut said: Vec<_> = graph.tensors().collect();
+            said.sort_by(|a, b| a.0.cmp(&b.0));
+            let mut named: Vec<_> = named
+                .into_iter()
+                .map(|(name, shape)| (name.clone(), shape.clone()))
+                .collect();
+            named.sort();
+            let said: Vec<_> = said
+                .into_iter()
+                .map(|(name, value)| (name, value.sizes))
+                .collect();
+            assert_eq!(named, said);
             let cut = SavedNetwork::from_bytes(&bytes[..bytes.len() - 4], &device);
             assert!(cut.unwrap_err().is_bad_input());
             // A header that claims more than the file holds is refused before anything is made.
-            saved.config.width = 1 << 9;
-            let wrong = pollster::block_on(saved.to_bytes()).unwrap();
+            let claims = FileConfig {
+                network: config(512),
+                classes: saved.classes.clone(),
+                confidence: None,
+            };
+            let header =
+                model_file::Header::new(SavedNetwork::ARCHITECTURE, claims, saved.summary);
+            let wrong = model_file::encode(&header, &found).unwrap();
             let error = SavedNetwork::from_bytes(&wrong, &device).unwrap_err();
             assert!(error.to_string().contains("do not fit"), "{error}");
             saved.classes.pop();
-            assert!(
-                pollster::block_on(saved.to_bytes())
-                    .unwrap_err()
-                    .is_bad_input()
-            );
+            let error = pollster::block_on(saved.to_bytes()).unwrap_err();
+            assert!(error.is_bad_input());
         }
     }
 }

@@ -3,11 +3,11 @@
 use burn::module::Module;
 use burn::tensor::TensorData;
 
-use super::{Network, SavedNetwork};
+use super::SavedNetwork;
 use crate::data::Dataset;
 use crate::device::{Device, Readback};
 use crate::error::{Error, Result};
-use crate::nn::{Normalization, Pass};
+use crate::nn::{Network, Normalization, Pass};
 use crate::train::confidence::{Answer, Confidence, Temperature, Typicality, picture_statistics};
 use crate::train::objective::Classifier;
 
@@ -29,9 +29,9 @@ impl SavedNetwork {
     /// When there is no image, when the images or their classes do not fit the network, when they cannot be read, when a logit
     /// is not finite, and when the device fails. What was known before then stays.
     pub async fn calibrate(&mut self, held_out: &dyn Dataset, device: &Device) -> Result<()> {
-        let shape = self.config.input;
+        let shape = self.input();
         let (expected, got) = (
-            (self.config.classes, shape),
+            (self.classes.len(), shape),
             (held_out.class_count(), held_out.image_shape()),
         );
         if expected != got {
@@ -57,7 +57,7 @@ impl SavedNetwork {
             logits.extend(self.logits(&network, pixels, device).await?);
         }
         let labels: Vec<usize> = places.iter().map(|place| place.0).collect();
-        let rows = logits.chunks_exact(self.config.classes);
+        let rows = logits.chunks_exact(self.classes.len());
         let energies: Vec<f64> = rows.map(energy).collect();
         self.confidence = Some(Confidence {
             temperature: Temperature::fit(&logits, &labels)?,
@@ -72,7 +72,7 @@ impl SavedNetwork {
     /// # Errors
     /// When an image has another size than the network takes or a value that is not finite, and when the device fails.
     pub async fn answer(&self, images: &[&[f32]], device: &Device) -> Result<Vec<Answer>> {
-        let shape = self.config.input;
+        let shape = self.input();
         for (place, image) in images.iter().enumerate() {
             if image.len() != shape.len() {
                 let message = format!("image {place} has another size than the network takes");
@@ -90,7 +90,7 @@ impl SavedNetwork {
         let mut answers = Vec::with_capacity(images.len());
         for part in images.chunks(PASS) {
             let logits = self.logits(&network, part.concat(), device).await?;
-            let rows = logits.chunks_exact(self.config.classes);
+            let rows = logits.chunks_exact(self.classes.len());
             answers.extend(rows.zip(part).map(|(row, image)| {
                 let labels = self.classes.iter().map(String::as_str);
                 let statistics = picture_statistics(image, shape);
@@ -107,7 +107,7 @@ impl SavedNetwork {
         pixels: Vec<f32>,
         device: &Device,
     ) -> Result<Vec<f32>> {
-        let shape = self.config.input;
+        let shape = self.input();
         let count = pixels.len() / shape.len();
         let dims = [count, shape.channels, shape.height, shape.width];
         let mut pass = Pass::new(Normalization::Running, device.tensors());

@@ -1,0 +1,433 @@
+//! The networks by name: what command lines, pages and files offer.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::graph::Graph;
+use super::zoo::{Conv4Config, Depth, MlpConfig, ResNetConfig, Stem, VitConfig};
+use crate::data::ImageShape;
+use crate::error::{Error, Result};
+
+const OPERATION: &str = "model_config";
+
+/// A network of the catalog.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is, in a few words.
+    pub about: &'static str,
+    /// The images that it is usually shown.
+    pub input: ImageShape,
+    /// What can be set.
+    pub options: &'static [Setting],
+    graph: fn(&Asked<'_>) -> Result<Graph>,
+}
+
+/// A number that can be set, within a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// Where nothing is said.
+    pub default: usize,
+    /// The least.
+    pub least: usize,
+    /// The most.
+    pub most: usize,
+}
+
+/// What is asked for, with nothing left open.
+struct Asked<'a> {
+    entry: &'a Entry,
+    input: ImageShape,
+    classes: usize,
+    options: &'a BTreeMap<String, usize>,
+}
+
+impl Asked<'_> {
+    fn option(&self, name: &str) -> usize {
+        let default = self.entry.options.iter().find(|option| option.name == name);
+        let default = default.map_or(1, |option| option.default);
+        self.options.get(name).copied().unwrap_or(default)
+    }
+
+    /// The side of the images, which are square.
+    fn side(&self) -> Result<usize> {
+        if self.input.height != self.input.width {
+            let message = format!("{} takes square images", self.entry.name);
+            return Err(Error::invalid(OPERATION, message)
+                .expected("as many rows as columns")
+                .got(self.input));
+        }
+        Ok(self.input.height)
+    }
+}
+
+const fn setting(
+    name: &'static str,
+    about: &'static str,
+    [default, least, most]: [usize; 3],
+) -> Setting {
+    Setting {
+        name,
+        about,
+        default,
+        least,
+        most,
+    }
+}
+
+const GREY: ImageShape = ImageShape::new(1, 28, 28);
+const COLOR: ImageShape = ImageShape::new(3, 32, 32);
+const RESNET: &[Setting] = &[
+    setting("width", "channels of the first stage", [64, 1, 512]),
+    setting(
+        "stem",
+        "rows of its first kernel: 3, or 7 with pooling for large images",
+        [3, 3, 7],
+    ),
+];
+
+/// All of them, the smallest first.
+pub const MODELS: [Entry; 8] = [
+    Entry {
+        name: "mlp",
+        about: "perceptron with hidden layers of one width",
+        input: GREY,
+        options: &[
+            setting("width", "neurons of a hidden layer", [128, 1, 1 << 20]),
+            setting("depth", "hidden layers", [1, 0, 64]),
+        ],
+        graph: mlp,
+    },
+    Entry {
+        name: "conv4",
+        about: "blocks of convolution and pooling, few-shot learning's standard",
+        input: GREY,
+        options: &[
+            setting("width", "channels of every block", [64, 1, 4096]),
+            setting("blocks", "number of blocks", [4, 1, 12]),
+        ],
+        graph: conv4,
+    },
+    Entry {
+        name: "conv6",
+        about: "six such blocks, of which the first four pool",
+        input: GREY,
+        options: &[setting("width", "channels of every block", [64, 1, 4096])],
+        graph: conv6,
+    },
+    Entry {
+        name: "vit",
+        about: "small Vision Transformer",
+        input: GREY,
+        options: &[
+            setting("width", "numbers that describe a patch", [64, 1, 4096]),
+            setting("depth", "number of blocks", [4, 1, 64]),
+            setting(
+                "heads",
+                "heads of attention, which divide the width",
+                [4, 1, 4096],
+            ),
+            setting(
+                "patch",
+                "rows and columns of a patch, which divide those of the images",
+                [4, 1, 4096],
+            ),
+        ],
+        graph: vit,
+    },
+    Entry {
+        name: "resnet12",
+        about: "residual network for few-shot learning",
+        input: GREY,
+        options: &[setting(
+            "width",
+            "channels of the first block",
+            [64, 1, 512],
+        )],
+        graph: |asked| resnet(asked, Depth::Twelve),
+    },
+    Entry {
+        name: "resnet18",
+        about: "residual network of 18 layers",
+        input: COLOR,
+        options: RESNET,
+        graph: |asked| resnet(asked, Depth::Eighteen),
+    },
+    Entry {
+        name: "resnet34",
+        about: "residual network of 34 layers",
+        input: COLOR,
+        options: RESNET,
+        graph: |asked| resnet(asked, Depth::ThirtyFour),
+    },
+    Entry {
+        name: "resnet50",
+        about: "residual network of 50 layers with bottlenecks",
+        input: COLOR,
+        options: RESNET,
+        graph: |asked| resnet(asked, Depth::Fifty),
+    },
+];
+
+fn mlp(asked: &Asked<'_>) -> Result<Graph> {
+    let config = MlpConfig {
+        input: asked.input.into(),
+        hidden: vec![asked.option("width"); asked.option("depth")],
+        classes: asked.classes,
+    };
+    config.graph()
+}
+
+fn conv4(asked: &Asked<'_>) -> Result<Graph> {
+    convolutional(asked, asked.option("blocks"), 0)
+}
+
+fn conv6(asked: &Asked<'_>) -> Result<Graph> {
+    convolutional(asked, 6, 2)
+}
+
+fn convolutional(asked: &Asked<'_>, blocks: usize, unpooled: usize) -> Result<Graph> {
+    let config = Conv4Config {
+        channels: asked.input.channels,
+        filters: asked.option("width"),
+        blocks,
+        unpooled,
+        size: asked.side()?,
+    };
+    config.graph()?.with_outputs(asked.classes)
+}
+
+fn vit(asked: &Asked<'_>) -> Result<Graph> {
+    let width = asked.option("width");
+    let config = VitConfig {
+        channels: asked.input.channels,
+        size: asked.side()?,
+        patch: asked.option("patch"),
+        width,
+        depth: asked.option("depth"),
+        heads: asked.option("heads"),
+        hidden: 4 * width,
+        classes: asked.classes,
+    };
+    config.graph()
+}
+
+fn resnet(asked: &Asked<'_>, depth: Depth) -> Result<Graph> {
+    let stem = match asked.option("stem") {
+        // Of depth 12, which has no stem.
+        1 | 3 => Stem::Small,
+        7 => Stem::ImageNet,
+        other => {
+            return Err(Error::invalid(OPERATION, "no such stem")
+                .expected("3 or 7")
+                .got(other));
+        }
+    };
+    let config = ResNetConfig {
+        depth,
+        input: asked.input,
+        stem,
+        width: asked.option("width"),
+        classes: asked.classes,
+    };
+    config.graph()
+}
+
+impl Entry {
+    /// The network of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find(name: &str) -> Result<&'static Self> {
+        MODELS
+            .iter()
+            .find(|entry| entry.name == name)
+            .ok_or_else(|| {
+                let names: Vec<&str> = MODELS.iter().map(|entry| entry.name).collect();
+                Error::invalid("parse_model", "unknown network")
+                    .expected(names.join(", "))
+                    .got(format!("'{name}'"))
+            })
+    }
+}
+
+/// A network by its name, before it is made.
+///
+/// ```
+/// use forgeling::nn::catalog::ModelConfig;
+///
+/// let mut config = ModelConfig::new("resnet18")?;
+/// config.classes = 10;
+/// assert_eq!(config.graph()?.trained_values(), 11_173_962);
+/// config.options.insert("width".into(), 16);
+/// assert!(config.graph()?.trained_values() < 1_000_000);
+/// # Ok::<(), forgeling::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Its name in [`MODELS`].
+    pub model: String,
+    /// The images that it takes.
+    pub input: ImageShape,
+    /// Classes to tell apart.
+    pub classes: usize,
+    /// What differs from the defaults of [`Entry::options`].
+    #[serde(default)]
+    pub options: BTreeMap<String, usize>,
+}
+
+impl ModelConfig {
+    /// With its usual input, ten classes and default options.
+    ///
+    /// # Errors
+    /// When there is no such network.
+    pub fn new(model: &str) -> Result<Self> {
+        let entry = Entry::find(model)?;
+        Ok(Self {
+            model: entry.name.into(),
+            input: entry.input,
+            classes: 10,
+            options: BTreeMap::new(),
+        })
+    }
+
+    /// Its graph.
+    ///
+    /// # Errors
+    /// When there is no such network or option, when something is out of its range, and when the images do not suit it.
+    pub fn graph(&self) -> Result<Graph> {
+        /// More than any image that these networks are made for.
+        const MOST_SIDE: usize = 4096;
+        /// The most classes of the networks.
+        const MOST_CLASSES: usize = 1 << 16;
+        let entry = Entry::find(&self.model)?;
+        for (name, &value) in &self.options {
+            let option = entry.options.iter().find(|option| option.name == name);
+            let Some(option) = option else {
+                let names: Vec<&str> = entry.options.iter().map(|option| option.name).collect();
+                return Err(Error::invalid(
+                    OPERATION,
+                    format!("{} has no such option", entry.name),
+                )
+                .expected(names.join(", "))
+                .got(format!("'{name}'")));
+            };
+            in_range(name, value, option.least..=option.most)?;
+        }
+        in_range("input height", self.input.height, 1..=MOST_SIDE)?;
+        in_range("input width", self.input.width, 1..=MOST_SIDE)?;
+        in_range("classes", self.classes, 1..=MOST_CLASSES)?;
+        (entry.graph)(&Asked {
+            entry,
+            input: self.input,
+            classes: self.classes,
+            options: &self.options,
+        })
+    }
+}
+
+fn in_range(name: &str, value: usize, range: std::ops::RangeInclusive<usize>) -> Result<()> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(OPERATION, format!("{name} is out of range"))
+        .expected(format!("{} to {}", range.start(), range.end()))
+        .got(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_those_of_the_papers_and_of_pytorch() {
+        let count = |model: &str, classes, stem: Option<usize>| {
+            let config = ModelConfig {
+                classes,
+                input: if stem.is_some() {
+                    ImageShape::new(3, 224, 224)
+                } else {
+                    COLOR
+                },
+                options: stem
+                    .map(|stem| ("stem".to_string(), stem))
+                    .into_iter()
+                    .collect(),
+                ..ModelConfig::new(model).unwrap()
+            };
+            config.graph().unwrap()
+        };
+        for (model, values) in [
+            ("resnet18", 11_689_512),
+            ("resnet34", 21_797_672),
+            ("resnet50", 25_557_032),
+        ] {
+            assert_eq!(
+                count(model, 1000, Some(7)).trained_values(),
+                values,
+                "{model}"
+            );
+        }
+        // Without biases and norms, as torchvision and fvcore count: 1.814, 3.664 and 4.089 thousand millions.
+        let operations = ["resnet18", "resnet34", "resnet50"]
+            .map(|model| count(model, 1000, Some(7)).multiply_adds());
+        assert_eq!(operations, [1_814_073_344, 3_663_761_408, 4_089_184_256]);
+        let small = count("resnet18", 10, None);
+        assert_eq!(
+            (small.trained_values(), small.buffer_values()),
+            (11_173_962, 9_600)
+        );
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_named() {
+        let usual = ModelConfig::new("conv4").unwrap();
+        let with = |name: &str, value| ModelConfig {
+            options: BTreeMap::from([(name.to_string(), value)]),
+            ..usual.clone()
+        };
+        let input = |input| ModelConfig {
+            input,
+            ..usual.clone()
+        };
+        for (named, wrong) in [
+            ("width", with("width", 0)),
+            ("colour", with("colour", 3)),
+            (
+                "classes",
+                ModelConfig {
+                    classes: 0,
+                    ..usual.clone()
+                },
+            ),
+            ("image", input(ImageShape::new(1, 8, 8))),
+            ("square", input(ImageShape::new(1, 28, 32))),
+            ("channels", input(ImageShape::new(0, 28, 28))),
+            (
+                "vgg",
+                ModelConfig {
+                    model: "vgg".into(),
+                    ..usual.clone()
+                },
+            ),
+        ] {
+            let error = wrong.graph().unwrap_err();
+            assert!(
+                error.is_bad_input() && error.to_string().contains(named),
+                "{error}"
+            );
+        }
+        assert!(ModelConfig::new("vgg").is_err());
+        for entry in &MODELS {
+            let graph = ModelConfig::new(entry.name).unwrap().graph().unwrap();
+            assert_eq!(graph.output_shape().len(), 10, "{}", entry.name);
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! What a node of a network does.
+
+use serde::{Deserialize, Serialize};
+
+/// What a node does to its inputs. Sizes of inputs are never written down: they follow from the graph's input.
+///
+/// In JSON a layer without options is a string, `"relu"`, and one with options an object of one key,
+/// `{"conv2d": {"filters": 32, "kernel": 3}}`. Where every option has a default, either will do.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Layer {
+    /// Convolution of maps, [`conv2d`](crate::ops::conv2d).
+    Conv2d(Conv2d),
+    /// Batch norm of maps: `gamma (x - mean) / sqrt(variance + 1e-5) + beta`. Its values: `gamma` and `beta`, trained,
+    /// `running_mean` and `running_var`, not trained; each `[channels]`.
+    BatchNorm,
+    /// Each token, or each row of values, normalised by itself and then scaled and shifted.
+    LayerNorm,
+    /// A layer of neurons on values, or on each token: `y = x weight + bias`.
+    Linear(Linear),
+    /// `max(0, x)`
+    Relu,
+    /// `min(max(0, x), 6)`. Howard et al., *MobileNets*, 2017 (arXiv 1704.04861).
+    Relu6,
+    /// `x P(X <= x)` with a normal `X`, in its exact form.
+    Gelu,
+    /// The largest value of each window.
+    MaxPool(Window),
+    /// The mean of each window; where it reaches beyond the border, zeros count.
+    MeanPool(Window),
+    /// The mean of each map, or over all tokens: what is left are values.
+    GlobalMeanPool,
+    /// Maps as values, channel after channel.
+    Flatten,
+    /// The sum of two or more inputs of one shape.
+    Add,
+    /// The channels, or values, of all inputs one after the other.
+    Concat,
+    /// Cuts maps into square patches and describes each: `y = patch weight + bias + position`.
+    Patches(Patches),
+    /// Attention of all tokens to all, in several heads, between learned projections.
+    Attention(Attention),
+}
+
+/// From what distribution weights are drawn; biases of [`Uniform`](Self::Uniform) are drawn likewise, others start at 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Initial {
+    /// Uniform in `±1/sqrt(inputs)`, as in PyTorch. The default.
+    #[default]
+    Uniform,
+    /// Uniform in `±sqrt(6 / outputs)`, He et al., 2015 (arXiv 1502.01852), by outputs as in residual networks. Inputs
+    /// and outputs of a convolution are counted with its window.
+    He,
+    /// Uniform in `±sqrt(6 / (inputs + outputs))`, Glorot and Bengio, 2010, as in Transformers.
+    Glorot,
+}
+
+/// Options of a convolution. Its values: `weight [filters, inputs / groups, rows, columns]` and `bias [filters]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Conv2d {
+    /// Channels of the output.
+    pub filters: usize,
+    /// Rows and columns of the window; one number stands for both.
+    #[serde(with = "pair")]
+    pub kernel: [usize; 2],
+    /// Rows and columns from one window to the next. Default 1.
+    #[serde(default = "ones", with = "pair", skip_serializing_if = "are_ones")]
+    pub stride: [usize; 2],
+    /// Rows of zeros above and below, columns left and right. Default 0. `"same"` in JSON is half of an odd kernel.
+    #[serde(default, with = "padding", skip_serializing_if = "are_zeros")]
+    pub padding: Padding,
+    /// Groups of channels, each convolved by itself. Default 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub groups: usize,
+    /// Whether a value is added to each channel. Default yes.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub bias: bool,
+    /// How the values start. Default uniform.
+    #[serde(default, skip_serializing_if = "is_uniform")]
+    pub initial: Initial,
+}
+
+/// Zeros around maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Padding {
+    /// So many rows above and below, and columns left and right.
+    Zeros([usize; 2]),
+    /// Half of the kernel, which is odd: with a stride of 1 the size stays the same.
+    Same,
+}
+
+impl Default for Padding {
+    fn default() -> Self {
+        Self::Zeros([0, 0])
+    }
+}
+
+impl Conv2d {
+    /// A square kernel, stride 1, no padding, one group, a bias, drawn uniformly.
+    pub const fn new(filters: usize, kernel: usize) -> Self {
+        Self {
+            filters,
+            kernel: [kernel; 2],
+            stride: [1; 2],
+            padding: Padding::Zeros([0; 2]),
+            groups: 1,
+            bias: true,
+            initial: Initial::Uniform,
+        }
+    }
+
+    /// Padded by half of its kernel.
+    #[must_use]
+    pub const fn same(mut self) -> Self {
+        self.padding = Padding::Same;
+        self
+    }
+
+    /// Rows and columns of zeros on each side.
+    pub const fn zeros(&self) -> [usize; 2] {
+        match self.padding {
+            Padding::Zeros(zeros) => zeros,
+            Padding::Same => [self.kernel[0] / 2, self.kernel[1] / 2],
+        }
+    }
+}
+
+/// Options of a layer of neurons. Its values: `weight [inputs, outputs]` and `bias [outputs]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Linear {
+    /// Neurons.
+    pub outputs: usize,
+    /// Whether a value is added to each. Default yes.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub bias: bool,
+    /// How the values start. Default uniform.
+    #[serde(default, skip_serializing_if = "is_uniform")]
+    pub initial: Initial,
+}
+
+impl Linear {
+    /// With a bias, drawn uniformly.
+    pub const fn new(outputs: usize) -> Self {
+        Self {
+            outputs,
+            bias: true,
+            initial: Initial::Uniform,
+        }
+    }
+
+    /// As [`new`](Self::new), drawn as in Transformers.
+    pub const fn glorot(outputs: usize) -> Self {
+        Self {
+            outputs,
+            bias: true,
+            initial: Initial::Glorot,
+        }
+    }
+}
+
+/// A window that moves over maps. In JSON the option `size` alone may stand for the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Window {
+    /// Rows and columns; one number stands for both. Default 2.
+    #[serde(default = "twos", with = "pair")]
+    pub size: [usize; 2],
+    /// Rows and columns from one window to the next. Default 2.
+    #[serde(default = "twos", with = "pair")]
+    pub stride: [usize; 2],
+    /// Rows above and below, columns left and right that windows may reach beyond the maps. Default 0.
+    #[serde(default = "zeros", with = "pair", skip_serializing_if = "none")]
+    pub padding: [usize; 2],
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            size: [2; 2],
+            stride: [2; 2],
+            padding: [0; 2],
+        }
+    }
+}
+
+/// Options of patches. Their values: `weight [channels * size * size, width]`, `bias [width]` and
+/// `positions [patches, width]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Patches {
+    /// Rows and columns of a patch, which divide those of the maps.
+    pub size: usize,
+    /// Numbers that describe a patch.
+    pub width: usize,
+}
+
+/// Options of attention. Its values: `weight [width, width]` and `bias [width]` of each of `query`, `key`, `value` and
+/// `project`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Attention {
+    /// Heads, which divide the width.
+    pub heads: usize,
+}
+
+impl Layer {
+    /// The name in JSON and in messages.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Conv2d(_) => "conv2d",
+            Self::BatchNorm => "batchNorm",
+            Self::LayerNorm => "layerNorm",
+            Self::Linear(_) => "linear",
+            Self::Relu => "relu",
+            Self::Relu6 => "relu6",
+            Self::Gelu => "gelu",
+            Self::MaxPool(_) => "maxPool",
+            Self::MeanPool(_) => "meanPool",
+            Self::GlobalMeanPool => "globalMeanPool",
+            Self::Flatten => "flatten",
+            Self::Add => "add",
+            Self::Concat => "concat",
+            Self::Patches(_) => "patches",
+            Self::Attention(_) => "attention",
+        }
+    }
+
+    /// The kinds of all layers.
+    pub const KINDS: [&'static str; 15] = [
+        "conv2d",
+        "batchNorm",
+        "layerNorm",
+        "linear",
+        "relu",
+        "relu6",
+        "gelu",
+        "maxPool",
+        "meanPool",
+        "globalMeanPool",
+        "flatten",
+        "add",
+        "concat",
+        "patches",
+        "attention",
+    ];
+
+    /// A layer from its kind and its options in JSON; what is wrong with them otherwise.
+    pub(super) fn parse(kind: &str, options: Option<serde_json::Value>) -> Result<Self, String> {
+        use serde_json::Value;
+        fn read<T: serde::de::DeserializeOwned>(options: Option<Value>) -> Result<T, String> {
+            let options = options.unwrap_or_else(|| Value::Object(Default::default()));
+            T::deserialize(options).map_err(|error| error.to_string())
+        }
+        let window = |options: Option<Value>| match options {
+            Some(Value::Number(size)) => {
+                let options = serde_json::json!({ "size": size, "stride": size });
+                read(Some(options))
+            }
+            options => read(options),
+        };
+        let plain = |layer: Self, options: Option<Value>| match options {
+            None | Some(Value::Null) => Ok(layer),
+            Some(Value::Object(options)) if options.is_empty() => Ok(layer),
+            Some(_) => Err("takes no options".into()),
+        };
+        match kind {
+            "conv2d" => read(options).map(Self::Conv2d),
+            "linear" => read(options).map(Self::Linear),
+            "maxPool" => window(options).map(Self::MaxPool),
+            "meanPool" => window(options).map(Self::MeanPool),
+            "patches" => read(options).map(Self::Patches),
+            "attention" => read(options).map(Self::Attention),
+            "batchNorm" => plain(Self::BatchNorm, options),
+            "layerNorm" => plain(Self::LayerNorm, options),
+            "relu" => plain(Self::Relu, options),
+            "relu6" => plain(Self::Relu6, options),
+            "gelu" => plain(Self::Gelu, options),
+            "globalMeanPool" => plain(Self::GlobalMeanPool, options),
+            "flatten" => plain(Self::Flatten, options),
+            "add" => plain(Self::Add, options),
+            "concat" => plain(Self::Concat, options),
+            _ => Err(format!(
+                "unknown layer, known are {}",
+                Self::KINDS.join(", ")
+            )),
+        }
+    }
+}
+
+const fn one() -> usize {
+    1
+}
+const fn yes() -> bool {
+    true
+}
+const fn ones() -> [usize; 2] {
+    [1; 2]
+}
+const fn twos() -> [usize; 2] {
+    [2; 2]
+}
+const fn zeros() -> [usize; 2] {
+    [0; 2]
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_one(value: &usize) -> bool {
+    *value == 1
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_yes(value: &bool) -> bool {
+    *value
+}
+fn are_ones(values: &[usize; 2]) -> bool {
+    *values == [1; 2]
+}
+fn none(values: &[usize; 2]) -> bool {
+    *values == [0; 2]
+}
+fn are_zeros(padding: &Padding) -> bool {
+    *padding == Padding::default()
+}
+fn is_uniform(initial: &Initial) -> bool {
+    *initial == Initial::Uniform
+}
+
+/// Two numbers, or one that stands for both.
+mod pair {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a number, or two of them")]
+    enum Written {
+        One(usize),
+        Two([usize; 2]),
+    }
+
+    pub fn serialize<S: Serializer>(values: &[usize; 2], to: S) -> Result<S::Ok, S::Error> {
+        match values {
+            [a, b] if a == b => a.serialize(to),
+            values => values.serialize(to),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[usize; 2], D::Error> {
+        Ok(match Written::deserialize(from)? {
+            Written::One(value) => [value; 2],
+            Written::Two(values) => values,
+        })
+    }
+}
+
+/// As [`pair`], or `"same"`.
+mod padding {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Padding;
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Word {
+        Same,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a number, two of them, or \"same\"")]
+    enum Written {
+        One(usize),
+        Two([usize; 2]),
+        Word(Word),
+    }
+
+    pub fn serialize<S: Serializer>(padding: &Padding, to: S) -> Result<S::Ok, S::Error> {
+        match padding {
+            Padding::Zeros(zeros) => super::pair::serialize(zeros, to),
+            Padding::Same => to.serialize_str("same"),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Padding, D::Error> {
+        Ok(match Written::deserialize(from)? {
+            Written::One(value) => Padding::Zeros([value; 2]),
+            Written::Two(values) => Padding::Zeros(values),
+            Written::Word(Word::Same) => Padding::Same,
+        })
+    }
+}

@@ -1,0 +1,246 @@
+//! What the nodes of a network hold.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
+
+use crate::data::Rng;
+use crate::nn::graph::{Initial, Layer, Parameter};
+use crate::nn::init::{constant, uniform};
+use crate::nn::{BatchNorm, LayerNorm, Linear, Lora};
+
+/// Of a convolution.
+#[derive(Module, Debug)]
+pub struct ConvValues {
+    /// `[filters, inputs / groups, rows, columns]`
+    pub weight: Param<Tensor<4>>,
+    /// `[filters]`; has no gradient before a batch norm with the statistics of a batch, which cancels it.
+    pub bias: Option<Param<Tensor<1>>>,
+    /// A change of the weight, where the network is adapted.
+    pub lora: Option<Lora>,
+}
+
+/// Of a layer of neurons.
+#[derive(Module, Debug)]
+pub struct LinearValues {
+    /// `[inputs, outputs]`
+    pub weight: Param<Tensor<2>>,
+    /// `[outputs]`
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+/// Of patches.
+#[derive(Module, Debug)]
+pub struct PatchValues {
+    /// `[channels * size * size, width]`
+    pub weight: Param<Tensor<2>>,
+    /// `[width]`
+    pub bias: Param<Tensor<1>>,
+    /// `[patches, width]`
+    pub positions: Param<Tensor<2>>,
+}
+
+/// Of attention.
+#[derive(Module, Debug)]
+pub struct AttentionValues {
+    /// What each token looks for.
+    pub query: Linear,
+    /// What each token is found by.
+    pub key: Linear,
+    /// What each token gives.
+    pub value: Linear,
+    /// From the heads' outputs, side by side, to the width.
+    pub project: Linear,
+}
+
+/// What one node holds.
+#[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "tensors are handles, and burn's modules are not boxed"
+)]
+pub enum Values {
+    /// A convolution's.
+    Conv(ConvValues),
+    /// A batch norm's.
+    BatchNorm(BatchNorm),
+    /// A layer norm's.
+    LayerNorm(LayerNorm),
+    /// Neurons'.
+    Linear(LinearValues),
+    /// Patches'.
+    Patches(PatchValues),
+    /// Attention's.
+    Attention(AttentionValues),
+}
+
+/// Standard deviation of the first positions.
+const POSITIONS: f32 = 0.02;
+
+impl Values {
+    /// What a node with this layer and these values holds at first; `None` if it holds nothing.
+    pub fn new(
+        layer: &Layer,
+        parameters: &[Parameter],
+        rng: &mut Rng,
+        device: &Device,
+    ) -> Option<Self> {
+        let size = |place: usize, axis: usize| parameters[place].sizes[axis];
+        Some(match layer {
+            Layer::Conv2d(conv) => {
+                let sizes = [0, 1, 2, 3].map(|axis| size(0, axis));
+                let [filters, depth, rows, columns] = sizes;
+                let window = rows * columns;
+                let bound = bound(conv.initial, depth * window, filters * window);
+                ConvValues {
+                    weight: uniform(rng, sizes, bound, device),
+                    bias: conv
+                        .bias
+                        .then(|| bias(conv.initial, rng, filters, bound, device)),
+                    lora: None,
+                }
+                .into()
+            }
+            Layer::Linear(linear) => {
+                let sizes = [0, 1].map(|axis| size(0, axis));
+                let [inputs, outputs] = sizes;
+                let bound = bound(linear.initial, inputs, outputs);
+                LinearValues {
+                    weight: uniform(rng, sizes, bound, device),
+                    bias: linear
+                        .bias
+                        .then(|| bias(linear.initial, rng, outputs, bound, device)),
+                }
+                .into()
+            }
+            Layer::BatchNorm => Self::BatchNorm(BatchNorm::new(size(0, 0), device)),
+            Layer::LayerNorm => Self::LayerNorm(LayerNorm::new(size(0, 0), device)),
+            Layer::Patches(_) => {
+                let sizes = [0, 1].map(|axis| size(0, axis));
+                let positions = [0, 1].map(|axis| size(2, axis));
+                let bound = bound(Initial::Glorot, sizes[0], sizes[1]);
+                Self::Patches(PatchValues {
+                    weight: uniform(rng, sizes, bound, device),
+                    bias: constant(sizes[1], 0.0, device),
+                    positions: uniform(rng, positions, POSITIONS * 3f32.sqrt(), device),
+                })
+            }
+            Layer::Attention(_) => {
+                let width = size(0, 0);
+                let mut square = || Linear::glorot(width, width, rng, device);
+                let [query, key, value, project] = [square(), square(), square(), square()];
+                Self::Attention(AttentionValues {
+                    query,
+                    key,
+                    value,
+                    project,
+                })
+            }
+            Layer::Relu
+            | Layer::Relu6
+            | Layer::Gelu
+            | Layer::MaxPool(_)
+            | Layer::MeanPool(_)
+            | Layer::GlobalMeanPool
+            | Layer::Flatten
+            | Layer::Add
+            | Layer::Concat => return None,
+        })
+    }
+}
+
+/// Weights are uniform between this and its negative.
+fn bound(initial: Initial, inputs: usize, outputs: usize) -> f32 {
+    match initial {
+        Initial::Uniform => 1.0 / (inputs as f32).sqrt(),
+        Initial::He => (6.0 / outputs as f32).sqrt(),
+        Initial::Glorot => (6.0 / (inputs + outputs) as f32).sqrt(),
+    }
+}
+
+fn bias(
+    initial: Initial,
+    rng: &mut Rng,
+    outputs: usize,
+    bound: f32,
+    device: &Device,
+) -> Param<Tensor<1>> {
+    match initial {
+        Initial::Uniform => uniform(rng, [outputs], bound, device),
+        Initial::He | Initial::Glorot => constant(outputs, 0.0, device),
+    }
+}
+
+impl From<ConvValues> for Values {
+    fn from(values: ConvValues) -> Self {
+        Self::Conv(values)
+    }
+}
+
+impl From<LinearValues> for Values {
+    fn from(values: LinearValues) -> Self {
+        Self::Linear(values)
+    }
+}
+
+/// The same call for whichever there is.
+macro_rules! each {
+    ($self:expr, $values:ident => $call:expr) => {
+        match $self {
+            Self::Conv($values) => $call,
+            Self::BatchNorm($values) => $call,
+            Self::LayerNorm($values) => $call,
+            Self::Linear($values) => $call,
+            Self::Patches($values) => $call,
+            Self::Attention($values) => $call,
+        }
+    };
+}
+
+/// The same change of whichever there is.
+macro_rules! changed {
+    ($self:expr, $values:ident => $call:expr) => {
+        match $self {
+            Self::Conv($values) => Self::Conv($call),
+            Self::BatchNorm($values) => Self::BatchNorm($call),
+            Self::LayerNorm($values) => Self::LayerNorm($call),
+            Self::Linear($values) => Self::Linear($call),
+            Self::Patches($values) => Self::Patches($call),
+            Self::Attention($values) => Self::Attention($call),
+        }
+    };
+}
+
+/// burn's own derivation would put the kind into every name.
+impl Module for Values {
+    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
+        each!(self, values => values.collect_devices(devices))
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        changed!(self, values => values.fork(device))
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        changed!(self, values => values.to_device(device))
+    }
+
+    fn train(self) -> Self {
+        changed!(self, values => values.train())
+    }
+
+    fn valid(&self) -> Self {
+        changed!(self, values => values.valid())
+    }
+
+    fn materialize(self) -> Self {
+        changed!(self, values => values.materialize())
+    }
+
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        each!(self, values => values.visit(visitor));
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        changed!(self, values => values.map(mapper))
+    }
+}

@@ -1,0 +1,240 @@
+//! Residual networks.
+
+use serde::{Deserialize, Serialize};
+
+use super::check_ranges;
+use crate::data::ImageShape;
+use crate::error::Result;
+use crate::nn::graph::{
+    Builder, Conv2d, Graph, Initial, Layer, Linear, Padding, Shape, Window, Wire,
+};
+
+/// A residual network: a stem, four stages of blocks, each stage but the first halving height and width and doubling the
+/// channels, the mean over all pixels, and a linear layer. Every convolution is without bias, with batch norm behind it.
+/// He et al., *Deep Residual Learning for Image Recognition*, 2015 (arXiv 1512.03385).
+///
+/// `[channels, rows, columns]` to `[classes]`; features are the means. With three channels, 1,000 classes and
+/// [`Stem::ImageNet`], depths 18, 34 and 50 have 11,689,512, 21,797,672 and 25,557,032 trained values. Where a bottleneck
+/// has a stride, its 3×3 convolution has it, as in PyTorch's models (and unlike the paper).
+///
+/// Names are `stem`, `blocks.0` and so on with `first`, `second`, `third` and `shortcut`, each a convolution with `.norm`,
+/// and `head`. Weights start uniform in `±sqrt(6 / outputs)`, see [`Initial::He`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResNetConfig {
+    /// How many layers. Default 18.
+    pub depth: Depth,
+    /// The images it takes. Default three channels of 32×32.
+    pub input: ImageShape,
+    /// How it begins. Default [`Stem::Small`].
+    pub stem: Stem,
+    /// Channels of the first stage, each of the three others having twice those of the one before. Default 64, as in
+    /// the paper.
+    pub width: usize,
+    /// Classes to tell apart. Default 10.
+    pub classes: usize,
+}
+
+/// How many layers a residual network has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Depth {
+    /// Four blocks of three 3×3 convolutions with pooling after each, for few-shot learning: Oreshkin, Rodríguez López and
+    /// Lacoste, *TADAM*, 2018 (arXiv 1805.10123), with ReLU. It has no stem.
+    #[serde(rename = "12")]
+    Twelve,
+    /// Two blocks a stage. The default.
+    #[default]
+    #[serde(rename = "18")]
+    Eighteen,
+    /// 3, 4, 6 and 3 blocks.
+    #[serde(rename = "34")]
+    ThirtyFour,
+    /// 3, 4, 6 and 3 bottlenecks.
+    #[serde(rename = "50")]
+    Fifty,
+}
+
+/// How a residual network begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stem {
+    /// A 3×3 convolution, for images of about 32×32. The default.
+    #[default]
+    Small,
+    /// A 7×7 convolution of stride 2 and 3×3 max pooling of stride 2, for images of 224×224.
+    ImageNet,
+}
+
+impl Default for ResNetConfig {
+    fn default() -> Self {
+        Self {
+            depth: Depth::default(),
+            input: ImageShape::new(3, 32, 32),
+            stem: Stem::default(),
+            width: 64,
+            classes: 10,
+        }
+    }
+}
+
+/// More than any model this library is made for.
+const MAX_CHANNELS: usize = 4096;
+const MAX_CLASSES: usize = 1 << 20;
+const STAGES: usize = 4;
+/// Outputs of a bottleneck, in channels of its stage.
+const EXPANSION: usize = 4;
+
+impl Depth {
+    /// Blocks of each stage.
+    const fn blocks(self) -> [usize; STAGES] {
+        match self {
+            Self::Twelve => [1; STAGES],
+            Self::Eighteen => [2; STAGES],
+            Self::ThirtyFour | Self::Fifty => [3, 4, 6, 3],
+        }
+    }
+}
+
+/// A convolution within a block.
+struct Conv {
+    filters: usize,
+    kernel: usize,
+    stride: usize,
+}
+
+impl ResNetConfig {
+    /// The graph of such a network.
+    ///
+    /// # Errors
+    /// When a size is zero or beyond reason, or the images are too small.
+    pub fn graph(&self) -> Result<Graph> {
+        check_ranges(
+            "resnet_config",
+            [
+                ("channels", self.input.channels, MAX_CHANNELS),
+                ("height", self.input.height, MAX_CHANNELS),
+                ("width of the images", self.input.width, MAX_CHANNELS),
+                ("classes", self.classes, MAX_CLASSES),
+                ("width", self.width, MAX_CHANNELS >> (STAGES - 1)),
+            ],
+        )?;
+        let ImageShape {
+            channels,
+            height,
+            width,
+        } = self.input;
+        let mut graph = Builder::new(Shape::Maps([channels, height, width]))?;
+        let mut hidden = Wire::Input;
+        if self.depth != Depth::Twelve {
+            hidden = self.begin(&mut graph)?;
+        }
+        let mut index = 0;
+        for (stage, blocks) in self.depth.blocks().into_iter().enumerate() {
+            for block in 0..blocks {
+                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+                let name = format!("blocks.{index}");
+                hidden = self.block(&mut graph, &name, hidden, self.width << stage, stride)?;
+                index += 1;
+            }
+        }
+        graph.node("mean", Layer::GlobalMeanPool, [hidden])?;
+        graph.then("head", Layer::Linear(Linear::new(self.classes)))?;
+        graph.finish()
+    }
+
+    /// From the image to the first stage.
+    fn begin(&self, graph: &mut Builder) -> Result<Wire> {
+        let (kernel, stride) = match self.stem {
+            Stem::Small => (3, 1),
+            Stem::ImageNet => (7, 2),
+        };
+        let conv = Conv {
+            filters: self.width,
+            kernel,
+            stride,
+        };
+        let normed = conv_norm(graph, "stem", Wire::Input, conv)?;
+        let relu = graph.node("stem.relu", Layer::Relu, [normed])?;
+        match self.stem {
+            Stem::Small => Ok(relu),
+            Stem::ImageNet => {
+                let window = Window {
+                    size: [3; 2],
+                    stride: [2; 2],
+                    padding: [1; 2],
+                };
+                graph.then("stem.pool", Layer::MaxPool(window))
+            }
+        }
+    }
+
+    /// `y = relu(norm(conv(…)) + shortcut(x))`: the shortcut is the input itself, or where channels or size change a 1×1
+    /// convolution with a norm.
+    fn block(
+        &self,
+        graph: &mut Builder,
+        name: &str,
+        input: Wire,
+        channels: usize,
+        stride: usize,
+    ) -> Result<Wire> {
+        let part = |part: &str| format!("{name}.{part}");
+        let (convs, stride) = match self.depth {
+            // These pool at the end instead.
+            Depth::Twelve => (vec![(channels, 3, 1); 3], 1),
+            Depth::Eighteen | Depth::ThirtyFour => {
+                (vec![(channels, 3, stride), (channels, 3, 1)], stride)
+            }
+            Depth::Fifty => {
+                let outputs = EXPANSION * channels;
+                let convs = vec![(channels, 1, 1), (channels, 3, stride), (outputs, 1, 1)];
+                (convs, stride)
+            }
+        };
+        let outputs = convs.last().map_or(channels, |&(outputs, ..)| outputs);
+        let mut hidden = input;
+        let count = convs.len();
+        for (index, (filters, kernel, stride)) in convs.into_iter().enumerate() {
+            let own = part(["first", "second", "third"][index]);
+            let conv = Conv {
+                filters,
+                kernel,
+                stride,
+            };
+            hidden = conv_norm(graph, &own, hidden, conv)?;
+            if index + 1 < count {
+                hidden = graph.then(format!("{own}.relu"), Layer::Relu)?;
+            }
+        }
+        let same =
+            matches!(graph.shape(input), Some(Shape::Maps([inputs, ..])) if inputs == outputs);
+        let mut around = input;
+        if stride != 1 || !same {
+            let conv = Conv {
+                filters: outputs,
+                kernel: 1,
+                stride,
+            };
+            around = conv_norm(graph, &part("shortcut"), input, conv)?;
+        }
+        graph.node(part("sum"), Layer::Add, [hidden, around])?;
+        let relu = graph.then(part("relu"), Layer::Relu)?;
+        match self.depth {
+            Depth::Twelve => graph.then(part("pool"), Layer::MaxPool(Window::default())),
+            _ => Ok(relu),
+        }
+    }
+}
+
+/// A convolution without bias, which the norm behind it would take away again, and that norm.
+fn conv_norm(graph: &mut Builder, name: &str, input: Wire, conv: Conv) -> Result<Wire> {
+    let layer = Conv2d {
+        stride: [conv.stride; 2],
+        padding: Padding::Same,
+        bias: false,
+        initial: Initial::He,
+        ..Conv2d::new(conv.filters, conv.kernel)
+    };
+    graph.node(name, Layer::Conv2d(layer), [input])?;
+    graph.then(format!("{name}.norm"), Layer::BatchNorm)
+}
