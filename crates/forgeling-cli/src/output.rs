@@ -71,6 +71,25 @@ impl Output {
         }
     }
 
+    /// As [`object`](Self::object), of a command that uses no device and no seed.
+    pub fn plain_object(&self, command: &str, own: impl Serialize) {
+        #[derive(Serialize)]
+        struct Plain<'a, T> {
+            command: &'a str,
+            version: &'a str,
+            #[serde(flatten)]
+            own: T,
+        }
+        if self.json {
+            let version = env!("CARGO_PKG_VERSION");
+            self.print(&json!(Plain {
+                command,
+                version,
+                own
+            }));
+        }
+    }
+
     /// Prints what went wrong, if anything did, and gives the exit status of `contract.md`. Output that was lost is a
     /// failure too.
     pub fn end(&self, result: &Result<()>) -> ExitCode {

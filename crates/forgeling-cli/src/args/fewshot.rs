@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use forgeling::data::ImageShape;
 use forgeling::device::DeviceList;
 use forgeling::meta::{Adaptation, Method};
+use forgeling::nn::catalog::Architecture;
 
-use super::{HardwareArgs, PictureArgs};
+use super::{HardwareArgs, ModelChoice, PictureArgs};
 use crate::data::DataSource;
 
 #[derive(Subcommand)]
@@ -113,12 +115,16 @@ pub struct LearningArgs {
     /// that adapt]
     #[arg(long, value_name = "N")]
     pub halve_every: Option<usize>,
-    /// Channels of each convolution
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub filters: usize,
-    /// Height and width to which images are resized
-    #[arg(long, value_name = "PIXELS", default_value_t = 28)]
-    pub size: usize,
+    /// Network: conv4, conv6, mlp, vit, resnet12, resnet18, resnet34 or resnet50, or a file that describes one;
+    /// see forgeling models. Methods that adapt take no vit
+    #[arg(long, value_name = "NETWORK|FILE.json", default_value = "conv4")]
+    pub model: ModelChoice,
+    /// The network's width: channels of conv4's blocks [default: the network's, 64 for conv4]
+    #[arg(long, value_name = "N")]
+    pub filters: Option<usize>,
+    /// Height and width to which images are resized [default: those of --model FILE.json, otherwise 28]
+    #[arg(long, value_name = "PIXELS")]
+    pub size: Option<usize>,
     /// 1 for gray images, 3 for colour [default: 3 for pictures with colours, 1 for drawings]
     #[arg(long, value_name = "N")]
     pub channels: Option<usize>,
@@ -136,6 +142,28 @@ pub struct LearningArgs {
     pub pictures: PictureArgs,
     #[command(flatten)]
     pub method: MethodArgs,
+}
+
+impl LearningArgs {
+    /// The images that a described network takes.
+    fn described(&self) -> Option<ImageShape> {
+        match &self.model.architecture {
+            Architecture::Described(graph) => Some(graph.image_shape()),
+            Architecture::Named(_) => None,
+        }
+    }
+
+    /// Height and width to which images are resized.
+    pub fn side(&self) -> usize {
+        let described = self.described().map(|shape| shape.height);
+        self.size.or(described).unwrap_or(28)
+    }
+
+    /// Channels, if they are not to follow from the images.
+    pub fn wanted_channels(&self) -> Option<usize> {
+        self.channels
+            .or(self.described().map(|shape| shape.channels))
+    }
 }
 
 /// Settings of methods.

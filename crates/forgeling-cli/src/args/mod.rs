@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod fewshot;
+mod network;
 mod pictures;
 mod supervised;
 
@@ -9,16 +10,17 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use forgeling::DeviceChoice;
 use forgeling::device::MemoryBudget;
-use forgeling::train::{HardwareConfig, NetworkKind, Precision, Preset};
+use forgeling::train::{HardwareConfig, Precision, Preset};
 
 pub use fewshot::{
     Classify, Compare, EpisodeArgs, Eval as FewshotEval, Fewshot, LearningArgs,
     Train as FewshotTrain, UnknownArgs,
 };
+pub use network::{ModelChoice, Models, NetworkArgs};
 pub use pictures::PictureArgs;
 pub use supervised::{
-    BatchSize, BatchSizeArgs, Eval, InputShape, NetworkArgs, OptimizerKind, Predict, Profile,
-    ScheduleKind, Train,
+    BatchSize, BatchSizeArgs, Eval, InputShape, OptimizerKind, Predict, Profile, ScheduleKind,
+    Train,
 };
 
 /// Train small neural networks where the data is.
@@ -137,6 +139,23 @@ Examples:
   forgeling batch-size --model resnet18 --memory-budget 500MB
   forgeling batch-size --model conv4 --data folder:photos --input 3x64x64 --checkpointing")]
     BatchSize(BatchSizeArgs),
+    /// List the networks, or show one: layers, shapes, values and multiply-adds
+    #[command(after_help = "\
+A network of one's own is a JSON file: the shape of its input, and its layers in their order. A layer
+takes the one before it unless it names its inputs.
+
+  { \"input\": [1, 28, 28], \"layers\": [
+      { \"conv2d\": { \"filters\": 32, \"kernel\": 3, \"padding\": \"same\" } }, \"batchNorm\", \"relu\", \"maxPool\",
+      \"flatten\", { \"linear\": { \"outputs\": 64 } }, \"relu\" ] }
+
+One that does not end in linear is given a last layer for the classes.
+
+Examples:
+  forgeling models
+  forgeling models resnet18 --option width=16 --draw network.svg
+  forgeling models conv4 --describe my-network.json
+  forgeling train --model my-network.json --data folder:photos --out photos.safetensors")]
+    Models(Models),
     /// Few-shot learning: train, compare, evaluate, classify
     #[command(subcommand)]
     Fewshot(Fewshot),
@@ -166,13 +185,13 @@ pub struct Tour {
 
 #[derive(Args)]
 pub struct Devices {
-    /// Say how to train this network on the chosen device, and why: mlp, conv4 or resnet18
-    #[arg(long, value_name = "NETWORK")]
-    pub recommend: Option<NetworkKind>,
+    /// Say how to train this network on the chosen device, and why
+    #[arg(long, value_name = "NETWORK|FILE.json")]
+    pub recommend: Option<ModelChoice>,
     /// Examples of a step that --recommend is for
     #[arg(long, value_name = "N", default_value_t = 64, requires = "recommend")]
     pub batch_size: usize,
-    /// Images that --recommend is for [default: 1x28x28, for resnet18 3x32x32]
+    /// Images that --recommend is for [default: those that the network is usually shown]
     #[arg(long, value_name = "CxHxW", requires = "recommend")]
     pub input: Option<InputShape>,
     /// Classes that --recommend is for

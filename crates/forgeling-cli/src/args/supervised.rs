@@ -7,25 +7,11 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use forgeling::data::ImageShape;
 use forgeling::device::DeviceList;
-use forgeling::train::NetworkKind;
 use forgeling::{Error, Result};
 
 use super::fewshot::UnknownArgs;
-use super::{HardwareArgs, PictureArgs};
+use super::{HardwareArgs, NetworkArgs, PictureArgs};
 use crate::data::DataSource;
-
-/// The network.
-#[derive(Args)]
-#[command(next_help_heading = "Network")]
-pub struct NetworkArgs {
-    /// Network: mlp, conv4 or resnet18
-    #[arg(long = "model", value_name = "NETWORK")]
-    pub kind: NetworkKind,
-    /// Neurons of mlp's hidden layer [default: 128], channels of conv4's blocks [default: 64] or of
-    /// resnet18's first stage [default: 64]
-    #[arg(long, value_name = "N")]
-    pub width: Option<usize>,
-}
 
 /// The images.
 #[derive(Args)]
@@ -34,8 +20,8 @@ pub struct DataArgs {
     /// Images in classes: glyphs, omniglot:PATH (folder or zip), idx:DIR or folder:DIR (DIR/CLASS/*.png)
     #[arg(long, value_name = "SOURCE")]
     pub data: DataSource,
-    /// Channels, height and width to which images are brought; idx:DIR has a size of its own [default:
-    /// 3x28x28 for pictures with colours, otherwise 1x28x28]
+    /// Channels, height and width to which images are brought; idx:DIR has a size of its own [default: those
+    /// of --model FILE.json; 3x28x28 for pictures with colours, otherwise 1x28x28]
     #[arg(long, value_name = "CxHxW")]
     pub input: Option<InputShape>,
     /// Characters to tell apart, of glyphs
@@ -178,7 +164,8 @@ pub struct BatchSizeArgs {
     /// Take the images' shape and classes from here: glyphs, omniglot:PATH, idx:DIR or folder:DIR
     #[arg(long, value_name = "SOURCE")]
     pub data: Option<DataSource>,
-    /// Channels, height and width of the images [default: 1x28x28, for resnet18 without --data 3x32x32]
+    /// Channels, height and width of the images [default: those of --model FILE.json; 1x28x28,
+    /// for resnets without --data 3x32x32]
     #[arg(long, value_name = "CxHxW")]
     pub input: Option<InputShape>,
     /// Classes, where they do not follow from --data

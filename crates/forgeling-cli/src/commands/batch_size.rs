@@ -2,9 +2,10 @@
 
 use forgeling::data::{Dataset, ImageBatch, Rng, Split};
 use forgeling::device::MemoryBudget;
-use forgeling::nn::MemoryPlan;
+use forgeling::nn::graph::Graph;
+use forgeling::nn::{MemoryPlan, Network};
 use forgeling::train::{
-    AnyOptimizer, Batch, CrossEntropy, HardwareConfig, HardwareManager, MicroBatch, NetworkConfig,
+    AnyOptimizer, Batch, CrossEntropy, HardwareConfig, HardwareManager, MicroBatch,
     find_micro_batch,
 };
 use forgeling::{Device, Error, ErrorKind, Result};
@@ -22,12 +23,12 @@ pub async fn run(args: &BatchSizeArgs, common: &Common, output: &Output) -> Resu
     const OPERATION: &str = "batch_size";
     let (shape, classes) = match &args.data {
         None => {
-            let usual = args.network.kind.usual_input();
+            let usual = args.network.model.architecture.usual_input()?;
             (args.input.map_or(usual, |input| input.0), args.classes)
         }
         Some(source) => {
             let wanted = Wanted {
-                shape: args.input.map(|input| input.0),
+                shape: args.input.map(|input| input.0).or(args.network.input()),
                 glyphs: args.classes,
                 per_class: None,
                 pictures: &args.pictures,
@@ -42,7 +43,7 @@ pub async fn run(args: &BatchSizeArgs, common: &Common, output: &Output) -> Resu
             .expected("at least 1")
             .got(0));
     }
-    let network = supervised::network(&args.network, shape, classes, common.seed)?;
+    let network = args.network.graph(shape, classes)?;
     let device = open(common, output).await?;
     let mut hardware = args.hardware.config();
     let budget = supervised::budget(&hardware, &device)?;
@@ -64,7 +65,7 @@ pub async fn run(args: &BatchSizeArgs, common: &Common, output: &Output) -> Resu
     let plan = MemoryPlan::new(&network, most, config, &device)?;
     output.line(format_args!(
         "{} on {} images, {} classes, within {}:\n\n{}",
-        network.kind,
+        args.network.model.text,
         supervised::sides(shape),
         classes,
         supervised::readable(budget),
@@ -90,7 +91,7 @@ pub async fn run(args: &BatchSizeArgs, common: &Common, output: &Output) -> Resu
         &device,
         common.seed,
         json!({
-            "network": network.kind,
+            "network": args.network.model.text,
             "input": shape,
             "classes": classes,
             "batch_size": size,
@@ -106,23 +107,24 @@ pub async fn run(args: &BatchSizeArgs, common: &Common, output: &Output) -> Resu
 
 /// Takes steps on so many invented images, and on fewer where that does not fit; gives the most bytes held.
 async fn verify(
-    network: &NetworkConfig,
+    network: &Graph,
     batch: usize,
     hardware: &HardwareConfig,
     device: &Device,
     seed: u64,
 ) -> Result<forgeling::train::FoundMicroBatch<u64>> {
     let mut rng = Rng::new(seed);
-    let values = batch * network.input.len();
+    let shape = network.image_shape();
+    let classes = network.output_shape().len();
     let whole = ImageBatch {
-        shape: network.input,
-        images: (0..values).map(|_| rng.unit_f32()).collect(),
-        labels: (0..batch).map(|image| image % network.classes).collect(),
+        shape,
+        images: (0..batch * shape.len()).map(|_| rng.unit_f32()).collect(),
+        labels: (0..batch).map(|image| image % classes).collect(),
     };
     let (optimizer, rate, _) = supervised::optimizer(OptimizerKind::Adam);
     find_micro_batch(batch, batch, async |micro: MicroBatch| {
         let mut manager = HardwareManager::on(device.clone(), hardware.clone())?;
-        let mut model = network.build(device)?;
+        let mut model = Network::new(network, seed, &device.autodiff())?;
         let mut optimizer = AnyOptimizer::new(optimizer)?;
         let images = [whole.part(0..micro.size)];
         let attempt = async {

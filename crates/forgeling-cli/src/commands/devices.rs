@@ -1,12 +1,12 @@
 //! `forgeling devices`
 
 use forgeling::device::Adapter;
-use forgeling::train::{NetworkConfig, NetworkKind, Recommendation, recommend};
+use forgeling::train::{Recommendation, recommend};
 use forgeling::{Device, DeviceChoice, Result};
 use serde_json::json;
 
 use super::supervised::sides;
-use crate::args::{Common, Devices};
+use crate::args::{Common, Devices, ModelChoice};
 use crate::output::Output;
 
 pub async fn run(args: &Devices, common: &Common, output: &Output) -> Result<()> {
@@ -28,8 +28,8 @@ pub async fn run(args: &Devices, common: &Common, output: &Output) -> Result<()>
         "choice": common.device.to_string(),
         "reason": device.reason(),
     });
-    if let Some(kind) = args.recommend {
-        object["recommendation"] = json!(recommended(args, kind, &device, output)?);
+    if let Some(model) = &args.recommend {
+        object["recommendation"] = json!(recommended(args, model, &device, output)?);
     }
     output.object("devices", &device, common.seed, object);
     Ok(())
@@ -47,15 +47,19 @@ pub async fn adapters(common: &Common) -> (Vec<Adapter>, Option<String>) {
 /// How to train a network on the device, and why.
 fn recommended(
     args: &Devices,
-    kind: NetworkKind,
+    model: &ModelChoice,
     device: &Device,
     output: &Output,
 ) -> Result<Recommendation> {
-    let input = args.input.map_or(kind.usual_input(), |input| input.0);
-    let network = NetworkConfig::new(kind, input, args.classes);
+    let name = &model.text;
+    let usual = model.architecture.usual_input()?;
+    let input = args.input.map_or(usual, |input| input.0);
+    let network = model
+        .architecture
+        .graph(input, args.classes, Default::default())?;
     let found = recommend(&network, args.batch_size, device)?;
     output.line(format_args!(
-        "\nTo train {kind} on {} images of {} classes in batches of {}:",
+        "\nTo train {name} on {} images of {} classes in batches of {}:",
         sides(input),
         args.classes,
         args.batch_size
@@ -72,7 +76,7 @@ fn recommended(
         options += " --memory-budget 50%";
     }
     output.line(format_args!(
-        "  forgeling train --model {kind} --batch-size {} {options} …\n\n{}",
+        "  forgeling train --model {name} --batch-size {} {options} …\n\n{}",
         args.batch_size,
         found.plan.explain()
     ));

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use forgeling::nn::Network;
 use forgeling::train::{
-    CrossEntropy, Epochs, Network, SavedNetwork, Scored, StopReason, TrainSummary, Trainer,
-    Validation,
+    CrossEntropy, Epochs, SavedNetwork, Scored, StopReason, TrainSummary, Trainer, Validation,
 };
 use forgeling::{Error, Result};
 
@@ -13,14 +13,14 @@ use crate::args::Train;
 use crate::output::Output;
 
 /// Sees to it that what is learned can be saved.
-pub fn try_places(args: &Train, values: usize) -> Result<()> {
+pub fn try_places(args: &Train, values: u64) -> Result<()> {
     if let Some(out) = &args.out {
         saving::try_model(out, values)?;
     }
     if let Some(folder) = &args.checkpoint_dir {
         // The model, at most two moments, an average and the best so far. What is left of a trial that was killed is
         // removed with half-written checkpoints.
-        let copies = 3 + usize::from(args.ema.is_some()) + usize::from(args.patience.is_some());
+        let copies = 3 + u64::from(args.ema.is_some()) + u64::from(args.patience.is_some());
         saving::try_model(&folder.join("checkpoint-trial"), copies * values)?;
     }
     Ok(())

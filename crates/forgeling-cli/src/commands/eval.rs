@@ -18,8 +18,8 @@ pub async fn run(args: &Eval, common: &Common, output: &Output) -> Result<()> {
     let device = open(common, output).await?;
     let saved = load_network(&args.model, &device)?;
     let wanted = Wanted {
-        shape: Some(saved.config.input),
-        glyphs: saved.config.classes,
+        shape: Some(saved.input()),
+        glyphs: saved.classes.len(),
         per_class: args.per_class,
         pictures: &args.pictures,
         model: saved.pictures,
@@ -44,9 +44,9 @@ pub async fn run(args: &Eval, common: &Common, output: &Output) -> Result<()> {
     };
     output.line(format_args!(
         "{} on {} images of {} classes: accuracy {:.2} %, balanced {:.2} %, loss {:.4}",
-        saved.config.kind,
+        saved.model,
         found.examples,
-        saved.config.classes,
+        saved.classes.len(),
         100.0 * accuracy,
         100.0 * found.balanced_accuracy.unwrap_or(accuracy),
         found.loss
@@ -58,8 +58,8 @@ pub async fn run(args: &Eval, common: &Common, output: &Output) -> Result<()> {
         &device,
         common.seed,
         json!({
-            "network": saved.config.kind,
-            "classes": saved.config.classes,
+            "network": saved.model,
+            "classes": saved.classes.len(),
             "examples": found.examples,
             "accuracy": accuracy,
             "balanced_accuracy": found.balanced_accuracy,

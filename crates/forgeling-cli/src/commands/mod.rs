@@ -9,6 +9,7 @@ mod eval;
 mod fewshot;
 mod interrupt;
 mod loading;
+mod models;
 mod predict;
 mod profile;
 mod same_run;
@@ -35,6 +36,7 @@ pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(
         Command::Predict(args) => predict::run(&args, common, output).await,
         Command::Profile(args) => profile::run(&args, common, output).await,
         Command::BatchSize(args) => batch_size::run(&args, common, output).await,
+        Command::Models(args) => models::run(&args, output),
         Command::Fewshot(command) => fewshot::run(&command, common, output).await,
     }
 }

@@ -20,7 +20,7 @@ pub async fn run(args: &Predict, common: &Common, output: &Output) -> Result<()>
     }
     let device = open(common, output).await?;
     let saved = load_network(&args.model, &device)?;
-    let shape = saved.config.input;
+    let shape = saved.input();
     if shape.height != shape.width || !matches!(shape.channels, 1 | 3) {
         return Err(Error::invalid("predict", "the network takes no pictures")
             .expected("1 or 3 channels, as many rows as columns")
@@ -53,7 +53,7 @@ pub async fn run(args: &Predict, common: &Common, output: &Output) -> Result<()>
         &device,
         common.seed,
         json!({
-            "network": saved.config.kind,
+            "network": saved.model,
             "model": args.model.display().to_string(),
             "threshold": args.unknown.below,
             "calibrated": saved.confidence.is_some(),

@@ -2,6 +2,7 @@
 
 use forgeling::data::{Dataset, LoaderConfig, Split};
 use forgeling::device::profile::{ProfileConfig, Profiler};
+use forgeling::nn::Network;
 use forgeling::train::model_file::write_atomically;
 use forgeling::train::{CrossEntropy, HardwareManager, Run, TrainEvent, Trainer, TrainerConfig};
 use forgeling::{Error, Result};
@@ -23,7 +24,11 @@ pub async fn run(args: &Profile, common: &Common, output: &Output) -> Result<()>
     }
     args.trace.as_deref().map_or(Ok(()), saving::try_file)?;
     let wanted = Wanted {
-        shape: args.data.input.map(|input| input.0),
+        shape: args
+            .data
+            .input
+            .map(|input| input.0)
+            .or(args.network.input()),
         glyphs: args.data.classes,
         per_class: args.data.per_class,
         pictures: &args.data.pictures,
@@ -33,7 +38,7 @@ pub async fn run(args: &Profile, common: &Common, output: &Output) -> Result<()>
         .load_classes(&args.data.data, Split::Train, output)?
         .data;
     let (shape, classes) = (data.image_shape(), data.class_count());
-    let config = supervised::network(&args.network, shape, classes, common.seed)?;
+    let network = args.network.graph(shape, classes)?;
     let loader = LoaderConfig {
         batch_size: args.batch_size,
         // Every batch has the same number of images.
@@ -44,7 +49,7 @@ pub async fn run(args: &Profile, common: &Common, output: &Output) -> Result<()>
     let mut source = supervised::batches(data, loader)?;
     let device = open(common, output).await?;
     let manager = HardwareManager::on(device.clone(), args.hardware.config())?;
-    let mut model = config.build(&device)?;
+    let mut model = Network::new(&network, common.seed, &device.autodiff())?;
     let steps = TrainerConfig {
         steps: Some(WARM_UP.saturating_add(args.steps)),
         ..Default::default()
@@ -75,7 +80,7 @@ pub async fn run(args: &Profile, common: &Common, output: &Output) -> Result<()>
     let milliseconds = 1e3 * profile.seconds / taken.max(1) as f64;
     output.line(format_args!(
         "{} in batches of {}, {} activations: {taken} steps of {milliseconds:.2} ms, {:.0} images/s\n",
-        config.kind,
+        args.network.model.text,
         args.batch_size,
         trainer.manager().precision().storage,
         1e3 * args.batch_size as f64 / milliseconds.max(1e-9)
@@ -91,7 +96,7 @@ pub async fn run(args: &Profile, common: &Common, output: &Output) -> Result<()>
         &device,
         common.seed,
         json!({
-            "network": config.kind,
+            "network": args.network.model.text,
             "batch_size": args.batch_size,
             "steps": taken,
             "seconds": profile.seconds,

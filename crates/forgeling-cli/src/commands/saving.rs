@@ -16,8 +16,8 @@ pub fn try_file(path: &Path) -> Result<()> {
 }
 
 /// Whether a model of so many values can be written there.
-pub fn try_model(path: &Path, values: usize) -> Result<()> {
-    check_writable(path, 4 * values as u64 + HEADER)
+pub fn try_model(path: &Path, values: u64) -> Result<()> {
+    check_writable(path, 4 * values + HEADER)
 }
 
 /// Writes the bytes of a model, to the system's folder for temporary files where it has to be.

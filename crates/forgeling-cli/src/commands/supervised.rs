@@ -8,15 +8,15 @@ use forgeling::data::{
     match_classes,
 };
 use forgeling::device::MemoryBudget;
+use forgeling::nn::graph::Graph;
 use forgeling::nn::{MemoryPlan, PlanConfig};
 use forgeling::ops::plan::PlannedOptimizer;
 use forgeling::train::{
-    Epochs, HardwareConfig, HardwareManager, NetworkConfig, OptimizerConfig, ResolvedPrecision,
-    SgdConfig,
+    Epochs, HardwareConfig, HardwareManager, OptimizerConfig, ResolvedPrecision, SgdConfig,
 };
 use forgeling::{Device, Error, Result};
 
-use crate::args::{NetworkArgs, OptimizerKind, PictureArgs};
+use crate::args::{OptimizerKind, PictureArgs};
 use crate::data::{self, DataSource};
 use crate::output::Output;
 
@@ -170,23 +170,6 @@ pub fn batches(data: Examples, config: LoaderConfig) -> Result<Epochs> {
     Loader::new(data, LoaderConfig { workers, ..config }).map(Epochs::of)
 }
 
-/// The network that was asked for, for images of a shape.
-pub fn network(
-    args: &NetworkArgs,
-    shape: ImageShape,
-    classes: usize,
-    seed: u64,
-) -> Result<NetworkConfig> {
-    let usual = NetworkConfig::new(args.kind, shape, classes);
-    let config = NetworkConfig {
-        width: args.width.unwrap_or(usual.width),
-        seed,
-        ..usual
-    };
-    config.validate()?;
-    Ok(config)
-}
-
 /// The optimizer that was asked for, with its usual learning rate and what a plan is to know of it.
 pub fn optimizer(kind: OptimizerKind) -> (OptimizerConfig, f64, PlannedOptimizer) {
     match kind {
@@ -229,7 +212,7 @@ pub fn budget(hardware: &HardwareConfig, device: &Device) -> Result<u64> {
 
 /// The most of a batch in one pass, where the plan for the whole of it goes beyond the budget.
 pub fn micro_batch(
-    network: &NetworkConfig,
+    network: &Graph,
     batch: usize,
     config: PlanConfig,
     device: &Device,
@@ -260,12 +243,12 @@ pub fn peak_bytes(manager: &HardwareManager) -> u64 {
 
 /// The bytes of values, their gradients and the optimizer's moments, less than which training never holds. What is small
 /// is not counted on the CPU.
-pub fn held_bytes(values: usize, optimizer: PlannedOptimizer) -> u64 {
+pub fn held_bytes(values: u64, optimizer: PlannedOptimizer) -> u64 {
     let moments = match optimizer {
         PlannedOptimizer::Adam => 2,
         _ => 1,
     };
-    4 * values as u64 * (2 + moments)
+    4 * values * (2 + moments)
 }
 
 /// Bytes as people read them.

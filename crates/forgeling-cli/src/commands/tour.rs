@@ -4,7 +4,7 @@ use forgeling::data::{
     EpisodeBatch, EpisodeSampler, Glyphs, Preparation, Queries, Shots, Split, Ways,
 };
 use forgeling::meta::{EvaluateConfig, Evaluation, FitConfig, FitSummary, Learner};
-use forgeling::nn::Conv4Config;
+use forgeling::nn::zoo::Conv4Config;
 use forgeling::report::{LineChart, Page, Verdict, episode_figure};
 use forgeling::train::{StepEvent, model_file::write_atomically};
 use forgeling::{Device, Result};
@@ -35,17 +35,16 @@ pub async fn run(args: &Tour, common: &Common, output: &Output) -> Result<()> {
     let device = open(common, output).await?;
     let config = Conv4Config {
         filters: FILTERS,
-        seed: common.seed,
         ..Default::default()
     };
     let train = Glyphs::new(0, Split::Train, TRAIN_CLASSES)?;
     let test = Glyphs::new(0, Split::Test, TRAIN_CLASSES)?;
-    let mut model = Learner::protonet(&config, &device)?;
+    let mut model = Learner::protonet(&config.graph()?, common.seed, &device)?;
     model.set_pictures(Preparation::DRAWINGS);
     let report = args.out.join("report.html");
     let model_path = args.out.join("model.safetensors");
     saving::try_file(&report)?;
-    saving::try_model(&model_path, model.parameter_count())?;
+    saving::try_model(&model_path, model.counts().all())?;
 
     let evaluation = EvaluateConfig {
         seed: common.seed,
@@ -211,7 +210,10 @@ async fn page(
                 vec!["episodes".to_string(), story.summary.episodes.to_string()],
                 vec!["training time".into(), format!("{:.0} s", story.summary.seconds)],
                 vec!["speed".into(), format!("{:.1} episodes/s", story.summary.episodes_per_second)],
-                vec!["parameters".into(), model.parameter_count().to_string()],
+                vec![
+                    "trained values".into(),
+                    model.counts().trained.to_string(),
+                ],
                 vec!["command".into(), command()],
                 vec!["version".into(), env!("CARGO_PKG_VERSION").into()],
             ],

@@ -2,12 +2,13 @@
 
 use forgeling::data::LoaderConfig;
 use forgeling::device::DeviceList;
-use forgeling::nn::{MemoryPlan, PlanConfig};
+use forgeling::nn::graph::Graph;
+use forgeling::nn::{Counts, MemoryPlan, Network, PlanConfig};
 use forgeling::parallel::ParallelConfig;
 use forgeling::train::{
     CrossEntropy, EarlyStoppingConfig, EmaConfig, Epochs, HardwareConfig, HardwareManager,
-    NetworkConfig, NetworkSummary, Run, SavedNetwork, Schedule, StopReason, TrainEvent,
-    TrainSummary, Trainer, TrainerConfig, Validation,
+    NetworkSummary, Run, SavedNetwork, Schedule, StopReason, TrainEvent, TrainSummary, Trainer,
+    TrainerConfig, Validation,
 };
 use forgeling::{Device, ErrorKind, Result};
 use serde_json::{Value, json};
@@ -40,8 +41,8 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     };
     let device = &devices[0];
     let shape = data.shape;
-    let config = supervised::network(&args.network, shape, data.classes.len(), common.seed)?;
-    let plan = Plan::new(args, &config, &data, &devices)?;
+    let graph = args.network.graph(shape, data.classes.len())?;
+    let plan = Plan::new(args, &graph, &data, &devices)?;
     let hardware = plan.hardware.clone();
 
     let steps = plan.steps_per_epoch(&data, args);
@@ -53,8 +54,9 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     let mut checkpoints = folder
         .map(|folder| SameRun::open(folder, identity))
         .transpose()?;
-    let mut model = config.build(device)?;
-    let values = model.parameter_count();
+    let mut model = Network::new(&graph, common.seed, &device.autodiff())?;
+    let Counts { trained, buffers } = graph.counts();
+    let values = trained + buffers;
     ending::try_places(args, values)?;
     let aside = match &mut checkpoints {
         Some(checkpoints) if args.restart && args.fast_dev_run.is_none() => {
@@ -69,10 +71,9 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
         ));
     }
     output.line(format_args!(
-        "Training {} ({} values) on {} images ({}) of {} classes, {} to validate on, in batches of {}{}, {} \
+        "Training {} ({trained} trained values, {buffers} others) on {} images ({}) of {} classes, {} to validate on, in batches of {}{}, {} \
          activations. Ctrl-C stops and saves.",
-        config.kind,
-        values,
+        args.network.model.text,
         data.images,
         supervised::sides(shape),
         data.classes.len(),
@@ -135,7 +136,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     watch.progress.finish();
     let out = args.out.as_ref().filter(|_| args.fast_dev_run.is_none());
     let saved = |network, summary: &TrainSummary, validation: Option<Validation>| SavedNetwork {
-        config,
+        model: args.network.model.architecture.name().into(),
         classes: data.classes.clone(),
         pictures: Some(data.preparation),
         summary: NetworkSummary {
@@ -196,7 +197,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
         device,
         common.seed,
         json!({
-            "network": config.kind,
+            "network": args.network.model.text,
             "epochs": summary.epochs,
             "steps": summary.steps,
             "loss": loss,
@@ -238,13 +239,13 @@ async fn open_all(list: &DeviceList, output: &Output) -> Result<Vec<Device>> {
 
 /// Batches and passes.
 struct Plan {
-    network: NetworkConfig,
+    network: Graph,
     batch: usize,
     hardware: HardwareConfig,
 }
 
 impl Plan {
-    fn new(args: &Train, network: &NetworkConfig, data: &Data, devices: &[Device]) -> Result<Self> {
+    fn new(args: &Train, network: &Graph, data: &Data, devices: &[Device]) -> Result<Self> {
         let device = &devices[0];
         let mut hardware = args.hardware.config();
         let (_, _, optimizer) = supervised::optimizer(args.optimizer);
@@ -272,7 +273,7 @@ impl Plan {
             hardware.micro_batch = supervised::micro_batch(network, pass, config, device, budget)?;
         }
         Ok(Self {
-            network: *network,
+            network: network.clone(),
             batch,
             hardware,
         })
@@ -340,9 +341,7 @@ fn identity(
 ) -> Value {
     let precision = manager.precision();
     json!({
-        "model": plan.network.kind,
-        "input": plan.network.input,
-        "width": plan.network.width,
+        "network": plan.network,
         "classes": data.classes,
         "number of images": data.images,
         "number of images to validate on": data.held_out,

@@ -37,7 +37,11 @@ impl Data {
                 .got(args.validation));
         }
         let wanted = Wanted {
-            shape: args.data.input.map(|input| input.0),
+            shape: args
+                .data
+                .input
+                .map(|input| input.0)
+                .or(args.network.input()),
             glyphs: args.data.classes,
             per_class: args.data.per_class,
             pictures: &args.data.pictures,

@@ -32,7 +32,8 @@ pub use evaluate::{EvaluateConfig, Evaluation, TaskEvaluation};
 pub use few_shot::{FewShot, TaskByTaskLoss, TaskLoss};
 pub use fit::{EpisodeTrainer, FitConfig, FitSummary};
 pub use learner::{
-    AnyGradientMethod, Head, Learner, LearnerConfig, LearnerOptions, Method, MethodConfig, Model, TrainingSummary,
+    AnyGradientMethod, Head, Learner, LearnerConfig, LearnerOptions, Method, MethodConfig, Model,
+    TrainingSummary,
 };
 pub use metric::{
     Centroids, Distance, Embedded, Matching, MetricHead, MetricLearner, Prototypes, Relation, Ridge,

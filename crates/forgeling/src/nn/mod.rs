@@ -4,6 +4,7 @@
 //! - [`Network`]: a graph with its weights.
 //! - [`Pass`]: what goes through a forward pass: checkpointing, precision, statistics.
 //! - [`BatchStatistics`], [`absorb`]: what batch norms find, and where it goes.
+//! - [`Counts`]: how many values there are.
 //! - [`MemoryPlan`]: how much memory training takes, told before any is allocated.
 //! - [`Lora`]: a change of a weight by two small factors.
 //! - [`ConvBlock`], [`BatchNorm`], [`LayerNorm`], [`Linear`]: values of layers as modules.
@@ -12,6 +13,7 @@
 mod batch_norm;
 pub mod catalog;
 mod conv_block;
+mod counts;
 pub mod graph;
 mod init;
 mod layer_norm;
@@ -25,6 +27,7 @@ pub mod zoo;
 
 pub use batch_norm::BatchNorm;
 pub use conv_block::ConvBlock;
+pub use counts::Counts;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use lora::Lora;

@@ -154,8 +154,8 @@ impl<M: Module, O: Optimizer, C: Collective> Distributed<M, O, C> {
 mod tests {
     use std::thread;
 
-    use burn::optim::GradientsParams;
     use burn::module::Param;
+    use burn::optim::GradientsParams;
     use burn::tensor::Tensor;
 
     use super::*;

@@ -2,6 +2,7 @@
 //!
 //! - [`Page`]: a page built from headings, paragraphs, tables and figures.
 //! - [`LineChart`]: curves over an x axis.
+//! - [`network_figure`]: the layers of a network; [`described_layer`], [`grouped`]: how one is told.
 //! - [`episode_figure`]: one episode drawn with its predictions.
 //! - [`bars_figure`]: methods compared, with their intervals.
 //! - [`confusion_figure`]: which classes are taken for which.
@@ -12,6 +13,7 @@ mod bars;
 mod chart;
 mod confusion;
 mod episode;
+mod network;
 mod page;
 mod pca;
 mod reliability;
@@ -22,6 +24,7 @@ pub use bars::{Bar, bars_figure};
 pub use chart::LineChart;
 pub use confusion::confusion_figure;
 pub use episode::{Verdict, episode_figure};
+pub use network::{grouped, network_figure, said_of as described_layer};
 pub use page::Page;
 pub use pca::{Pca, pca};
 pub use reliability::reliability_figure;

@@ -28,6 +28,8 @@ pub struct NetworkSummary {
 /// A network with the names of its classes, as a model file holds it.
 #[derive(Debug, Clone)]
 pub struct SavedNetwork {
+    /// What it is called: its name in the [catalog](crate::nn::catalog), `graph` of one of the user's own.
+    pub model: String,
     /// The name of each class.
     pub classes: Vec<String>,
     /// How pictures become its inputs, where that is known.
@@ -44,6 +46,7 @@ pub struct SavedNetwork {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileConfig {
+    model: String,
     network: Graph,
     classes: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,6 +69,7 @@ impl SavedNetwork {
     pub async fn to_bytes(&self) -> Result<Vec<u8>> {
         self.check("save_model")?;
         let config = FileConfig {
+            model: self.model.clone(),
             network: self.network.graph().clone(),
             classes: self.classes.clone(),
             confidence: self.confidence.clone(),
@@ -84,12 +88,13 @@ impl SavedNetwork {
         let (header, tensors) =
             model_file::decode::<FileConfig, NetworkSummary>(bytes, Self::ARCHITECTURE)?;
         let FileConfig {
+            model,
             network,
             classes,
             confidence,
         } = header.config;
         // The sizes the header claims must be those of the file before anything of that size is made.
-        let claimed = network.trained_values() + network.buffer_values();
+        let claimed = network.counts().all();
         let present: u64 = tensors.iter().map(|some| some.values.len() as u64).sum();
         if claimed != present {
             let message = "the weights do not fit the network";
@@ -99,6 +104,7 @@ impl SavedNetwork {
         }
         let network = Network::new(&network, 0, &device.autodiff())?;
         let loaded = Self {
+            model,
             network: weights::load(network, tensors)?,
             pictures: header.pictures,
             summary: header.summary,
@@ -169,6 +175,7 @@ mod tests {
             let graph = config(4);
             let network = Network::new(&graph, 3, &device.autodiff()).unwrap();
             let mut saved = SavedNetwork {
+                model: name.into(),
                 classes: ["a", "b", "c"].map(String::from).to_vec(),
                 pictures: Some(Preparation::DRAWINGS),
                 summary: NetworkSummary::default(),
@@ -205,12 +212,12 @@ mod tests {
             assert!(cut.unwrap_err().is_bad_input());
             // A header that claims more than the file holds is refused before anything is made.
             let claims = FileConfig {
+                model: name.into(),
                 network: config(512),
                 classes: saved.classes.clone(),
                 confidence: None,
             };
-            let header =
-                model_file::Header::new(SavedNetwork::ARCHITECTURE, claims, saved.summary);
+            let header = model_file::Header::new(SavedNetwork::ARCHITECTURE, claims, saved.summary);
             let wrong = model_file::encode(&header, &found).unwrap();
             let error = SavedNetwork::from_bytes(&wrong, &device).unwrap_err();
             assert!(error.to_string().contains("do not fit"), "{error}");

@@ -34,7 +34,7 @@ struct Row {
     /// Trained on.
     episodes: usize,
     steps: usize,
-    values: usize,
+    values: u64,
     /// Tested in a second.
     episodes_per_second: f64,
     details: Classification,
@@ -108,7 +108,7 @@ fn held_out(args: &LearningArgs, channels: usize) -> Result<Data> {
     }
     let test = args.data.load(Wanted {
         split: Split::Test,
-        size: args.size,
+        size: args.side(),
         channels: Some(channels),
         glyphs: GLYPH_CLASSES,
         pictures: &args.pictures,
@@ -188,7 +188,7 @@ impl Bench<'_> {
         }
         let mut model = Learner::new(&config, &self.device)?;
         model.set_pictures(self.preparation);
-        saving::try_model(&self.model(method), model.parameter_count())?;
+        saving::try_model(&self.model(method), model.counts().all())?;
         let mut curve = Vec::new();
         let trained = learning::train(&mut model, &*self.data, fit, |event| {
             curve.push((event.episode as f64, event.accuracy));
@@ -220,7 +220,7 @@ impl Bench<'_> {
                 seconds: trained.seconds,
                 episodes: trained.episodes,
                 steps: trained.steps,
-                values: model.parameter_count(),
+                values: model.counts().all(),
                 episodes_per_second: found.episodes_per_second,
                 details: found.details,
             });

@@ -131,7 +131,7 @@ async fn page(
     let page = sections::calibration(page, evaluation)?;
     let page = sections::classes(page, evaluation);
     let page = sections::episode(page, model, data, list).await?;
-    let values = model.parameter_count();
+    let values = model.counts().all();
     let rows = [
         (
             "model",

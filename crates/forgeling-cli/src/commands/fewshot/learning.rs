@@ -39,8 +39,8 @@ pub struct Sets {
 pub fn load(args: &LearningArgs, output: &Output) -> Result<Sets> {
     let wanted = Wanted {
         split: Split::Train,
-        size: args.size,
-        channels: args.channels,
+        size: args.side(),
+        channels: args.wanted_channels(),
         glyphs: GLYPH_CLASSES,
         pictures: &args.pictures,
         model: None,
@@ -119,6 +119,7 @@ pub fn check(args: &LearningArgs, data: &dyn Dataset) -> Result<()> {
 fn options(args: &LearningArgs, shape: ImageShape) -> LearnerOptions {
     LearnerOptions {
         channels: shape.channels,
+        model: args.model.architecture.clone(),
         filters: args.filters,
         size: shape.height,
         ways: args.episode.ways,

@@ -30,14 +30,14 @@ pub async fn run(args: &FewshotTrain, common: &Common, output: &Output) -> Resul
     let device = learning::device(&args.learning, common, output).await?;
     let mut model = Learner::new(&config, &device)?;
     model.set_pictures(preparation);
-    saving::try_model(&args.out, model.parameter_count())?;
+    saving::try_model(&args.out, model.counts().all())?;
     output.line(format_args!(
         "Training {method} on {classes} classes of {} images{}: {}-way {}-shot, {} values. Ctrl-C stops and saves.",
         sides(data.image_shape()),
         if fit.augment.is_some() { ", augmented" } else { "" },
         fit.ways,
         fit.shots,
-        model.parameter_count()
+        model.counts().all()
     ));
     let summary = learning::train(&mut model, &*data, fit, |_| ()).await?;
     model.set_classes(names);

@@ -343,6 +343,6 @@ impl LearnerConfig {
             }
             _ => 0,
         };
-        Ok((graph.trained_values() + graph.buffer_values()).saturating_add(own))
+        Ok(graph.counts().all().saturating_add(own))
     }
 }

@@ -11,7 +11,6 @@ mod options;
 
 use std::path::Path;
 
-use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
 pub use self::config::{LearnerConfig, Method, MethodConfig};
@@ -21,6 +20,7 @@ use crate::data::{Dataset, ImageShape, Preparation};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::meta::Distance;
+use crate::nn::Counts;
 use crate::nn::graph::Graph;
 use crate::train::{model_file, weights};
 
@@ -159,9 +159,9 @@ impl Learner {
         self.summary.classes = classes;
     }
 
-    /// Number of values, running statistics included.
-    pub fn parameter_count(&self) -> usize {
-        self.model.num_params()
+    /// How many values it has, heads included.
+    pub fn counts(&self) -> Counts {
+        Counts::of(&self.model)
     }
 
     /// Does what a method needs once training is over: SimpleShot takes the mean feature of the training images. The other

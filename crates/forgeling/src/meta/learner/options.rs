@@ -6,25 +6,27 @@ use super::{LearnerConfig, Method, MethodConfig};
 use crate::data::ImageShape;
 use crate::error::Result;
 use crate::meta::Distance;
-use crate::nn::zoo::Conv4Config;
+use crate::nn::catalog::Architecture;
+use crate::nn::graph::Graph;
 
 /// Blocks of a relation network's encoder: its head wants maps, not numbers.
 const RELATION_BLOCKS: usize = 2;
 
-/// Settings of a [`Learner`](super::Learner) on a [`Conv4Config`]. What a method does not have is not looked
-/// at.
+/// Settings of a [`Learner`](super::Learner). What a method does not have is not looked at.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LearnerOptions {
     /// Default [`Method::ProtoNet`].
     pub method: Method,
-    /// Channels of the images. Default 1.
+    /// The network. Default `conv4`.
+    pub model: Architecture,
+    /// Channels of the images; a described network has its own. Default 1.
     pub channels: usize,
-    /// Channels of every block. Default 64.
-    pub filters: usize,
-    /// Number of blocks. `None` for 4, and 2 for [`Method::Relation`]. Default `None`.
+    /// The `width` of a network by name: channels of Conv4's blocks. `None` for the usual one, 64 of Conv4. Default `None`.
+    pub filters: Option<usize>,
+    /// Number of Conv4's blocks. `None` for 4, and 2 for [`Method::Relation`]. Default `None`.
     pub blocks: Option<usize>,
-    /// Height and width of the images. Default 28.
+    /// Height and width of the images; a described network has its own. Default 28.
     pub size: usize,
     /// Of the initial weights. Default 0.
     pub seed: u64,
@@ -48,13 +50,13 @@ pub struct LearnerOptions {
 
 impl Default for LearnerOptions {
     fn default() -> Self {
-        let encoder = Conv4Config::default();
         Self {
             method: Method::ProtoNet,
-            channels: encoder.channels,
-            filters: encoder.filters,
+            model: Architecture::Named("conv4".into()),
+            channels: 1,
+            filters: None,
             blocks: None,
-            size: encoder.size,
+            size: 28,
             seed: 0,
             ways: 5,
             classes: 0,
@@ -71,7 +73,10 @@ impl Default for LearnerOptions {
 impl LearnerOptions {
     /// The images that the network takes.
     pub fn image_shape(&self) -> ImageShape {
-        ImageShape::new(self.channels, self.size, self.size)
+        match &self.model {
+            Architecture::Named(_) => ImageShape::new(self.channels, self.size, self.size),
+            Architecture::Described(graph) => graph.image_shape(),
+        }
     }
 
     /// The configuration that they come to.
@@ -79,10 +84,6 @@ impl LearnerOptions {
     /// # Errors
     /// As [`LearnerConfig::validate`].
     pub fn config(&self) -> Result<LearnerConfig> {
-        let blocks = match self.method {
-            Method::Relation => RELATION_BLOCKS,
-            _ => Conv4Config::default().blocks,
-        };
         let mut method = MethodConfig::of(self.method, self.classes);
         if let Some(inner) = method.inner_mut() {
             inner.steps = self.inner_steps.unwrap_or(inner.steps);
@@ -95,21 +96,29 @@ impl LearnerOptions {
             (MethodConfig::FoBMaml(config), Some(lambda)) => config.lambda = lambda,
             _ => {}
         }
-        let network = Conv4Config {
-            channels: self.channels,
-            filters: self.filters,
-            blocks: self.blocks.unwrap_or(blocks),
-            size: self.size,
-            ..Default::default()
-        };
         let config = LearnerConfig {
             method,
-            network: network.graph()?,
+            network: self.network()?,
             seed: self.seed,
             ways: self.ways,
             transductive: self.transductive,
         };
         config.validate()?;
         Ok(config)
+    }
+
+    /// The network's graph. Methods that adapt use its head as it is; the others do not use it.
+    fn network(&self) -> Result<Graph> {
+        if let Architecture::Described(graph) = &self.model {
+            return Ok(graph.clone());
+        }
+        let relation = self.method == Method::Relation && self.model.name() == "conv4";
+        let blocks = self.blocks.or(relation.then_some(RELATION_BLOCKS));
+        let options = [("width", self.filters), ("blocks", blocks)];
+        let given = options
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_string(), value?)));
+        let options = given.collect();
+        self.model.graph(self.image_shape(), self.ways, options)
     }
 }

@@ -3,6 +3,7 @@
 //! - [`Graph`], [`Node`]: which layer takes what; [`Builder`]: how one is made.
 //! - [`Layer`] and its options: `layer`.
 //! - [`Shape`]: what goes from node to node, what nodes hold and cost: `shape`.
+//! - [`Summary`]: what a network holds and costs.
 //! - `written`: a graph in JSON.
 //! - `blocks`: which nodes are a block, by their names.
 //! - `schedule`: which neighbours run as one operation, in which order.
@@ -12,6 +13,7 @@ mod builder;
 mod layer;
 mod schedule;
 mod shape;
+mod summary;
 mod written;
 
 use std::collections::HashSet;
@@ -21,9 +23,11 @@ pub use layer::{Attention, Conv2d, Initial, Layer, Linear, Padding, Patches, Win
 pub(crate) use schedule::{Item, Operation, Region, Schedule, Step};
 use serde::{Deserialize, Serialize};
 pub use shape::{Parameter, Shape};
+pub use summary::{LayerSummary, Summary};
 
 use crate::data::ImageShape;
 use crate::error::{Error, Result};
+use crate::nn::Counts;
 
 const OPERATION: &str = "graph";
 /// More than any network that this library is made for.
@@ -174,6 +178,14 @@ impl Graph {
     /// Values that belong to the network but are not trained: running statistics.
     pub fn buffer_values(&self) -> u64 {
         self.count(|parameter| !parameter.trained)
+    }
+
+    /// Both.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            trained: self.trained_values(),
+            buffers: self.buffer_values(),
+        }
     }
 
     fn count(&self, counts: impl Fn(&Parameter) -> bool) -> u64 {

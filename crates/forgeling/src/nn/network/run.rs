@@ -1,9 +1,9 @@
 //! What each operation of a schedule does with tensors.
 
+use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, relu, relu6};
 use burn::tensor::module::{avg_pool2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
-use burn::tensor::Tensor;
 
 use super::{Part, Values};
 use crate::error::{Error, Result};

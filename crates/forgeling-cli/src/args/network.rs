@@ -1,0 +1,150 @@
+//! Which network.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::Args;
+use forgeling::data::ImageShape;
+use forgeling::nn::catalog::Architecture;
+use forgeling::nn::graph::Graph;
+use forgeling::{Error, Result};
+
+/// A network by name, or from a file that describes one.
+#[derive(Debug, Clone)]
+pub struct ModelChoice {
+    /// As it was typed.
+    pub text: String,
+    pub architecture: Architecture,
+}
+
+impl FromStr for ModelChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let is_file = Path::new(text)
+            .extension()
+            .is_some_and(|ending| ending == "json");
+        let architecture = match is_file {
+            true => Architecture::Described(read_graph(Path::new(text))?),
+            false => Architecture::named(text)?,
+        };
+        Ok(Self {
+            text: text.into(),
+            architecture,
+        })
+    }
+}
+
+/// A graph in JSON. A file that is much larger than any graph is not read.
+fn read_graph(path: &Path) -> Result<Graph> {
+    const OPERATION: &str = "read_model";
+    const LARGEST: u64 = 16 << 20;
+    let failed = |error: &std::io::Error| Error::io(OPERATION, path, error);
+    let length = fs::metadata(path).map_err(|error| failed(&error))?.len();
+    if length > LARGEST {
+        return Err(
+            Error::bad_data(OPERATION, "too large for the description of a network")
+                .expected(format!("at most {LARGEST} bytes"))
+                .got(length)
+                .path(path),
+        );
+    }
+    let bytes = fs::read(path).map_err(|error| failed(&error))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::bad_data(OPERATION, "not a text in UTF-8").path(path))?;
+    Graph::from_json(&text).map_err(|error| error.path(path))
+}
+
+/// An option of a network, as `depth=6`.
+#[derive(Debug, Clone)]
+pub struct ModelOption {
+    pub name: String,
+    pub value: usize,
+}
+
+impl FromStr for ModelOption {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parts = text.split_once('=');
+        let parts = parts.and_then(|(name, value)| Some((name, value.trim().parse().ok()?)));
+        let (name, value) = parts.ok_or_else(|| {
+            Error::invalid("parse_option", "not an option of a network")
+                .expected("NAME=NUMBER, such as depth=6")
+                .got(format!("'{text}'"))
+        })?;
+        Ok(Self {
+            name: name.trim().into(),
+            value,
+        })
+    }
+}
+
+/// The network.
+#[derive(Args)]
+#[command(next_help_heading = "Network")]
+pub struct NetworkArgs {
+    /// Network: mlp, conv4, conv6, vit, resnet12, resnet18, resnet34 or resnet50, or a file that describes
+    /// one; see forgeling models
+    #[arg(long, value_name = "NETWORK|FILE.json")]
+    pub model: ModelChoice,
+    /// Neurons of mlp's hidden layer [default: 128], channels of conv4's blocks [default: 64] or of a
+    /// resnet's first stage [default: 64]
+    #[arg(long, value_name = "N")]
+    pub width: Option<usize>,
+    /// Another option of the network, such as depth=6 of vit; may be given more than once
+    #[arg(long = "option", value_name = "NAME=N")]
+    pub options: Vec<ModelOption>,
+}
+
+impl NetworkArgs {
+    /// The images that a described network takes.
+    pub fn input(&self) -> Option<ImageShape> {
+        match &self.model.architecture {
+            Architecture::Described(graph) => Some(graph.image_shape()),
+            Architecture::Named(_) => None,
+        }
+    }
+
+    /// The network for such images and classes.
+    pub fn graph(&self, input: ImageShape, classes: usize) -> Result<Graph> {
+        let mut options: BTreeMap<String, usize> = BTreeMap::new();
+        let width = self.width.map(|value| ("width".to_string(), value));
+        let others = self
+            .options
+            .iter()
+            .map(|option| (option.name.clone(), option.value));
+        for (name, value) in width.into_iter().chain(others) {
+            if options.insert(name.clone(), value).is_some() {
+                let message = format!("the option {name} is given twice");
+                return Err(Error::invalid("model_config", message).expected("once"));
+            }
+        }
+        self.model.architecture.graph(input, classes, options)
+    }
+}
+
+/// Networks and their drawings.
+#[derive(Args)]
+pub struct Models {
+    /// Show this network layer by layer: a name or a file that describes one [default: a list of all names]
+    #[arg(value_name = "NETWORK|FILE.json")]
+    pub model: Option<ModelChoice>,
+    /// Channels, height and width of the images [default: those that the network is usually shown]
+    #[arg(long, value_name = "CxHxW")]
+    pub input: Option<super::InputShape>,
+    /// Classes to tell apart
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub classes: usize,
+    /// An option of the network, such as width=32; may be given more than once
+    #[arg(long = "option", value_name = "NAME=N", requires = "model")]
+    pub options: Vec<ModelOption>,
+    /// Write a drawing of the network
+    #[arg(long, value_name = "FILE.svg", requires = "model")]
+    pub draw: Option<PathBuf>,
+    /// Write the description of the network, to change and to use as --model FILE.json
+    #[arg(long, value_name = "FILE.json", requires = "model")]
+    pub describe: Option<PathBuf>,
+}
