@@ -95,7 +95,8 @@ impl Operation {
 impl Schedule {
     /// How a graph is run.
     pub fn new(graph: &Graph) -> Self {
-        let mut steps = Joining::new(graph).steps();
+        let readers = readers(graph);
+        let mut steps = Joining::new(graph, &readers).steps();
         note_last(&mut steps, graph.output());
         let mut items = Vec::new();
         let mut rest = steps.into_iter().peekable();
@@ -108,7 +109,7 @@ impl Schedule {
             while let Some(next) = rest.next_if(|next| graph.block(next.output) == Some(name)) {
                 together.push(next);
             }
-            items.extend(block(graph, name, together));
+            items.extend(block(graph, &readers, name, together));
         }
         Self { items }
     }
@@ -125,8 +126,8 @@ impl Schedule {
 }
 
 /// The steps as a block, if they have one input and one output; by themselves otherwise.
-fn block(graph: &Graph, name: &str, mut steps: Vec<Step>) -> Vec<Item> {
-    let own: Vec<usize> = steps.iter().map(|step| step.output).collect();
+fn block(graph: &Graph, readers: &[Vec<usize>], name: &str, mut steps: Vec<Step>) -> Vec<Item> {
+    let own: HashSet<usize> = steps.iter().map(|step| step.output).collect();
     let is_own = |wire: Wire| matches!(wire, Wire::Node(node) if own.contains(&node));
     let outside: Vec<Read> = steps
         .iter()
@@ -135,17 +136,11 @@ fn block(graph: &Graph, name: &str, mut steps: Vec<Step>) -> Vec<Item> {
         .collect();
     let read_elsewhere = |node: usize| {
         let ends = node == graph.output() || node == graph.features();
-        let by = graph.nodes().iter().enumerate().any(|(place, other)| {
-            let inside = graph.block(place) == Some(name);
-            !inside && other.inputs.contains(&Wire::Node(node))
-        });
-        ends || by
+        let outside = |&reader: &usize| graph.block(reader) != Some(name);
+        ends || readers[node].iter().any(outside)
     };
-    let outputs: Vec<usize> = own
-        .iter()
-        .copied()
-        .filter(|&node| read_elsewhere(node))
-        .collect();
+    let outputs = steps.iter().map(|step| step.output);
+    let outputs: Vec<usize> = outputs.filter(|&node| read_elsewhere(node)).collect();
     let one_input = outside.windows(2).all(|pair| pair[0].wire == pair[1].wire);
     let (Some(input), true, [output]) = (outside.last().copied(), one_input, &outputs[..]) else {
         return steps.into_iter().map(Item::Step).collect();
@@ -178,25 +173,30 @@ fn note_last(steps: &mut [Step], output: usize) {
     }
 }
 
+/// Who takes each node's output.
+fn readers(graph: &Graph) -> Vec<Vec<usize>> {
+    let mut readers = vec![Vec::new(); graph.nodes().len()];
+    for (place, node) in graph.nodes().iter().enumerate() {
+        for wire in &node.inputs {
+            if let Wire::Node(before) = *wire {
+                readers[before].push(place);
+            }
+        }
+    }
+    readers
+}
+
 /// Looks for neighbours that run as one.
 struct Joining<'a> {
     graph: &'a Graph,
     /// Who takes each node's output.
-    readers: Vec<Vec<usize>>,
+    readers: &'a [Vec<usize>],
     /// Whether a node is part of an operation that is known.
     joined: Vec<bool>,
 }
 
 impl<'a> Joining<'a> {
-    fn new(graph: &'a Graph) -> Self {
-        let mut readers = vec![Vec::new(); graph.nodes().len()];
-        for (place, node) in graph.nodes().iter().enumerate() {
-            for wire in &node.inputs {
-                if let Wire::Node(before) = *wire {
-                    readers[before].push(place);
-                }
-            }
-        }
+    fn new(graph: &'a Graph, readers: &'a [Vec<usize>]) -> Self {
         Self {
             joined: vec![false; graph.nodes().len()],
             graph,

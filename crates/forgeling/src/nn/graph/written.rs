@@ -45,12 +45,15 @@ impl From<Graph> for Value {
 
 /// What a message shows of a value.
 fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    if text.chars().count() <= 60 {
-        return text;
+    start_of(value.to_string(), 60)
+}
+
+/// At most so many characters: what is in a file may be long.
+fn start_of(text: String, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text,
+        Some((end, _)) => format!("{}…", &text[..end]),
     }
-    let start: String = text.chars().take(60).collect();
-    format!("{start}…")
 }
 
 fn read(value: Value) -> Result<Graph> {
@@ -65,7 +68,7 @@ fn read(value: Value) -> Result<Graph> {
     if let Some(unknown) = graph.keys().next() {
         return Err(invalid("a graph has no such key")
             .expected("input, layers, output, features")
-            .got(format!("'{unknown}'")));
+            .got(shown(&json!(unknown))));
     }
     let sizes = input.clone().map(serde_json::from_value::<Vec<usize>>);
     let Some(Ok(sizes)) = sizes else {
@@ -73,7 +76,10 @@ fn read(value: Value) -> Result<Graph> {
             .expected("[channels, rows, columns], [tokens, width] or [values]")
             .got(input.as_ref().map_or("nothing".into(), shown)));
     };
-    let input = Shape::try_from(sizes).map_err(|problem| invalid(format!("input: {problem}")))?;
+    let input = Shape::try_from(sizes).map_err(|problem| {
+        let problem = start_of(problem, 200);
+        invalid(format!("input: {problem}"))
+    })?;
     let Some(Value::Array(layers)) = layers else {
         return Err(invalid("a graph says its `layers`")
             .expected("a list")
@@ -121,7 +127,7 @@ fn read(value: Value) -> Result<Graph> {
         None => Ok(None),
         Some(Value::String(name)) => match places.get(&name) {
             Some(Wire::Node(place)) => Ok(Some(*place)),
-            _ => Err(invalid(format!("`{key}` names no layer")).got(format!("'{name}'"))),
+            _ => Err(invalid(format!("`{key}` names no layer")).got(shown(&json!(name)))),
         },
         Some(other) => Err(invalid(format!("`{key}` names a layer")).got(shown(&other))),
     };
@@ -164,7 +170,10 @@ struct Problem {
 impl Written {
     fn read(value: Value) -> std::result::Result<Self, Problem> {
         let mut called = String::new();
-        Self::read_called(value, &mut called).map_err(|what| Problem { name: called, what })
+        Self::read_called(value, &mut called).map_err(|what| Problem {
+            name: called,
+            what: start_of(what, 400),
+        })
     }
 
     fn read_called(value: Value, called: &mut String) -> std::result::Result<Self, String> {
