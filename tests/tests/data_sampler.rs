@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use forgeling::data::rng::split_mix64;
 use forgeling::data::{
     Dataset, EpisodeSampler, ImageSet, ImageShape, Queries, Rng, RngState, Rotated, SamplerState,
     Shots, Turn, Ways,
 };
+use forgeling::rng::split_mix64;
 use proptest::prelude::*;
 
 /// Reference outputs: <https://prng.di.unimi.it/splitmix64.c> run on seed 1234567.

@@ -405,6 +405,14 @@ mod signals {
         }
     }
 
+    /// Whether this process, and so what it starts, ignores a signal; on Linux.
+    fn is_ignored(signal: u32) -> bool {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+        ignored.is_some_and(|bits| bits & (1 << (signal - 1)) != 0)
+    }
+
     fn finish(mut child: Child) -> Output {
         let begun = Instant::now();
         while child.try_wait().unwrap().is_none() {
@@ -437,6 +445,11 @@ mod signals {
         let out = folder.path().join("model");
         // A terminal that is closed sends SIGHUP twice, and systemd SIGTERM with SIGHUP.
         for signals in [&["TERM"][..], &["HUP", "HUP"], &["TERM", "HUP"], &["INT"]] {
+            // A shell starts what goes on in the background with SIGINT ignored, and so it stays.
+            if signals.contains(&"INT") && is_ignored(2) {
+                eprintln!("skipped: SIGINT, which is ignored here");
+                continue;
+            }
             for arguments in long(&out) {
                 let mut child = start("", &arguments, folder.path());
                 listening(&mut child);

@@ -37,12 +37,14 @@
 pub mod data;
 pub mod device;
 pub mod error;
+mod image_shape;
 pub mod meta;
 pub mod nn;
 pub mod ops;
 pub mod parallel;
 #[cfg(feature = "files")]
 pub mod report;
+pub mod rng;
 pub mod train;
 
 pub use device::{Device, DeviceChoice, Readback};

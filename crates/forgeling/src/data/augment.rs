@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::dataset::ImageShape;
-use super::rng::Rng;
 use crate::error::{Error, Result};
+use crate::image_shape::ImageShape;
+use crate::rng::Rng;
 
 /// How far a training image may be turned, slanted, stretched and moved.
 ///

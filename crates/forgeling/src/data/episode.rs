@@ -8,8 +8,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{Dataset, ImageShape};
-use super::rng::{Rng, RngState};
 use crate::error::{Error, ErrorKind, Result};
+use crate::rng::{Rng, RngState};
 
 macro_rules! count {
     ($(#[$docs:meta])* $name:ident, $default:literal, $what:literal) => {

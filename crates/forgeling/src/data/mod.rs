@@ -19,7 +19,7 @@
 //! | [`tasks`] | [`EpisodeTasks`](tasks::EpisodeTasks) and other sources of tasks; lists of episodes to share |
 //! | [`loader`] | [`Loader`], [`EpisodeLoader`]: batches rendered ahead by threads, resumable |
 //! | [`preparation`] | [`Preparation`]: what kind of pictures a model takes, and how they are framed |
-//! | [`rng`] | [`Rng`]: random numbers that are the same on every platform |
+//! | | [`Rng`]: random numbers that are the same on every platform |
 //! | `omniglot`, `idx`, `folder` | loaders for files (cargo feature `files`) |
 //! | `picture` | from image files to inputs (cargo feature `files`) |
 //! | `limits` | `Limits`: how much a loader may read (cargo feature `files`) |
@@ -35,7 +35,6 @@ pub mod glyphs;
 pub mod image_set;
 pub mod loader;
 pub mod preparation;
-pub mod rng;
 pub mod rotate;
 pub mod standardize;
 pub mod subset;
@@ -58,11 +57,13 @@ mod picture;
 #[cfg(feature = "files")]
 mod walk;
 
+pub use crate::image_shape::ImageShape;
+pub use crate::rng::{Rng, RngState};
 pub use augment::RandomAffine;
 pub use balance::{Imbalance, imbalance};
 pub use channels::InChannels;
 pub use classes::{Missing, Reordered, match_classes, shared_classes};
-pub use dataset::{Dataset, ImageShape};
+pub use dataset::Dataset;
 pub use duplicates::shared_images;
 pub use episode::{EpisodeBatch, EpisodePlan, EpisodeSampler, Queries, SamplerState, Shots, Ways};
 pub use glyphs::{Glyphs, Split};
@@ -72,7 +73,7 @@ pub use loader::{
     LoaderState,
 };
 pub use preparation::{Fit, Framing, PictureKind, Preparation};
-pub use rng::{Rng, RngState};
+
 pub use rotate::{Rotated, Turn};
 pub use standardize::Standardization;
 pub use subset::{Subset, split_examples};

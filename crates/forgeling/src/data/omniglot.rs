@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::archive::Archive;
-use super::dataset::ImageShape;
 use super::image_set::ImageSet;
 use super::limits::{Budget, Limits, read_file};
 use super::picture;
 use super::walk;
 use crate::error::{Error, Result};
+use crate::image_shape::ImageShape;
 
 const OPERATION: &str = "load_omniglot";
 

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::graph::Graph;
 use super::zoo::{Conv4Config, Depth, MlpConfig, ResNetConfig, Stem, VitConfig};
-use crate::data::ImageShape;
 use crate::error::{Error, Result};
+use crate::image_shape::ImageShape;
 
 const OPERATION: &str = "model_config";
 

@@ -5,11 +5,11 @@ use burn::tensor::{Device, Tensor};
 
 use super::init::{buffer, constant, uniform};
 use super::{BatchStatistics, Normalization, Pass};
-use crate::data::Rng;
 use crate::error::Result;
 use crate::ops::{
     RunningNorm, Statistics, conv_block, conv_block_running, norm_pool, norm_pool_with,
 };
+use crate::rng::Rng;
 
 /// 3×3 convolution (padding 1), batch norm, ReLU, 2×2 max pooling.
 ///

@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::data::Rng;
+use crate::rng::Rng;
 
 /// Independent values from the uniform distribution on `[-bound, bound)`.
 pub(super) fn uniform<const D: usize>(

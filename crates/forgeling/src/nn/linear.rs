@@ -4,9 +4,9 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::init::{constant, uniform};
-use crate::data::Rng;
 use crate::error::Result;
 use crate::ops::{Activation, linear};
+use crate::rng::Rng;
 
 /// A layer of neurons: `y = activation(x weight + bias)`, see [`linear`].
 ///

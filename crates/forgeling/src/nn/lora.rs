@@ -4,9 +4,9 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::init::uniform;
-use crate::data::Rng;
 use crate::error::{Error, Result};
 use crate::ops::{Activation, linear};
+use crate::rng::Rng;
 
 const OPERATION: &str = "lora";
 

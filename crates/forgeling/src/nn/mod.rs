@@ -34,7 +34,6 @@ pub use lora::Lora;
 pub(crate) use lora::check as check_lora;
 pub use network::{AttentionValues, ConvValues, LinearValues, Network, PatchValues, Values};
 pub use pass::Pass;
-pub(crate) use pass::worth_cutting;
 pub(crate) use plan::readable;
 pub use plan::{Contributor, MemoryPlan, PlanConfig, Planned, PlannedEpisodes};
 pub use statistics::{BatchStatistics, Normalization, absorb, normalizing_by};

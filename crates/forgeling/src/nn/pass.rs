@@ -10,6 +10,7 @@ use super::{BatchStatistics, Normalization};
 use crate::device::profile;
 use crate::error::Result;
 use crate::ops;
+use crate::ops::plan::worth_cutting;
 
 /// What a network is told about a forward pass, and what the pass leaves behind for the backward pass.
 ///
@@ -279,12 +280,6 @@ impl<'a> Pass<'a> {
         }
         Ok(sum.grads())
     }
-}
-
-/// Whether a block whose input has so many numbers is computed once more, where the largest block's has so many. Plans
-/// ask, too.
-pub(crate) fn worth_cutting(size: usize, largest: usize) -> bool {
-    2 * size > largest
 }
 
 /// Gradients of everything so far, from each of the places where a backward pass began.

@@ -11,9 +11,9 @@ use super::{
     Activation, AdamRule, Blend, EpisodeCounts, RunningNorm, Scaling, Statistics, conv_block,
     conv_block_running, episode_logits, linear, running_statistics, softmax_cross_entropy, step,
 };
-use crate::data::Rng;
 use crate::device::{Device, DeviceChoice, Readback, is_software};
 use crate::error::Result;
+use crate::rng::Rng;
 
 impl Device {
     /// Opens the device that `choice` and this machine give.

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use self::program::{Drawing, Program};
 use self::stroke::{Point, Segment};
 use super::dataset::{Dataset, ImageShape, check_read};
-use super::rng::{Rng, mix64};
 use crate::error::{Error, Result};
+use crate::rng::{Rng, mix64};
 
 /// Which half of all characters a set draws from. The halves have no character in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! Which strokes a character consists of, and how one drawing of it differs from the next.
 
 use super::stroke::{Point, Primitive, Segment, Stroke, rotate};
-use crate::data::rng::Rng;
+use crate::rng::Rng;
 
 /// The side of the square, within the unit square, that an upright character fills.
 const BODY: f32 = 0.6;

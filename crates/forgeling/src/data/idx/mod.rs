@@ -19,10 +19,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use self::bytes::{read_images, read_labels};
-use super::dataset::ImageShape;
 use super::image_set::ImageSet;
 use super::limits::Limits;
 use crate::error::{Error, Result};
+use crate::image_shape::ImageShape;
 
 const OPERATION: &str = "read_idx";
 

@@ -27,9 +27,9 @@ use self::raster::{Area, Raster, to_byte, whole};
 pub(super) use self::reader::scan;
 pub use self::reader::{Pictures, read};
 pub use self::survey::Survey;
-use super::dataset::ImageShape;
 use super::limits::Limits;
 use super::preparation::{Fit, Framing, PictureKind, Preparation};
+use crate::image_shape::ImageShape;
 
 /// What is kept of an image's colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

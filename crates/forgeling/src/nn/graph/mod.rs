@@ -25,8 +25,8 @@ use serde::{Deserialize, Serialize};
 pub use shape::{Parameter, Shape};
 pub use summary::{LayerSummary, Summary};
 
-use crate::data::ImageShape;
 use crate::error::{Error, Result};
+use crate::image_shape::ImageShape;
 use crate::nn::Counts;
 
 const OPERATION: &str = "graph";

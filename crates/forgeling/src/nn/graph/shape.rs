@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Layer;
-use crate::data::ImageShape;
+use crate::image_shape::ImageShape;
 
 /// What one example is at some place of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -26,8 +26,8 @@ pub use self::values::{AttentionValues, ConvValues, LinearValues, PatchValues, V
 use super::Pass;
 use super::graph::{Graph, Item, Schedule, Shape, Wire};
 use super::lora::Lora;
-use crate::data::Rng;
 use crate::error::{Error, Result};
+use crate::rng::Rng;
 
 /// A network: a [`Graph`] with weights.
 ///

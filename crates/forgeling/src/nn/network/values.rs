@@ -3,10 +3,10 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
-use crate::data::Rng;
 use crate::nn::graph::{Initial, Layer, Parameter};
 use crate::nn::init::{constant, uniform};
 use crate::nn::{BatchNorm, LayerNorm, Linear, Lora};
+use crate::rng::Rng;
 
 /// Of a convolution.
 #[derive(Module, Debug)]

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::check_ranges;
-use crate::data::ImageShape;
 use crate::error::{Error, Result};
+use crate::image_shape::ImageShape;
 use crate::nn::graph::{Builder, Conv2d, Graph, Layer, Shape, Window};
 
 /// Blocks of 3×3 convolution, batch norm, ReLU and 2×2 max pooling one after the other: an encoder without a head

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::check_ranges;
-use crate::data::ImageShape;
 use crate::error::Result;
+use crate::image_shape::ImageShape;
 use crate::nn::graph::{
     Builder, Conv2d, Graph, Initial, Layer, Linear, Padding, Shape, Window, Wire,
 };

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::check_ranges;
-use crate::data::ImageShape;
 use crate::error::{Error, Result};
+use crate::image_shape::ImageShape;
 use crate::nn::graph::{Attention, Builder, Graph, Layer, Linear, Patches, Shape};
 
 /// A Vision Transformer for small images: patches with learned positions, [`depth`](Self::depth) blocks of attention and

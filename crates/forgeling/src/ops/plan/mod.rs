@@ -36,7 +36,6 @@ use super::heuristics::Heuristics;
 use super::storage::{Order, WORTH_PACKING};
 use crate::device::{Phase, admit};
 use crate::error::{Error, Result};
-use crate::nn::worth_cutting;
 
 /// Bytes of f32.
 const SINGLE: usize = size_of::<f32>();
@@ -63,6 +62,12 @@ struct Segment {
     input: Shaped,
     output: Shaped,
     run: Run,
+}
+
+/// Whether a block whose input has so many numbers is computed once more, where the largest block's has so many. Plans
+/// ask, too.
+pub(crate) fn worth_cutting(size: usize, largest: usize) -> bool {
+    2 * size > largest
 }
 
 /// A training step without tensors: networks describe themselves by calling the operations they are made of.
