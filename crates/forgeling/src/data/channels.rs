@@ -1,7 +1,8 @@
 //! Grey images for networks that take colour, and colour ones for networks that take grey.
 
-use super::dataset::{Dataset, ImageShape, check_read};
+use super::dataset::{Dataset, check_read};
 use crate::error::{Error, Result};
+use crate::image_shape::ImageShape;
 
 /// The images of `D` with another number of channels: grey becomes red, green and blue that are alike; red, green and blue
 /// become grey by the luma of ITU-R BT.709, `0.2126 R + 0.7152 G + 0.0722 B`. Grey that was repeated is the same grey again.

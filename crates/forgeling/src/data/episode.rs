@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::dataset::{Dataset, ImageShape};
+use super::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image_shape::ImageShape;
 use crate::rng::{Rng, RngState};
 
 macro_rules! count {

@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::dataset::{Dataset, ImageShape, check_read};
+use super::dataset::{Dataset, check_read};
 use crate::error::{Error, Result};
+use crate::image_shape::ImageShape;
 
 /// By how much an image is turned, counter-clockwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

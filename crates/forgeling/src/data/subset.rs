@@ -1,7 +1,8 @@
 //! Some of a set's examples, and the split into examples to train on and to validate with.
 
-use super::dataset::{Dataset, ImageShape, check_read};
+use super::dataset::{Dataset, check_read};
 use crate::error::{Error, Result};
+use crate::image_shape::ImageShape;
 use crate::rng::Rng;
 
 /// Examples whose numbers are kept at most: 2 GiB.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::dataset::{Dataset, ImageShape, check_read};
+use super::dataset::{Dataset, check_read};
 use crate::error::{Error, Result};
+use crate::image_shape::ImageShape;
 
 /// Rows of numbers in memory, grouped into named classes: what is called tabular data. A row is an image of one channel
 /// and one row, `[1, 1, features]`, but its values may be any finite ones.

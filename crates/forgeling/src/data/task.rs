@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::dataset::{Dataset, ImageShape};
+use super::dataset::Dataset;
 use super::episode::{EpisodeBatch, EpisodePlan, room};
 use crate::error::{Error, Result};
+use crate::image_shape::ImageShape;
 
 const OPERATION: &str = "make_task";
 

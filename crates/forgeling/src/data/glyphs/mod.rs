@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use self::program::{Drawing, Program};
 use self::stroke::{Point, Segment};
-use super::dataset::{Dataset, ImageShape, check_read};
+use super::dataset::{Dataset, check_read};
 use crate::error::{Error, Result};
+use crate::image_shape::ImageShape;
 use crate::rng::{Rng, mix64};
 
 /// Which half of all characters a set draws from. The halves have no character in common.

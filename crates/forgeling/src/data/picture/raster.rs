@@ -1,7 +1,7 @@
 //! Decoded pixels, and their averages over areas.
 
 use crate::data::channels::luma;
-use crate::data::dataset::ImageShape;
+use crate::image_shape::ImageShape;
 
 /// Bytes of an image, row by row: 1 (grey), 3 (red, green, blue) or 4 (and opacity) a pixel.
 #[derive(Debug, Clone, PartialEq, Eq)]

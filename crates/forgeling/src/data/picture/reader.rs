@@ -6,9 +6,9 @@ use super::decode::decode;
 use super::raster::{Raster, to_byte, whole};
 use super::survey::{Evidence, Survey};
 use super::{Colour, PictureKind, PictureOptions, Preparation, Recipe};
-use crate::data::dataset::ImageShape;
 use crate::data::limits::{Limits, read_file};
 use crate::error::{Error, Result};
+use crate::image_shape::ImageShape;
 
 const READ: &str = "read_pictures";
 /// Pictures that a survey looks at, and keeps until they are prepared.
