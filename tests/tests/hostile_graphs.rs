@@ -80,7 +80,12 @@ fn places(value: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
 }
 
 fn at<'a>(value: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
-    value.pointer_mut(&path.iter().map(|part| format!("/{part}")).collect::<String>())
+    value.pointer_mut(
+        &path
+            .iter()
+            .map(|part| format!("/{part}"))
+            .collect::<String>(),
+    )
 }
 
 /// One change of a description.
@@ -147,10 +152,11 @@ fn changed(mut graph: Value, change: &Change) -> Value {
 
 /// Small enough to be run here.
 fn is_small(graph: &Graph) -> bool {
-    let largest = (0..graph.nodes().len()).map(|node| {
-        graph.shape(forgeling::nn::graph::Wire::Node(node)).len()
-    });
-    graph.counts().all() < 100_000 && largest.max().unwrap_or(0) < 50_000 && graph.multiply_adds() < 50_000_000
+    let largest = (0..graph.nodes().len())
+        .map(|node| graph.shape(forgeling::nn::graph::Wire::Node(node)).len());
+    graph.counts().all() < 100_000
+        && largest.max().unwrap_or(0) < 50_000
+        && graph.multiply_adds() < 50_000_000
 }
 
 fn run(graph: &Graph) -> Result<(), Error> {
@@ -160,7 +166,10 @@ fn run(graph: &Graph) -> Result<(), Error> {
     let dims = [1, shape.channels, shape.height, shape.width];
     let mut pass = Pass::new(Normalization::Running, &device);
     let features = network.features(Tensor::ones(dims, &device), &mut pass)?;
-    assert_eq!(features.shape().num_elements(), graph.features_shape().len());
+    assert_eq!(
+        features.shape().num_elements(),
+        graph.features_shape().len()
+    );
     if matches!(graph.output_shape(), Shape::Values(_)) {
         let mut pass = Pass::new(Normalization::Batch, &device);
         let output = network.forward(Tensor::ones(dims, &device), &mut pass)?;
@@ -238,25 +247,64 @@ fn errors_name_the_layer_and_the_shapes() {
     };
     for (layers, said) in [
         (r#"["linear"]"#, &["layer 1", "linear", "outputs"][..]),
-        (r#"[{"linear": {"outputs": 3}}]"#, &["'linear1'", "flatten", "1×8×8"]),
-        (r#"[{"conv2d": {"filters": 4, "kernel": 9}}]"#, &["'conv2d1'", "9×9", "1×8×8"]),
-        (r#"[{"conv2d": {"filters": 4, "kernel": 3, "groups": 3}}]"#, &["groups", "got 3"]),
-        (r#"[{"conv2d": {"filtres": 4, "kernel": 3}}]"#, &["filtres", "filters"]),
-        (r#"["relu", {"relu": {}, "name": "relu1"}]"#, &["'relu1'", "another"]),
-        (r#"[{"relu": {}, "inputs": ["later"]}, {"relu": {}, "name": "later"}]"#, &["'relu1'", "later", "before"]),
-        (r#"[{"relu": {}, "inputs": ["relu1"]}]"#, &["'relu1'", "before"]),
-        (r#"["relu", {"relu": {}, "inputs": ["input"]}]"#, &["'relu1'", "does not lead"]),
-        (r#"[{"add": {}, "inputs": ["input"]}]"#, &["'add1'", "two inputs"]),
-        (r#"["flatten", {"add": {}, "inputs": ["flatten1", "input"]}]"#, &["'add1'", "64 values", "1×8×8"]),
-        (r#"[{"patches": {"size": 3, "width": 4}}]"#, &["'patches1'", "divide"]),
-        (r#"["flatten", {"linear": {"outputs": 1048576}}, {"linear": {"outputs": 1048576}}]"#, &["'linear2'", "weight"]),
+        (
+            r#"[{"linear": {"outputs": 3}}]"#,
+            &["'linear1'", "flatten", "1×8×8"],
+        ),
+        (
+            r#"[{"conv2d": {"filters": 4, "kernel": 9}}]"#,
+            &["'conv2d1'", "9×9", "1×8×8"],
+        ),
+        (
+            r#"[{"conv2d": {"filters": 4, "kernel": 3, "groups": 3}}]"#,
+            &["groups", "got 3"],
+        ),
+        (
+            r#"[{"conv2d": {"filtres": 4, "kernel": 3}}]"#,
+            &["filtres", "filters"],
+        ),
+        (
+            r#"["relu", {"relu": {}, "name": "relu1"}]"#,
+            &["'relu1'", "another"],
+        ),
+        (
+            r#"[{"relu": {}, "inputs": ["later"]}, {"relu": {}, "name": "later"}]"#,
+            &["'relu1'", "later", "before"],
+        ),
+        (
+            r#"[{"relu": {}, "inputs": ["relu1"]}]"#,
+            &["'relu1'", "before"],
+        ),
+        (
+            r#"["relu", {"relu": {}, "inputs": ["input"]}]"#,
+            &["'relu1'", "does not lead"],
+        ),
+        (
+            r#"[{"add": {}, "inputs": ["input"]}]"#,
+            &["'add1'", "two inputs"],
+        ),
+        (
+            r#"["flatten", {"add": {}, "inputs": ["flatten1", "input"]}]"#,
+            &["'add1'", "64 values", "1×8×8"],
+        ),
+        (
+            r#"[{"patches": {"size": 3, "width": 4}}]"#,
+            &["'patches1'", "divide"],
+        ),
+        (
+            r#"["flatten", {"linear": {"outputs": 1048576}}, {"linear": {"outputs": 1048576}}]"#,
+            &["'linear2'", "weight"],
+        ),
         (r#"["swish"]"#, &["layer 1", "swish", "relu6"]),
         (r#"[]"#, &["no layer"]),
         (r#"[{"relu": {}, "name": "../x"}]"#, &["name", "'../x'"]),
     ] {
         let error = graph(layers);
         for word in said {
-            assert!(error.contains(word), "{layers}: {error} does not say {word}");
+            assert!(
+                error.contains(word),
+                "{layers}: {error} does not say {word}"
+            );
         }
     }
     let wide = format!("[{}\"relu\"]", "\"relu\", ".repeat(10_000));
