@@ -13,6 +13,7 @@ pub mod memory_models;
 pub mod memory_saving;
 pub mod methods;
 pub mod mixed_precision;
+pub mod networks;
 pub mod ops_parity;
 pub mod parallel_bench;
 pub mod parallel_work;

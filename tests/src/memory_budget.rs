@@ -2,9 +2,9 @@
 
 use burn::tensor::{Tensor, TensorData};
 use forgeling::device::{Ledger, MemoryBudget, Phase};
-use forgeling::nn::{
-    Conv4, Conv4Config, MemoryPlan, Normalization, Pass, PlanConfig, PlannedClassifier,
-};
+use forgeling::nn::graph::Graph;
+use forgeling::nn::zoo::Conv4Config;
+use forgeling::nn::{MemoryPlan, Network, Normalization, Pass, PlanConfig, absorb};
 use forgeling::ops::{Activation, linear, softmax_cross_entropy};
 use forgeling::train::{Adam, AdamConfig};
 use forgeling::{Device, Readback, Result};
@@ -14,16 +14,17 @@ use crate::values::waves;
 const FILTERS: usize = 16;
 const CLASSES: usize = FILTERS;
 
-fn config() -> Conv4Config {
-    Conv4Config {
+fn encoder() -> Graph {
+    let config = Conv4Config {
         filters: FILTERS,
         ..Default::default()
-    }
+    };
+    config.graph().unwrap()
 }
 
 /// A small network in training, with a budget of its own.
 pub struct Trainee {
-    model: Conv4,
+    model: Network,
     adam: Adam,
     device: Device,
     /// Its account.
@@ -36,7 +37,7 @@ impl Trainee {
         let ledger = Ledger::new(device, MemoryBudget::bytes(budget).unwrap()).unwrap();
         let _entered = ledger.enter();
         Self {
-            model: Conv4::new(&config(), &device.autodiff()).unwrap(),
+            model: Network::new(&encoder(), 0, &device.autodiff()).unwrap(),
             adam: Adam::new(AdamConfig::default()).unwrap(),
             device: device.clone(),
             ledger: ledger.clone(),
@@ -49,10 +50,7 @@ impl Trainee {
     }
 
     fn plan(device: &Device, images: usize) -> MemoryPlan {
-        let network = PlannedClassifier {
-            encoder: config(),
-            classes: CLASSES,
-        };
+        let network = encoder().with_outputs(CLASSES).unwrap();
         MemoryPlan::new(&network, images, PlanConfig::default(), device).unwrap()
     }
 
@@ -65,14 +63,14 @@ impl Trainee {
     async fn run(&mut self, images: usize) -> Result<f32> {
         let mut pass = Pass::new(Normalization::Batch, &self.device.autodiff());
         let values = TensorData::new(waves(images * 784, 1.0), [images, 1, 28, 28]);
-        let features = self.model.forward_with(pass.values(values), &mut pass)?;
+        let maps = self.model.features(pass.values(values), &mut pass)?;
         let labels: Vec<usize> = (0..images).map(|row| row % CLASSES).collect();
-        let loss = softmax_cross_entropy(features, &labels)?;
+        let loss = softmax_cross_entropy(maps.flatten(1, 3), &labels)?;
         let statistics = pass.take_statistics();
         let gradients = pass.backward(loss.clone(), &self.model)?;
         self.ledger.check("backward")?;
         let moved = self.adam.step(1e-3, self.model.clone(), gradients);
-        self.model = moved.absorb(statistics);
+        self.model = absorb(moved, statistics)?;
         let [loss] = Readback::new().with(loss).run().await?;
         Ok(loss[0])
     }

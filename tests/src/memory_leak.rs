@@ -1,7 +1,8 @@
 //! Whether memory grows from step to step.
 
 use burn::tensor::{Tensor, TensorData};
-use forgeling::nn::{Conv4, Conv4Config, Normalization, Pass};
+use forgeling::nn::zoo::Conv4Config;
+use forgeling::nn::{Network, Normalization, Pass, absorb};
 use forgeling::ops::softmax_cross_entropy;
 use forgeling::train::{Adam, AdamConfig};
 use forgeling::{Device, Readback};
@@ -91,10 +92,11 @@ pub async fn grow(device: &Device, steps: usize, now: &dyn Fn() -> f64) -> Growt
         ..Default::default()
     };
     let on = device.autodiff();
-    let mut model = Conv4::new(&config, &on).unwrap();
+    let graph = config.graph().unwrap();
+    let mut model = Network::new(&graph, 0, &on).unwrap();
     let mut adam = Adam::new(AdamConfig::default()).unwrap();
     // Large enough for the CPU's pool, which counts large buffers.
-    let (batch, classes) = (24, config.features());
+    let (batch, classes) = (24, graph.features_shape().len());
     let labels: Vec<usize> = (0..batch).map(|row| row % classes).collect();
     let values = waves(batch * 12 * 12, 1.0);
     let (mut samples, mut times, mut begun) = (Vec::new(), Vec::new(), 0.0);
@@ -105,11 +107,11 @@ pub async fn grow(device: &Device, steps: usize, now: &dyn Fn() -> f64) -> Growt
         }
         let mut pass = Pass::new(Normalization::Batch, &on);
         let images: Tensor<4> = pass.values(TensorData::new(values.clone(), [batch, 1, 12, 12]));
-        let logits = model.forward_with(images, &mut pass).unwrap();
+        let logits = model.features(images, &mut pass).unwrap().flatten(1, 3);
         let loss = softmax_cross_entropy(logits, &labels).unwrap();
         let statistics = pass.take_statistics();
         let gradients = pass.backward(loss.clone(), &model).unwrap();
-        model = adam.step(1e-4, model, gradients).absorb(statistics);
+        model = absorb(adam.step(1e-4, model, gradients), statistics).unwrap();
         let [loss] = Readback::new().with(loss).run().await.unwrap();
         assert!(loss[0].is_finite());
         if step >= WARM_UP && (step - WARM_UP + 1).is_multiple_of(every) {

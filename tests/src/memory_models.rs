@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{DType, Tensor, TensorData};
+use forgeling::data::ImageShape;
 use forgeling::device::{MemoryMonitor, Phase};
+use forgeling::nn::graph::Graph;
+use forgeling::nn::zoo::{Conv4Config, MlpConfig, ResNetConfig, VitConfig};
 use forgeling::nn::{
-    Conv4, Conv4Config, MemoryPlan, Mlp, MlpConfig, Normalization, Pass, PlanConfig, Planned,
-    PlannedEpisodes, ResNet18, ResNet18Config, Vit, VitConfig,
+    MemoryPlan, Network, Normalization, Pass, PlanConfig, Planned, PlannedEpisodes,
 };
 use forgeling::ops::plan::{PlannedOptimizer, PlannedPrecision};
 use forgeling::ops::{EpisodeCounts, Storage, episode_logits, softmax_cross_entropy, store_as};
@@ -31,10 +33,9 @@ pub struct Model {
 }
 
 enum Kind {
-    Conv4(PlannedEpisodes),
-    Mlp(MlpConfig),
-    ResNet(ResNet18Config),
-    Vit(VitConfig),
+    /// Of images.
+    Classifier(Graph),
+    Episodes(PlannedEpisodes),
 }
 
 impl Kind {
@@ -43,8 +44,8 @@ impl Kind {
             filters,
             ..Default::default()
         };
-        Self::Conv4(PlannedEpisodes {
-            encoder,
+        Self::Episodes(PlannedEpisodes {
+            encoder: encoder.graph().unwrap(),
             ways: 5,
             shots,
             queries,
@@ -52,17 +53,23 @@ impl Kind {
     }
 
     fn mlp(hidden: &[usize]) -> Self {
-        Self::Mlp(MlpConfig {
+        let config = MlpConfig {
             hidden: hidden.to_vec(),
             ..Default::default()
-        })
+        };
+        Self::Classifier(config.graph().unwrap())
     }
 
     fn resnet(width: usize) -> Self {
-        Self::ResNet(ResNet18Config {
+        let config = ResNetConfig {
             width,
             ..Default::default()
-        })
+        };
+        Self::Classifier(config.graph().unwrap())
+    }
+
+    fn vit() -> Self {
+        Self::Classifier(VitConfig::default().graph().unwrap())
     }
 
     fn named(self, name: &'static str, batch: usize) -> Model {
@@ -87,7 +94,7 @@ pub fn models() -> Vec<Model> {
         Kind::resnet(16).named("ResNet-18, width 16", 32),
         Kind::resnet(32).named("ResNet-18, width 32", 16),
         Kind::resnet(64).named("ResNet-18, width 64", 3),
-        Kind::Vit(VitConfig::default()).named("Vit", 16),
+        Kind::vit().named("Vit", 16),
     ]
 }
 
@@ -164,10 +171,8 @@ impl Model {
             MemoryPlan::new(model, batch, config, on).unwrap()
         }
         match &self.kind {
-            Kind::Conv4(kind) => plan(kind, self.batch, config, device),
-            Kind::Mlp(kind) => plan(kind, self.batch, config, device),
-            Kind::ResNet(kind) => plan(kind, self.batch, config, device),
-            Kind::Vit(kind) => plan(kind, self.batch, config, device),
+            Kind::Classifier(graph) => plan(graph, self.batch, config, device),
+            Kind::Episodes(episodes) => plan(episodes, self.batch, config, device),
         }
     }
 
@@ -196,7 +201,7 @@ impl Model {
         let on = device.autodiff();
         let labels = vec![1; self.batch];
         match &self.kind {
-            Kind::Conv4(kind) => {
+            Kind::Episodes(kind) => {
                 let counts = EpisodeCounts {
                     episodes: self.batch,
                     ways: kind.ways,
@@ -206,36 +211,25 @@ impl Model {
                 let (rows, ways) = (self.batch * kind.ways * kind.queries, kind.ways);
                 let labels: Vec<usize> = (0..rows).map(|row| row % ways).collect();
                 let shape = kind.batch_shape(self.batch);
-                let model = Conv4::new(&kind.encoder, &on).unwrap();
+                let model = Network::new(&kind.encoder, 0, &on).unwrap();
                 trained(model, &shape, config, device, move |model, images, pass| {
-                    let features = model.forward_with(images, pass).unwrap();
+                    let features = model.features(images, pass).unwrap().flatten(1, 3);
                     let logits = episode_logits(features, counts).unwrap();
                     let logits = logits.reshape([rows, ways]);
                     let loss = softmax_cross_entropy(logits.clone(), &labels).unwrap();
                     (logits, loss)
                 })
             }
-            Kind::Mlp(kind) => {
-                let shape = [self.batch, 1, 1, kind.inputs];
-                let model = Mlp::new(kind, &on).unwrap();
+            Kind::Classifier(graph) => {
+                let ImageShape {
+                    channels,
+                    height,
+                    width,
+                } = graph.image_shape();
+                let shape = [self.batch, channels, height, width];
+                let model = Network::new(graph, 0, &on).unwrap();
                 trained(model, &shape, config, device, move |model, images, pass| {
-                    let logits = model.forward_with(images.flatten(1, 3), pass).unwrap();
-                    loss(logits, &labels, pass)
-                })
-            }
-            Kind::ResNet(kind) => {
-                let shape = kind.batch_shape(self.batch);
-                let model = ResNet18::new(kind, &on).unwrap();
-                trained(model, &shape, config, device, move |model, images, pass| {
-                    let logits = model.forward_with(images, pass).unwrap();
-                    loss(logits, &labels, pass)
-                })
-            }
-            Kind::Vit(kind) => {
-                let shape = kind.batch_shape(self.batch);
-                let model = Vit::new(kind, &on).unwrap();
-                trained(model, &shape, config, device, move |model, images, pass| {
-                    let logits = model.forward_with(images, pass).unwrap();
+                    let logits = model.forward(images, pass).unwrap();
                     loss(logits, &labels, pass)
                 })
             }

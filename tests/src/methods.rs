@@ -2,10 +2,8 @@
 
 use forgeling::data::tasks::{Episodes, UnevenConfig, UnevenTasks};
 use forgeling::data::{EpisodeSampler, Glyphs, Queries, Shots, Split, Task, TaskSource, Ways};
-use forgeling::meta::{
-    EncoderConfig, EpisodeTrainer, FitConfig, Learner, LearnerConfig, Method, MethodConfig,
-};
-use forgeling::nn::Conv4Config;
+use forgeling::meta::{EpisodeTrainer, FitConfig, Learner, LearnerConfig, Method, MethodConfig};
+use forgeling::nn::zoo::Conv4Config;
 use forgeling::train::{HalvingSchedule, OptimizerConfig, SgdConfig};
 use forgeling::{Device, Result};
 
@@ -24,19 +22,20 @@ pub fn glyphs(split: Split) -> Result<Glyphs> {
 }
 
 /// A method on four filters in three blocks, for three classes.
+///
+/// # Panics
+/// Never, as the numbers are right.
 pub fn config(method: Method) -> LearnerConfig {
     let encoder = Conv4Config {
         filters: 4,
         blocks: if method == Method::Relation { 2 } else { 3 },
         size: SIZE,
-        seed: 5,
         ..Default::default()
     };
     LearnerConfig {
-        method: MethodConfig::of(method, CLASSES),
-        encoder: EncoderConfig::Conv4(encoder),
+        seed: 5,
         ways: 3,
-        ..Default::default()
+        ..LearnerConfig::new(MethodConfig::of(method, CLASSES), encoder.graph().unwrap())
     }
 }
 

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 
 use forgeling::data::{Dataset, Glyphs, Loader, LoaderConfig, Queries, Shots, Split, Ways};
 use forgeling::meta::{EvaluateConfig, FitConfig, Learner};
-use forgeling::nn::{Conv4Config, Mlp, MlpConfig};
+use forgeling::nn::Network;
+use forgeling::nn::graph::Shape;
+use forgeling::nn::zoo::{Conv4Config, MlpConfig};
 use forgeling::train::{
     CrossEntropy, Epochs, HalvingSchedule, HardwareConfig, HardwareManager, Precision, Run,
     Schedule, TrainEvent, Trainer, TrainerConfig,
@@ -71,10 +73,9 @@ impl Episodes {
         };
         let encoder = Conv4Config {
             filters: self.filters,
-            seed,
             ..Default::default()
         };
-        let mut model = Learner::protonet(&encoder, device)?;
+        let mut model = Learner::protonet(&encoder.graph()?, seed, device)?;
         let train = Glyphs::new(0, Split::Train, 300)?;
         let fit = model.fit(&train, config, |event| {
             progress(event.episode, event.loss);
@@ -133,12 +134,11 @@ impl Images {
         mut progress: impl FnMut(usize, f64),
     ) -> Result<Figures> {
         let config = MlpConfig {
-            inputs: train.image_shape().len(),
+            input: Shape::Values(train.image_shape().len()),
             hidden: vec![self.hidden],
             classes: train.class_count(),
-            seed,
         };
-        let mut model = Mlp::new(&config, &device.autodiff())?;
+        let mut model = Network::new(&config.graph()?, seed, &device.autodiff())?;
         let loader = LoaderConfig {
             batch_size: self.batch,
             seed,

@@ -3,7 +3,9 @@
 use forgeling::data::{
     Dataset, EpisodeBatch, EpisodeSampler, Glyphs, ImageBatch, Queries, Rng, Shots, Split, Ways,
 };
-use forgeling::nn::{Conv4, Conv4Config, Mlp, MlpConfig};
+use forgeling::nn::Network;
+use forgeling::nn::graph::Shape;
+use forgeling::nn::zoo::{Conv4Config, MlpConfig};
 use forgeling::train::{Sgd, SgdConfig};
 use forgeling::{Device, Result};
 
@@ -33,14 +35,13 @@ pub fn sgd() -> Result<Sgd> {
 ///
 /// # Errors
 /// Never.
-pub fn mlp(device: &Device) -> Result<Mlp> {
+pub fn mlp(device: &Device) -> Result<Network> {
     let config = MlpConfig {
-        inputs: 784,
+        input: Shape::Values(784),
         hidden: vec![400, 400],
         classes: CLASSES,
-        seed: 0,
     };
-    Mlp::new(&config, &device.autodiff())
+    Network::new(&config.graph()?, 0, &device.autodiff())
 }
 
 /// Its batches: drawn characters of ten classes.
@@ -72,12 +73,12 @@ pub fn digits() -> Result<Vec<ImageBatch>> {
 ///
 /// # Errors
 /// Never.
-pub fn encoder(device: &Device) -> Result<Conv4> {
+pub fn encoder(device: &Device) -> Result<Network> {
     let config = Conv4Config {
         filters: 32,
         ..Default::default()
     };
-    Conv4::new(&config, &device.autodiff())
+    Network::new(&config.graph()?, 0, &device.autodiff())
 }
 
 /// Its batches.

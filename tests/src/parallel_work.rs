@@ -7,11 +7,15 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use forgeling::data::{EpisodeBatch, EpisodeSampler, Glyphs, ImageBatch, ImageShape, Queries, Rng};
 use forgeling::data::{Shots, Split, Ways};
-use forgeling::nn::{BatchStatistics, Conv4, Conv4Config, Mlp, MlpConfig, Normalization};
+use forgeling::nn::graph::Shape;
+use forgeling::nn::zoo::{Conv4Config, MlpConfig};
+use forgeling::nn::{Network, Normalization};
 use forgeling::ops::{EpisodeCounts, episode_logits, softmax_cross_entropy};
 use forgeling::parallel::{Contribution, ParallelConfig, Work};
 use forgeling::train::weights::collect;
 use forgeling::{Device, Result};
+
+use super::networks::{features, outputs_of_rows};
 
 /// Numbers of an input.
 pub const INPUTS: usize = 12;
@@ -28,14 +32,13 @@ pub const RATE: f64 = 0.3;
 ///
 /// # Errors
 /// Never.
-pub fn mlp(seed: u64, device: &Device) -> Result<Mlp> {
+pub fn mlp(seed: u64, device: &Device) -> Result<Network> {
     let config = MlpConfig {
-        inputs: INPUTS,
+        input: Shape::Values(INPUTS),
         hidden: vec![23, 17],
         classes: CLASSES,
-        seed,
     };
-    Mlp::new(&config, &device.autodiff())
+    Network::new(&config.graph()?, seed, &device.autodiff())
 }
 
 /// Small buckets, so that there are several of them, and frequent comparisons.
@@ -74,10 +77,10 @@ pub fn examples(step: usize, range: Range<usize>) -> ImageBatch {
 ///
 /// # Errors
 /// When a label is no class.
-pub fn classify(mlp: &Mlp, share: ImageBatch, device: &Device) -> Result<Contribution> {
+pub fn classify(mlp: &Network, share: ImageBatch, device: &Device) -> Result<Contribution> {
     let examples = share.len();
     let x = TensorData::new(share.images, [examples, share.shape.len()]);
-    let logits = mlp.forward(Tensor::from_data(x, &device.autodiff()))?;
+    let logits = outputs_of_rows(mlp, Tensor::from_data(x, &device.autodiff()))?;
     let loss = softmax_cross_entropy(logits.clone(), &share.labels)?;
     let gradients = GradientsParams::from_grads(loss.backward(), mlp);
     Ok(Contribution {
@@ -93,10 +96,10 @@ pub fn classify(mlp: &Mlp, share: ImageBatch, device: &Device) -> Result<Contrib
 #[derive(Debug)]
 pub struct Prototypes;
 
-impl Work<Conv4, EpisodeBatch> for Prototypes {
+impl Work<Network, EpisodeBatch> for Prototypes {
     fn contribute(
         &self,
-        encoder: &Conv4,
+        encoder: &Network,
         share: EpisodeBatch,
         device: &Device,
     ) -> Result<Contribution> {
@@ -116,7 +119,7 @@ impl Work<Conv4, EpisodeBatch> for Prototypes {
         } = share.shape;
         let dims = [pixels.len() / share.shape.len(), channels, height, width];
         let images = Tensor::from_data(TensorData::new(pixels, dims), &device.autodiff());
-        let (features, statistics) = encoder.forward(images, Normalization::Batch)?;
+        let (features, statistics) = features(encoder, images, Normalization::Batch)?;
         let rows = [labels.len(), counts.ways];
         let logits = episode_logits(features, counts)?.reshape(rows);
         let loss = softmax_cross_entropy(logits, &labels)?;
@@ -129,24 +132,20 @@ impl Work<Conv4, EpisodeBatch> for Prototypes {
             statistics,
         })
     }
-
-    fn absorb(&self, encoder: Conv4, statistics: Vec<BatchStatistics>) -> Conv4 {
-        encoder.absorb(statistics)
-    }
 }
 
 /// A small encoder.
 ///
 /// # Errors
 /// Never.
-pub fn encoder(filters: usize, device: &Device) -> Result<Conv4> {
+pub fn encoder(filters: usize, device: &Device) -> Result<Network> {
     let config = Conv4Config {
         filters,
         size: 16,
         blocks: 3,
         ..Default::default()
     };
-    Conv4::new(&config, &device.autodiff())
+    Network::new(&config.graph()?, 0, &device.autodiff())
 }
 
 /// Batches of `episodes` episodes of drawn characters of 16×16.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use forgeling::data::{EpisodeSampler, Glyphs, Queries, RandomAffine, Shots, Split, Ways};
 use forgeling::meta::{FitConfig, Learner};
-use forgeling::nn::Conv4Config;
+use forgeling::nn::zoo::Conv4Config;
 use forgeling::train::HalvingSchedule;
 use forgeling::{Device, DeviceChoice, Result};
 
@@ -35,10 +35,9 @@ pub async fn losses() -> Result<Vec<f64>> {
     let glyphs = Glyphs::new(0, Split::Train, 1000)?;
     let config = Conv4Config {
         filters: 16,
-        seed: 7,
         ..Default::default()
     };
-    let mut model = Learner::protonet(&config, &device)?;
+    let mut model = Learner::protonet(&config.graph()?, 7, &device)?;
     let fit = FitConfig {
         episodes: Some(STEPS),
         // Adam divides by the gradient's size, so that rounding in a small one becomes a step of full size.

@@ -8,12 +8,15 @@ use forgeling::device::LaunchCounter;
 use forgeling::device::profile::{
     GpuTiming, Phase, Profile, ProfileConfig, ProfileRow, Profiler, phase, span,
 };
-use forgeling::nn::{Mlp, MlpConfig};
+use forgeling::nn::Network;
+use forgeling::nn::graph::Shape;
+use forgeling::nn::zoo::MlpConfig;
 use forgeling::ops::softmax_cross_entropy;
 use forgeling::train::{Adam, AdamConfig};
 use forgeling::{Device, Readback};
 use serde_json::Value;
 
+use crate::networks::outputs_of_rows;
 use crate::values::waves;
 
 const ROWS: usize = 33;
@@ -22,7 +25,7 @@ const ROUNDING: f64 = 1e-9;
 
 /// A perceptron of three layers in training.
 pub struct Training {
-    model: Mlp,
+    model: Network,
     adam: Adam,
     device: Device,
 }
@@ -34,13 +37,13 @@ impl Training {
     /// Never: the sizes are right.
     pub fn new(device: &Device) -> Self {
         let config = MlpConfig {
-            inputs: 60,
+            input: Shape::Values(60),
             hidden: vec![40, 30],
             classes: 7,
-            seed: 3,
         };
+        let graph = config.graph().unwrap();
         Self {
-            model: Mlp::new(&config, &device.autodiff()).unwrap(),
+            model: Network::new(&graph, 3, &device.autodiff()).unwrap(),
             adam: Adam::new(AdamConfig::default()).unwrap(),
             device: device.clone(),
         }
@@ -58,7 +61,7 @@ impl Training {
         let forward = phase(Phase::Forward);
         let logits = {
             let _network = span("network");
-            self.model.forward(images).unwrap()
+            outputs_of_rows(&self.model, images).unwrap()
         };
         let loss = softmax_cross_entropy(logits, &[3; ROWS]).unwrap();
         drop(forward);

@@ -8,12 +8,16 @@ use forgeling::data::{Task, TaskSource};
 use forgeling::device::Readback;
 use forgeling::meta::gradient::{GradientLearner, InnerConfig, Maml, MamlConfig};
 use forgeling::meta::{FewShot, Side, Stack, TaskLoss};
-use forgeling::nn::{Mlp, MlpConfig, Normalization, Pass};
+use forgeling::nn::graph::Shape;
+use forgeling::nn::zoo::MlpConfig;
+use forgeling::nn::{Network, Normalization, Pass};
 use forgeling::report::LineChart;
 use forgeling::train::{
     HardwareConfig, HardwareManager, Objective, Outcome, Trainer, TrainerConfig,
 };
 use forgeling::{Device, DeviceChoice, Result};
+
+use super::networks::neurons;
 
 /// How long to train, and on how many waves to test. The rest is the paper's: 10 points of a wave, two layers of 40
 /// neurons, one inner step at a rate of 0.01 in training, and Adam at 1e-3 on 25 waves at a time.
@@ -74,7 +78,7 @@ impl Regression {
             }
         }
         let rate = best.1;
-        let errors = |network: &Mlp, rate| -> Result<Vec<f64>> {
+        let errors = |network: &Network, rate| -> Result<Vec<f64>> {
             (0..=STEPS)
                 .map(|steps| error(network, rate, steps, &tests))
                 .collect()
@@ -99,14 +103,13 @@ impl Regression {
         })
     }
 
-    fn network(&self, device: &Device) -> Result<Mlp> {
+    fn network(&self, device: &Device) -> Result<Network> {
         let config = MlpConfig {
-            inputs: 1,
+            input: Shape::Values(1),
             hidden: vec![40, 40],
             classes: 1,
-            seed: self.seed,
         };
-        Mlp::new(&config, &device.autodiff())
+        Network::new(&config.graph()?, self.seed, &device.autodiff())
     }
 
     fn source(&self, queries: usize, stream: u64) -> Result<SineTasks> {
@@ -143,7 +146,7 @@ impl Regression {
     }
 
     /// One wave from its 10 points.
-    fn wave(&self, maml: &Mlp, pretrained: &Mlp, rate: f64) -> Result<LineChart> {
+    fn wave(&self, maml: &Network, pretrained: &Network, rate: f64) -> Result<LineChart> {
         let mut source = self.source(1, 4)?;
         let wave = Sine {
             amplitude: 4.0,
@@ -157,7 +160,7 @@ impl Regression {
             targets: forgeling::data::Targets::Values(targets),
         };
         let task = Task::new(shown.shape(), 1, shown.support().clone(), query)?;
-        let curve = |network: &Mlp, rate, steps| -> Result<Vec<(f64, f64)>> {
+        let curve = |network: &Network, rate, steps| -> Result<Vec<(f64, f64)>> {
             let ys = predictions(network, rate, steps, std::slice::from_ref(&task))?;
             Ok(xs
                 .iter()
@@ -193,14 +196,14 @@ fn inner(rate: f64, steps: usize) -> Result<Maml> {
     })
 }
 
-fn predictions(network: &Mlp, rate: f64, steps: usize, tasks: &[Task]) -> Result<Vec<f32>> {
+fn predictions(network: &Network, rate: f64, steps: usize, tasks: &[Task]) -> Result<Vec<f32>> {
     let mut all = Vec::new();
     for stack in Stack::of(tasks) {
         let outputs = if steps == 0 {
-            let device = network.layers[0].weight.val().device();
-            let pass = Pass::new(Normalization::Running, &device);
+            let device = neurons(network, "layers.0").weight.val().device();
+            let mut pass = Pass::new(Normalization::Running, &device);
             let inputs = stack.images(&[Side::Query], &pass);
-            network.forward(inputs.flatten(1, 3))?.unsqueeze()
+            network.forward(inputs, &mut pass)?.unsqueeze()
         } else {
             let learner = GradientLearner::new(network.clone(), inner(rate, steps)?, false);
             learner.predict(&stack, Normalization::Running)?
@@ -212,7 +215,7 @@ fn predictions(network: &Mlp, rate: f64, steps: usize, tasks: &[Task]) -> Result
 }
 
 /// The mean squared error after so many gradient steps.
-fn error(network: &Mlp, rate: f64, steps: usize, tasks: &[Task]) -> Result<f64> {
+fn error(network: &Network, rate: f64, steps: usize, tasks: &[Task]) -> Result<f64> {
     let values = predictions(network, rate, steps, tasks)?;
     let mut targets = Vec::new();
     for stack in Stack::of(tasks) {
@@ -228,12 +231,12 @@ fn error(network: &Mlp, rate: f64, steps: usize, tasks: &[Task]) -> Result<f64> 
 /// The squared error on all points of all waves: no task is told from another.
 struct AllAtOnce;
 
-impl Objective<Mlp> for AllAtOnce {
+impl Objective<Network> for AllAtOnce {
     type Batch = Vec<Task>;
 
     fn forward<'a>(
         &self,
-        model: &'a Mlp,
+        model: &'a Network,
         batch: &Vec<Task>,
         pass: &mut Pass<'a>,
     ) -> Result<Outcome> {
@@ -252,7 +255,7 @@ impl Objective<Mlp> for AllAtOnce {
             }
         }
         let count = targets.len();
-        let outputs = model.forward_with(pass.values(TensorData::new(inputs, [count, 1])), pass)?;
+        let outputs = model.forward_rows(pass.values(TensorData::new(inputs, [count, 1])), pass)?;
         let targets: Tensor<2> = pass.values(TensorData::new(targets, [count, 1]));
         let difference = outputs - targets;
         Ok(Outcome {

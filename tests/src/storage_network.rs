@@ -4,11 +4,13 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device as Tensors, Tensor};
 use forgeling::device::LaunchCounter;
-use forgeling::nn::{Conv4, Conv4Config, Normalization, ResNet18, ResNet18Config};
+use forgeling::nn::zoo::{Conv4Config, ResNetConfig};
+use forgeling::nn::{self, Normalization};
 use forgeling::ops::{EpisodeCounts, Storage, episode_logits, softmax_cross_entropy, store_as};
 use forgeling::train::{Adam, AdamConfig};
 use forgeling::{Device, Readback};
 
+use super::networks::{features, outputs};
 use super::ops_parity::tensor;
 
 /// Every parameter's gradient, in the order of the module.
@@ -62,14 +64,21 @@ pub enum Network {
 }
 
 /// A network in training.
-enum Model {
-    Conv4(Conv4, EpisodeCounts),
-    ResNet18(Box<ResNet18>, usize),
+struct Model {
+    network: nn::Network,
+    batch: Batch,
+}
+
+#[derive(Clone, Copy)]
+enum Batch {
+    Episodes(EpisodeCounts),
+    /// So many.
+    Images(usize),
 }
 
 impl Network {
     fn model(self, device: &Tensors) -> Model {
-        match self {
+        let (graph, batch) = match self {
             Self::Conv4 { filters, episodes } => {
                 let config = Conv4Config {
                     filters,
@@ -81,15 +90,19 @@ impl Network {
                     shots: 5,
                     queries: 15,
                 };
-                Model::Conv4(Conv4::new(&config, device).unwrap(), counts)
+                (config.graph(), Batch::Episodes(counts))
             }
             Self::ResNet18 { width, batch } => {
-                let config = ResNet18Config {
+                let config = ResNetConfig {
                     width,
                     ..Default::default()
                 };
-                Model::ResNet18(Box::new(ResNet18::new(&config, device).unwrap()), batch)
+                (config.graph(), Batch::Images(batch))
             }
+        };
+        Model {
+            network: nn::Network::new(&graph.unwrap(), 0, device).unwrap(),
+            batch,
         }
     }
 
@@ -100,10 +113,7 @@ impl Network {
     pub async fn gradients(self, storage: Storage, device: &Tensors) -> (f32, Vec<Vec<f32>>) {
         let model = self.model(device);
         let loss = store_as(storage, || model.loss(DType::F32, device));
-        match &model {
-            Model::Conv4(model, _) => gradients_of(model, loss).await,
-            Model::ResNet18(model, _) => gradients_of(model.as_ref(), loss).await,
-        }
+        gradients_of(&model.network, loss).await
     }
 
     /// The most bytes of a GPU in use during a step of training, not counting those in use before the network was made.
@@ -152,19 +162,19 @@ impl Network {
 impl Model {
     /// The mean loss of the batch.
     fn loss(&self, dtype: DType, device: &Tensors) -> Tensor<1> {
-        match self {
-            Self::Conv4(model, counts) => {
+        match self.batch {
+            Batch::Episodes(counts) => {
                 let images = tensor([counts.rows(), 1, 28, 28], 1.0, device).cast(dtype);
-                let (features, _) = model.forward(images, Normalization::Batch).unwrap();
+                let (features, _) = features(&self.network, images, Normalization::Batch).unwrap();
                 let rows = counts.episodes * counts.ways * counts.queries;
                 let labels: Vec<usize> = (0..rows).map(|row| row * 7 % counts.ways).collect();
-                let logits = episode_logits(features, *counts).unwrap();
+                let logits = episode_logits(features, counts).unwrap();
                 softmax_cross_entropy(logits.reshape([rows, counts.ways]), &labels).unwrap()
             }
-            Self::ResNet18(model, batch) => {
-                let images = tensor([*batch, 3, 32, 32], 1.0, device).cast(dtype);
-                let (logits, _) = model.forward(images, Normalization::Batch).unwrap();
-                let labels: Vec<usize> = (0..*batch).map(|row| row * 7 % 10).collect();
+            Batch::Images(batch) => {
+                let images = tensor([batch, 3, 32, 32], 1.0, device).cast(dtype);
+                let (logits, _) = outputs(&self.network, images, Normalization::Batch).unwrap();
+                let labels: Vec<usize> = (0..batch).map(|row| row * 7 % 10).collect();
                 softmax_cross_entropy(logits, &labels).unwrap()
             }
         }
@@ -179,20 +189,13 @@ impl Model {
     ) -> Self {
         let loss = store_as(storage, || self.loss(dtype, device));
         let value = loss.clone();
-        let gradients = loss.backward();
-        let stepped = match self {
-            Self::Conv4(model, counts) => {
-                let gradients = GradientsParams::from_grads(gradients, &model);
-                Self::Conv4(optimizer.step(1e-3, model, gradients), counts)
-            }
-            Self::ResNet18(model, batch) => {
-                let gradients = GradientsParams::from_grads(gradients, model.as_ref());
-                let model = optimizer.step(1e-3, *model, gradients);
-                Self::ResNet18(Box::new(model), batch)
-            }
-        };
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
+        let network = optimizer.step(1e-3, self.network, gradients);
         let [loss] = Readback::new().with(value).run().await.unwrap();
         assert!(loss[0].is_finite());
-        stepped
+        Self {
+            network,
+            batch: self.batch,
+        }
     }
 }

@@ -4,19 +4,20 @@ use std::fs;
 
 use forgeling::data::{EpisodeSampler, Glyphs, Queries, Shots, Split, Ways};
 use forgeling::meta::{EpisodeTrainer, EvaluateConfig, FitConfig, Learner};
-use forgeling::nn::Conv4Config;
+use forgeling::nn::graph::Graph;
+use forgeling::nn::zoo::Conv4Config;
 use forgeling::train::weights::collect;
 use forgeling::{Device, DeviceChoice};
 use forgeling_tests::devices;
 
-fn config() -> Conv4Config {
-    Conv4Config {
+fn encoder() -> Graph {
+    let config = Conv4Config {
         filters: 6,
         blocks: 3,
         size: 16,
-        seed: 3,
         ..Default::default()
-    }
+    };
+    config.graph().unwrap()
 }
 
 fn glyphs() -> Glyphs {
@@ -27,7 +28,7 @@ fn glyphs() -> Glyphs {
 }
 
 fn trained(device: &Device) -> Learner {
-    let mut model = Learner::protonet(&config(), device).unwrap();
+    let mut model = Learner::protonet(&encoder(), 3, device).unwrap();
     let mut trainer = EpisodeTrainer::new(FitConfig::default()).unwrap();
     for _ in 0..3 {
         pollster::block_on(trainer.step(&mut model, &glyphs())).unwrap();
@@ -47,8 +48,8 @@ fn one_further_step_is_the_same_on_the_loaded_copy() {
         assert_eq!(loaded.summary(), model.summary());
         assert_eq!(loaded.summary().episodes, 3);
         let (a, b) = (
-            pollster::block_on(collect(model.conv4().unwrap())),
-            pollster::block_on(collect(loaded.conv4().unwrap())),
+            pollster::block_on(collect(model.model().network())),
+            pollster::block_on(collect(loaded.model().network())),
         );
         assert_eq!(a.unwrap(), b.unwrap());
 
@@ -59,7 +60,7 @@ fn one_further_step_is_the_same_on_the_loaded_copy() {
             let event = pollster::block_on(trainer.step_on(model, batch)).unwrap();
             (
                 event.loss,
-                pollster::block_on(collect(model.conv4().unwrap())).unwrap(),
+                pollster::block_on(collect(model.model().network())).unwrap(),
             )
         };
         let ((loss, weights), (loaded_loss, loaded_weights)) =
@@ -137,7 +138,7 @@ fn broken_and_foreign_files_are_errors_that_name_the_file() {
         ("\\\"filters\\\":6", "\\\"filters\\\":7", "fit"),
         ("\\\"filters\\\":6", "\\\"filters\\\":0", "filters"),
         ("\\\"filters\\\":6", "\\\"filterz\\\":6", "filterz"),
-        ("blocks.0.gamma", "blocks.0.gamna", "blocks.0"),
+        ("blocks.0.norm.gamma", "blocks.0.norm.gamna", "blocks.0"),
     ] {
         let error = load(&replaced(from, to));
         assert!(

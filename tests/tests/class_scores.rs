@@ -4,7 +4,9 @@ use std::cell::Cell;
 
 use burn::tensor::{Tensor, TensorData};
 use forgeling::data::{ImageBatch, ImageShape};
-use forgeling::nn::{Mlp, MlpConfig, Pass};
+use forgeling::nn::graph::Shape;
+use forgeling::nn::zoo::MlpConfig;
+use forgeling::nn::{Network, Pass};
 use forgeling::train::{
     Batches, HardwareConfig, HardwareManager, Objective, Outcome, Predictions, Tally, Trainer,
     TrainerConfig, Validation,
@@ -19,10 +21,15 @@ struct Told {
     passes: Cell<usize>,
 }
 
-impl Objective<Mlp> for Told {
+impl Objective<Network> for Told {
     type Batch = ImageBatch;
 
-    fn forward<'a>(&self, _: &'a Mlp, batch: &ImageBatch, pass: &mut Pass<'a>) -> Result<Outcome> {
+    fn forward<'a>(
+        &self,
+        _: &'a Network,
+        batch: &ImageBatch,
+        pass: &mut Pass<'a>,
+    ) -> Result<Outcome> {
         self.passes.set(self.passes.get() + 1);
         let answers = batch.images.chunks(SHAPE.len()).map(|image| image[0]);
         let logit = |answer: f32, class| if class as f32 == answer { 2.0 } else { -1.0 };
@@ -64,12 +71,12 @@ fn score(
     let manager = HardwareManager::on(device.clone(), hardware).unwrap();
     let trainer = Trainer::new(TrainerConfig::default(), manager).unwrap();
     let config = MlpConfig {
-        inputs: SHAPE.len(),
+        input: Shape::Values(SHAPE.len()),
         hidden: vec![2],
         classes,
-        seed: 1,
     };
-    let model = Mlp::new(&config, &device.autodiff()).unwrap();
+    let graph = config.graph().unwrap();
+    let model = Network::new(&graph, 1, &device.autodiff()).unwrap();
     let told = Told {
         classes,
         passes: Cell::new(0),

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use forgeling::data::{Dataset, Glyphs, Loader, LoaderConfig, Rng, Split, Subset};
 use forgeling::meta::{
-    Adaptation, Answer, EncoderConfig, FineTuneConfig, FitConfig, Learner, LearnerConfig,
-    LoraConfig, Method, MethodConfig,
+    Adaptation, Answer, FineTuneConfig, FitConfig, Learner, LearnerConfig, LoraConfig, Method,
+    MethodConfig,
 };
-use forgeling::nn::{Conv4Config, MlpConfig};
+use forgeling::nn::Network;
+use forgeling::nn::catalog::ModelConfig;
+use forgeling::nn::graph::Shape;
+use forgeling::nn::zoo::{Conv4Config, MlpConfig};
 use forgeling::train::{
-    CrossEntropy, Epochs, HardwareConfig, HardwareManager, NetworkConfig, NetworkKind,
-    NetworkSummary, Run, SavedNetwork, Schedule, Trainer, TrainerConfig,
+    CrossEntropy, Epochs, HardwareConfig, HardwareManager, NetworkSummary, Run, SavedNetwork,
+    Schedule, Trainer, TrainerConfig,
 };
 use forgeling::{Device, DeviceChoice};
 
@@ -148,15 +151,14 @@ impl Found {
 }
 
 fn fitted(method: Method, episodes: usize) -> Learner {
-    let config = LearnerConfig {
-        method: MethodConfig::of(method, 0),
-        encoder: EncoderConfig::Conv4(Conv4Config {
-            filters: 8,
-            seed: 1,
-            ..Default::default()
-        }),
-        ways: 5,
+    let encoder = Conv4Config {
+        filters: 8,
         ..Default::default()
+    };
+    let config = LearnerConfig {
+        seed: 1,
+        ways: 5,
+        ..LearnerConfig::new(MethodConfig::of(method, 0), encoder.graph().unwrap())
     };
     let mut learner = Learner::new(&config, &cpu()).unwrap();
     let train = Glyphs::new(0, Split::Train, 300).unwrap();
@@ -236,15 +238,16 @@ fn heads_adapters_and_inner_steps_are_calibrated_too() {
 }
 
 /// A network trained for some epochs on ten characters, and what it was not trained on.
-fn network(kind: NetworkKind, epochs: usize) -> (SavedNetwork, Subset<Glyphs>) {
+fn network(model: &str, epochs: usize) -> (SavedNetwork, Subset<Glyphs>) {
     let glyphs = Glyphs::new(0, Split::Train, 10).unwrap();
     let glyphs = Subset::first(glyphs, 80).unwrap();
     let (train, held_out) = glyphs.split(0.25, 0).unwrap();
-    let config = NetworkConfig {
-        width: if kind == NetworkKind::Mlp { 64 } else { 8 },
-        ..NetworkConfig::new(kind, train.image_shape(), 10)
-    };
-    let mut network = config.build(&cpu()).unwrap();
+    let mut config = ModelConfig::new(model).unwrap();
+    config.input = train.image_shape();
+    let width = if model == "mlp" { 64 } else { 8 };
+    config.options.insert("width".into(), width);
+    let graph = config.graph().unwrap();
+    let mut network = Network::new(&graph, 0, &cpu().autodiff()).unwrap();
     let classes = (0..10).map(|class| train.class_name(class)).collect();
     let mut source = Epochs::of(Loader::new(Arc::new(train), LoaderConfig::default()).unwrap());
     let manager = HardwareManager::on(cpu(), HardwareConfig::default()).unwrap();
@@ -260,7 +263,7 @@ fn network(kind: NetworkKind, epochs: usize) -> (SavedNetwork, Subset<Glyphs>) {
     });
     pollster::block_on(fit).unwrap();
     let saved = SavedNetwork {
-        config,
+        model: model.into(),
         classes,
         pictures: None,
         summary: NetworkSummary::default(),
@@ -277,8 +280,8 @@ fn answers(saved: &SavedNetwork, images: &[Vec<f32>]) -> Vec<Answer> {
 #[test]
 fn trained_networks_are_calibrated_on_what_was_held_out() {
     let glyphs = Glyphs::new(0, Split::Train, 40).unwrap();
-    for (kind, epochs) in [(NetworkKind::Mlp, 30), (NetworkKind::Conv4, 6)] {
-        let (mut saved, held_out) = network(kind, epochs);
+    for (model, epochs) in [("mlp", 30), ("conv4", 6)] {
+        let (mut saved, held_out) = network(model, epochs);
         let known: Vec<Vec<f32>> = (0..400)
             .map(|i| read(&glyphs, i % 10, 1000 + i / 10))
             .collect();
@@ -302,7 +305,7 @@ fn trained_networks_are_calibrated_on_what_was_held_out() {
             found.raw.add(&raw.predictions, right);
             found.calibrated.add(&now.predictions, right);
         }
-        found.print(kind.name());
+        found.print(model);
         let (raw, now) = (&found.raw, &found.calibrated);
         // 0.168 and 0.064 of the perceptron, 0.344 and 0.051 of Conv4 when this was written.
         assert!(now.error() < 0.6 * raw.error(), "{}", now.error());
@@ -329,7 +332,7 @@ fn trained_networks_are_calibrated_on_what_was_held_out() {
 
 #[test]
 fn images_that_do_not_fit_are_errors_and_change_nothing() {
-    let (mut saved, held_out) = network(NetworkKind::Mlp, 1);
+    let (mut saved, held_out) = network("mlp", 1);
     pollster::block_on(saved.calibrate(&held_out, &cpu())).unwrap();
     let before = saved.confidence.clone();
     let small = Glyphs::new(0, Split::Train, 10).unwrap().with_size(12);
@@ -352,16 +355,14 @@ fn images_that_do_not_fit_are_errors_and_change_nothing() {
 #[test]
 fn rows_of_numbers_have_answers_too() {
     // No features before the last layer: what is like the examples is all that is known.
+    let linear = MlpConfig {
+        input: Shape::Values(6),
+        hidden: vec![],
+        classes: 2,
+    };
     let config = LearnerConfig {
-        method: MethodConfig::of(Method::Maml, 0),
-        encoder: EncoderConfig::Mlp(MlpConfig {
-            inputs: 6,
-            hidden: vec![],
-            classes: 2,
-            seed: 0,
-        }),
         ways: 2,
-        ..Default::default()
+        ..LearnerConfig::new(MethodConfig::of(Method::Maml, 0), linear.graph().unwrap())
     };
     let learner = Learner::new(&config, &cpu()).unwrap();
     let mut classifier = learner.classifier();

@@ -1,8 +1,10 @@
 //! The convolution block against its composite reference, on every device.
 
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
-use forgeling::nn::{Conv4, Conv4Config, Normalization};
+use forgeling::nn::zoo::Conv4Config;
+use forgeling::nn::{Network, Normalization};
 use forgeling::ops::{RunningNorm, conv_block, conv_block_running};
+use forgeling_tests::networks::{conv, features, norm};
 use forgeling_tests::ops_parity::{BLOCK_SIZES, Body, block, running_block, tensor};
 use forgeling_tests::{F32_TOLERANCE, assert_close, devices, everywhere, waves};
 
@@ -146,23 +148,25 @@ fn inputs_that_do_not_fit_are_errors_with_both_shapes() {
 fn a_whole_networks_gradients_agree_on_every_device() {
     let config = Conv4Config {
         filters: 4,
-        seed: 1,
         ..Default::default()
     };
+    let graph = config.graph().unwrap();
     let gradients = |device: &Tensors| {
-        let network = Conv4::new(&config, device).unwrap();
+        let network = Network::new(&graph, 1, device).unwrap();
         let images = tensor([10, 1, 28, 28], 1.0, device);
-        let (features, _) = network.forward(images, Normalization::Batch).unwrap();
+        let (features, _) = features(&network, images, Normalization::Batch).unwrap();
         let direction = tensor(features.dims(), 2.0, device);
         let gradients = (features * direction).sum().backward();
-        let of = |block: &forgeling::nn::ConvBlock| {
+        let of = |block: usize| {
+            let weight = &conv(&network, &format!("blocks.{block}")).weight;
+            let norm = norm(&network, &format!("blocks.{block}.norm"));
             [
-                values(block.weight.val().grad(&gradients).unwrap()),
-                values(block.gamma.val().grad(&gradients).unwrap()),
-                values(block.beta.val().grad(&gradients).unwrap()),
+                values(weight.val().grad(&gradients).unwrap()),
+                values(norm.gamma.val().grad(&gradients).unwrap()),
+                values(norm.beta.val().grad(&gradients).unwrap()),
             ]
         };
-        network.blocks.iter().flat_map(of).collect::<Vec<_>>()
+        (0..config.blocks).flat_map(of).collect::<Vec<_>>()
     };
     let expected = gradients(&Tensors::flex().autodiff());
     for device in devices() {

@@ -8,10 +8,11 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use forgeling::data::ImageBatch;
 use forgeling::device::DeviceList;
-use forgeling::nn::Mlp;
+use forgeling::nn::Network;
 use forgeling::parallel::{Contribution, DataParallel, ParallelConfig, ParallelEvent, Shares};
 use forgeling::train::{Adam, AdamConfig, Optimizer, Sgd, SgdConfig};
 use forgeling::{Device, DeviceChoice, Error, ErrorKind, Readback, Result};
+use forgeling_tests::networks::{neurons, norm, with_change};
 use forgeling_tests::parallel_work::{
     EXAMPLES, Prototypes, RATE, STEPS, classify, config, encoder, episodes, examples, mlp, values,
 };
@@ -159,7 +160,7 @@ fn shares_may_be_empty_and_batches_too_small() {
 fn failing(
     at: usize,
     how: fn() -> Result<()>,
-) -> impl Fn(&Mlp, ImageBatch, &Device) -> Result<Contribution> + Send + Sync {
+) -> impl Fn(&Network, ImageBatch, &Device) -> Result<Contribution> + Send + Sync {
     let calls = AtomicUsize::new(0);
     move |mlp, share, device| {
         if calls.fetch_add(1, Ordering::SeqCst) == at {
@@ -276,7 +277,7 @@ fn a_mistake_in_the_batch_drops_nobody_and_changes_nothing() {
     assert!(error.is_bad_input(), "{error}");
     // Where all fail it is nobody's fault in particular.
     let lost = Arc::new(
-        |_: &Mlp, _: ImageBatch, _: &Device| -> Result<Contribution> {
+        |_: &Network, _: ImageBatch, _: &Device| -> Result<Contribution> {
             Err(Error::new(ErrorKind::Device, "test", "lost"))
         },
     );
@@ -313,14 +314,12 @@ fn a_replica_that_was_tampered_with_is_found() {
     let calls = AtomicUsize::new(0);
     let device = |name: &str| name.starts_with("device 1");
     training
-        .change(move |mut model: Mlp, _, _| {
+        .change(move |model: Network, _, _| {
             let thread = std::thread::current();
             if thread.name().is_some_and(device) && calls.fetch_add(1, Ordering::SeqCst) == 0 {
                 // The least that f32 can tell.
-                let bias = &mut model.layers[2].bias;
-                *bias = bias.clone().map(|b| {
-                    Tensor::from_inner(b.without_autodiff() * (1.0 + f32::EPSILON)).require_grad()
-                });
+                let least = 1.0 + f32::EPSILON;
+                return Ok(with_change(model, "layers.2.bias", |bias| bias * least));
             }
             Ok(model)
         })
@@ -329,7 +328,7 @@ fn a_replica_that_was_tampered_with_is_found() {
     assert!(error.contains("device 1 (cpu)"), "{error}");
     // It is found on the way, too.
     let work = Arc::new(classify);
-    let step = |training: &mut DataParallel<Mlp, Sgd>| {
+    let step = |training: &mut DataParallel<Network, Sgd>| {
         training.step(&work, &examples(0, 0..EXAMPLES), RATE)
     };
     let errors = (0..10).filter_map(|_| step(&mut training).err());
@@ -338,13 +337,13 @@ fn a_replica_that_was_tampered_with_is_found() {
 
 #[test]
 fn a_parameter_without_gradient_counts_as_zero_unless_nobody_has_one() {
-    let work = Arc::new(|mlp: &Mlp, share: Vec<usize>, device: &Device| {
+    let work = Arc::new(|mlp: &Network, share: Vec<usize>, device: &Device| {
         let mut gradients = GradientsParams::new();
         let ones = |shape| Tensor::<2>::ones(shape, device.tensors());
         if share.contains(&0) {
-            gradients.register(mlp.layers[0].weight.id, ones([12, 23]));
+            gradients.register(neurons(mlp, "layers.0").weight.id, ones([12, 23]));
         }
-        gradients.register(mlp.layers[1].weight.id, ones([23, 17]));
+        gradients.register(neurons(mlp, "layers.1").weight.id, ones([23, 17]));
         Ok(Contribution {
             gradients,
             loss: Tensor::zeros([1], device.tensors()),
@@ -362,9 +361,13 @@ fn a_parameter_without_gradient_counts_as_zero_unless_nobody_has_one() {
     let mut training = DataParallel::new(&model, &optimizer, &cpus(2), config()).unwrap();
     training.step(&work, &vec![0, 1, 2, 3, 4], 1.0).unwrap();
     let after = training.model().unwrap();
-    for (layer, gradient) in [(0, Some(0.6)), (1, Some(1.0)), (2, None)] {
+    for (layer, gradient) in [
+        ("layers.0", Some(0.6)),
+        ("layers.1", Some(1.0)),
+        ("layers.2", None),
+    ] {
         let [before, after] = [&model, &after].map(|m| {
-            let weight = m.layers[layer].weight.val().without_autodiff();
+            let weight = neurons(m, layer).weight.val().without_autodiff();
             weight.into_data().try_into_vec::<f32>().unwrap()
         });
         let moved = |w: &f32| gradient.map_or(*w, |gradient| w - (gradient + 0.5 * w));
@@ -385,7 +388,10 @@ fn networks_with_batch_norm_learn_alike() {
             .map(|batch| training.step(&work, batch, 2e-3).unwrap().loss)
             .collect();
         let model = training.model().unwrap();
-        assert_ne!(values(&model.blocks[0].running_mean), [0.0; 8]);
+        assert_ne!(
+            values(&norm(&model, "blocks.0.norm").running_mean),
+            [0.0; 8]
+        );
         losses
     };
     let one = run(&cpus(1));

@@ -3,7 +3,7 @@
 use forgeling::data::{Glyphs, Queries, Shots, Split};
 use forgeling::device::LaunchCounter;
 use forgeling::meta::{EpisodeTrainer, FitConfig, Learner, LearnerOptions, Method};
-use forgeling::nn::{Conv4Config, MlpConfig};
+use forgeling::nn::zoo::{Conv4Config, MlpConfig};
 use forgeling::train::MlpTrainer;
 use forgeling::{Device, DeviceChoice};
 use forgeling_tests::{devices, waves};
@@ -28,7 +28,7 @@ fn a_meta_step_takes_as_many_launches_as_for_one_task() {
     let glyphs = Glyphs::new(0, Split::Train, 50).unwrap();
     let options = LearnerOptions {
         method: Method::Maml,
-        filters: 4,
+        filters: Some(4),
         inner_steps: Some(3),
         ..Default::default()
     };
@@ -63,9 +63,9 @@ fn a_perceptrons_step_takes_few_launches() {
         hidden: vec![400, 400],
         ..Default::default()
     };
-    let (images, labels) = (waves(128 * config.inputs, 1.0), vec![3; 128]);
+    let (images, labels) = (waves(128 * config.input.len(), 1.0), vec![3; 128]);
     for device in devices().into_iter().filter(|device| !device.is_cpu()) {
-        let mut trainer = MlpTrainer::new(&config, &device).unwrap();
+        let mut trainer = MlpTrainer::new(&config, 0, &device).unwrap();
         let mut step = || {
             let counter = LaunchCounter::new();
             pollster::block_on(trainer.step(images.clone(), &labels, 1e-3)).unwrap();
@@ -85,8 +85,9 @@ fn a_protonets_step_takes_few_launches() {
         filters: 12,
         ..Default::default()
     };
+    let encoder = config.graph().unwrap();
     for device in devices().into_iter().filter(|device| !device.is_cpu()) {
-        let mut model = Learner::protonet(&config, &device).unwrap();
+        let mut model = Learner::protonet(&encoder, 0, &device).unwrap();
         let mut trainer = EpisodeTrainer::new(FitConfig::default()).unwrap();
         let mut step = || {
             let counter = LaunchCounter::on(&device);

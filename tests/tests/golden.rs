@@ -1,8 +1,10 @@
 //! Three Adam steps of ProtoNet against the values that `golden/protonet.py` printed with PyTorch.
 
 use forgeling::data::{EpisodeBatch, ImageShape, Queries, Shots, Ways};
-use forgeling::meta::{EpisodeTrainer, FitConfig, Learner, TrainingSummary};
-use forgeling::nn::Conv4Config;
+use forgeling::meta::{
+    EpisodeTrainer, FitConfig, Learner, LearnerConfig, MethodConfig, TrainingSummary,
+};
+use forgeling::nn::zoo::Conv4Config;
 use forgeling::train::weights::{NamedTensor, collect};
 use forgeling::train::{HalvingSchedule, model_file};
 use forgeling_tests::{assert_close, devices, waves};
@@ -23,7 +25,7 @@ fn model_bytes() -> Vec<u8> {
         let inputs = if block == 0 { 1 } else { FILTERS };
         let mut add = |name: &str, shape: &[usize], values: Vec<f32>| {
             tensors.push(NamedTensor {
-                name: format!("blocks.{block}.{name}"),
+                name: format!("encoder.blocks.{block}.{name}"),
                 shape: shape.to_vec(),
                 values,
             });
@@ -35,19 +37,20 @@ fn model_bytes() -> Vec<u8> {
             .collect();
         add("weight", &[FILTERS, inputs, 3, 3], weight);
         add("bias", &[FILTERS], waves(FILTERS, 20.0 + phase));
-        add("gamma", &[FILTERS], vec![1.0; FILTERS]);
-        add("beta", &[FILTERS], vec![0.0; FILTERS]);
-        add("running_mean", &[FILTERS], vec![0.0; FILTERS]);
-        add("running_var", &[FILTERS], vec![1.0; FILTERS]);
+        add("norm.gamma", &[FILTERS], vec![1.0; FILTERS]);
+        add("norm.beta", &[FILTERS], vec![0.0; FILTERS]);
+        add("norm.running_mean", &[FILTERS], vec![0.0; FILTERS]);
+        add("norm.running_var", &[FILTERS], vec![1.0; FILTERS]);
     }
     let config = Conv4Config {
         channels: 1,
         filters: FILTERS,
         blocks: BLOCKS,
         size: SIZE,
-        seed: 0,
+        ..Default::default()
     };
-    let header = model_file::Header::new("protonet-conv4", config, TrainingSummary::default());
+    let config = LearnerConfig::new(MethodConfig::default(), config.graph().unwrap());
+    let header = model_file::Header::new(Learner::ARCHITECTURE, config, TrainingSummary::default());
     model_file::encode(&header, &tensors).unwrap()
 }
 
@@ -125,8 +128,8 @@ fn loss_accuracy_weights_and_statistics_follow_pytorch() {
 
 /// Compares a value of the last block.
 fn assert_values(model: &Learner, name: &str, expected: &Value, tolerance: f32) {
-    let values = pollster::block_on(collect(model.conv4().unwrap())).unwrap();
-    let path = format!("blocks.{}.{name}", BLOCKS - 1);
+    let values = pollster::block_on(collect(model.model().network())).unwrap();
+    let path = format!("blocks.{}.norm.{name}", BLOCKS - 1);
     let got = &values
         .iter()
         .find(|tensor| tensor.name == path)

@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
 use forgeling::Readback;
 use forgeling::data::Rng;
-use forgeling::nn::{ConvBlock, Normalization};
+use forgeling::nn::{ConvBlock, Normalization, Pass};
 use forgeling::ops::prototype_logits;
 use forgeling_tests::{assert_close, devices, wave, waves};
 
@@ -159,7 +159,8 @@ fn conv_block_gradients_equal_finite_differences() {
     let loss = |block: &ConvBlock, normalization| {
         let input = TensorData::new(images.clone(), [3, 2, 6, 5]);
         let input = Tensor::<4>::from_data(input, (&tensors, DType::F64));
-        let (output, _) = block.forward(input, normalization).unwrap();
+        let mut pass = Pass::new(normalization, &tensors);
+        let output = block.forward(input, &mut pass).unwrap();
         let weights: Vec<f64> = (0..output.shape().num_elements())
             .map(|i| wave(i, 6.0))
             .collect();

@@ -12,14 +12,13 @@ use forgeling::data::{
     Colour, IdxSplit, ImageSet, ImageShape, Limits, PictureOptions, Rng, TaskSource, folder, idx,
     omniglot,
 };
-use forgeling::meta::{
-    EncoderConfig, Learner, LearnerConfig, Method, MethodConfig, TrainingSummary,
-};
-use forgeling::nn::{Conv4Config, MlpConfig};
+use forgeling::meta::{Learner, LearnerConfig, Method, MethodConfig, TrainingSummary};
+use forgeling::nn::Network;
+use forgeling::nn::catalog::ModelConfig;
+use forgeling::nn::graph::{Graph, Shape};
+use forgeling::nn::zoo::{Conv4Config, MlpConfig};
 use forgeling::train::weights::NamedTensor;
-use forgeling::train::{
-    Checkpoint, NetworkConfig, NetworkKind, NetworkSummary, SavedNetwork, model_file,
-};
+use forgeling::train::{Checkpoint, NetworkSummary, SavedNetwork, model_file};
 use forgeling::{Device, DeviceChoice, Result};
 use hostile_support::{
     Trial, damaged, join_header, lossy_webp, numbers, progressive_jpeg, put, renumbered,
@@ -261,44 +260,48 @@ fn cpu() -> Device {
 
 /// Network files: one of each kind.
 fn networks(device: &Device) -> Vec<Vec<u8>> {
-    let of = |kind| {
-        let config = NetworkConfig {
-            width: 2,
-            ..NetworkConfig::new(kind, ImageShape::new(1, 16, 16), 2)
-        };
+    let of = |model: &str| {
+        let mut config = ModelConfig::new(model).unwrap();
+        config.input = ImageShape::new(1, 16, 16);
+        config.classes = 2;
+        config.options.insert("width".into(), 2);
+        let graph = config.graph().unwrap();
         let saved = SavedNetwork {
-            config,
+            model: model.into(),
             classes: vec!["0".into(), "1".into()],
             pictures: None,
             summary: NetworkSummary::default(),
             confidence: None,
-            network: config.build(device).unwrap(),
+            network: Network::new(&graph, 0, &device.autodiff()).unwrap(),
         };
         pollster::block_on(saved.to_bytes()).unwrap()
     };
-    NetworkKind::ALL.map(of).to_vec()
+    ["mlp", "conv4", "resnet18"].map(of).to_vec()
 }
 
 /// Files of few-shot learners: one of each method, on images and on rows of numbers.
 fn learners(device: &Device) -> Vec<Vec<u8>> {
-    let conv4 = EncoderConfig::Conv4(Conv4Config {
+    let conv4 = Conv4Config {
         filters: 2,
         blocks: 2,
         size: 8,
         ..Default::default()
-    });
-    let mlp = EncoderConfig::Mlp(MlpConfig {
-        inputs: 4,
+    };
+    let mlp = MlpConfig {
+        input: Shape::Values(4),
         hidden: vec![3],
         classes: 2,
-        seed: 0,
-    });
-    let of = |method, encoder: &EncoderConfig| {
+    };
+    let (conv4, mlp) = (conv4.graph().unwrap(), mlp.graph().unwrap());
+    let of = |method: Method, network: &Graph| {
+        // Both layers of the perceptron are its encoder where it is compared with.
+        let network = match method.adapts() {
+            true => network.clone(),
+            false => network.clone().as_encoder(),
+        };
         let config = LearnerConfig {
-            method: MethodConfig::of(method, 3),
-            encoder: encoder.clone(),
             ways: 2,
-            ..Default::default()
+            ..LearnerConfig::new(MethodConfig::of(method, 3), network)
         };
         let learner = Learner::new(&config, device).unwrap();
         pollster::block_on(learner.to_bytes()).unwrap()
@@ -371,18 +374,19 @@ fn claims_of_model_files_are_not_believed() {
 fn claims_of_methods_are_not_believed() {
     let device = cpu();
     let mut trial = Trial::new("method's claim", 24 * MIB);
-    let wide = EncoderConfig::Conv4(Conv4Config {
+    let wide = Conv4Config {
         filters: 4096,
         blocks: 1,
         size: 4,
         ..Default::default()
-    });
-    let rows = EncoderConfig::Mlp(MlpConfig {
-        inputs: 1,
+    };
+    let rows = MlpConfig {
+        input: Shape::Values(1),
         hidden: Vec::new(),
         classes: 1 << 20,
-        seed: 0,
-    });
+    };
+    let wide = wide.graph().unwrap();
+    let rows = rows.graph().unwrap().as_encoder();
     let mut steps = MethodConfig::of(Method::MamlPP, 0);
     steps.inner_mut().unwrap().steps = 10_000;
     for (method, encoder, values) in [
@@ -390,11 +394,7 @@ fn claims_of_methods_are_not_believed() {
         (MethodConfig::Relation, &rows, 1 << 21),
         (steps, &wide, 1 << 18),
     ] {
-        let config = LearnerConfig {
-            method,
-            encoder: encoder.clone(),
-            ..Default::default()
-        };
+        let config = LearnerConfig::new(method, encoder.clone());
         let tensor = NamedTensor {
             name: "any".into(),
             shape: vec![values],

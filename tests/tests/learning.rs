@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use forgeling::data::{Dataset, Glyphs, ImageSet, ImageShape, Shots, Split, Ways};
 use forgeling::meta::{EpisodeTrainer, EvaluateConfig, Evaluation, FitConfig, Learner};
-use forgeling::nn::Conv4Config;
+use forgeling::nn::graph::Graph;
+use forgeling::nn::zoo::Conv4Config;
 use forgeling::train::HalvingSchedule;
 use forgeling::train::weights::collect;
 use forgeling::{Device, DeviceChoice, ErrorKind};
@@ -14,12 +15,17 @@ fn cpu() -> Device {
     pollster::block_on(Device::open(DeviceChoice::Cpu)).unwrap()
 }
 
-fn small(seed: u64) -> Conv4Config {
-    Conv4Config {
-        filters: 16,
-        seed,
+fn encoder(filters: usize) -> Graph {
+    let config = Conv4Config {
+        filters,
         ..Default::default()
-    }
+    };
+    config.graph().unwrap()
+}
+
+/// An encoder of 16 filters.
+fn small(seed: u64, device: &Device) -> Learner {
+    Learner::protonet(&encoder(16), seed, device).unwrap()
 }
 
 fn fit(model: &mut Learner, data: &dyn Dataset, config: FitConfig) -> Vec<f64> {
@@ -39,13 +45,10 @@ fn evaluate(model: &Learner, config: EvaluateConfig) -> Evaluation {
 
 #[test]
 fn warming_up_reports_its_progress() {
-    let config = Conv4Config {
-        filters: 4,
-        ..Default::default()
-    };
     for device in devices() {
         let mut events = Vec::new();
-        pollster::block_on(device.warm_up(&config, |event| events.push(event))).unwrap();
+        let warm_up = device.warm_up(&encoder(4), |event| events.push(event));
+        pollster::block_on(warm_up).unwrap();
         let done: Vec<usize> = events.iter().map(|event| event.done).collect();
         let expected: Vec<usize> = if device.is_cpu() {
             Vec::new()
@@ -54,11 +57,6 @@ fn warming_up_reports_its_progress() {
         };
         assert_eq!(done, expected, "{}", device.info().name);
         assert!(events.iter().all(|event| event.total == 6));
-        let wrong = Conv4Config {
-            filters: 0,
-            ..config.clone()
-        };
-        assert!(pollster::block_on(device.warm_up(&wrong, |_| ())).is_err());
     }
 }
 
@@ -66,7 +64,7 @@ fn warming_up_reports_its_progress() {
 fn unseen_characters_are_told_apart_after_training() {
     let train = Glyphs::new(0, Split::Train, 300).unwrap();
     for device in fast_devices() {
-        let mut model = Learner::protonet(&small(1), &device).unwrap();
+        let mut model = small(1, &device);
         let config = EvaluateConfig {
             episodes: 100,
             shots: Shots::new(1).unwrap(),
@@ -108,7 +106,7 @@ fn unseen_characters_are_told_apart_after_training() {
 fn the_same_seed_gives_the_same_bits_on_the_cpu_and_another_seed_others() {
     let train = Glyphs::new(0, Split::Train, 50).unwrap();
     let run = |weights, episodes| {
-        let mut model = Learner::protonet(&small(weights), &cpu()).unwrap();
+        let mut model = small(weights, &cpu());
         let config = FitConfig {
             episodes: Some(4),
             batch_episodes: 2,
@@ -117,7 +115,7 @@ fn the_same_seed_gives_the_same_bits_on_the_cpu_and_another_seed_others() {
         };
         (
             fit(&mut model, &train, config),
-            pollster::block_on(collect(model.conv4().unwrap())).unwrap(),
+            pollster::block_on(collect(model.model().network())).unwrap(),
         )
     };
     let first = run(1, 1);
@@ -134,13 +132,9 @@ fn every_device_begins_alike() {
         episodes: Some(3),
         ..Default::default()
     };
-    let config_small = Conv4Config {
-        filters: 4,
-        ..small(1)
-    };
     let mut expected: Option<Vec<f64>> = None;
     for device in devices() {
-        let mut model = Learner::protonet(&config_small, &device).unwrap();
+        let mut model = Learner::protonet(&encoder(4), 1, &device).unwrap();
         let losses = fit(&mut model, &train, config.clone());
         let expected = expected.get_or_insert(losses.clone());
         // The first loss is a forward pass. The later ones follow Adam's steps, which do not shrink with the
@@ -160,7 +154,7 @@ fn every_device_begins_alike() {
 #[test]
 fn a_diverging_step_says_which_and_leaves_the_network_as_it_was() {
     let train = Glyphs::new(0, Split::Train, 50).unwrap();
-    let mut model = Learner::protonet(&small(1), &cpu()).unwrap();
+    let mut model = small(1, &cpu());
     let schedule = HalvingSchedule {
         initial: 1e30,
         every: 1000,
@@ -174,7 +168,7 @@ fn a_diverging_step_says_which_and_leaves_the_network_as_it_was() {
         assert!(step < 50, "a rate of 1e30 must diverge");
         let before = format!(
             "{:?}",
-            pollster::block_on(collect(model.conv4().unwrap())).unwrap()
+            pollster::block_on(collect(model.model().network())).unwrap()
         );
         let Err(error) = pollster::block_on(trainer.step(&mut model, &train)) else {
             continue;
@@ -187,7 +181,7 @@ fn a_diverging_step_says_which_and_leaves_the_network_as_it_was() {
         // As text, in which NaN equals itself: finite losses may have left some.
         let after = format!(
             "{:?}",
-            pollster::block_on(collect(model.conv4().unwrap())).unwrap()
+            pollster::block_on(collect(model.model().network())).unwrap()
         );
         assert_eq!(before, after);
         break;
@@ -197,14 +191,7 @@ fn a_diverging_step_says_which_and_leaves_the_network_as_it_was() {
 #[test]
 fn the_callback_stops_training_between_steps() {
     let train = Glyphs::new(0, Split::Train, 50).unwrap();
-    let mut model = Learner::protonet(
-        &Conv4Config {
-            filters: 4,
-            ..small(1)
-        },
-        &cpu(),
-    )
-    .unwrap();
+    let mut model = Learner::protonet(&encoder(4), 1, &cpu()).unwrap();
     let summary = pollster::block_on(model.fit(&train, FitConfig::default(), |event| {
         if event.step == 3 {
             ControlFlow::Break(())
@@ -220,14 +207,7 @@ fn the_callback_stops_training_between_steps() {
 
 #[test]
 fn bad_input_is_an_error_before_anything_is_computed() {
-    let mut model = Learner::protonet(
-        &Conv4Config {
-            filters: 2,
-            ..small(1)
-        },
-        &cpu(),
-    )
-    .unwrap();
+    let mut model = Learner::protonet(&encoder(2), 1, &cpu()).unwrap();
     let mut refuse = |data: &dyn Dataset, config: FitConfig, word: &str| {
         let result = pollster::block_on(model.fit(data, config, |_| ControlFlow::Continue(())));
         let error = result.unwrap_err();
@@ -271,26 +251,22 @@ fn bad_input_is_an_error_before_anything_is_computed() {
     for config in [
         Conv4Config {
             filters: 0,
-            ..small(1)
+            ..Default::default()
         },
         Conv4Config {
             size: 15,
-            ..small(1)
+            ..Default::default()
         },
         Conv4Config {
             channels: usize::MAX,
-            ..small(1)
+            ..Default::default()
         },
         Conv4Config {
             blocks: 0,
-            ..small(1)
+            ..Default::default()
         },
     ] {
-        assert!(
-            Learner::protonet(&config, &cpu())
-                .unwrap_err()
-                .is_bad_input()
-        );
+        assert!(config.graph().unwrap_err().is_bad_input());
     }
 }
 
@@ -298,7 +274,7 @@ fn bad_input_is_an_error_before_anything_is_computed() {
 fn a_classifier_learns_a_users_classes_from_one_drawing_each() {
     let train = Glyphs::new(0, Split::Train, 300).unwrap();
     let test = Glyphs::new(0, Split::Test, 4).unwrap();
-    let mut model = Learner::protonet(&small(1), &cpu()).unwrap();
+    let mut model = small(1, &cpu());
     fit(
         &mut model,
         &train,
@@ -354,9 +330,9 @@ fn images_of_a_page_are_a_data_set_too() {
         filters: 2,
         blocks: 2,
         size: 16,
-        ..small(1)
+        ..Default::default()
     };
-    let mut model = Learner::protonet(&config, &cpu()).unwrap();
+    let mut model = Learner::protonet(&config.graph().unwrap(), 1, &cpu()).unwrap();
     let fit = FitConfig {
         ways: Ways::new(3).unwrap(),
         shots: Shots::new(1).unwrap(),

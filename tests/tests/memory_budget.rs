@@ -1,9 +1,9 @@
 //! Budgets: an operation beyond one is an error, and trainers that share a device keep to their own.
 
 use forgeling::device::{Ledger, MemoryBudget, MemoryMonitor, MemoryReport, Phase};
-use forgeling::nn::{
-    Conv4Config, MemoryPlan, MlpConfig, PlanConfig, PlannedClassifier, ResNet18Config,
-};
+use forgeling::nn::graph::Shape;
+use forgeling::nn::zoo::{Conv4Config, MlpConfig, ResNetConfig};
+use forgeling::nn::{MemoryPlan, PlanConfig};
 use forgeling::ops::plan::PlannedPrecision;
 use forgeling_tests::devices;
 use forgeling_tests::memory_budget::{
@@ -95,10 +95,8 @@ fn fractions_are_of_the_devices_limit() {
 #[test]
 fn plans_grow_with_batches_and_say_what_for() {
     let device = &devices()[0];
-    let network = PlannedClassifier {
-        encoder: Conv4Config::default(),
-        classes: 10,
-    };
+    let encoder = Conv4Config::default().graph().unwrap();
+    let network = encoder.with_outputs(10).unwrap();
     let plain = PlanConfig::default();
     let plan = |batch, config| MemoryPlan::new(&network, batch, config, device).unwrap();
     let peaks: Vec<u64> = [1, 2, 20, 200]
@@ -115,10 +113,11 @@ fn plans_grow_with_batches_and_say_what_for() {
             whole.peak
         );
     }
-    let resnet = ResNet18Config {
+    let resnet = ResNetConfig {
         width: 16,
         ..Default::default()
     };
+    let resnet = resnet.graph().unwrap();
     let [all, some] = [false, true].map(|checkpointing| {
         let config = PlanConfig {
             checkpointing,
@@ -160,12 +159,8 @@ fn plans_grow_with_batches_and_say_what_for() {
             .is_bad_input()
     );
     let wrong = MlpConfig {
-        inputs: 0,
+        input: Shape::Values(0),
         ..Default::default()
     };
-    assert!(
-        MemoryPlan::new(&wrong, 1, plain, device)
-            .unwrap_err()
-            .is_bad_input()
-    );
+    assert!(wrong.graph().unwrap_err().is_bad_input());
 }

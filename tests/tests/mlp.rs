@@ -3,12 +3,15 @@
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use forgeling::data::{Dataset, Glyphs, Split};
-use forgeling::nn::{Mlp, MlpConfig};
+use forgeling::nn::Network;
+use forgeling::nn::graph::Shape;
+use forgeling::nn::zoo::MlpConfig;
 use forgeling::ops::softmax_cross_entropy;
 use forgeling::train::model_file::{Header, decode, encode};
 use forgeling::train::weights::{NamedTensor, collect, load};
 use forgeling::train::{MlpTrainer, Sgd, SgdConfig};
 use forgeling::{Device, DeviceChoice, ErrorKind};
+use forgeling_tests::networks::outputs_of_rows;
 use forgeling_tests::{assert_close, devices, fast_devices};
 
 const CLASSES: usize = 10;
@@ -20,11 +23,14 @@ fn cpu() -> Device {
 
 fn config(hidden: &[usize]) -> MlpConfig {
     MlpConfig {
-        inputs: PIXELS,
+        input: Shape::Values(PIXELS),
         hidden: hidden.to_vec(),
         classes: CLASSES,
-        seed: 1,
     }
+}
+
+fn network(config: &MlpConfig, seed: u64, device: &Device) -> Network {
+    Network::new(&config.graph().unwrap(), seed, &device.autodiff()).unwrap()
 }
 
 /// Drawings of ten invented characters, flattened, with their labels: those from `first` on of each.
@@ -45,7 +51,7 @@ fn drawings(first: usize, count: usize) -> (Vec<f32>, Vec<usize>) {
 
 /// The part of drawings never trained on that is classified rightly, after so many passes.
 fn accuracy_after(passes: usize, hidden: &[usize], device: &Device) -> f64 {
-    let mut trainer = MlpTrainer::new(&config(hidden), device).unwrap();
+    let mut trainer = MlpTrainer::new(&config(hidden), 1, device).unwrap();
     let (images, labels) = drawings(0, 200);
     for _ in 0..passes {
         for (images, labels) in images.chunks(50 * PIXELS).zip(labels.chunks(50)) {
@@ -81,7 +87,7 @@ fn every_device_trains_alike() {
     let (images, labels) = drawings(0, 3);
     let mut expected: Option<Vec<f32>> = None;
     for device in devices() {
-        let mut trainer = MlpTrainer::new(&config(&[17, 12]), &device).unwrap();
+        let mut trainer = MlpTrainer::new(&config(&[17, 12]), 1, &device).unwrap();
         let losses: Vec<f32> = (0..4)
             .map(|_| {
                 let step = trainer.step(images.clone(), &labels, 1e-3);
@@ -95,11 +101,11 @@ fn every_device_trains_alike() {
 }
 
 /// One step of SGD, and what it makes of the perceptron.
-fn stepped(model: Mlp, sgd: &mut Sgd, device: &Device) -> (Mlp, Vec<NamedTensor>) {
+fn stepped(model: Network, sgd: &mut Sgd, device: &Device) -> (Network, Vec<NamedTensor>) {
     let (images, labels) = drawings(7, 2);
     let data = TensorData::new(images, [labels.len(), PIXELS]);
     let x = Tensor::<2>::from_data(data, &device.autodiff());
-    let loss = softmax_cross_entropy(model.forward(x).unwrap(), &labels).unwrap();
+    let loss = softmax_cross_entropy(outputs_of_rows(&model, x).unwrap(), &labels).unwrap();
     let gradients = GradientsParams::from_grads(loss.backward(), &model);
     let model = sgd.step(0.1, model, gradients);
     let values = pollster::block_on(collect(&model)).unwrap();
@@ -111,18 +117,14 @@ fn what_is_loaded_goes_on_exactly_as_what_was_saved() {
     let plain = || Sgd::new(SgdConfig::default()).unwrap();
     for device in devices() {
         let config = config(&[9, 5]);
-        let model = Mlp::new(&config, &device.autodiff()).unwrap();
+        let model = network(&config, 1, &device);
         let (model, values) = stepped(model, &mut plain(), &device);
         let header = Header::new("mlp", config.clone(), 1usize);
         let bytes = encode(&header, &values).unwrap();
 
         let (header, tensors) = decode::<MlpConfig, usize>(&bytes, "mlp").unwrap();
         assert_eq!((&header.config, header.summary), (&config, 1));
-        let other = MlpConfig {
-            seed: 99,
-            ..header.config
-        };
-        let fresh = Mlp::new(&other, &device.autodiff()).unwrap();
+        let fresh = network(&header.config, 99, &device);
         let loaded = load(fresh, tensors.clone()).unwrap();
         let (_, expected) = stepped(model, &mut plain(), &device);
         let (_, got) = stepped(loaded, &mut plain(), &device);
@@ -132,14 +134,14 @@ fn what_is_loaded_goes_on_exactly_as_what_was_saved() {
             hidden: vec![9, 4],
             ..config
         };
-        let narrow = Mlp::new(&narrow, &device.autodiff()).unwrap();
+        let narrow = network(&narrow, 1, &device);
         assert!(load(narrow, tensors).unwrap_err().is_bad_input());
     }
 }
 
 #[test]
 fn what_does_not_fit_is_an_error_and_leaves_the_perceptron_as_it_was() {
-    let mut trainer = MlpTrainer::new(&config(&[4]), &cpu()).unwrap();
+    let mut trainer = MlpTrainer::new(&config(&[4]), 1, &cpu()).unwrap();
     let before = pollster::block_on(collect(trainer.model())).unwrap();
     let (images, labels) = drawings(0, 1);
     let mut refuse = |images: &[f32], labels: &[usize], rate, word: &str| {

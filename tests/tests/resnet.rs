@@ -2,23 +2,30 @@
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Device as Tensors, Tensor, TensorData};
-use forgeling::data::{Dataset, Glyphs, Rng, Split};
-use forgeling::nn::{Normalization, ResNet18, ResNet18Config};
+use forgeling::data::{Dataset, Glyphs, ImageShape, Rng, Split};
+use forgeling::nn::graph::{Layer, Node};
+use forgeling::nn::zoo::ResNetConfig;
+use forgeling::nn::{Network, Normalization, absorb};
 use forgeling::ops::{Bodies, set_bodies, softmax_cross_entropy};
 use forgeling::train::{Adam, AdamConfig, weights};
+use forgeling_tests::networks::{conv, outputs};
 use forgeling_tests::ops_parity::tensor;
 use forgeling_tests::{assert_close, devices};
 
 const SIZE: usize = 16;
 const CLASSES: usize = 3;
 
-fn small() -> ResNet18Config {
-    ResNet18Config {
-        channels: 1,
+fn small() -> ResNetConfig {
+    ResNetConfig {
+        input: ImageShape::new(1, SIZE, SIZE),
         classes: CLASSES,
         width: 8,
-        seed: 1,
+        ..Default::default()
     }
+}
+
+fn network(config: &ResNetConfig, seed: u64, device: &Tensors) -> Network {
+    Network::new(&config.graph().unwrap(), seed, device).unwrap()
 }
 
 /// Drawn characters of a few classes.
@@ -42,15 +49,15 @@ fn batch(images: usize, rng: &mut Rng, device: &Tensors) -> (Tensor<4>, Vec<usiz
 }
 
 fn step(
-    model: ResNet18,
+    model: Network,
     adam: &mut Adam,
     (images, labels): (Tensor<4>, Vec<usize>),
-) -> (ResNet18, f32) {
-    let (logits, statistics) = model.forward(images, Normalization::Batch).unwrap();
+) -> (Network, f32) {
+    let (logits, statistics) = outputs(&model, images, Normalization::Batch).unwrap();
     let loss = softmax_cross_entropy(logits, &labels).unwrap();
     let gradients = GradientsParams::from_grads(loss.clone().backward(), &model);
     let loss = loss.into_data().try_into_vec::<f32>().unwrap()[0];
-    let model = adam.step(1e-3, model, gradients).absorb(statistics);
+    let model = absorb(adam.step(1e-3, model, gradients), statistics).unwrap();
     (model, loss)
 }
 
@@ -62,7 +69,7 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 fn it_learns_drawn_characters_and_a_file_gives_it_back() {
     let device = &Tensors::flex().autodiff();
     let mut rng = Rng::new(0);
-    let mut model = ResNet18::new(&small(), device).unwrap();
+    let mut model = network(&small(), 1, device);
     let mut adam = Adam::new(AdamConfig::default()).unwrap();
     let mut losses = Vec::new();
     for _ in 0..100 {
@@ -75,10 +82,9 @@ fn it_learns_drawn_characters_and_a_file_gives_it_back() {
 
     // With the statistics gathered on the way, on characters it has not seen.
     let (images, labels) = batch(60, &mut rng, device);
-    let logits = |model: &ResNet18| {
-        let (logits, statistics) = model
-            .forward(images.clone(), Normalization::Running)
-            .unwrap();
+    let logits = |model: &Network| {
+        let running = Normalization::Running;
+        let (logits, statistics) = outputs(model, images.clone(), running).unwrap();
         assert!(statistics.is_empty());
         values(logits)
     };
@@ -91,8 +97,7 @@ fn it_learns_drawn_characters_and_a_file_gives_it_back() {
     assert!(right > 45, "{right} of 60");
 
     let tensors = pollster::block_on(weights::collect(&model)).unwrap();
-    let other = ResNet18Config { seed: 2, ..small() };
-    let other = ResNet18::new(&other, device).unwrap();
+    let other = network(&small(), 2, device);
     assert_ne!(logits(&other), expected);
     assert_eq!(logits(&weights::load(other, tensors).unwrap()), expected);
 }
@@ -101,34 +106,41 @@ fn it_learns_drawn_characters_and_a_file_gives_it_back() {
 #[test]
 fn it_has_the_parameters_it_claims() {
     let device = &Tensors::flex().autodiff();
-    let model = ResNet18::new(&ResNet18Config::default(), device).unwrap();
+    let model = network(&ResNetConfig::default(), 0, device);
     let tensors = pollster::block_on(weights::collect(&model)).unwrap();
     let trained = tensors.iter().filter(|t| !t.name.contains("running"));
     let count: usize = trained.map(|t| t.values.len()).sum();
     assert_eq!(count, 11_173_962);
-    assert_eq!(
-        model.blocks.iter().filter(|b| b.shortcut.is_some()).count(),
-        3
-    );
+    let nodes = model.graph().nodes().iter();
+    let shortcuts = nodes.filter(|node| node.name.ends_with(".shortcut"));
+    assert_eq!(shortcuts.count(), 3);
 }
 
 #[test]
 fn gradients_agree_on_every_device_and_with_stock_operations() {
     let gradients = |device: &Tensors| {
-        let model = ResNet18::new(&small(), device).unwrap();
+        let config = ResNetConfig {
+            input: ImageShape::new(1, 18, 13),
+            ..small()
+        };
+        let model = network(&config, 1, device);
         let images = tensor([5, 1, 18, 13], 1.0, device);
-        let (logits, _) = model.forward(images, Normalization::Batch).unwrap();
+        let (logits, _) = outputs(&model, images, Normalization::Batch).unwrap();
         let direction = tensor(logits.dims(), 2.0, device);
         let gradients = (logits.clone() * direction).sum().backward();
-        let of = |weight: &burn::module::Param<Tensor<4>>| {
-            values(weight.val().grad(&gradients).unwrap())
+        let nodes = model.graph().nodes().iter();
+        let convolutions = nodes.filter(|node| matches!(node.layer, Layer::Conv2d(_)));
+        let of = |node: &Node| {
+            let weight = conv(&model, &node.name).weight.val();
+            values(weight.grad(&gradients).unwrap())
         };
-        let mut all = vec![values(logits), of(&model.stem.weight)];
-        for block in &model.blocks {
-            all.push(of(&block.first.weight));
-            all.push(of(&block.second.weight));
-            all.extend(block.shortcut.as_ref().map(|shortcut| of(&shortcut.weight)));
-        }
+        let mut all = vec![values(logits)];
+        all.extend(convolutions.map(of));
+        assert_eq!(
+            all.len(),
+            1 + 1 + 2 * 8 + 3,
+            "logits, stem, blocks, shortcuts"
+        );
         all
     };
     set_bodies(Bodies::Composite);
@@ -149,42 +161,42 @@ fn sizes_that_do_not_fit_are_errors() {
     let device = &Tensors::flex();
     for (change, word) in [
         (
-            ResNet18Config {
+            ResNetConfig {
                 width: 0,
                 ..small()
             },
             "width",
         ),
         (
-            ResNet18Config {
+            ResNetConfig {
                 width: 513,
                 ..small()
             },
             "1 to 512",
         ),
         (
-            ResNet18Config {
+            ResNetConfig {
                 classes: 0,
                 ..small()
             },
             "classes",
         ),
         (
-            ResNet18Config {
-                channels: 0,
+            ResNetConfig {
+                input: ImageShape::new(0, SIZE, SIZE),
                 ..small()
             },
             "channels",
         ),
     ] {
-        let error = ResNet18::new(&change, device).unwrap_err();
+        let error = change.graph().unwrap_err();
         assert!(
             error.is_bad_input() && error.to_string().contains(word),
             "{error}"
         );
     }
-    let model = ResNet18::new(&small(), device).unwrap();
+    let model = network(&small(), 1, device);
     let colours = Tensor::zeros([1, 3, 8, 8], device);
-    let error = model.forward(colours, Normalization::Running).unwrap_err();
+    let error = outputs(&model, colours, Normalization::Running).unwrap_err();
     assert!(error.is_bad_input(), "{error}");
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use burn::tensor::{Tensor, TensorData};
 use forgeling::data::{Glyphs, Split};
 use forgeling::meta::{EvaluateConfig, FitConfig, Learner};
-use forgeling::nn::Conv4Config;
+use forgeling::nn::zoo::Conv4Config;
 use forgeling::ops::{
     AfterNorm, Storage, batch_norm, conv_block, reference, softmax_cross_entropy, store_as,
 };
@@ -167,10 +167,9 @@ fn training_learns_as_well() {
     let run = |storage| {
         let config = Conv4Config {
             filters: 16,
-            seed: 1,
             ..Default::default()
         };
-        let mut model = Learner::protonet(&config, &cpu()).unwrap();
+        let mut model = Learner::protonet(&config.graph().unwrap(), 1, &cpu()).unwrap();
         let fit = FitConfig {
             episodes: Some(100),
             ..Default::default()

@@ -4,11 +4,10 @@ use std::ops::ControlFlow;
 
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
-use forgeling::data::{Dataset, Glyphs, ImageBatch, ImageShape, Split};
-use forgeling::nn::{
-    Conv4Classifier, Conv4Config, Linear, Mlp, MlpConfig, Normalization, Pass, ResNet18,
-    ResNet18Config, Vit, VitConfig,
-};
+use forgeling::data::{Dataset, Glyphs, ImageBatch, ImageShape, Rng, Split};
+use forgeling::nn::graph::{Graph, Shape};
+use forgeling::nn::zoo::{Conv4Config, MlpConfig, ResNetConfig, VitConfig};
+use forgeling::nn::{Linear, Network, Normalization, Pass};
 use forgeling::ops::Activation;
 use forgeling::train::weights::collect;
 use forgeling::train::{
@@ -17,6 +16,7 @@ use forgeling::train::{
     TrainEvent, Trainable, Trainer, TrainerConfig,
 };
 use forgeling::{Device, Result};
+use forgeling_tests::networks::with_change;
 use forgeling_tests::{assert_close, devices};
 
 const CLASSES: usize = 5;
@@ -49,36 +49,40 @@ fn batches(count: usize, size: usize) -> Batches<ImageBatch> {
     Batches::new((0..count).map(|index| drawings(10 * index, size)).collect())
 }
 
-fn mlp(device: &Device) -> Mlp {
-    let config = MlpConfig {
-        inputs: SIZE * SIZE,
-        hidden: vec![33, 17],
-        classes: CLASSES,
-        seed: 3,
-    };
-    Mlp::new(&config, &device.autodiff()).unwrap()
+fn network(graph: &Graph, seed: u64, device: &Device) -> Network {
+    Network::new(graph, seed, &device.autodiff()).unwrap()
 }
 
-fn conv4(device: &Device) -> Conv4Classifier {
+fn mlp(device: &Device) -> Network {
+    let config = MlpConfig {
+        input: Shape::Values(SIZE * SIZE),
+        hidden: vec![33, 17],
+        classes: CLASSES,
+    };
+    network(&config.graph().unwrap(), 3, device)
+}
+
+fn conv4(device: &Device) -> Network {
     let config = Conv4Config {
         filters: 8,
         size: SIZE,
         ..Default::default()
     };
-    Conv4Classifier::new(&config, CLASSES, &device.autodiff()).unwrap()
+    let encoder = config.graph().unwrap();
+    network(&encoder.with_outputs(CLASSES).unwrap(), 0, device)
 }
 
-fn resnet(device: &Device) -> ResNet18 {
-    let config = ResNet18Config {
-        channels: 1,
+fn resnet(device: &Device) -> Network {
+    let config = ResNetConfig {
+        input: ImageShape::new(1, SIZE, SIZE),
         classes: CLASSES,
         width: 4,
         ..Default::default()
     };
-    ResNet18::new(&config, &device.autodiff()).unwrap()
+    network(&config.graph().unwrap(), 0, device)
 }
 
-fn vit(device: &Device) -> Vit {
+fn vit(device: &Device) -> Network {
     let config = VitConfig {
         size: SIZE,
         width: 24,
@@ -88,7 +92,7 @@ fn vit(device: &Device) -> Vit {
         classes: CLASSES,
         ..Default::default()
     };
-    Vit::new(&config, &device.autodiff()).unwrap()
+    network(&config.graph().unwrap(), 0, device)
 }
 
 fn manager(device: &Device, config: HardwareConfig) -> HardwareManager {
@@ -174,20 +178,21 @@ fn checkpointed_training_is_the_same() {
     }
 }
 
+#[derive(Module, Debug)]
+struct Layers {
+    layers: Vec<Linear>,
+}
+
 #[test]
 fn a_cut_in_the_middle_of_a_graph_gives_all_gradients() {
     // The first block's input comes of a parameter; the second one's goes around it, too.
     let device = burn::tensor::Device::flex().autodiff();
-    let model = Mlp::new(
-        &MlpConfig {
-            inputs: 3,
-            hidden: vec![4, 4],
-            classes: 4,
-            seed: 5,
-        },
-        &device,
-    )
-    .unwrap();
+    let mut rng = Rng::new(5);
+    let model = Layers {
+        layers: [3, 4, 4]
+            .map(|inputs| Linear::new(inputs, 4, &mut rng, &device))
+            .to_vec(),
+    };
     let gradients = |checkpointing: bool| {
         let mut pass = Pass::new(Normalization::Batch, &device).checkpointing(checkpointing);
         let x = TensorData::new(vec![0.5f32, -1.0, 2.0, 1.5, 0.25, -0.75], [2, 3]);
@@ -313,14 +318,9 @@ fn an_overflow_skips_one_step_and_halves_the_scale() {
 #[test]
 fn an_error_names_the_part_that_is_at_fault() {
     for device in devices() {
-        let mut model = conv4(&device);
-        let [block, ..] = &mut model.encoder.blocks[2..] else {
-            panic!("too few blocks")
-        };
-        block.gamma = block
-            .gamma
-            .clone()
-            .map(|gamma| Tensor::full(gamma.dims(), f32::NAN, &gamma.device()).require_grad());
+        let mut model = with_change(conv4(&device), "blocks.2.norm.gamma", |gamma| {
+            Tensor::full(gamma.dims(), f32::NAN, &gamma.device())
+        });
         let before = pollster::block_on(values(&model));
         let mut trainer = Trainer::new(sgd(0.05), manager(&device, Default::default())).unwrap();
         let batch = [drawings(0, 10)];

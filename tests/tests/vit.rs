@@ -4,10 +4,12 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device as Tensors, Tensor, TensorData};
 use forgeling::data::{Dataset, Glyphs, Rng, Split};
-use forgeling::nn::{Vit, VitConfig};
+use forgeling::nn::zoo::VitConfig;
+use forgeling::nn::{Network, Normalization};
 use forgeling::ops::softmax_cross_entropy;
 use forgeling::train::weights::{collect, load};
 use forgeling::train::{Adam, AdamConfig, model_file};
+use forgeling_tests::networks::outputs;
 use forgeling_tests::{assert_close, devices, waves};
 
 const HALF: usize = 14;
@@ -24,9 +26,16 @@ fn config() -> VitConfig {
         heads: 4,
         hidden: 64,
         classes: 2,
-        seed: 1,
         ..Default::default()
     }
+}
+
+fn network(config: &VitConfig, seed: u64, device: &Tensors) -> Network {
+    Network::new(&config.graph().unwrap(), seed, device).unwrap()
+}
+
+fn forward(model: &Network, images: Tensor<4>) -> forgeling::Result<Tensor<2>> {
+    Ok(outputs(model, images, Normalization::Running)?.0)
 }
 
 /// Pictures with two characters in two of their quarters, and whether they are different ones of two. What patches say
@@ -63,8 +72,13 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap()
 }
 
-fn step(model: Vit, adam: &mut Adam, batch: (Vec<f32>, Vec<usize>), device: &Tensors) -> Vit {
-    let logits = model.forward(images(batch.0, device)).unwrap();
+fn step(
+    model: Network,
+    adam: &mut Adam,
+    batch: (Vec<f32>, Vec<usize>),
+    device: &Tensors,
+) -> Network {
+    let logits = forward(&model, images(batch.0, device)).unwrap();
     let loss = softmax_cross_entropy(logits, &batch.1).unwrap();
     let gradients = GradientsParams::from_grads(loss.backward(), &model);
     adam.step(1e-3, model, gradients)
@@ -73,12 +87,12 @@ fn step(model: Vit, adam: &mut Adam, batch: (Vec<f32>, Vec<usize>), device: &Ten
 #[test]
 fn it_learns_to_compare_two_characters() {
     let device = Tensors::flex().autodiff();
-    let mut model = Vit::new(&config(), &device).unwrap();
+    let mut model = network(&config(), 1, &device);
     let mut adam = Adam::new(AdamConfig::default()).unwrap();
     let mut rng = Rng::new(5);
     let test = pairs(500, &mut Rng::new(6));
-    let accuracy = |model: &Vit| {
-        let logits = values(model.forward(images(test.0.clone(), &device)).unwrap());
+    let accuracy = |model: &Network| {
+        let logits = values(forward(model, images(test.0.clone(), &device)).unwrap());
         let right = logits
             .chunks(2)
             .zip(&test.1)
@@ -95,9 +109,9 @@ fn it_learns_to_compare_two_characters() {
 }
 
 /// Logits of a batch, and the gradient of every value.
-fn gradients(model: &Vit, device: &Tensors) -> Vec<Vec<f32>> {
+fn gradients(model: &Network, device: &Tensors) -> Vec<Vec<f32>> {
     let batch = images(waves(3 * SIZE * SIZE, 1.0), device);
-    let logits = model.forward(batch).unwrap();
+    let logits = forward(model, batch).unwrap();
     let loss = softmax_cross_entropy(logits.clone(), &[0, 1, 1]).unwrap();
     let gradients = GradientsParams::from_grads(loss.backward(), model);
     let mut found = Found(gradients, vec![values(logits)]);
@@ -120,10 +134,10 @@ const GRADIENT_TOLERANCE: f32 = 2e-3;
 #[test]
 fn every_value_has_the_same_gradient_on_every_device() {
     let flex = Tensors::flex().autodiff();
-    let expected = gradients(&Vit::new(&config(), &flex).unwrap(), &flex);
+    let expected = gradients(&network(&config(), 1, &flex), &flex);
     for device in devices() {
         let tensors = device.autodiff();
-        let got = gradients(&Vit::new(&config(), &tensors).unwrap(), &tensors);
+        let got = gradients(&network(&config(), 1, &tensors), &tensors);
         assert_eq!(got.len(), 1 + 2 + 1 + 2 * 16 + 2 + 2);
         // The bias of the keys moves all scores of a query alike: its true gradient is zero.
         let scale = |values: &[f32]| values.iter().fold(0f32, |max, v| max.max(v.abs()));
@@ -142,18 +156,15 @@ fn a_loaded_copy_goes_on_as_the_saved_one() {
         let tensors = device.autodiff();
         let mut adam = Adam::new(AdamConfig::default()).unwrap();
         let batch = || pairs(5, &mut Rng::new(7));
-        let model = Vit::new(&config(), &tensors).unwrap();
+        let model = network(&config(), 1, &tensors);
         let model = step(model, &mut adam, batch(), &tensors);
         let saved = pollster::block_on(collect(&model)).unwrap();
         let header = model_file::Header::new("vit", config(), 1usize);
         let bytes = model_file::encode(&header, &saved).unwrap();
         let (header, tensors_of_file) =
             model_file::decode::<VitConfig, usize>(&bytes, "vit").unwrap();
-        let other = VitConfig {
-            seed: 99,
-            ..header.config
-        };
-        let loaded = load(Vit::new(&other, &tensors).unwrap(), tensors_of_file).unwrap();
+        let other = network(&header.config, 99, &tensors);
+        let loaded = load(other, tensors_of_file).unwrap();
         assert_eq!(pollster::block_on(collect(&loaded)).unwrap(), saved);
 
         let [saved, loaded] = [model, loaded].map(|model| {
@@ -172,7 +183,7 @@ fn a_loaded_copy_goes_on_as_the_saved_one() {
 fn the_seed_decides_the_weights() {
     let device = Tensors::flex();
     let weights = |seed| {
-        let model = Vit::new(&VitConfig { seed, ..config() }, &device).unwrap();
+        let model = network(&config(), seed, &device);
         pollster::block_on(collect(&model)).unwrap()
     };
     assert_eq!(weights(3), weights(3));
@@ -186,7 +197,7 @@ fn configurations_and_images_that_do_not_fit_are_errors() {
     let with = |change: Change| {
         let mut config = VitConfig::default();
         change(&mut config);
-        Vit::new(&config, &device).err().map(|e| e.to_string())
+        config.graph().err().map(|e| e.to_string())
     };
     assert_eq!(with(|_| ()), None);
     let refused: [(&str, Change); 11] = [
@@ -206,9 +217,9 @@ fn configurations_and_images_that_do_not_fit_are_errors() {
         let error = with(change).unwrap_or_else(|| panic!("{word} was accepted"));
         assert!(error.contains(word), "{error}");
     }
-    let model = Vit::new(&config(), &device).unwrap();
+    let model = network(&config(), 1, &device);
     for shape in [[2, 1, SIZE, 27], [2, 3, SIZE, SIZE], [0, 1, SIZE, SIZE]] {
-        let error = model.forward(Tensor::zeros(shape, &device)).unwrap_err();
+        let error = forward(&model, Tensor::zeros(shape, &device)).unwrap_err();
         assert!(error.is_bad_input() && error.found().is_some(), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use forgeling::data::{Dataset, Glyphs, Split};
 use forgeling::meta::{FitConfig, Learner};
-use forgeling::nn::Conv4Config;
+use forgeling::nn::zoo::Conv4Config;
 use forgeling::{Device, DeviceChoice, Result};
 
 fn main() -> Result<()> {
@@ -18,13 +18,11 @@ async fn run() -> Result<()> {
     println!("{}", device.reason());
 
     let train = Glyphs::new(0, Split::Train, 1000)?;
-    let mut model = Learner::protonet(
-        &Conv4Config {
-            filters: 16,
-            ..Default::default()
-        },
-        &device,
-    )?;
+    let encoder = Conv4Config {
+        filters: 16,
+        ..Default::default()
+    };
+    let mut model = Learner::protonet(&encoder.graph()?, 0, &device)?;
     let config = FitConfig {
         episodes: Some(150),
         ..Default::default()

@@ -8,15 +8,15 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use burn::module::Module;
-use burn::tensor::Tensor;
 use forgeling::data::ImageBatch;
-use forgeling::nn::Mlp;
+use forgeling::nn::Network;
 use forgeling::parallel::{Collective, Distributed, Mpi, ParallelConfig, Work};
 use forgeling::train::{
     Batch, Batches, CheckpointConfig, CheckpointStore, CrossEntropy, HardwareConfig,
     HardwareManager, Run, Schedule, Sgd, SgdConfig, TrainEvent, Trainer, TrainerConfig,
 };
 use forgeling::{Device, DeviceChoice, Error, ErrorKind, Result};
+use forgeling_tests::networks::with_change;
 use forgeling_tests::parallel_bench as bench;
 use forgeling_tests::parallel_work::{
     EXAMPLES, Prototypes, RATE, STEPS, classify, config, examples, mlp, values,
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 /// The steps of the test; rank 0 prints what came of them.
 fn train(how: &str, mpi: Mpi, device: &Device) -> Result<Mpi> {
     let rank = mpi.rank();
-    let work = |mlp: &Mlp, share: ImageBatch, device: &Device| classify(mlp, share, device);
+    let work = |mlp: &Network, share: ImageBatch, device: &Device| classify(mlp, share, device);
     // Only rank 0's parameters count.
     let model = mlp(rank as u64, device)?;
     let sgd = Sgd::new(SgdConfig {
@@ -76,13 +76,8 @@ fn train(how: &str, mpi: Mpi, device: &Device) -> Result<Mpi> {
             exit(0);
         }
         if fails && how == "tamper" {
-            training.change(|mut model, _| {
-                let bias = &mut model.layers[2].bias;
-                *bias = bias
-                    .clone()
-                    .map(|b| Tensor::from_inner(b.without_autodiff() + 0.01).require_grad());
-                Ok(model)
-            })?;
+            training
+                .change(|model, _| Ok(with_change(model, "layers.2.bias", |bias| bias + 0.01)))?;
         }
         let read = |range: Range<usize>| {
             if fails {

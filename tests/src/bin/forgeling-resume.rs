@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use forgeling::data::{Glyphs, Loader, LoaderConfig, RandomAffine, Split, Subset};
-use forgeling::nn::{Mlp, MlpConfig};
+use forgeling::nn::Network;
+use forgeling::nn::graph::Shape;
+use forgeling::nn::zoo::MlpConfig;
 use forgeling::train::{
     AdamConfig, CheckpointConfig, CheckpointStore, CrossEntropy, EarlyStoppingConfig, EmaConfig,
     Epochs, Goal, HardwareConfig, HardwareManager, OptimizerConfig, Run, Schedule, TrainEvent,
@@ -40,12 +42,11 @@ async fn train(folder: &str, steps: usize, every: usize) -> Result<()> {
     };
     let manager = HardwareManager::open(hardware).await?;
     let config = MlpConfig {
-        inputs: SIZE * SIZE,
+        input: Shape::Values(SIZE * SIZE),
         hidden: vec![128, 64],
         classes: CLASSES,
-        seed: 1,
     };
-    let mut model = Mlp::new(&config, &manager.device().autodiff())?;
+    let mut model = Network::new(&config.graph()?, 1, &manager.device().autodiff())?;
     let schedule = Schedule::Cosine {
         initial: 0.01,
         floor: 0.0001,

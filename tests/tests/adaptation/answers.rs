@@ -1,8 +1,11 @@
 //! What is made of examples without training, and what bad ones come to.
 
 use forgeling::data::{Examples, ImageShape, Targets, Task};
-use forgeling::meta::{Adaptation, EncoderConfig, Learner, LearnerConfig, Method, MethodConfig};
-use forgeling::nn::{Conv4, Conv4Config, MlpConfig, Normalization};
+use forgeling::meta::{Adaptation, Learner, LearnerConfig, Method, MethodConfig};
+use forgeling::nn::graph::{Graph, Shape};
+use forgeling::nn::zoo::{Conv4Config, MlpConfig};
+use forgeling::nn::{Network, Normalization, normalizing_by};
+use forgeling_tests::networks::features;
 use forgeling_tests::{assert_close, devices, waves};
 
 use super::*;
@@ -133,21 +136,20 @@ fn a_batchs_statistics_can_take_the_place_of_the_running_ones() {
         size: 9,
         ..Default::default()
     };
-    let conv4 = Conv4::new(&config, cpu().tensors()).unwrap();
+    let graph = config.graph().unwrap();
+    let conv4 = Network::new(&graph, 0, cpu().tensors()).unwrap();
     let images = |count: usize, phase| {
         let values = burn::tensor::TensorData::new(waves(count * 81, phase), [count, 1, 9, 9]);
         burn::tensor::Tensor::<4>::from_data(values, cpu().tensors())
     };
-    let (expected, statistics) = conv4.forward(images(6, 0.0), Normalization::Batch).unwrap();
-    let fixed = conv4.clone().normalizing_by(statistics);
+    let batch = Normalization::Batch;
+    let (expected, statistics) = features(&conv4, images(6, 0.0), batch).unwrap();
+    let fixed = normalizing_by(conv4.clone(), statistics).unwrap();
     let read = |tensor: burn::tensor::Tensor<2>| tensor.into_data().try_into_vec::<f32>().unwrap();
-    let (got, _) = fixed
-        .forward(images(6, 0.0), Normalization::Running)
-        .unwrap();
+    let running = Normalization::Running;
+    let (got, _) = features(&fixed, images(6, 0.0), running).unwrap();
     assert_close("features", &read(got), &read(expected.clone()), 1e-5);
-    let (plain, _) = conv4
-        .forward(images(6, 0.0), Normalization::Running)
-        .unwrap();
+    let (plain, _) = features(&conv4, images(6, 0.0), running).unwrap();
     assert_ne!(read(plain), read(expected));
 }
 
@@ -210,29 +212,31 @@ fn more_classes_than_outputs_are_an_error_that_says_so() {
 
 #[test]
 fn adapters_and_features_need_a_network_that_has_some() {
-    let config = |hidden, method| LearnerConfig {
-        method: MethodConfig::of(method, 0),
-        encoder: EncoderConfig::Mlp(MlpConfig {
-            inputs: 64,
+    let perceptron = |hidden| {
+        let config = MlpConfig {
+            input: Shape::Values(64),
             hidden,
             classes: 3,
-            seed: 0,
-        }),
-        ..Default::default()
+        };
+        config.graph().unwrap()
     };
-    let learner = Learner::new(&config(vec![5], Method::ProtoNet), &cpu()).unwrap();
+    let maml = |network: Graph| {
+        let config = LearnerConfig::new(MethodConfig::of(Method::Maml, 0), network);
+        Learner::new(&config, &cpu()).unwrap()
+    };
+    let encoder = perceptron(vec![5]).as_encoder();
+    let learner = Learner::protonet(&encoder, 0, &cpu()).unwrap();
     let error = learner.classifier_with(lora(2)).unwrap_err();
     assert!(
         error.is_bad_input() && error.to_string().contains("convolutions"),
         "{error}"
     );
 
-    let hidden = Learner::new(&config(vec![5], Method::Maml), &cpu()).unwrap();
-    let mut classifier = hidden.classifier_with(head(3)).unwrap();
+    let mut classifier = maml(perceptron(vec![5])).classifier_with(head(3)).unwrap();
     teach(&mut classifier, &[3, 3]);
     assert_eq!(classify(&mut classifier, &drawing(0, 9)).len(), 2);
 
-    let linear = Learner::new(&config(vec![], Method::Maml), &cpu()).unwrap();
+    let linear = maml(perceptron(vec![]));
     let mut classifier = linear.classifier_with(Adaptation::Prototypes).unwrap();
     teach(&mut classifier, &[3, 3]);
     let error = adapt(&mut classifier).unwrap_err();

@@ -1,7 +1,8 @@
 //! A head's training beside the same in plain numbers.
 
-use forgeling::meta::{EncoderConfig, FineTuneConfig, LearnerConfig};
-use forgeling::nn::MlpConfig;
+use forgeling::meta::FineTuneConfig;
+use forgeling::nn::graph::Shape;
+use forgeling::nn::zoo::MlpConfig;
 use forgeling::train::weights::collect;
 
 use super::*;
@@ -93,16 +94,12 @@ fn adam(matrix: &mut Matrix, rows: &[Vec<f64>], labels: &[usize]) {
 #[test]
 fn a_head_is_trained_as_by_hand() {
     let encoder = MlpConfig {
-        inputs: 3,
+        input: Shape::Values(3),
         hidden: vec![],
         classes: 4,
-        seed: 2,
     };
-    let config = LearnerConfig {
-        encoder: EncoderConfig::Mlp(encoder),
-        ..Default::default()
-    };
-    let learner = Learner::new(&config, &cpu()).unwrap();
+    let encoder = encoder.graph().unwrap().as_encoder();
+    let learner = Learner::protonet(&encoder, 2, &cpu()).unwrap();
     let weights = pollster::block_on(collect(learner.model())).unwrap();
     let [weight, bias] = ["weight", "bias"].map(|name| {
         &weights

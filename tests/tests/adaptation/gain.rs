@@ -72,10 +72,9 @@ fn accuracy(learner: &Learner, adaptation: Adaptation, shift: Shift) -> f64 {
 fn a_head_and_adapters_learn_images_unlike_those_of_training() {
     let encoder = Conv4Config {
         filters: 16,
-        seed: 1,
         ..Default::default()
     };
-    let mut learner = Learner::protonet(&encoder, &cpu()).unwrap();
+    let mut learner = Learner::protonet(&encoder.graph().unwrap(), 1, &cpu()).unwrap();
     let train = Glyphs::new(0, Split::Train, 300).unwrap();
     let fit = FitConfig {
         episodes: Some(60),

@@ -1,40 +1,53 @@
 //! Adapters by themselves.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
 use forgeling::data::Rng;
-use forgeling::nn::{
-    Conv4, Conv4Config, ConvBlock, Lora, LoraBlock, LoraConv4, Normalization, Pass,
-};
+use forgeling::nn::zoo::Conv4Config;
+use forgeling::nn::{Counts, Lora, Network, Normalization, Pass, Values, absorb};
 use forgeling::train::weights::collect;
+use forgeling_tests::networks::{conv, features, with_change};
 use forgeling_tests::{assert_close, devices, wave, waves};
 
-const CONFIG: Conv4Config = Conv4Config {
-    channels: 2,
-    filters: 5,
-    blocks: 2,
-    size: 9,
-    seed: 4,
-};
+/// The nodes that have adapters.
+const BLOCKS: [&str; 2] = ["blocks.0", "blocks.1"];
 
 fn images(device: &Tensors) -> Tensor<4> {
     let values = TensorData::new(waves(3 * 2 * 81, 1.0), [3, 2, 9, 9]);
     Tensor::from_data(values, device)
 }
 
+fn conv4(device: &Tensors) -> Network {
+    let config = Conv4Config {
+        channels: 2,
+        filters: 5,
+        blocks: 2,
+        size: 9,
+        ..Default::default()
+    };
+    Network::new(&config.graph().unwrap(), 4, device).unwrap()
+}
+
 /// Running statistics and `up` of some values, as if trained.
-fn trained(device: &Tensors) -> LoraConv4 {
-    let conv4 = Conv4::new(&CONFIG, device).unwrap();
-    let (_, statistics) = conv4.forward(images(device), Normalization::Batch).unwrap();
-    let mut adapted = LoraConv4::new(conv4.absorb(statistics), 3, 6.0, 7).unwrap();
-    for (index, block) in adapted.blocks.iter_mut().enumerate() {
+fn trained(device: &Tensors) -> Network {
+    let conv4 = conv4(device);
+    let (_, statistics) = features(&conv4, images(device), Normalization::Batch).unwrap();
+    let conv4 = absorb(conv4, statistics).unwrap();
+    let mut adapted = conv4.adapted(3, 6.0, 7).unwrap();
+    for (index, block) in BLOCKS.into_iter().enumerate() {
         let values = waves(5 * 3, index as f64)
             .into_iter()
             .map(|value| 0.3 * value);
-        let values = TensorData::new(values.collect::<Vec<f32>>(), [5, 3]);
-        block.lora.up = Param::from_tensor(Tensor::from_data(values, device));
+        let values = TensorData::new(values.collect::<Vec<f32>>(), [5 * 3]);
+        let values = Tensor::from_data(values, device);
+        adapted = with_change(adapted, &format!("{block}.lora.up"), |_| values);
     }
     adapted
+}
+
+/// The adapter of a block.
+fn lora<'a>(adapted: &'a Network, block: &str) -> &'a Lora {
+    conv(adapted, block).lora.as_ref().unwrap()
 }
 
 fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -46,39 +59,32 @@ fn merged_adapters_give_the_same_features() {
     for device in devices() {
         let adapted = trained(device.tensors());
         let merged = adapted.merged().unwrap();
-        let mut pass = Pass::new(Normalization::Batch, device.tensors());
-        let features = adapted
-            .maps_with(images(device.tensors()), &mut pass)
-            .unwrap();
-        assert!(pass.take_statistics().is_empty(), "running statistics only");
-        let features = read(features);
-        let running = |conv4: &Conv4| {
-            let (features, _) = conv4
-                .forward(images(device.tensors()), Normalization::Running)
-                .unwrap();
+        let images = || images(device.tensors());
+        let (found, statistics) = features(&adapted, images(), Normalization::Batch).unwrap();
+        assert!(statistics.is_empty(), "running statistics only");
+        let found = read(found);
+        let running = |network: &Network| {
+            let (features, _) = features(network, images(), Normalization::Running).unwrap();
             read(features)
         };
-        assert_eq!(features, running(&merged), "{}", device.info().name);
+        assert_eq!(found, running(&merged), "{}", device.info().name);
         // Without adapters they are others.
-        let plain = Conv4 {
-            blocks: adapted
-                .blocks
-                .iter()
-                .map(|block| block.block.clone())
-                .collect(),
-        };
+        let plain = adapted.clone().with_values(|_, values| match values {
+            Values::Conv(mut values) => {
+                values.lora = None;
+                Values::Conv(values)
+            }
+            other => other,
+        });
         let largest = |a: &[f32], b: &[f32]| {
             a.iter()
                 .zip(b)
                 .map(|(a, b)| (a - b).abs())
                 .fold(0.0, f32::max)
         };
-        assert!(largest(&features, &running(&plain)) > 0.01);
+        assert!(largest(&found, &running(&plain)) > 0.01);
         // A change that is zero is none.
-        let none = LoraConv4::new(plain.clone(), 2, 2.0, 0)
-            .unwrap()
-            .merged()
-            .unwrap();
+        let none = plain.clone().adapted(2, 2.0, 0).unwrap().merged().unwrap();
         assert_eq!(running(&none), running(&plain));
     }
 }
@@ -87,16 +93,18 @@ fn merged_adapters_give_the_same_features() {
 fn a_merged_weight_is_the_sum_that_the_paper_has() {
     let adapted = trained(&Tensors::flex());
     let merged = adapted.merged().unwrap();
-    for (block, merged) in adapted.blocks.iter().zip(&merged.blocks) {
-        let [up, down] = [&block.lora.up, &block.lora.down].map(|factor| read(factor.val()));
+    for block in BLOCKS {
+        let lora = lora(&adapted, block);
+        let [up, down] = [&lora.up, &lora.down].map(|factor| read(factor.val()));
         let columns = down.len() / 3;
-        let mut expected = read(block.block.weight.val());
+        let mut expected = read(conv(&adapted, block).weight.val());
         for (place, weight) in expected.iter_mut().enumerate() {
             let (row, column) = (place / columns, place % columns);
             let products = (0..3).map(|r| up[3 * row + r] * down[columns * r + column]);
             *weight += 6.0 / 3.0 * products.sum::<f32>();
         }
-        assert_close("weight", &read(merged.weight.val()), &expected, 1e-5);
+        let merged = read(conv(&merged, block).weight.val());
+        assert_close("weight", &merged, &expected, 1e-5);
     }
 }
 
@@ -105,55 +113,52 @@ fn only_adapters_have_gradients_and_what_is_merged_is_not_frozen() {
     let device = Tensors::flex().autodiff();
     let adapted = trained(&device);
     let mut pass = Pass::new(Normalization::Batch, &device).checkpointing(true);
-    let loss = adapted.maps_with(images(&device), &mut pass).unwrap().sum();
+    let loss = adapted.features(images(&device), &mut pass).unwrap().sum();
     let gradients = pass.backward(loss, &adapted).unwrap();
     assert_eq!(gradients.len(), 2 * 2, "up and down of two blocks");
-    assert_eq!(adapted.parameter_count(), 3 * (5 + 18) + 3 * (5 + 45));
+    assert_eq!(Counts::of(&adapted).trained, 3 * (5 + 18) + 3 * (5 + 45));
 
     let merged = adapted.merged().unwrap();
     let mut pass = Pass::new(Normalization::Batch, &device);
-    let loss = merged.maps_with(images(&device), &mut pass).unwrap().sum();
+    let loss = merged.features(images(&device), &mut pass).unwrap().sum();
     assert_eq!(pass.backward(loss, &merged).unwrap().len(), 2 * 3);
-    let names = |module: &Conv4| -> Vec<String> {
+    let names = |module: &Network| -> Vec<String> {
         let all = pollster::block_on(collect(module)).unwrap();
         all.into_iter().map(|tensor| tensor.name).collect()
     };
-    assert_eq!(
-        names(&merged),
-        names(&Conv4::new(&CONFIG, &device).unwrap())
-    );
+    assert_eq!(names(&merged), names(&conv4(&device)));
 }
 
-/// A block in double precision, whose factors are these.
-fn block(up: &[f64], down: &[f64], device: &Tensors) -> LoraBlock {
-    let to = (device, DType::F64);
-    let mut made = trained(device).blocks.remove(0);
-    fn wide<const D: usize>(param: &Param<Tensor<D>>, to: (&Tensors, DType)) -> Param<Tensor<D>> {
-        let data = param.val().into_data();
-        Param::from_tensor(Tensor::from_data(data, to)).set_require_grad(false)
+/// Turns every value of a module into f64.
+struct Widen;
+
+impl ModuleMapper for Widen {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let trained = param.val().is_require_grad();
+        param.map(|value| {
+            let to = (&value.device(), DType::F64);
+            Tensor::from_data(value.into_data(), to).set_require_grad(trained)
+        })
     }
-    made.block = ConvBlock {
-        weight: wide(&made.block.weight, to),
-        bias: wide(&made.block.bias, to),
-        gamma: wide(&made.block.gamma, to),
-        beta: wide(&made.block.beta, to),
-        running_mean: wide(&made.block.running_mean, to),
-        running_var: wide(&made.block.running_var, to),
-    };
-    let factor = |values: &[f64], dims: [usize; 2]| {
-        let data = TensorData::new(values.to_vec(), dims);
-        Param::from_tensor(Tensor::from_data(data, to))
-    };
-    made.lora.up = factor(up, [5, 3]);
-    made.lora.down = factor(down, [3, 18]);
-    made
 }
 
-fn loss(block: &LoraBlock, device: &Tensors) -> Tensor<1> {
+/// The first block in double precision, whose factors are these.
+fn block(up: &[f64], down: &[f64], device: &Tensors) -> Network {
+    let adapted = trained(device);
+    let first = adapted.up_to(adapted.ends()[0]).map(&mut Widen);
+    let factor = |values: &[f64]| {
+        let data = TensorData::new(values.to_vec(), [values.len()]);
+        Tensor::from_data(data, (device, DType::F64))
+    };
+    let first = with_change(first, "blocks.0.lora.up", |_| factor(up));
+    with_change(first, "blocks.0.lora.down", |_| factor(down))
+}
+
+fn loss(block: &Network, device: &Tensors) -> Tensor<1> {
     let x: Vec<f64> = (0..3 * 2 * 81).map(|place| wave(place, 1.0)).collect();
     let x = Tensor::from_data(TensorData::new(x, [3, 2, 9, 9]), (device, DType::F64));
     let mut pass = Pass::new(Normalization::Batch, device).computing_in(DType::F64);
-    let y = block.forward_with(x, &mut pass).unwrap();
+    let y = block.features(x, &mut pass).unwrap();
     let factors: Vec<f64> = (0..y.shape().num_elements())
         .map(|place| wave(place, 2.0))
         .collect();
@@ -177,7 +182,8 @@ fn gradients_of_adapters_are_finite_differences() {
     };
     let tracked = block(&values[0], &values[1], &device);
     let gradients = loss(&tracked, &device).backward();
-    let [up, down] = [&tracked.lora.up, &tracked.lora.down].map(|param| {
+    let lora = lora(&tracked, BLOCKS[0]);
+    let [up, down] = [&lora.up, &lora.down].map(|param| {
         let gradient = param.val().grad(&gradients).unwrap();
         gradient
             .into_data()
@@ -208,12 +214,12 @@ fn gradients_of_adapters_agree_on_every_device() {
     let gradients = |device: &Tensors| {
         let adapted = trained(device);
         let mut pass = Pass::new(Normalization::Batch, device);
-        let maps = adapted.maps_with(images(device), &mut pass).unwrap();
+        let maps = adapted.features(images(device), &mut pass).unwrap();
         let factors =
             Tensor::from_data(TensorData::new(waves(3 * 5 * 4, 2.0), maps.dims()), device);
         let gradients = (maps * factors).sum().backward();
-        let blocks = adapted.blocks.iter();
-        let factors = blocks.flat_map(|block| [block.lora.up.val(), block.lora.down.val()]);
+        let loras = BLOCKS.into_iter().map(|block| lora(&adapted, block));
+        let factors = loras.flat_map(|lora| [lora.up.val(), lora.down.val()]);
         let read = |factor: Tensor<2>| read(factor.grad(&gradients).unwrap());
         factors.map(read).collect::<Vec<_>>()
     };
@@ -233,10 +239,16 @@ fn bad_sizes_are_errors() {
         let error = Lora::new(sizes, rank, alpha, &mut rng, &device).unwrap_err();
         assert!(error.is_bad_input(), "{error}");
     }
-    let mut adapted = trained(&device);
-    adapted.blocks[0].lora = Lora::new([5, 17], 1, 1.0, &mut rng, &device).unwrap();
+    let narrow = Lora::new([5, 17], 1, 1.0, &mut rng, &device).unwrap();
+    let adapted = trained(&device).with_values(|_, values| match values {
+        Values::Conv(mut values) => {
+            values.lora = Some(narrow.clone());
+            Values::Conv(values)
+        }
+        other => other,
+    });
     assert!(adapted.merged().unwrap_err().is_bad_input());
     let frozen = adapted.valid();
     let mut pass = Pass::new(Normalization::Running, &device);
-    assert!(frozen.maps_with(images(&device), &mut pass).is_err());
+    assert!(frozen.features(images(&device), &mut pass).is_err());
 }

@@ -16,10 +16,10 @@ use std::ops::ControlFlow;
 
 use forgeling::data::{Dataset, Glyphs, Split};
 use forgeling::meta::{
-    Adaptation, Classifier, EncoderConfig, FineTuneConfig, Learner, LearnerConfig, LoraConfig,
-    Method, MethodConfig, Prediction,
+    Adaptation, Classifier, FineTuneConfig, Learner, LearnerConfig, LoraConfig, Method,
+    MethodConfig, Prediction,
 };
-use forgeling::nn::Conv4Config;
+use forgeling::nn::zoo::Conv4Config;
 use forgeling::{Device, DeviceChoice};
 
 fn cpu() -> Device {
@@ -36,14 +36,12 @@ fn tiny_on(method: Method, device: &Device) -> Learner {
         filters: 4,
         blocks: 2,
         size: 8,
-        seed: 3,
         ..Default::default()
     };
     let config = LearnerConfig {
-        method: MethodConfig::of(method, 7),
-        encoder: EncoderConfig::Conv4(encoder),
+        seed: 3,
         ways: 3,
-        ..Default::default()
+        ..LearnerConfig::new(MethodConfig::of(method, 7), encoder.graph().unwrap())
     };
     Learner::new(&config, device).unwrap()
 }

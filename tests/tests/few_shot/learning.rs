@@ -3,10 +3,8 @@
 use std::ops::ControlFlow;
 
 use forgeling::data::{Glyphs, Queries, Shots, Split};
-use forgeling::meta::{
-    EncoderConfig, EvaluateConfig, FitConfig, Learner, LearnerConfig, Method, MethodConfig,
-};
-use forgeling::nn::Conv4Config;
+use forgeling::meta::{EvaluateConfig, FitConfig, Learner, LearnerConfig, Method, MethodConfig};
+use forgeling::nn::zoo::Conv4Config;
 use forgeling::train::HalvingSchedule;
 use forgeling::{Device, DeviceChoice};
 
@@ -19,14 +17,12 @@ fn gain(method: Method, transductive: bool, episodes: usize) -> (f64, f64) {
         filters: 12,
         blocks: 3,
         size: 16,
-        seed: 1,
         ..Default::default()
     };
     let config = LearnerConfig {
-        method: MethodConfig::of(method, 200),
-        encoder: EncoderConfig::Conv4(encoder),
+        seed: 1,
         transductive,
-        ..Default::default()
+        ..LearnerConfig::new(MethodConfig::of(method, 200), encoder.graph().unwrap())
     };
     let mut model = Learner::new(&config, &device).unwrap();
     let shots = Shots::new(1).unwrap();

@@ -4,10 +4,10 @@ use forgeling::data::tasks::{SineConfig, SineTasks, UnevenConfig, UnevenTasks};
 use forgeling::data::{Dataset, ImageShape, Split, TableSet, Task, TaskSource};
 use forgeling::meta::gradient::{InnerConfig, MamlConfig};
 use forgeling::meta::{
-    EncoderConfig, EpisodeTrainer, FitConfig, Learner, LearnerConfig, Method, MethodConfig, Score,
-    TaskEvaluation,
+    EpisodeTrainer, FitConfig, Learner, LearnerConfig, Method, MethodConfig, Score, TaskEvaluation,
 };
-use forgeling::nn::MlpConfig;
+use forgeling::nn::graph::Shape;
+use forgeling::nn::zoo::MlpConfig;
 use forgeling::train::HalvingSchedule;
 use forgeling::{Device, DeviceChoice};
 use forgeling_tests::methods::glyphs;
@@ -17,15 +17,18 @@ const ROWS: usize = 12;
 
 fn learner(method: MethodConfig, inputs: usize, hidden: Vec<usize>, outputs: usize) -> Learner {
     let device = pollster::block_on(Device::open(DeviceChoice::Cpu)).unwrap();
+    let perceptron = MlpConfig {
+        input: Shape::Values(inputs),
+        hidden,
+        classes: outputs,
+    };
+    let mut network = perceptron.graph().unwrap();
+    if !method.method().adapts() {
+        network = network.as_encoder();
+    }
     let config = LearnerConfig {
-        method,
-        encoder: EncoderConfig::Mlp(MlpConfig {
-            inputs,
-            hidden,
-            classes: outputs,
-            seed: 1,
-        }),
-        ..Default::default()
+        seed: 1,
+        ..LearnerConfig::new(method, network)
     };
     Learner::new(&config, &device).unwrap()
 }

@@ -3,10 +3,11 @@
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use forgeling::data::{Examples, ImageShape, Targets, Task};
-use forgeling::meta::functional::Functional;
 use forgeling::meta::gradient::{GradientLearner, GradientMethod};
 use forgeling::meta::{FewShot, Stack};
-use forgeling::nn::{Conv4, Conv4Classifier, ConvBlock, Linear, Mlp, Normalization, Pass};
+use forgeling::nn::graph::{Builder, Conv2d, Layer, Shape, Window};
+use forgeling::nn::zoo::MlpConfig;
+use forgeling::nn::{LinearValues, Network, Normalization, Pass, Values};
 use serde_json::Value;
 
 pub fn golden(net: &str) -> Value {
@@ -44,51 +45,84 @@ fn param<const D: usize>(values: Vec<f64>, shape: [usize; D]) -> Param<Tensor<D>
     Param::from_tensor(Tensor::from_data(data, (&device(), DType::F64)))
 }
 
-fn linear(parameters: &Value, name: &str) -> Linear {
+/// Outputs and inputs of a layer of neurons.
+fn sides(parameters: &Value, name: &str) -> [usize; 2] {
+    let [outputs, inputs] = shape(&parameters[format!("{name}.weight")])[..] else {
+        panic!("{name} has two sides");
+    };
+    [outputs, inputs]
+}
+
+fn linear(parameters: &Value, name: &str) -> Values {
+    let [outputs, inputs] = sides(parameters, name);
     let weight = format!("{name}.weight");
-    let [outputs, inputs] = shape(&parameters[&weight])[..] else {
-        panic!("{weight} has two sides");
-    };
     let bias = numbers(&parameters[format!("{name}.bias")]);
-    Linear {
+    Values::Linear(LinearValues {
         weight: param(ours(&weight, &parameters[&weight]), [inputs, outputs]),
-        bias: param(bias, [outputs]),
-    }
+        bias: Some(param(bias, [outputs])),
+    })
 }
 
-pub fn mlp(golden: &Value) -> Mlp {
+pub fn mlp(golden: &Value) -> Network {
     let parameters = &golden["parameters"];
-    let layers = ["hidden", "head"].map(|name| linear(parameters, name));
-    Mlp {
-        layers: layers.to_vec(),
-    }
-}
-
-pub fn conv(golden: &Value) -> Conv4Classifier {
-    let parameters = &golden["parameters"];
-    let block = |index: usize| {
-        let tensor = |name: &str| &parameters[format!("blocks.{index}.{name}")];
-        let weight = tensor("conv.weight");
-        let [outputs, inputs, rows, columns] = shape(weight)[..] else {
-            panic!("a convolution has four sides");
-        };
-        let vector = |values: Vec<f64>| param(values, [outputs]);
-        let buffer = |value| vector(vec![value; outputs]).set_require_grad(false);
-        ConvBlock {
-            weight: param(numbers(weight), [outputs, inputs, rows, columns]),
-            bias: vector(vec![0.0; outputs]),
-            gamma: vector(numbers(tensor("norm.weight"))),
-            beta: vector(numbers(tensor("norm.bias"))),
-            running_mean: buffer(0.0),
-            running_var: buffer(1.0),
-        }
+    let [neurons, inputs] = sides(parameters, "hidden");
+    let config = MlpConfig {
+        input: Shape::Values(inputs),
+        hidden: vec![neurons],
+        classes: sides(parameters, "head")[0],
     };
-    Conv4Classifier {
-        encoder: Conv4 {
-            blocks: vec![block(0), block(1)],
-        },
-        head: linear(parameters, "head"),
+    let graph = config.graph().unwrap();
+    let network = Network::new(&graph, 0, &device()).unwrap();
+    network.with_values(|node, _| match graph.nodes()[node].name.as_str() {
+        "layers.0" => linear(parameters, "hidden"),
+        _ => linear(parameters, "head"),
+    })
+}
+
+pub fn conv(golden: &Value) -> Network {
+    let parameters = &golden["parameters"];
+    let [_, channels, height, width] = shape(&golden["tasks"][0]["support"])[..] else {
+        panic!("images have four sides");
+    };
+    let filters = shape(&parameters["blocks.0.conv.weight"])[0];
+    let mut graph = Builder::new(Shape::Maps([channels, height, width])).unwrap();
+    for block in ["blocks.0", "blocks.1"] {
+        let conv = Layer::Conv2d(Conv2d::new(filters, 3).same());
+        for (name, layer) in [
+            ("", conv),
+            (".norm", Layer::BatchNorm),
+            (".relu", Layer::Relu),
+            (".pool", Layer::MaxPool(Window::default())),
+        ] {
+            graph.then(format!("{block}{name}"), layer).unwrap();
+        }
     }
+    let classes = sides(parameters, "head")[0];
+    let graph = graph.finish().unwrap().with_outputs(classes).unwrap();
+    let network = Network::new(&graph, 0, &device()).unwrap();
+    network.with_values(|node, values| {
+        let name = graph.nodes()[node].name.as_str();
+        match values {
+            Values::Conv(mut conv) => {
+                let weight = &parameters[format!("{name}.conv.weight")];
+                let [outputs, inputs, rows, columns] = conv.weight.val().dims();
+                conv.weight = param(numbers(weight), [outputs, inputs, rows, columns]);
+                conv.bias = Some(param(vec![0.0; outputs], [outputs]));
+                Values::Conv(conv)
+            }
+            Values::BatchNorm(mut norm) => {
+                let tensor = |field: &str| numbers(&parameters[format!("{name}.{field}")]);
+                let [channels] = norm.gamma.val().dims();
+                let buffer = |value| param(vec![value; channels], [channels]);
+                norm.gamma = param(tensor("weight"), [channels]);
+                norm.beta = param(tensor("bias"), [channels]);
+                norm.running_mean = buffer(0.0).set_require_grad(false);
+                norm.running_var = buffer(1.0).set_require_grad(false);
+                Values::BatchNorm(norm)
+            }
+            _ => linear(parameters, name),
+        }
+    })
 }
 
 pub fn tasks(golden: &Value) -> Vec<Task> {
@@ -149,8 +183,8 @@ pub fn names(golden: &Value) -> Vec<String> {
 }
 
 /// The mean loss of the tasks.
-pub fn loss<N: Functional, G: GradientMethod>(
-    learner: &GradientLearner<N, G>,
+pub fn loss<G: GradientMethod>(
+    learner: &GradientLearner<G>,
     tasks: &[Task],
     steps_before: usize,
 ) -> Tensor<1> {
@@ -165,10 +199,7 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
 }
 
 /// The gradient of the loss with respect to each parameter of the network.
-pub fn gradients<N: Functional, G: GradientMethod>(
-    learner: &GradientLearner<N, G>,
-    tasks: &[Task],
-) -> Vec<Vec<f64>> {
+pub fn gradients<G: GradientMethod>(learner: &GradientLearner<G>, tasks: &[Task]) -> Vec<Vec<f64>> {
     let gradients = loss(learner, tasks, 0).backward();
     let parameters = Gathered::of(learner, &gradients);
     parameters.0
@@ -178,8 +209,8 @@ pub fn gradients<N: Functional, G: GradientMethod>(
 struct Gathered(Vec<Vec<f64>>);
 
 impl Gathered {
-    fn of<N: Functional, G: GradientMethod>(
-        learner: &GradientLearner<N, G>,
+    fn of<G: GradientMethod>(
+        learner: &GradientLearner<G>,
         gradients: &burn::tensor::Gradients,
     ) -> Self {
         let mut visitor = Visitor {
@@ -209,8 +240,8 @@ impl burn::module::ModuleVisitor for Visitor<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let path = self.path.join(".");
-        // Batch norm cancels a convolution's bias, which is none of the functional network's.
-        if path.contains("running") || path.starts_with("encoder") && path.ends_with("bias") {
+        // Batch norm cancels a convolution's bias, which is none of the program's.
+        if path.contains("running") || path.starts_with("blocks") && path.ends_with("bias") {
             return;
         }
         let tensor = param.val();

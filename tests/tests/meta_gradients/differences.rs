@@ -3,11 +3,12 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
 use forgeling::data::Task;
-use forgeling::meta::functional::{Functional, Network};
+use forgeling::meta::functional::Program;
 use forgeling::meta::gradient::{
     GradientLearner, GradientMethod, InnerConfig, Maml, MamlConfig, MamlPlusPlus,
     MamlPlusPlusConfig, MetaSgd, Order, Part,
 };
+use forgeling::nn::Network;
 
 use super::common::{conv, device, difference, golden, loss, mlp, tasks, values};
 
@@ -60,12 +61,7 @@ impl burn::module::ModuleVisitor for Flat<'_> {
     }
 }
 
-fn check<N: Functional, G: GradientMethod>(
-    learner: &GradientLearner<N, G>,
-    tasks: &[Task],
-    done: usize,
-    what: &str,
-) {
+fn check<G: GradientMethod>(learner: &GradientLearner<G>, tasks: &[Task], done: usize, what: &str) {
     let mut flat = Flat {
         gradients: &loss(learner, tasks, done).backward(),
         found: Vec::new(),
@@ -83,10 +79,10 @@ fn check<N: Functional, G: GradientMethod>(
     assert!(apart < TOLERANCE, "{what}: {apart:e} apart");
 }
 
-fn methods<N: Functional>(net: &str, network: N, inner: InnerConfig) {
+fn methods(net: &str, network: Network, inner: InnerConfig) {
     let golden = golden(net);
     let tasks = tasks(&golden);
-    let layers = Network::new(network.layers());
+    let program = Program::new(network.graph()).unwrap();
     for transductive in [true, false] {
         for part in [Part::All, Part::Head] {
             let config = MamlConfig {
@@ -104,7 +100,7 @@ fn methods<N: Functional>(net: &str, network: N, inner: InnerConfig) {
             );
         }
     }
-    let method = in_f64(MetaSgd::new(inner, &layers, &device()).unwrap());
+    let method = in_f64(MetaSgd::new(inner, &program, &device()).unwrap());
     let learner = GradientLearner::new(network.clone(), method, true);
     check(&learner, &tasks, 0, &format!("{net} Meta-SGD"));
     let config = MamlPlusPlusConfig {
@@ -112,7 +108,7 @@ fn methods<N: Functional>(net: &str, network: N, inner: InnerConfig) {
         multi_step: 10,
         first_order: 0,
     };
-    let method = in_f64(MamlPlusPlus::new(config, &layers, &device()).unwrap());
+    let method = in_f64(MamlPlusPlus::new(config, &program, &device()).unwrap());
     for transductive in [true, false] {
         let learner = GradientLearner::new(network.clone(), method.clone(), transductive);
         for done in [0, 7, 100] {

@@ -4,7 +4,6 @@ use forgeling::data::Task;
 use forgeling::meta::gradient::{
     FoBMaml, FoBMamlConfig, GradientLearner, GradientMethod, IMaml, IMamlConfig, InnerConfig,
 };
-use forgeling::nn::Mlp;
 use serde_json::Value;
 
 use super::common::{difference, golden, gradients, mlp, names, ours, tasks};
@@ -25,7 +24,7 @@ fn exact(golden: &Value) -> Vec<f64> {
 }
 
 fn apart<G: GradientMethod>(golden: &Value, tasks: &[Task], method: G) -> f64 {
-    let learner: GradientLearner<Mlp, G> = GradientLearner::new(mlp(golden), method, true);
+    let learner = GradientLearner::new(mlp(golden), method, true);
     difference(&gradients(&learner, tasks).concat(), &exact(golden))
 }
 

@@ -3,11 +3,12 @@
 use burn::module::Param;
 use burn::tensor::{DType, Tensor, TensorData};
 use forgeling::meta::Stack;
-use forgeling::meta::functional::{Functional, Network};
+use forgeling::meta::functional::Program;
 use forgeling::meta::gradient::{
     GradientLearner, GradientMethod, InnerConfig, Maml, MamlConfig, MetaSgd, Order, Part, Reptile,
     ReptileConfig,
 };
+use forgeling::nn::Network;
 use serde_json::Value;
 
 use super::common::{
@@ -25,8 +26,8 @@ fn inner(golden: &Value) -> InnerConfig {
     }
 }
 
-fn compare<N: Functional, G: GradientMethod>(
-    learner: &GradientLearner<N, G>,
+fn compare<G: GradientMethod>(
+    learner: &GradientLearner<G>,
     golden: &Value,
     expected: &Value,
     what: &str,
@@ -46,7 +47,7 @@ fn compare<N: Functional, G: GradientMethod>(
 }
 
 /// All of a net's methods that are MAML's or its relatives'.
-fn follows_torch<N: Functional>(net: &str, network: impl Fn(&Value) -> N) {
+fn follows_torch(net: &str, network: impl Fn(&Value) -> Network) {
     let golden = golden(net);
     for (normalization, transductive) in [("queries", true), ("support", false)] {
         let expected = &golden["normalized_by"][normalization];
@@ -90,9 +91,9 @@ fn follows_torch<N: Functional>(net: &str, network: impl Fn(&Value) -> N) {
     }
 }
 
-fn meta_sgd<N: Functional>(golden: &Value, network: &N) -> MetaSgd {
-    let layers = Network::new(network.layers());
-    let mut method = MetaSgd::new(inner(golden), &layers, &device()).unwrap();
+fn meta_sgd(golden: &Value, network: &Network) -> MetaSgd {
+    let program = Program::new(network.graph()).unwrap();
+    let mut method = MetaSgd::new(inner(golden), &program, &device()).unwrap();
     for (name, rate) in names(golden).iter().zip(&mut method.rates) {
         let values = ours(name, &golden["rates"][name]);
         let data = TensorData::new(values.clone(), [values.len()]);

@@ -329,6 +329,6 @@ fn the_relation_network_is_its_formula() {
             numbers(outcome.loss),
             vec![errors.sum::<f64>() / 24.0],
         );
-        assert_eq!((pass.take_statistics().len(), head.norms()), (1, 1));
+        assert_eq!(pass.take_statistics().len(), 1);
     }
 }

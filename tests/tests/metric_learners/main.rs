@@ -5,7 +5,8 @@ mod learning;
 mod promises;
 
 use burn::tensor::{Device as Tensors, Tensor};
-use forgeling::nn::{Conv4, Conv4Config};
+use forgeling::nn::Network;
+use forgeling::nn::zoo::Conv4Config;
 
 fn flex() -> Tensors {
     Tensors::flex().autodiff()
@@ -16,13 +17,13 @@ fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 /// A network for images of `size`, on the CPU.
-fn encoder(size: usize, filters: usize, blocks: usize) -> Conv4 {
+fn encoder(size: usize, filters: usize, blocks: usize) -> Network {
     let config = Conv4Config {
         channels: 1,
         filters,
         blocks,
         size,
-        seed: 1,
+        ..Default::default()
     };
-    Conv4::new(&config, &flex()).unwrap()
+    Network::new(&config.graph().unwrap(), 1, &flex()).unwrap()
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use forgeling::data::{Glyphs, Loader, LoaderConfig, Split, Subset};
-use forgeling::nn::{Mlp, MlpConfig};
+use forgeling::nn::Network;
+use forgeling::nn::graph::Shape;
+use forgeling::nn::zoo::MlpConfig;
 use forgeling::train::weights::collect;
 use forgeling::train::{
     Checkpoint, Checkpoints, Classifier, CrossEntropy, Epochs, HardwareConfig, HardwareManager,
@@ -29,15 +31,18 @@ pub fn glyphs(seed: u64, batch_size: usize) -> Epochs {
 
 pub fn mlp_config() -> MlpConfig {
     MlpConfig {
-        inputs: SIZE * SIZE,
+        input: Shape::Values(SIZE * SIZE),
         hidden: vec![48],
         classes: CLASSES,
-        seed: 2,
     }
 }
 
-pub fn mlp(device: &Device) -> Mlp {
-    Mlp::new(&mlp_config(), &device.autodiff()).unwrap()
+pub fn mlp(device: &Device) -> Network {
+    network(&mlp_config(), device)
+}
+
+pub fn network(config: &MlpConfig, device: &Device) -> Network {
+    Network::new(&config.graph().unwrap(), 2, &device.autodiff()).unwrap()
 }
 
 pub fn trainer(device: &Device, config: TrainerConfig, hardware: HardwareConfig) -> Trainer {

@@ -5,8 +5,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use burn::module::Module;
-use forgeling::data::{Glyphs, Loader, LoaderConfig, Split, Subset};
-use forgeling::nn::{Conv4Classifier, Conv4Config, ResNet18, ResNet18Config};
+use forgeling::data::{Glyphs, ImageShape, Loader, LoaderConfig, Split, Subset};
+use forgeling::nn::Network;
+use forgeling::nn::graph::Graph;
+use forgeling::nn::zoo::{Conv4Config, ResNetConfig};
 use forgeling::parallel::ParallelConfig;
 use forgeling::train::{
     Checkpoint, CheckpointConfig, CheckpointStore, Checkpoints, Classifier, CrossEntropy, Epochs,
@@ -14,6 +16,7 @@ use forgeling::train::{
 };
 use forgeling::{Device, Error, ErrorKind, Result};
 use forgeling_tests::devices;
+use forgeling_tests::networks::with_change;
 
 use super::common::{CLASSES, Memory, cpu, fit, glyphs, mlp, steps, trainer, values};
 
@@ -52,30 +55,23 @@ fn failure<M: Classifier + 'static>(
 
 /// The variance of what such weights make is beyond what f32 holds. On the CPU all that comes after is constant: the loss
 /// and all gradients are finite.
-fn overflowing(device: &Device) -> (Conv4Classifier, ResNet18) {
+fn overflowing(device: &Device) -> (Network, Network) {
+    let network = |graph: Graph| Network::new(&graph, 0, &device.autodiff()).unwrap();
     let config = Conv4Config {
         filters: 8,
         size: 16,
         ..Default::default()
     };
-    let mut conv4 = Conv4Classifier::new(&config, CLASSES, &device.autodiff()).unwrap();
-    let block = &mut conv4.encoder.blocks[1];
-    block.weight = block
-        .weight
-        .clone()
-        .map(|weight| (weight * 1e24).detach().require_grad());
-    let config = ResNet18Config {
-        channels: 1,
+    let conv4 = network(config.graph().unwrap().with_outputs(CLASSES).unwrap());
+    let conv4 = with_change(conv4, "blocks.1.weight", |weight| weight * 1e24);
+    let config = ResNetConfig {
+        input: ImageShape::new(1, 16, 16),
         classes: CLASSES,
         width: 4,
         ..Default::default()
     };
-    let mut resnet = ResNet18::new(&config, &device.autodiff()).unwrap();
-    let norm = &mut resnet.blocks[0].first.norm;
-    norm.gamma = norm
-        .gamma
-        .clone()
-        .map(|gamma| (gamma * 1e24).detach().require_grad());
+    let resnet = network(config.graph().unwrap());
+    let resnet = with_change(resnet, "blocks.0.first.norm.gamma", |gamma| gamma * 1e24);
     (conv4, resnet)
 }
 

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use forgeling::Device;
 use forgeling::data::ImageBatch;
 use forgeling::device::MemoryBudget;
-use forgeling::nn::{MemoryPlan, Mlp, MlpConfig, PlanConfig, ResNet18Config};
+use forgeling::nn::zoo::{MlpConfig, ResNetConfig};
+use forgeling::nn::{MemoryPlan, PlanConfig};
 use forgeling::train::{
     Batches, Classifier, CrossEntropy, EarlyStoppingConfig, EmaConfig, Goal, HardwareConfig,
     HardwareManager, LossScalerConfig, OptimizerConfig, Precision, Preset, Run, Schedule,
@@ -13,7 +14,9 @@ use forgeling::train::{
 };
 use forgeling_tests::devices;
 
-use super::common::{Memory, cpu, fit, furthest, glyphs, mlp, mlp_config, steps, trainer, values};
+use super::common::{
+    Memory, cpu, fit, furthest, glyphs, mlp, mlp_config, network, steps, trainer, values,
+};
 
 /// With all that has a state, in two halves and in one piece; in half precision where that is.
 #[test]
@@ -100,7 +103,7 @@ fn a_checkpoint_of_another_model_is_an_error_that_names_the_parameter() {
         hidden: vec![49],
         ..mlp_config()
     };
-    let mut other = Mlp::new(&config, &device.autodiff()).unwrap();
+    let mut other = network(&config, &device);
     let mut source = glyphs(1, 17);
     let mut trainer = trainer(&device, steps(4), Default::default());
     let run = Run::on(&mut source).saved_in(&mut memory);
@@ -229,7 +232,7 @@ fn half_the_memory_gives_the_same_losses_in_smaller_passes() {
             images: batch.images.repeat(40),
             labels: batch.labels.repeat(40),
         };
-        let model = || Mlp::new(&config, &device.autodiff()).unwrap();
+        let model = || network(&config, &device);
         let (peak, whole, micro) = within(&device, &mut model(), u64::MAX, None, &batch);
         assert_eq!(micro, None);
         let (_, parts, micro) = within(&device, &mut model(), peak / 2, None, &batch);
@@ -258,10 +261,11 @@ fn presets_are_kept_and_can_be_read_back() {
             checkpointing: config.gradient_checkpointing,
             ..Default::default()
         };
-        let resnet = ResNet18Config {
+        let resnet = ResNetConfig {
             width: 16,
             ..Default::default()
         };
+        let resnet = resnet.graph().unwrap();
         MemoryPlan::new(&resnet, 64, config, &device).unwrap().peak
     };
     let configs = Preset::ALL.map(HardwareConfig::from);

@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use forgeling::data::{Glyphs, ImageBatch, Split};
+use forgeling::data::{Glyphs, ImageBatch, ImageShape, Split};
 use forgeling::meta::{FitConfig, Learner};
-use forgeling::nn::{Conv4Config, Pass, ResNet18, ResNet18Config};
+use forgeling::nn::zoo::{Conv4Config, ResNetConfig};
+use forgeling::nn::{Network, Pass};
 use forgeling::parallel::{Local, ParallelConfig};
 use forgeling::train::{
     Classifier, CrossEntropy, HardwareConfig, LossScalerConfig, Objective, OptimizerConfig,
@@ -16,7 +17,7 @@ use forgeling::{Device, Error, ErrorKind, Result};
 use forgeling_tests::devices;
 
 use super::common::{
-    CLASSES, Memory, cpu, fit, furthest, glyphs, losses, mlp, steps, trainer, values,
+    CLASSES, Memory, SIZE, cpu, fit, furthest, glyphs, losses, mlp, steps, trainer, values,
 };
 
 fn sgd(count: usize) -> TrainerConfig {
@@ -172,7 +173,7 @@ fn a_few_shot_network_trains_on_several_devices() {
             filters: 8,
             ..Default::default()
         };
-        let mut model = Learner::protonet(&config, &device).unwrap();
+        let mut model = Learner::protonet(&config.graph().unwrap(), 0, &device).unwrap();
         let config = FitConfig {
             episodes: Some(160),
             batch_episodes: 4,
@@ -216,16 +217,17 @@ fn everything_at_once_still_learns() {
         },
         ..Default::default()
     };
-    let config = ResNet18Config {
+    let config = ResNetConfig {
         width: 4,
         classes: CLASSES,
-        channels: 1,
+        input: ImageShape::new(1, SIZE, SIZE),
         ..Default::default()
     };
+    let graph = config.graph().unwrap();
     let mut memory = Memory::default();
     let mut all_losses = Vec::new();
     for count in [6, 24] {
-        let mut model = ResNet18::new(&config, &device.autodiff()).unwrap();
+        let mut model = Network::new(&graph, 0, &device.autodiff()).unwrap();
         let mut source = glyphs(1, 30);
         let config = TrainerConfig {
             schedule: Schedule::Constant { rate: 3e-3 },

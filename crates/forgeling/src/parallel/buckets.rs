@@ -278,16 +278,26 @@ mod tests {
     use cubecl_environment::future::block_on;
 
     use super::*;
-    use crate::nn::{Mlp, MlpConfig};
+    use crate::nn::graph::Shape;
+    use crate::nn::zoo::MlpConfig;
+    use crate::nn::{LinearValues, Network, Values};
 
-    fn mlp() -> Mlp {
+    fn mlp() -> Network {
         let config = MlpConfig {
-            inputs: 5,
+            input: Shape::Values(5),
             hidden: vec![7, 4],
             classes: 3,
-            seed: 0,
         };
-        Mlp::new(&config, &Device::flex().autodiff()).unwrap()
+        let graph = config.graph().unwrap();
+        Network::new(&graph, 0, &Device::flex().autodiff()).unwrap()
+    }
+
+    fn layer<'a>(mlp: &'a Network, name: &str) -> &'a LinearValues {
+        let place = mlp.graph().find(name).unwrap();
+        let Some(Values::Linear(values)) = mlp.values(place) else {
+            panic!("'{name}' is no layer of neurons");
+        };
+        values
     }
 
     #[test]
@@ -298,7 +308,8 @@ mod tests {
         assert_eq!(lengths(4 * 19), [3 + 12 + 4, 28, 7, 35]);
         assert_eq!(lengths(4), [3, 12, 4, 28, 7, 35]);
         assert!(Buckets::of(&mlp(), 3).unwrap_err().is_bad_input());
-        let still = Mlp::new(&MlpConfig::default(), &Device::flex()).unwrap();
+        let graph = MlpConfig::default().graph().unwrap();
+        let still = Network::new(&graph, 0, &Device::flex()).unwrap();
         assert!(Buckets::of(&still, 4).unwrap_err().is_bad_input());
         assert_eq!(
             Buckets::of(&mlp(), 40).unwrap().signature(),
@@ -317,11 +328,12 @@ mod tests {
         for bytes in [4, 4 * 19, 1 << 20] {
             let buckets = Buckets::of(&mlp, bytes).unwrap();
             let mut gradients = GradientsParams::new();
-            let (first, last) = (&mlp.layers[0], &mlp.layers[2]);
+            let weight_id = layer(&mlp, "layers.0").weight.id;
+            let bias_id = layer(&mlp, "layers.2").bias.as_ref().unwrap().id;
             let weight = Tensor::<2>::random([5, 7], Distribution::Default, &device);
             let bias = Tensor::<1>::random([3], Distribution::Default, &device);
-            gradients.register(first.weight.id, weight.clone());
-            gradients.register(last.bias.id, bias.clone());
+            gradients.register(weight_id, weight.clone());
+            gradients.register(bias_id, bias.clone());
             let taken = buckets.take(&mlp, gradients).unwrap();
             let present: Vec<bool> = taken.present().collect();
             assert_eq!(present, [true, false, false, false, false, true]);
@@ -335,9 +347,9 @@ mod tests {
             assert_eq!(lengths, buckets.lengths());
             let mut back = buckets.give(&mlp, &device, &rows, &present);
             assert_eq!(back.len(), 2);
-            let got = back.remove::<2>(first.weight.id).unwrap();
+            let got = back.remove::<2>(weight_id).unwrap();
             assert_eq!(got.into_data(), (weight * 0.5).into_data());
-            let got = back.remove::<1>(last.bias.id).unwrap();
+            let got = back.remove::<1>(bias_id).unwrap();
             assert_eq!(got.into_data(), (bias * 0.5).into_data());
         }
     }
@@ -348,7 +360,7 @@ mod tests {
         let buckets = Buckets::of(&mlp, 100).unwrap();
         let mut gradients = GradientsParams::new();
         gradients.register(
-            mlp.layers[0].weight.id,
+            layer(&mlp, "layers.0").weight.id,
             Tensor::<2>::zeros([7, 5], &Device::flex()),
         );
         let error = buckets.take(&mlp, gradients).err().unwrap();

@@ -26,18 +26,20 @@ const SMALLEST_SCALE: f64 = 1.0 / 1024.0;
 ///
 /// ```
 /// use burn::tensor::{Tensor, TensorData};
-/// use forgeling::nn::{Mlp, MlpConfig};
+/// use forgeling::nn::Network;
+/// use forgeling::nn::graph::Shape;
+/// use forgeling::nn::zoo::MlpConfig;
 /// use forgeling::train::{HardwareConfig, HardwareManager, AnyOptimizer, OptimizerConfig, Predictions};
 ///
 /// # pollster::block_on(async {
 /// let mut manager = HardwareManager::open(HardwareConfig::default()).await?;
-/// let config = MlpConfig { inputs: 2, hidden: vec![32], classes: 2, ..Default::default() };
-/// let mut model = Mlp::new(&config, &manager.device().autodiff())?;
+/// let config = MlpConfig { input: Shape::Values(2), hidden: vec![32], classes: 2 };
+/// let mut model = Network::new(&config.graph()?, 0, &manager.device().autodiff())?;
 /// let mut optimizer = AnyOptimizer::new(OptimizerConfig::default())?;
 /// let points = TensorData::new(vec![0.0f32, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0], [4, 2]);
 /// for _ in 0..100 {
 ///     let forward = manager.forward(|pass| {
-///         let logits = model.forward_with(pass.values(points.clone()), pass)?;
+///         let logits = model.forward_rows(pass.values(points.clone()), pass)?;
 ///         Predictions::cross_entropy(pass.output(logits), vec![0, 1, 1, 0])
 ///     })?;
 ///     manager.backward(forward, &model)?;

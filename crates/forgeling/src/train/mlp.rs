@@ -14,13 +14,14 @@ const OPERATION: &str = "mlp";
 /// A perceptron ([`MlpConfig`]) in training with [`Adam`](super::Adam) on the mean cross entropy of labelled examples.
 ///
 /// ```
+/// use forgeling::nn::graph::Shape;
 /// use forgeling::nn::zoo::MlpConfig;
 /// use forgeling::train::MlpTrainer;
 /// use forgeling::{Device, DeviceChoice};
 ///
 /// # pollster::block_on(async {
 /// let device = Device::open(DeviceChoice::Cpu).await?;
-/// let config = MlpConfig { inputs: 2, hidden: vec![32], classes: 2 };
+/// let config = MlpConfig { input: Shape::Values(2), hidden: vec![32], classes: 2 };
 /// let mut trainer = MlpTrainer::new(&config, 0, &device)?;
 /// // Exclusive or, which no linear classifier learns.
 /// let points = vec![0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0];

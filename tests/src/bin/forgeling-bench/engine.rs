@@ -3,7 +3,8 @@
 use forgeling::Device;
 use forgeling::data::{EpisodeBatch, Task};
 use forgeling::meta::{Distance, MetricLearner, Prototypes, TaskLoss};
-use forgeling::nn::{Conv4, Conv4Config};
+use forgeling::nn::Network;
+use forgeling::nn::zoo::Conv4Config;
 use forgeling::train::{
     HardwareConfig, HardwareManager, LossScalerConfig, Precision, Trainer, TrainerConfig,
 };
@@ -15,7 +16,7 @@ use crate::runner::{Implementation, Result, Turn, description, timed};
 pub struct Engine {
     description: String,
     trainer: Trainer,
-    model: MetricLearner<Conv4, Prototypes>,
+    model: MetricLearner<Network, Prototypes>,
     batches: Vec<Vec<Task>>,
     steps: usize,
 }
@@ -66,7 +67,7 @@ pub fn protonet(filters: usize, episodes: &Episodes, device: &Device) -> Result<
         description: description(device),
         trainer: Trainer::new(TrainerConfig::default(), manager)?,
         model: MetricLearner {
-            encoder: Conv4::new(&config, &device.autodiff())?,
+            encoder: Network::new(&config.graph()?, 0, &device.autodiff())?,
             head: Prototypes::new(Distance::Euclidean, &device.autodiff()),
         },
         batches: batches.collect::<forgeling::Result<_>>()?,

@@ -5,7 +5,8 @@ use forgeling::data::{EpisodeSampler, Glyphs, Queries, Shots, Split, Task, Ways}
 use forgeling::device::DeviceKind;
 use forgeling::meta::gradient::{GradientLearner, InnerConfig, Maml, MamlConfig};
 use forgeling::meta::{TaskByTaskLoss, TaskLoss};
-use forgeling::nn::{Conv4Classifier, Conv4Config};
+use forgeling::nn::Network;
+use forgeling::nn::zoo::Conv4Config;
 use forgeling::train::{HardwareConfig, HardwareManager, Trainer, TrainerConfig};
 
 use crate::runner::{Implementation, OURS, Pace, Result, Turn, compare, description, timed};
@@ -49,7 +50,7 @@ struct Trained<'a> {
     /// In one computation.
     together: bool,
     trainer: Trainer,
-    model: GradientLearner<Conv4Classifier, Maml>,
+    model: GradientLearner<Maml>,
     batches: &'a [Vec<Task>],
     steps: usize,
 }
@@ -75,7 +76,8 @@ impl<'a> Trained<'a> {
             },
             ..Default::default()
         };
-        let network = Conv4Classifier::new(&config, 5, &device.autodiff())?;
+        let graph = config.graph()?.with_outputs(5)?;
+        let network = Network::new(&graph, 0, &device.autodiff())?;
         let manager = HardwareManager::on(device.clone(), HardwareConfig::default())?;
         Ok(Self {
             name: name.to_owned(),

@@ -6,7 +6,8 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device as Tensors, Int, Tensor, TensorData};
-use forgeling::nn::MlpConfig;
+use forgeling::nn::graph::Shape;
+use forgeling::nn::zoo::MlpConfig;
 use forgeling::train::MlpTrainer;
 use forgeling::{Device, Readback};
 
@@ -53,15 +54,14 @@ pub struct Ours<'a> {
 impl<'a> Ours<'a> {
     pub fn new(digits: &'a Digits, device: &Device) -> Result<Self> {
         let config = MlpConfig {
-            inputs: Digits::PIXELS,
+            input: Shape::Values(Digits::PIXELS),
             hidden: vec![HIDDEN, HIDDEN],
             classes: Digits::CLASSES,
-            seed: 0,
         };
         Ok(Self {
             description: description(device),
             device: device.autodiff(),
-            trainer: MlpTrainer::new(&config, device)?,
+            trainer: MlpTrainer::new(&config, 0, device)?,
             digits,
             steps: 0,
         })

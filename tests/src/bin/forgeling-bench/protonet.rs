@@ -2,7 +2,7 @@
 
 use forgeling::Device;
 use forgeling::meta::{EpisodeTrainer, FitConfig, Learner};
-use forgeling::nn::Conv4Config;
+use forgeling::nn::zoo::Conv4Config;
 use forgeling::ops::{Bodies, set_bodies};
 
 use crate::data::Episodes;
@@ -52,7 +52,7 @@ impl<'a> Trained<'a> {
             name: name.to_owned(),
             device: description(device),
             bodies,
-            model: Learner::protonet(&config, device)?,
+            model: Learner::protonet(&config.graph()?, 0, device)?,
             trainer: EpisodeTrainer::new(fit)?,
             episodes,
             steps: 0,

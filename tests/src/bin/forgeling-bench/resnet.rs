@@ -2,10 +2,13 @@
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use forgeling::nn::{Normalization, ResNet18, ResNet18Config};
+use forgeling::data::ImageShape;
+use forgeling::nn::zoo::ResNetConfig;
+use forgeling::nn::{Network, Normalization, absorb};
 use forgeling::ops::{Bodies, set_bodies, softmax_cross_entropy};
 use forgeling::train::{Adam, AdamConfig};
 use forgeling::{Device, Readback};
+use forgeling_tests::networks::outputs;
 
 use crate::data::{PictureBatch, Pictures};
 use crate::runner::{Implementation, OURS, Result, Turn, description, timed};
@@ -21,7 +24,7 @@ pub struct Trained<'a> {
     description: String,
     bodies: Bodies,
     device: Device,
-    model: ResNet18,
+    model: Network,
     optimizer: Adam,
     pictures: &'a Pictures,
     steps: usize,
@@ -37,8 +40,8 @@ impl<'a> Trained<'a> {
     }
 
     fn new(name: &str, bodies: Bodies, pictures: &'a Pictures, device: &Device) -> Result<Self> {
-        let config = ResNet18Config {
-            channels: Pictures::CHANNELS,
+        let config = ResNetConfig {
+            input: ImageShape::new(Pictures::CHANNELS, Pictures::SIZE, Pictures::SIZE),
             classes: Pictures::CLASSES,
             ..Default::default()
         };
@@ -46,7 +49,7 @@ impl<'a> Trained<'a> {
             name: name.to_owned(),
             description: description(device),
             bodies,
-            model: ResNet18::new(&config, &device.autodiff())?,
+            model: Network::new(&config.graph()?, 0, &device.autodiff())?,
             optimizer: Adam::new(AdamConfig::default())?,
             device: device.clone(),
             pictures,
@@ -59,12 +62,12 @@ impl<'a> Trained<'a> {
         let shape = [Pictures::BATCH, Pictures::CHANNELS, size, size];
         let images = TensorData::new(batch.images.clone(), shape);
         let images = Tensor::<4>::from_data(images, &self.device.autodiff());
-        let (logits, statistics) = self.model.forward(images, Normalization::Batch)?;
+        let (logits, statistics) = outputs(&self.model, images, Normalization::Batch)?;
         let loss = softmax_cross_entropy(logits, &batch.labels)?;
         let gradients = GradientsParams::from_grads(loss.clone().backward(), &self.model);
         let model = self.model.clone();
         let model = self.optimizer.step(LEARNING_RATE, model, gradients);
-        self.model = model.absorb(statistics);
+        self.model = absorb(model, statistics)?;
         let [loss] = pollster::block_on(Readback::new().with(loss).run())?;
         Ok(f64::from(loss[0]))
     }
