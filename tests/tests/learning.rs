@@ -47,7 +47,8 @@ fn evaluate(model: &Learner, config: EvaluateConfig) -> Evaluation {
 fn warming_up_reports_its_progress() {
     for device in devices() {
         let mut events = Vec::new();
-        let warm_up = device.warm_up(&encoder(4), |event| events.push(event));
+        let encoder = encoder(4);
+        let warm_up = device.warm_up(&encoder, |event| events.push(event));
         pollster::block_on(warm_up).unwrap();
         let done: Vec<usize> = events.iter().map(|event| event.done).collect();
         let expected: Vec<usize> = if device.is_cpu() {

@@ -1,5 +1,6 @@
 //! What holds for every few-shot method.
 
+mod encoders;
 mod faults;
 mod files;
 mod learning;

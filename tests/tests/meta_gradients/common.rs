@@ -1,6 +1,6 @@
 //! The networks and tasks of `golden/maml.py`.
 
-use burn::module::Param;
+use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use forgeling::data::{Examples, ImageShape, Targets, Task};
 use forgeling::meta::gradient::{GradientLearner, GradientMethod};

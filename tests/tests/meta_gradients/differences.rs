@@ -61,7 +61,12 @@ impl burn::module::ModuleVisitor for Flat<'_> {
     }
 }
 
-fn check<G: GradientMethod>(learner: &GradientLearner<G>, tasks: &[Task], done: usize, what: &str) {
+pub fn check<G: GradientMethod>(
+    learner: &GradientLearner<G>,
+    tasks: &[Task],
+    done: usize,
+    what: &str,
+) {
     let mut flat = Flat {
         gradients: &loss(learner, tasks, done).backward(),
         found: Vec::new(),
@@ -118,7 +123,7 @@ fn methods(net: &str, network: Network, inner: InnerConfig) {
     }
 }
 
-fn in_f64<M: Module>(module: M) -> M {
+pub fn in_f64<M: Module>(module: M) -> M {
     struct Wide;
     impl ModuleMapper for Wide {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {

@@ -2,5 +2,6 @@
 
 mod common;
 mod differences;
+mod graphs;
 mod implicit;
 mod torch;

@@ -1,0 +1,125 @@
+//! Every layer that has a vector-Jacobian product: as part of a network, and differentiated twice.
+
+use burn::tensor::{Tensor, TensorData};
+use forgeling::data::{Examples, ImageShape, Rng, Targets, Task};
+use forgeling::meta::functional::{Program, Value, Weights};
+use forgeling::meta::gradient::{GradientLearner, InnerConfig, Maml, MamlConfig, Order, Part};
+use forgeling::nn::catalog::{MODELS, ModelConfig};
+use forgeling::nn::graph::Graph;
+use forgeling::nn::{Network, Normalization, Pass};
+
+use super::common::{device, values};
+use super::differences::{check, in_f64};
+
+/// Strides, groups, windows beyond the border, two ways, each activation, with and without biases.
+const MIXED: &str = r#"{ "input": [2, 7, 6], "layers": [
+    { "conv2d": { "filters": 4, "kernel": [3, 2], "stride": [2, 1], "padding": [1, 0], "groups": 2 }, "name": "stem" },
+    { "relu6": {}, "name": "begun" },
+    { "conv2d": { "filters": 4, "kernel": [1, 3], "padding": "same", "bias": false }, "name": "b.0" },
+    { "batchNorm": {}, "name": "b.0.norm" },
+    { "add": {}, "name": "b.0.sum", "inputs": ["b.0.norm", "begun"] },
+    { "relu": {}, "name": "b.0.relu" },
+    { "maxPool": { "size": 3, "stride": 2, "padding": 1 }, "name": "most" },
+    { "meanPool": { "size": [3, 1], "stride": 2, "padding": [1, 0] }, "name": "mean", "inputs": ["b.0.relu"] },
+    { "concat": {}, "name": "both", "inputs": ["most", "mean"] },
+    { "conv2d": { "filters": 3, "kernel": 2 } }, "gelu", { "globalMeanPool": {}, "name": "pooled" },
+    { "linear": { "outputs": 5, "bias": false } }, "layerNorm", "gelu", { "linear": { "outputs": 3 } }
+] }"#;
+
+fn mixed() -> Graph {
+    Graph::from_json(MIXED).unwrap()
+}
+
+fn tasks(shape: ImageShape) -> Vec<Task> {
+    let mut rng = Rng::new(5);
+    let mut examples = |count: usize| Examples {
+        inputs: (0..count * shape.len())
+            .map(|_| rng.range(-1.0, 1.0))
+            .collect(),
+        targets: Targets::Classes((0..count).map(|example| example % 3).collect()),
+    };
+    (0..2)
+        .map(|_| {
+            let (support, query) = (examples(6), examples(5));
+            Task::new(shape, 3, support, query).unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn of_every_layer() {
+    let graph = mixed();
+    let network = in_f64(Network::new(&graph, 3, &device()).unwrap());
+    let tasks = tasks(graph.image_shape());
+    let inner = InnerConfig {
+        steps: 2,
+        test_steps: None,
+        rate: 0.1,
+    };
+    for (order, part, transductive) in [
+        (Order::Second, Part::All, true),
+        (Order::Second, Part::All, false),
+        (Order::Second, Part::Head, false),
+    ] {
+        let method = Maml::new(MamlConfig { inner, order, part }).unwrap();
+        let learner = GradientLearner::new(network.clone(), method, transductive);
+        check(&learner, &tasks, 0, &format!("{part:?} {transductive}"));
+    }
+}
+
+/// What gradient learners see is the network itself.
+#[test]
+fn programs_compute_what_their_networks_do() {
+    let device = device().inner();
+    let named = MODELS
+        .iter()
+        .filter(|entry| entry.name != "vit")
+        .map(|entry| {
+            let mut config = ModelConfig::new(entry.name).unwrap();
+            config.options.insert("width".into(), 6);
+            config.graph().unwrap()
+        });
+    for graph in named.chain([mixed()]) {
+        let network = Network::new(&graph, 3, &device).unwrap();
+        let shape = graph.image_shape();
+        let mut rng = Rng::new(1);
+        let pixels: Vec<f32> = (0..4 * shape.len()).map(|_| rng.range(-1.0, 1.0)).collect();
+        let dims = [4, shape.channels, shape.height, shape.width];
+        let images = Tensor::<4>::from_data(TensorData::new(pixels, dims), &device);
+        let mut pass = Pass::new(Normalization::Batch, &device);
+        let expected = network.forward(images.clone(), &mut pass).unwrap();
+
+        let program = Program::new(&graph).unwrap();
+        let weights = Weights::shared(&program.parameters_of(&network).unwrap(), 1);
+        let forward = program
+            .forward(&weights, Value::Maps(images), None)
+            .unwrap();
+        assert_eq!(forward.statistics.len(), pass.take_statistics().len());
+        let found = forward.output.rows(1).unwrap().squeeze_dim::<2>(0);
+        let apart = (found - expected).abs().max().into_scalar::<f32>();
+        assert!(apart < 1e-4, "{:?}: {apart:e}", graph.nodes().last());
+    }
+}
+
+#[test]
+fn attention_is_refused_by_name() {
+    let graph = ModelConfig::new("vit").unwrap().graph().unwrap();
+    let error = Program::new(&graph).unwrap_err();
+    assert!(
+        error.is_bad_input() && error.to_string().contains("'embed' (patches)"),
+        "{error}"
+    );
+}
+
+/// Their sizes, in their order.
+#[test]
+fn parameters_are_those_of_the_layers() {
+    let graph = mixed();
+    let network = Network::new(&graph, 3, &device()).unwrap();
+    let program = Program::new(&graph).unwrap();
+    let lengths = program.parameters_of(&network).unwrap().into_iter();
+    let lengths: Vec<usize> = lengths.map(|parameter| values(parameter).len()).collect();
+    assert_eq!(lengths, program.sizes());
+    // The norm's own convolution has no bias here, and all others are trained.
+    assert_eq!(lengths.iter().sum::<usize>() as u64, graph.trained_values());
+}
