@@ -317,3 +317,21 @@ fn errors_name_the_layer_and_the_shapes() {
     let wide = format!("[{}\"relu\"]", "\"relu\", ".repeat(10_000));
     assert!(graph(&wide).contains("10000"), "{}", graph(&wide));
 }
+
+/// Blocks whose names come again, that are left in the middle, or that end in two places, run all the same.
+#[test]
+fn names_need_not_make_blocks() {
+    for layers in [
+        r#"[{"relu": {}, "name": "a.x"}, {"gelu": {}, "name": "a.y"}, {"relu": {}, "name": "other"},
+            {"add": {}, "name": "a.z", "inputs": ["a.x", "other"]}]"#,
+        r#"[{"relu": {}, "name": "a.x"}, {"gelu": {}, "name": "a.y"},
+            {"add": {}, "name": "sum", "inputs": ["a.x", "a.y"]}]"#,
+        r#"[{"relu": {}, "name": "a.x"}, {"add": {}, "name": "a.y", "inputs": ["a.x", "input"]},
+            {"add": {}, "name": "sum", "inputs": ["a.y", "input"]}, "flatten", {"linear": {"outputs": 2}}]"#,
+        r#"[{"conv2d": {"filters": 2, "kernel": 3, "padding": "same"}, "name": "a.x"}, {"batchNorm": {}, "name": "b.x"},
+            {"relu": {}, "name": "b.y"}, {"maxPool": {}, "name": "c"}]"#,
+    ] {
+        let text = format!(r#"{{ "input": [2, 4, 4], "layers": {layers} }}"#);
+        run(&Graph::from_json(&text).unwrap()).unwrap();
+    }
+}

@@ -39,6 +39,8 @@ pub(crate) struct Region {
 pub(crate) struct Step {
     pub operation: Operation,
     pub inputs: Vec<Read>,
+    /// The nodes that it computes, the last of which gives its output.
+    pub nodes: Vec<usize>,
     /// The node whose output comes out.
     pub output: usize,
 }
@@ -127,7 +129,10 @@ impl Schedule {
 
 /// The steps as a block, if they have one input and one output; by themselves otherwise.
 fn block(graph: &Graph, readers: &[Vec<usize>], name: &str, mut steps: Vec<Step>) -> Vec<Item> {
-    let own: HashSet<usize> = steps.iter().map(|step| step.output).collect();
+    let own: HashSet<usize> = steps
+        .iter()
+        .flat_map(|step| step.nodes.iter().copied())
+        .collect();
     let is_own = |wire: Wire| matches!(wire, Wire::Node(node) if own.contains(&node));
     let outside: Vec<Read> = steps
         .iter()
@@ -136,7 +141,7 @@ fn block(graph: &Graph, readers: &[Vec<usize>], name: &str, mut steps: Vec<Step>
         .collect();
     let read_elsewhere = |node: usize| {
         let ends = node == graph.output() || node == graph.features();
-        let outside = |&reader: &usize| graph.block(reader) != Some(name);
+        let outside = |reader: &usize| !own.contains(reader);
         ends || readers[node].iter().any(outside)
     };
     let outputs = steps.iter().map(|step| step.output);
@@ -255,13 +260,14 @@ impl<'a> Joining<'a> {
             _ => (Operation::Node(node), vec![node], inputs.clone()),
         };
         let output = *parts.last()?;
-        for part in parts {
+        for &part in &parts {
             self.joined[part] = true;
         }
         let read = |wire| Read { wire, last: false };
         Some(Step {
             operation,
             inputs: inputs.into_iter().map(read).collect(),
+            nodes: parts,
             output,
         })
     }
