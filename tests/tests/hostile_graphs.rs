@@ -322,8 +322,8 @@ fn errors_name_the_layer_and_the_shapes() {
 #[test]
 fn names_need_not_make_blocks() {
     for layers in [
-        r#"[{"relu": {}, "name": "a.x"}, {"gelu": {}, "name": "a.y"}, {"relu": {}, "name": "other"},
-            {"add": {}, "name": "a.z", "inputs": ["a.x", "other"]}]"#,
+        r#"[{"relu": {}, "name": "a.0.x"}, {"gelu": {}, "name": "a.0.y"}, {"relu": {}, "name": "other"},
+            {"add": {}, "name": "a.0.z", "inputs": ["a.0.x", "other"]}]"#,
         r#"[{"relu": {}, "name": "a.x"}, {"gelu": {}, "name": "a.y"},
             {"add": {}, "name": "sum", "inputs": ["a.x", "a.y"]}]"#,
         r#"[{"relu": {}, "name": "a.x"}, {"add": {}, "name": "a.y", "inputs": ["a.x", "input"]},
