@@ -8,7 +8,7 @@ use forgeling::nn::catalog::{MODELS, ModelConfig};
 use forgeling::nn::graph::Graph;
 use forgeling::nn::{Network, Normalization, Pass};
 
-use super::common::{device, values};
+use super::common::device;
 use super::differences::{check, in_f64};
 
 /// Strides, groups, windows beyond the border, two ways, each activation, with and without biases.
@@ -118,7 +118,7 @@ fn parameters_are_those_of_the_layers() {
     let network = Network::new(&graph, 3, &device()).unwrap();
     let program = Program::new(&graph).unwrap();
     let lengths = program.parameters_of(&network).unwrap().into_iter();
-    let lengths: Vec<usize> = lengths.map(|parameter| values(parameter).len()).collect();
+    let lengths: Vec<usize> = lengths.map(|parameter| parameter.dims()[0]).collect();
     assert_eq!(lengths, program.sizes());
     // The norm's own convolution has no bias here, and all others are trained.
     assert_eq!(lengths.iter().sum::<usize>() as u64, graph.trained_values());
