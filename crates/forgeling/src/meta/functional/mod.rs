@@ -8,7 +8,7 @@
 //! `[rows, tasks * channels, height, width]`, convolved in as many groups as there are tasks, and rows of numbers are
 //! `[tasks, rows, values]`, multiplied as a batch of matrices.
 //!
-//! - [`Weights`]: the parameters of all tasks.
+//! - [`Weights`]: the parameters of all tasks; [`Value`]: what goes through.
 //! - [`Layer`]: one operation with its vector-Jacobian product.
 //! - [`Program`]: a graph as a function of its parameters.
 //! - [`Loss`]: cross entropy and squared error.
@@ -18,10 +18,12 @@ mod loss;
 mod program;
 mod rows;
 mod stock;
+mod value;
 mod weights;
 
-pub use layer::{Layer, Value};
+pub use layer::Layer;
 pub use loss::Loss;
 pub use program::{Forward, Program};
 pub(super) use stock::positive;
+pub use value::Value;
 pub use weights::Weights;
