@@ -183,7 +183,7 @@ fn few_shot(method: Method) -> Value {
     let data = methods::glyphs(Split::Train).unwrap();
     let options = LearnerOptions {
         method,
-        filters: 8,
+        filters: Some(8),
         size: data.image_shape().width,
         seed: SEED,
         ways: 3,
