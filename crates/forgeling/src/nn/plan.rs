@@ -255,7 +255,7 @@ impl fmt::Display for MemoryPlan {
 /// Episodes of a prototypical network ([`Learner::protonet`](crate::meta::Learner::protonet)); their number is that of the examples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlannedEpisodes {
-    /// The encoder: its output are features.
+    /// The network, of which only what makes features is planned.
     pub encoder: Graph,
     /// Classes of an episode.
     pub ways: usize,
@@ -283,7 +283,7 @@ impl Planned for PlannedEpisodes {
 
     fn describe(&self, sim: &Simulation, batch: Shaped) -> Result<Shaped> {
         let episodes = batch.shape()[0] / self.counts(1).rows().max(1);
-        let features = self.encoder.describe(sim, batch)?;
+        let features = self.encoder.encoder().describe(sim, batch)?;
         let shape = [features.shape()[0], features.len() / features.shape()[0]];
         let features = sim.reshape(features, &shape);
         let logits = sim.episode_logits(features, self.counts(episodes))?;

@@ -53,6 +53,15 @@ impl Shape {
     }
 }
 
+fn check_option(name: &str, value: usize) -> Result<(), String> {
+    if (1..=LARGEST_SIDE).contains(&value) {
+        return Ok(());
+    }
+    Err(format!(
+        "{name} is out of range: expected 1 to {LARGEST_SIDE}, got {value}"
+    ))
+}
+
 fn check_sizes(what: &str, sizes: &[usize], most: usize) -> Result<(), String> {
     let each = |&size: &usize| (1..=LARGEST_SIDE).contains(&size);
     let product = sizes
@@ -196,6 +205,7 @@ impl Layer {
         Ok(match self {
             Self::Conv2d(conv) => {
                 let [channels, ..] = maps()?;
+                check_option("filters", conv.filters)?;
                 if matches!(conv.padding, super::Padding::Same)
                     && conv.kernel.iter().any(|side| side % 2 == 0)
                 {
@@ -231,15 +241,18 @@ impl Layer {
                 Shape::Maps(_) => return Err(format!("expected tokens or values, got {first}")),
                 other => other,
             },
-            Self::Linear(linear) => match first {
-                Shape::Maps(_) => {
-                    return Err(format!(
-                        "expected values or tokens, as \"flatten\" gives, got {first}"
-                    ));
+            Self::Linear(linear) => {
+                check_option("outputs", linear.outputs)?;
+                match first {
+                    Shape::Maps(_) => {
+                        return Err(format!(
+                            "expected values or tokens, as \"flatten\" gives, got {first}"
+                        ));
+                    }
+                    Shape::Tokens([tokens, _]) => Shape::Tokens([tokens, linear.outputs]),
+                    Shape::Values(_) => Shape::Values(linear.outputs),
                 }
-                Shape::Tokens([tokens, _]) => Shape::Tokens([tokens, linear.outputs]),
-                Shape::Values(_) => Shape::Values(linear.outputs),
-            },
+            }
             Self::Relu | Self::Relu6 | Self::Gelu => first,
             Self::GlobalMeanPool => match first {
                 Shape::Maps([channels, ..]) => Shape::Values(channels),
@@ -256,6 +269,7 @@ impl Layer {
             Self::Concat => concatenated(inputs)?,
             Self::Patches(patches) => {
                 let [_, rows, columns] = maps()?;
+                check_option("width", patches.width)?;
                 let size = patches.size;
                 if size == 0 || rows % size != 0 || columns % size != 0 {
                     return Err(format!(
