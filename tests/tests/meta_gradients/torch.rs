@@ -48,6 +48,7 @@ fn compare<N: Functional, G: GradientMethod>(
 /// All of a net's methods that are MAML's or its relatives'.
 fn follows_torch<N: Functional>(net: &str, network: impl Fn(&Value) -> N) {
     let golden = golden(net);
+    assert!(golden["normalized_by"]["queries"].is_object());
     for (normalization, transductive) in [("queries", true), ("support", false)] {
         let expected = &golden["normalized_by"][normalization];
         if expected.is_null() {
