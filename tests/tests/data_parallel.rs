@@ -16,7 +16,7 @@ use forgeling_tests::networks::{neurons, norm, with_change};
 use forgeling_tests::parallel_work::{
     EXAMPLES, Prototypes, RATE, STEPS, classify, config, encoder, episodes, examples, mlp, values,
 };
-use forgeling_tests::{assert_close, devices};
+use forgeling_tests::{assert_close, gpus};
 
 /// How far parameters may be from those of one device: sums in another order, 50 times.
 const TOLERANCE: f32 = 1e-5;
@@ -82,7 +82,7 @@ fn lists() -> Vec<(String, Vec<Device>, Device)> {
     for count in [1, 2, 4] {
         lists.push((format!("{count} CPU replicas"), cpus(count), cpu.clone()));
     }
-    for gpu in devices().into_iter().filter(|device| !device.is_cpu()) {
+    for gpu in gpus() {
         let another = || pollster::block_on(gpu.open_another()).unwrap();
         let name = gpu.info().name.clone();
         let four = vec![gpu.clone(), another(), another(), another()];
@@ -419,7 +419,7 @@ fn lists_of_devices_are_opened() {
     let open = |text: &str| pollster::block_on(text.parse::<DeviceList>().unwrap().open());
     let both = open("cpu,cpu").unwrap();
     assert!(both.iter().all(Device::is_cpu) && both.len() == 2);
-    if devices().len() > 1 {
+    if !gpus().is_empty() {
         let three = open("0,cpu,gpu:0").unwrap();
         assert_ne!(three[0].tensors(), three[2].tensors());
         assert!(three[1].is_cpu());

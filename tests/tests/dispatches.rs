@@ -6,7 +6,7 @@ use forgeling::meta::{EpisodeTrainer, FitConfig, Learner, LearnerOptions, Method
 use forgeling::nn::zoo::{Conv4Config, MlpConfig};
 use forgeling::train::MlpTrainer;
 use forgeling::{Device, DeviceChoice};
-use forgeling_tests::{devices, waves};
+use forgeling_tests::{gpus, waves};
 
 /// Launches of a whole Conv4 ProtoNet step with Adam.
 const MOST: usize = 40;
@@ -32,7 +32,7 @@ fn a_meta_step_takes_as_many_launches_as_for_one_task() {
         inner_steps: Some(3),
         ..Default::default()
     };
-    for device in devices().into_iter().filter(|device| !device.is_cpu()) {
+    for device in gpus() {
         let launches = |tasks: usize| {
             let mut model = Learner::new(&options.config().unwrap(), &device).unwrap();
             let fit = FitConfig {
@@ -64,7 +64,7 @@ fn a_perceptrons_step_takes_few_launches() {
         ..Default::default()
     };
     let (images, labels) = (waves(128 * config.input.len(), 1.0), vec![3; 128]);
-    for device in devices().into_iter().filter(|device| !device.is_cpu()) {
+    for device in gpus() {
         let mut trainer = MlpTrainer::new(&config, 0, &device).unwrap();
         let mut step = || {
             let counter = LaunchCounter::new();
@@ -86,7 +86,7 @@ fn a_protonets_step_takes_few_launches() {
         ..Default::default()
     };
     let encoder = config.graph().unwrap();
-    for device in devices().into_iter().filter(|device| !device.is_cpu()) {
+    for device in gpus() {
         let mut model = Learner::protonet(&encoder, 0, &device).unwrap();
         let mut trainer = EpisodeTrainer::new(FitConfig::default()).unwrap();
         let mut step = || {

@@ -1,9 +1,8 @@
 //! Batches rendered ahead: the same ones with any number of workers, in order, resumable, and without panics.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use forgeling::data::{
     Dataset, EpisodeLoader, EpisodeLoaderConfig, EpisodeSampler, ImageShape, Loader, LoaderConfig,
@@ -21,8 +20,10 @@ struct Numbered {
     lens: Vec<usize>,
     broken: Option<(usize, usize)>,
     panics: bool,
+    /// What a read takes at least, after so many.
     pause: Duration,
-    reads: Arc<AtomicUsize>,
+    paused_after: usize,
+    reads: Arc<Reads>,
 }
 
 fn numbered(lens: &[usize]) -> Numbered {
@@ -31,7 +32,55 @@ fn numbered(lens: &[usize]) -> Numbered {
         broken: None,
         panics: false,
         pause: Duration::ZERO,
+        paused_after: 0,
         reads: Arc::default(),
+    }
+}
+
+/// Reads so far, by whatever thread.
+#[derive(Debug, Default)]
+struct Reads {
+    count: Mutex<Count>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    done: usize,
+    allowed: usize,
+    /// The first one that came before it was allowed.
+    early: Option<usize>,
+}
+
+impl Reads {
+    /// One more; how many there were before.
+    fn add(&self) -> usize {
+        let mut count = self.count.lock().unwrap();
+        let before = count.done;
+        count.done += 1;
+        if count.done > count.allowed {
+            count.early = count.early.or(Some(count.done));
+        }
+        self.changed.notify_all();
+        before
+    }
+
+    fn count(&self) -> Count {
+        *self.count.lock().unwrap()
+    }
+
+    fn allow(&self, reads: usize) {
+        self.count.lock().unwrap().allowed = reads;
+    }
+
+    /// Until there have been so many, which takes as long as it takes.
+    fn wait_for(&self, reads: usize) {
+        const HOPELESS: Duration = Duration::from_secs(60);
+        let count = self.count.lock().unwrap();
+        let missing = |count: &mut Count| count.done < reads;
+        let waited = self.changed.wait_timeout_while(count, HOPELESS, missing);
+        let (count, timeout) = waited.unwrap();
+        assert!(!timeout.timed_out(), "{count:?} instead of {reads} reads");
     }
 }
 
@@ -49,8 +98,9 @@ impl Dataset for Numbered {
         ImageShape::new(1, 1, 2)
     }
     fn read(&self, class: usize, example: usize, out: &mut [f32]) -> Result<()> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        std::thread::sleep(self.pause);
+        if self.reads.add() >= self.paused_after {
+            std::thread::sleep(self.pause);
+        }
         if self.broken == Some((class, example)) {
             assert!(!self.panics, "torn page");
             return Err(Error::bad_data("read_numbered", "torn page"));
@@ -201,30 +251,44 @@ fn a_bad_image_is_an_error_of_its_batch_only() {
 }
 
 #[test]
-fn workers_stay_within_their_lead_and_end_with_the_loader() {
-    let set = Numbered {
-        pause: Duration::from_millis(2),
-        ..numbered(&[10_000])
-    };
+fn workers_use_their_lead_and_stay_within_it() {
+    const BATCH: usize = 5;
+    const LEAD: usize = 4;
+    let set = numbered(&[10_000]);
     let reads = set.reads.clone();
     let config = LoaderConfig {
-        prefetch: 4,
-        ..config(5, 3)
+        prefetch: LEAD,
+        ..config(BATCH, 3)
     };
     let mut loader = Loader::new(set, config).unwrap();
-    assert_eq!(reads.load(Ordering::Relaxed), 0);
-    block_on(loader.next()).unwrap();
-    std::thread::sleep(Duration::from_millis(120));
-    // The batch that was given and the four ahead of it, and no more.
-    assert_eq!(reads.load(Ordering::Relaxed), 25);
-
-    block_on(loader.next()).unwrap();
-    let begun = Instant::now();
+    assert_eq!(reads.count().done, 0);
+    for given in 1..=200 {
+        // The batches that were given and the four ahead of them: these without being asked, and no more.
+        reads.allow(BATCH * (given + LEAD));
+        block_on(loader.next()).unwrap();
+        reads.wait_for(BATCH * (given + LEAD));
+    }
     drop(loader);
-    assert!(begun.elapsed() < Duration::from_secs(1));
-    let read = reads.load(Ordering::Relaxed);
-    std::thread::sleep(Duration::from_millis(30));
-    assert_eq!(reads.load(Ordering::Relaxed), read);
+    assert_eq!(reads.count().early, None);
+}
+
+#[test]
+fn workers_end_with_the_loader_at_the_image_they_are_at() {
+    // A batch in no time, then one that takes 80 seconds at least, whose end nobody waits for.
+    const BATCH: usize = 4000;
+    let set = Numbered {
+        pause: Duration::from_millis(20),
+        paused_after: BATCH,
+        ..numbered(&[10 * BATCH])
+    };
+    let reads = set.reads.clone();
+    let mut loader = Loader::new(set, config(BATCH, 1)).unwrap();
+    block_on(loader.next()).unwrap();
+    reads.wait_for(BATCH + 1);
+    drop(loader);
+    assert!(reads.count().done < 2 * BATCH, "{:?}", reads.count());
+    // The threads had the set, and are no more.
+    assert_eq!(Arc::strong_count(&reads), 1);
 }
 
 #[test]
@@ -242,7 +306,7 @@ fn a_caller_that_stops_waiting_misses_nothing() {
     )
     .unwrap();
     {
-        // Long enough for a pause after each image.
+        // A sleep is never shorter than asked for: long enough for a pause after each image.
         let mut next = std::pin::pin!(loader.next());
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(next.as_mut().poll(&mut context).is_pending());

@@ -3,8 +3,8 @@
 use forgeling::device::Phase;
 use forgeling::nn::PlanConfig;
 use forgeling::ops::plan::{PlannedOptimizer, PlannedPrecision};
-use forgeling_tests::devices;
 use forgeling_tests::memory_models::models;
+use forgeling_tests::{gpus, has_f16};
 
 /// Of the measured peak.
 const TOLERANCE: f64 = 0.15;
@@ -52,10 +52,10 @@ fn plans_lie_near_what_is_measured() {
         ),
     ];
     let mut wrong = Vec::new();
-    for device in devices().into_iter().filter(|device| !device.is_cpu()) {
+    for device in gpus() {
         for model in models() {
             for (index, (mode, config)) in configs.into_iter().enumerate() {
-                let runs = config.precision != PlannedPrecision::F16 || device.info().f16;
+                let runs = config.precision != PlannedPrecision::F16 || has_f16(&device);
                 if !runs || (index >= ON_ALL && !model.small) {
                     continue;
                 }

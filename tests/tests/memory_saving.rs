@@ -1,14 +1,17 @@
 //! What each way of saving memory saves. One test, since the memory of the whole process is looked at.
 
-use forgeling_tests::devices;
 use forgeling_tests::memory_models::savings;
 use forgeling_tests::memory_saving::compare;
+use forgeling_tests::{gpus, has_f16};
 
 #[test]
 fn sixteen_bits_and_checkpoints_save_memory() {
-    for device in devices().into_iter().filter(|device| !device.is_cpu()) {
+    for device in gpus() {
+        let f16 = has_f16(&device);
         for model in savings(true) {
-            for saving in pollster::block_on(compare(&model, usize::MAX, 1, &device, &|| 0.0)) {
+            let savings = pollster::block_on(compare(&model, usize::MAX, 1, &device, &|| 0.0));
+            assert_eq!(savings.iter().any(|saving| saving.way == "f16"), f16);
+            for saving in savings {
                 println!("{saving:?}");
                 saving.check();
             }

@@ -3,8 +3,8 @@
 use forgeling::data::{Glyphs, Split, Subset};
 use forgeling::train::{HalvingSchedule, Precision};
 use forgeling::{Device, DeviceChoice};
-use forgeling_tests::devices;
 use forgeling_tests::mixed_precision::{Episodes, Figures, Images};
+use forgeling_tests::{devices, has_f16};
 
 /// Trains with the same seed in f32 and in every other precision that a device has, and compares.
 fn compare(floor: f64, margin: f64, train: impl Fn(&Device, Precision) -> Figures) {
@@ -14,8 +14,7 @@ fn compare(floor: f64, margin: f64, train: impl Fn(&Device, Precision) -> Figure
         eprintln!("{name}: f32 {reference:?}");
         assert!(reference.accuracy > floor, "{name}: {reference:?}");
         for precision in [Precision::F16, Precision::Bf16] {
-            if precision == Precision::F16 && !device.info().f16 {
-                eprintln!("skipped on {name}: no f16 in shaders");
+            if precision == Precision::F16 && !has_f16(&device) {
                 continue;
             }
             let figures = train(&device, precision);

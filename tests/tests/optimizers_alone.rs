@@ -4,7 +4,7 @@ use forgeling::device::LaunchCounter;
 use forgeling::ops::{Bodies, set_bodies};
 use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
 use forgeling_tests::bag::{Bag, Optimizer, SIZES, TOLERANCE, assert_same, five_steps};
-use forgeling_tests::devices;
+use forgeling_tests::{devices, gpus};
 
 fn adam() -> Adam {
     let config = AdamConfig {
@@ -49,8 +49,7 @@ fn the_composite_gives_the_same<O: Optimizer>(new: impl Fn() -> O) {
 }
 
 fn twelve_tensors_take_three_launches<O: Optimizer>(new: impl Fn() -> O) {
-    let gpus: Vec<_> = devices().into_iter().filter(|d| !d.is_cpu()).collect();
-    for device in gpus {
+    for device in gpus() {
         let tensors = device.autodiff();
         let mut bag = Bag::new(&SIZES[..10], &tensors);
         let mut optimizer = new();

@@ -1,11 +1,11 @@
 //! What a driver refuses is an error that names file and line.
 
 use forgeling::{Device, DeviceChoice};
-use forgeling_tests::{devices, values};
+use forgeling_tests::{gpus, values};
 
 #[test]
 fn a_shader_that_does_not_compile_is_an_error_with_its_place() {
-    for device in devices().iter().filter(|device| !device.is_cpu()) {
+    for device in gpus() {
         let check = |source: &str| pollster::block_on(device.check_shader("own.wgsl", source));
         check(values::SHADER).unwrap();
         let error = check(&values::SHADER.replace("flow:", "flaw:")).unwrap_err();

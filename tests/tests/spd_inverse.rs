@@ -128,22 +128,3 @@ fn other_shapes_are_errors() {
         assert!(!spd_inverse(a).unwrap().is_tracked());
     }
 }
-
-/// For a note of how long it takes: `cargo test --release .. -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures"]
-fn time() {
-    for device in devices() {
-        for sizes in [[4, 5], [4, 25], [4, 100], [1, 512]] {
-            let a = definite(sizes, device.tensors());
-            let run = || values(spd_inverse(a.clone()).unwrap());
-            run();
-            let begun = std::time::Instant::now();
-            for _ in 0..5 {
-                run();
-            }
-            let each = begun.elapsed().as_secs_f64() * 200.0;
-            eprintln!("{sizes:?} on {}: {each:.2} ms", device.info().name);
-        }
-    }
-}

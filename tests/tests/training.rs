@@ -17,7 +17,7 @@ use forgeling::train::{
 };
 use forgeling::{Device, Result};
 use forgeling_tests::networks::with_change;
-use forgeling_tests::{assert_close, devices};
+use forgeling_tests::{assert_close, devices, gpus, has_f16};
 
 const CLASSES: usize = 5;
 const SIZE: usize = 16;
@@ -243,7 +243,7 @@ fn half_precision_trains_alike() {
         },
         ..Default::default()
     };
-    for device in devices().into_iter().filter(|device| device.info().f16) {
+    for device in gpus().into_iter().filter(has_f16) {
         let resolved = manager(&device, half.clone()).precision().clone();
         assert!(resolved.scaled && resolved.compute == "f16", "{resolved:?}");
         assert_same_training("mlp", &device, mlp(&device), half.clone(), 3e-2);
@@ -289,7 +289,7 @@ fn an_overflow_skips_one_step_and_halves_the_scale() {
         precision: Precision::F16,
         ..Default::default()
     };
-    for device in devices().into_iter().filter(|device| device.info().f16) {
+    for device in gpus().into_iter().filter(has_f16) {
         let mut model = conv4(&device);
         let mut trainer = Trainer::new(sgd(0.05), manager(&device, half.clone())).unwrap();
         let objective = Overflowing {

@@ -1,7 +1,7 @@
 //! Model files of every method.
 
 use forgeling::data::Split;
-use forgeling::meta::{EpisodeTrainer, EvaluateConfig, Learner, Method};
+use forgeling::meta::{EpisodeTrainer, Learner, Method};
 use forgeling::train::weights::collect;
 use forgeling::{Device, DeviceChoice};
 use forgeling_tests::methods::{config, fit, glyphs, tasks};
@@ -45,34 +45,4 @@ fn a_file_that_claims_too_much_is_refused() {
     larger[at + 10..at + 12].copy_from_slice(b"99");
     let error = Learner::from_bytes(&larger, &cpu()).unwrap_err();
     assert!(error.is_bad_input(), "{error}");
-}
-
-#[test]
-fn evaluations_say_what_they_are() {
-    let data = glyphs(Split::Test).unwrap();
-    let fit = fit().unwrap();
-    for method in [Method::ProtoNet, Method::Maml, Method::MamlPP] {
-        let model = Learner::new(&config(method), &cpu()).unwrap();
-        for transductive in [false, true] {
-            let config = EvaluateConfig {
-                ways: fit.ways,
-                shots: fit.shots,
-                queries: fit.queries,
-                episodes: 12,
-                transductive,
-                seed: 1,
-            };
-            let found = pollster::block_on(model.evaluate(&data, config)).unwrap();
-            assert_eq!((found.transductive, found.episodes), (transductive, 12));
-            assert_eq!(found.details.accuracies.len(), 12);
-            assert_eq!(found.details.queries, 12 * 6);
-            let told: usize = found
-                .details
-                .classes
-                .values()
-                .map(|tally| tally.total)
-                .sum();
-            assert_eq!(told, 12 * 6);
-        }
-    }
 }

@@ -1,18 +1,23 @@
-//! Whose statistics MAML++ normalizes queries with.
+//! Whose statistics queries are normalized with.
 
 use forgeling::data::{Examples, Split, Targets, Task};
-use forgeling::meta::{AnyGradientMethod, EpisodeTrainer, Learner, LearnerConfig, Method, Model};
+use forgeling::meta::{
+    AnyGradientMethod, EpisodeTrainer, EvaluateConfig, Learner, LearnerConfig, Method, Model,
+};
 use forgeling::{Device, DeviceChoice};
-use forgeling_tests::assert_close;
 use forgeling_tests::methods::{STEPS, config, fit, glyphs, tasks};
+use forgeling_tests::{assert_close, few_shot};
+
+fn cpu() -> Device {
+    pollster::block_on(Device::open(DeviceChoice::Cpu)).unwrap()
+}
 
 fn trained(transductive: bool) -> Learner {
-    let device = pollster::block_on(Device::open(DeviceChoice::Cpu)).unwrap();
     let config = LearnerConfig {
         transductive,
         ..config(Method::MamlPP)
     };
-    let mut model = Learner::new(&config, &device).unwrap();
+    let mut model = Learner::new(&config, &cpu()).unwrap();
     let data = glyphs(Split::Train).unwrap();
     let mut trainer = EpisodeTrainer::new(fit().unwrap()).unwrap();
     for _ in 0..STEPS {
@@ -75,5 +80,69 @@ fn a_query_is_answered_by_itself_unless_transductive() {
             .map(|(a, b)| (a - b).abs())
             .fold(0.0, f32::max);
         assert!(apart > 1e-3, "the other queries matter: {apart}");
+    }
+}
+
+/// The mean negative log likelihood of the right classes, of tasks with their answers.
+fn likelihood<'a>(answered: impl Iterator<Item = (&'a Task, &'a Vec<f32>)>) -> f64 {
+    let (mut sum, mut count) = (0.0, 0);
+    for (task, answers) in answered {
+        let labels = task.query().classes().unwrap();
+        for (row, label) in answers.chunks(task.outputs()).zip(labels) {
+            let exponentials = row.iter().map(|logit| f64::from(*logit).exp());
+            sum += exponentials.sum::<f64>().ln() - f64::from(row[*label]);
+            count += 1;
+        }
+    }
+    sum / f64::from(count)
+}
+
+#[test]
+fn evaluations_see_one_query_at_a_time_unless_they_say_otherwise() {
+    const EPISODES: usize = 12;
+    const SEED: u64 = 1;
+    let data = glyphs(Split::Test).unwrap();
+    let fit = fit().unwrap();
+    let sizes = [fit.ways.get(), fit.shots.get(), fit.queries.get()];
+    let tasks = few_shot::tasks(&data, sizes, EPISODES, SEED);
+    let queries = sizes[0] * sizes[2];
+    let alone: Vec<Task> = tasks
+        .iter()
+        .flat_map(|task| (0..queries).map(|query| with_query(task, query)))
+        .collect();
+    for method in [Method::ProtoNet, Method::Maml, Method::MamlPP] {
+        let model = Learner::new(&config(method), &cpu()).unwrap();
+        let by_hand = |tasks: &[Task], transductive| {
+            let answers = pollster::block_on(model.answer(tasks, transductive)).unwrap();
+            likelihood(tasks.iter().zip(&answers))
+        };
+        let (apart, together) = (by_hand(&alone, false), by_hand(&tasks, true));
+        assert!(
+            (apart - together).abs() > 1e-3,
+            "{method}: {apart} and {together}"
+        );
+        for (transductive, expected) in [(false, apart), (true, together)] {
+            let config = EvaluateConfig {
+                ways: fit.ways,
+                shots: fit.shots,
+                queries: fit.queries,
+                episodes: EPISODES,
+                transductive,
+                seed: SEED,
+            };
+            let found = pollster::block_on(model.evaluate(&data, config)).unwrap();
+            let got = found.details.negative_log_likelihood;
+            let what = format!("{method}, {transductive}: {got} instead of {expected}");
+            assert!((got - expected).abs() < 1e-4, "{what}");
+            assert_eq!(
+                (found.transductive, found.episodes),
+                (transductive, EPISODES)
+            );
+            assert_eq!(found.details.accuracies.len(), EPISODES);
+            assert_eq!(found.details.queries, EPISODES * queries);
+            let tallies = found.details.classes.values();
+            let counted: usize = tallies.map(|tally| tally.total).sum();
+            assert_eq!(counted, EPISODES * queries);
+        }
     }
 }

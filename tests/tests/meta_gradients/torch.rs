@@ -49,6 +49,7 @@ fn compare<G: GradientMethod>(
 /// All of a net's methods that are MAML's or its relatives'.
 fn follows_torch(net: &str, network: impl Fn(&Value) -> Network) {
     let golden = golden(net);
+    assert!(golden["normalized_by"]["queries"].is_object());
     for (normalization, transductive) in [("queries", true), ("support", false)] {
         let expected = &golden["normalized_by"][normalization];
         if expected.is_null() {

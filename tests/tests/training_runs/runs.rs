@@ -12,7 +12,7 @@ use forgeling::train::{
     HardwareManager, LossScalerConfig, OptimizerConfig, Precision, Preset, Run, Schedule,
     SgdConfig, StopReason, TrainEvent, TrainerConfig,
 };
-use forgeling_tests::devices;
+use forgeling_tests::{devices, has_f16};
 
 use super::common::{
     Memory, cpu, fit, furthest, glyphs, mlp, mlp_config, network, steps, trainer, values,
@@ -81,7 +81,7 @@ fn a_resumed_run_is_the_run() {
                 assert!((a - b).abs() < 1e-3, "{a} {b}");
             }
             assert!(furthest(&whole.2.0, &halves.2.0) < 1e-2);
-            if device.info().f16 {
+            if has_f16(&device) {
                 assert!(whole.1 > 1024.0, "the scale has grown to {}", whole.1);
             }
         }
