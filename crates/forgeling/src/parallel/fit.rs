@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::nn::BatchStatistics;
 use crate::train::{
     AnyOptimizer, Batch, Core, Engine, HardwareConfig, HardwareManager, Objective, OptimizerRecord,
-    Predictions, Run, Source, StepReport, TrainEvent, TrainSummary, Trainable, Trainer,
+    Predictions, Run, Source, StepReport, TrainEvent, TrainSummary, Trainable, Trainer, fewer,
 };
 
 const OPERATION: &str = "train_step";
@@ -167,12 +167,11 @@ where
         loop {
             let micro = self.micro_batch.load(Ordering::Relaxed).min(share.len());
             match manager.passes(model, &self.objective, &share.0, micro) {
-                Err(problem) if problem.is_out_of_memory() && micro > 1 => {
-                    device.cleanup();
-                    self.micro_batch
-                        .fetch_min(micro.div_ceil(2), Ordering::Relaxed);
+                Ok(()) => break,
+                Err(problem) => {
+                    let examples = fewer(problem, micro, device)?;
+                    self.micro_batch.fetch_min(examples, Ordering::Relaxed);
                 }
-                passed => break passed?,
             }
         }
         let pending = manager.take_pending();

@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use serde::Serialize;
 
 use super::hardware::HardwareReport;
+use super::micro_batch::even_parts;
 use super::objective::{Batch, Outcome, Predictions, Trainable, count_right};
 use super::{AnyOptimizer, HardwareConfig, LossScaler, Objective, ResolvedPrecision};
 use crate::device::profile::{self, Phase};
@@ -478,28 +479,6 @@ fn variances(passes: &[Vec<BatchStatistics>]) -> Vec<Tensor<1>> {
     passes.iter().map(of).reduce(sum).unwrap_or_default()
 }
 
-/// `total` in as few parts of at most `most` as there can be, whose sizes differ by one at most.
-pub(crate) fn even_parts(total: usize, most: usize) -> Vec<usize> {
-    let parts = total.div_ceil(most.max(1)).max(1);
-    (0..parts)
-        .map(|index| total / parts + usize::from(index < total % parts))
-        .collect()
-}
-
 fn next(values: &mut impl Iterator<Item = Vec<f32>>) -> Vec<f32> {
     values.next().expect("one for each tensor of the trip")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_even_and_few() {
-        assert_eq!(even_parts(10, 4), [4, 3, 3]);
-        assert_eq!(even_parts(10, 10), [10]);
-        assert_eq!(even_parts(10, 99), [10]);
-        assert_eq!(even_parts(3, 1), [1, 1, 1]);
-        assert_eq!(even_parts(0, 4), [0]);
-    }
 }

@@ -55,6 +55,7 @@ pub use early_stopping::{EarlyStopping, EarlyStoppingConfig, EarlyStoppingState,
 pub use ema::{Ema, EmaConfig, EmaRecord};
 pub use hardware::{HardwareConfig, HardwareReport, Precision, Preset, ResolvedPrecision};
 pub use manager::{Forward, HardwareManager, StepReport};
+pub(crate) use micro_batch::fewer;
 pub use micro_batch::{FoundMicroBatch, MicroBatch, find_micro_batch};
 pub use mlp::MlpTrainer;
 pub use network::{Network, NetworkConfig, NetworkKind, NetworkSummary, SavedNetwork};

@@ -2,6 +2,7 @@
 
 use super::{Objective, TrainEvent, Trainable};
 use crate::error::Result;
+use crate::train::micro_batch::fewer;
 use crate::train::{AnyOptimizer, Batch, HardwareManager, OptimizerRecord, StepReport};
 
 /// What steps are taken with.
@@ -78,16 +79,14 @@ impl<M: Trainable, O: Objective<M>> Engine<M, O> for Single {
                 }
                 Err(problem) => Err(problem),
             };
-            match stepped {
-                Err(problem) if problem.is_out_of_memory() && micro > 1 => {
-                    core.manager.device().cleanup();
-                    let examples = micro.div_ceil(2);
-                    core.micro_batch = Some(examples);
-                    let step = core.steps;
-                    events.push(TrainEvent::MicroBatch { step, examples });
-                }
-                stepped => return stepped,
-            }
+            let problem = match stepped {
+                Ok(report) => return Ok(report),
+                Err(problem) => problem,
+            };
+            let examples = fewer(problem, micro, core.manager.device())?;
+            core.micro_batch = Some(examples);
+            let step = core.steps;
+            events.push(TrainEvent::MicroBatch { step, examples });
         }
     }
 

@@ -4,7 +4,7 @@ use super::{OPERATION, Source, Trainer, Validation};
 use crate::device::Readback;
 use crate::error::{Error, Result};
 use crate::nn::{Normalization, Pass};
-use crate::train::manager::even_parts;
+use crate::train::micro_batch::even_parts;
 use crate::train::objective::{Batch, Objective, Trainable};
 use crate::train::score::{Scored, Tally, balanced_accuracy, tally};
 
