@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::hardware::HardwareReport;
 use super::micro_batch::even_parts;
 use super::objective::{Batch, Outcome, Predictions, Trainable, count_right};
+use super::parts::gradients;
 use super::{AnyOptimizer, HardwareConfig, LossScaler, Objective, ResolvedPrecision};
 use crate::device::profile::{self, Phase};
 use crate::device::{Device, Ledger, Readback};
@@ -15,6 +16,9 @@ use crate::nn::{BatchStatistics, Normalization, Pass};
 use crate::ops::store_as;
 
 const OPERATION: &str = "train_step";
+
+/// Sees, and may change, the gradients of a step, neither scaled nor clipped.
+pub(crate) type See<'a, M> = dyn FnMut(&M, &mut GradientsParams) -> Result<()> + 'a;
 
 /// The smallest loss scale that a run is worth going on with: below it, it is not the scale that makes gradients
 /// infinite.
@@ -60,6 +64,8 @@ pub struct HardwareManager {
     ledger: Option<Ledger>,
     /// Bytes of parameters and moments.
     held: u64,
+    /// Bytes that others keep from one step to the next.
+    beside: u64,
     pending: Pending,
 }
 
@@ -135,6 +141,7 @@ impl HardwareManager {
             fixed_scale: None,
             steps: 0,
             held: 0,
+            beside: 0,
             precision,
             device,
             config,
@@ -349,8 +356,19 @@ impl HardwareManager {
         rate: f64,
         model: &mut M,
     ) -> Result<StepReport> {
+        self.step_seen(optimizer, rate, model, None).await
+    }
+
+    /// As [`step`](Self::step); `see` is given the gradients first, and an error of it is one of the step.
+    pub(crate) async fn step_seen<M: Trainable>(
+        &mut self,
+        optimizer: &mut AnyOptimizer,
+        rate: f64,
+        model: &mut M,
+        see: Option<&mut See<'_, M>>,
+    ) -> Result<StepReport> {
         let (ledger, before) = (self.ledger.clone(), optimizer.clone());
-        let step = self.take_step(optimizer, &before, rate, model);
+        let step = self.take_step(optimizer, &before, rate, model, see);
         let report = match ledger {
             None => step.await,
             Some(ledger) => ledger.attach(step).await,
@@ -370,7 +388,15 @@ impl HardwareManager {
     fn hold(&mut self, numbers: usize) {
         if let Some(ledger) = &self.ledger {
             self.held = self.held.max(4 * numbers as u64);
-            ledger.set_held(self.held);
+            ledger.set_held(self.held + self.beside);
+        }
+    }
+
+    /// Says how many bytes others keep on the device from one step to the next.
+    pub(crate) fn hold_beside(&mut self, bytes: u64) {
+        if bytes != self.beside {
+            self.beside = bytes;
+            self.hold(0);
         }
     }
 
@@ -380,6 +406,7 @@ impl HardwareManager {
         before: &AnyOptimizer,
         rate: f64,
         model: &mut M,
+        see: Option<&mut See<'_, M>>,
     ) -> Result<StepReport> {
         let Pending {
             gradients,
@@ -387,14 +414,23 @@ impl HardwareManager {
             predictions,
             statistics,
         } = self.take_pending();
-        let Some(gradients) = gradients else {
+        let Some(mut gradients) = gradients else {
             return Err(Error::invalid(
                 OPERATION,
                 "no backward pass before the step",
             ));
         };
         let loss_scale = self.loss_scale();
-        optimizer.set_loss_scale(loss_scale)?;
+        let mut left = loss_scale;
+        if let Some(see) = see {
+            if loss_scale != 1.0 {
+                let factor = Tensor::full([1], 1.0 / loss_scale, self.device.tensors());
+                gradients::scale(model, &mut gradients, &factor);
+                left = 1.0;
+            }
+            see(model, &mut gradients)?;
+        }
+        optimizer.set_loss_scale(left)?;
         // Before anything is read, so that there is one wait for all; the model is replaced once the step is good.
         let stepping = profile::phase(Phase::Step);
         let moved = optimizer.step(rate, model.clone(), gradients);
