@@ -83,7 +83,8 @@ pub async fn continued<O: Resumable>(
         bag = stepped(&mut optimizer, bag, phase, spoiled);
     }
     let OptimizerRecord { summary, moments } = optimizer.state(&bag).await.unwrap();
-    assert_eq!((summary.steps, summary.skipped), (2, 1));
+    assert_eq!(summary.skipped, 1);
+    assert!(summary.parameters.values().all(|steps| *steps == 2));
     assert_eq!(summary.parameters.len(), SIZES.len() + 2);
     let mut checkpoint = Checkpoint::new(3);
     let model = collect(&bag).await.unwrap();

@@ -57,7 +57,8 @@ fn one_further_step_is_the_same_on_the_loaded_copy() {
         let step = |model: &mut Learner| {
             let mut trainer = EpisodeTrainer::new(FitConfig::default()).unwrap();
             let batch = sampler.clone().sample(&glyphs()).unwrap();
-            let event = pollster::block_on(trainer.step_on(model, batch)).unwrap();
+            let tasks = batch.tasks().unwrap();
+            let event = pollster::block_on(trainer.step_on(model, tasks)).unwrap();
             (
                 event.loss,
                 pollster::block_on(collect(model.model().network())).unwrap(),

@@ -99,7 +99,8 @@ fn loss_accuracy_weights_and_statistics_follow_pytorch() {
         })
         .unwrap();
         for (step, expected) in golden["steps"].as_array().unwrap().iter().enumerate() {
-            let event = pollster::block_on(trainer.step_on(&mut model, batch(step))).unwrap();
+            let tasks = batch(step).tasks().unwrap();
+            let event = pollster::block_on(trainer.step_on(&mut model, tasks)).unwrap();
             let loss = expected["loss"].as_f64().unwrap();
             let error = (event.loss - loss).abs() / loss;
             // Adam divides by the gradient's size, so rounding grows from step to step.

@@ -349,7 +349,7 @@ fn fit<M: Trainable + Classifier>(
     let summary = trainer.fit(
         model,
         &CrossEntropy,
-        Run::on(source).validated_on(&mut validation),
+        Run::on(source).validated_on("held out", &mut validation),
         |event| {
             events.push(event.clone());
             let steps = events

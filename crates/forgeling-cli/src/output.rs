@@ -275,6 +275,11 @@ impl Progress {
         self.meter.update(position, message);
     }
 
+    /// Prints lines without the bar in the way.
+    pub fn aside(&self, print: impl FnOnce()) {
+        self.meter.bar.suspend(print);
+    }
+
     pub fn finish(&self) {
         self.meter.finish();
     }

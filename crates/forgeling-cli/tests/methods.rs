@@ -159,3 +159,121 @@ fn what_cannot_be_compared_is_an_error() {
     refused(with("--train-ways", "0"), 3, "classes in an episode");
     refused(with("--test-episodes", "0"), 3, "episode");
 }
+
+/// The header without seconds, and the bytes of the weights.
+fn model(path: &Path) -> (String, Vec<u8>) {
+    let bytes = std::fs::read(path).unwrap();
+    let length = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    let (header, weights) = bytes[8..].split_at(length);
+    let header = String::from_utf8(header.to_vec()).unwrap();
+    let at = header.find("seconds").expect("a summary");
+    let rest = &header[at..];
+    let end = rest.find([',', '}']).unwrap();
+    (
+        format!("{}{}", &header[..at], rest[end..].trim_end()),
+        weights.to_vec(),
+    )
+}
+
+#[test]
+fn a_run_that_was_killed_goes_on_and_ends_where_one_run_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let train = |out: &Path, options: &[&str]| {
+        let mut command = forgeling("train");
+        command
+            .args(["--data", "glyphs", "--episodes", "120", "--filters", "8"])
+            .args(["--size", "16", "--shots", "1", "--queries", "3", "--ema"])
+            .args(["--validation-data", "glyphs", "--validate-every", "25"])
+            .args(["--validation-episodes", "4", "--patience", "99", "--out"])
+            .arg(out)
+            .args(options);
+        command
+    };
+    let run = path("run");
+    let kept = [
+        "--checkpoint-every",
+        "7",
+        "--checkpoint-dir",
+        run.to_str().unwrap(),
+    ];
+    let at_once = json(&mut train(&path("whole"), &[]), 0);
+    assert_eq!(at_once["steps"], 120);
+
+    // Killed as soon as there is something to go on from.
+    let mut first = std::process::Command::new(train(&path("parts"), &kept).get_program());
+    let command = train(&path("parts"), &kept);
+    let mut child = first
+        .args(command.get_args())
+        .env_remove("FORGELING_DEVICE")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let saved = || {
+        let files = std::fs::read_dir(&run).into_iter().flatten().flatten();
+        let mut names = files.map(|file| file.file_name().into_string().unwrap());
+        names.any(|name| name.ends_with(".safetensors"))
+    };
+    while !saved() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(saved() && !path("parts").exists(), "killed on the way");
+
+    let second = json(&mut train(&path("parts"), &kept), 0);
+    let resumed = second["resumed_from"].as_u64().unwrap();
+    assert!((7..120).contains(&resumed), "{second}");
+    for key in [
+        "steps",
+        "episodes",
+        "loss",
+        "accuracy",
+        "validation_loss",
+        "validation_accuracy",
+    ] {
+        assert_eq!(second[key], at_once[key], "{key}");
+    }
+    assert!(
+        model(&path("parts")) == model(&path("whole")),
+        "the model files differ"
+    );
+
+    // Once more there is nothing left to do; longer, and it goes on; another run is refused, unless it begins anew.
+    train(&path("parts"), &kept)
+        .assert()
+        .success()
+        .stdout(contains("Going on after step 120"));
+    let longer = json(train(&path("parts"), &kept).args(["--minutes", "1e-6"]), 0);
+    assert_eq!(
+        (&longer["resumed_from"], &longer["steps"]),
+        (&120.into(), &120.into())
+    );
+    for (options, name) in [
+        (["--learning-rate", "0.5"], "learning rate schedule"),
+        (["--seed", "1"], "model"),
+        (["--ways", "4"], "model"),
+        (["--batch-episodes", "2"], "episodes of a step"),
+    ] {
+        let error = json(train(&path("parts"), &kept).args(options), 3);
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(
+            message.contains(&format!("another {name}; --restart")),
+            "{error}"
+        );
+    }
+    let mut anew = train(&path("anew"), &kept);
+    anew.args(["--learning-rate", "0.5", "--restart"]);
+    let anew = json(&mut anew, 0);
+    assert_eq!(anew["resumed_from"], serde_json::Value::Null);
+    assert_eq!(
+        anew["moved_checkpoints"],
+        run.join("old-1").to_str().unwrap()
+    );
+    forgeling("train")
+        .args(["--data", "glyphs", "--out", "x", "--restart"])
+        .assert()
+        .code(2)
+        .stderr(contains("--checkpoint-dir"));
+}

@@ -123,7 +123,7 @@ impl ClassifierTrainer {
         };
         let mut run = Run::on(&mut source);
         if let Some(validation) = &mut validation {
-            run = run.validated_on(validation);
+            run = run.validated_on("held out", validation);
         }
         if hooks.keep {
             run = run.saved_in(&mut checkpoints);

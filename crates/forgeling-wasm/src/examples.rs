@@ -1,6 +1,6 @@
 //! The examples of a page's own that a classifier is trained on.
 
-use forgeling::data::{Dataset, ImageShape};
+use forgeling::data::{Dataset, ImageShape, check_read};
 use forgeling::{Error, Result};
 
 const OPERATION: &str = "add_examples";
@@ -84,15 +84,9 @@ impl Dataset for Examples {
     }
 
     fn read(&self, class: usize, example: usize, out: &mut [f32]) -> Result<()> {
+        check_read(self, class, example, out)?;
         let length = self.shape.len();
-        let values = self.values.get(class).map_or(&[][..], Vec::as_slice);
-        match values.chunks_exact(length).nth(example) {
-            Some(found) if out.len() == length => out.copy_from_slice(found),
-            _ => {
-                return Err(Error::invalid("read_image", "there is no such example")
-                    .got(format!("example {example} of class {class}")));
-            }
-        }
+        out.copy_from_slice(&self.values[class][example * length..][..length]);
         Ok(())
     }
 }

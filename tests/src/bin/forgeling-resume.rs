@@ -83,12 +83,14 @@ async fn train(folder: &str, steps: usize, every: usize) -> Result<()> {
     }
     let mut source = glyphs(1, Some(RandomAffine::default()))?;
     let mut validation = glyphs(2, None)?;
-    let run = Run::on(&mut source).validated_on(&mut validation);
+    let run = Run::on(&mut source).validated_on("held out", &mut validation);
     let mut trainer = Trainer::new(config, manager)?;
     let told = |event: &TrainEvent| {
         match event {
             TrainEvent::Step(step) => println!("{} {:016x}", step.step, step.loss.to_bits()),
-            TrainEvent::Validated { step, validation } => {
+            TrainEvent::Validated {
+                step, validation, ..
+            } => {
                 println!("{step} validated {:016x}", validation.loss.to_bits());
             }
             _ => {}

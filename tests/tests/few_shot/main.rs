@@ -6,6 +6,7 @@ mod files;
 mod learning;
 mod norms;
 mod platforms;
+mod runs;
 mod sine;
 mod stacking;
 mod tasks;

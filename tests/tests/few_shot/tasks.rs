@@ -64,7 +64,7 @@ fn train(model: &mut Learner, source: &mut dyn TaskSource, tasks: usize, steps: 
         let batch: Vec<Task> = (0..tasks)
             .map(|_| source.next_task().unwrap().unwrap())
             .collect();
-        pollster::block_on(trainer.step_on_tasks(model, batch)).unwrap();
+        pollster::block_on(trainer.step_on(model, batch)).unwrap();
     }
     assert_eq!(model.summary().episodes, tasks * steps);
 }
@@ -152,7 +152,7 @@ fn a_learner_continues_waves() {
     let mut compares = learner(MethodConfig::of(Method::ProtoNet, 0), 1, vec![4], 2);
     let mut trainer = EpisodeTrainer::new(FitConfig::default()).unwrap();
     for tasks in [vec![waves(0).next_task().unwrap().unwrap()], Vec::new()] {
-        let stepped = pollster::block_on(trainer.step_on_tasks(&mut compares, tasks));
+        let stepped = pollster::block_on(trainer.step_on(&mut compares, tasks));
         assert!(stepped.unwrap_err().is_bad_input());
     }
 }

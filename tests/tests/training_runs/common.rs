@@ -65,7 +65,7 @@ pub fn cpu() -> Device {
 pub fn fit<M: Classifier>(
     trainer: &mut Trainer,
     model: &mut M,
-    run: Run<'_, Epochs>,
+    run: Run<'_, Epochs, M>,
 ) -> (Vec<f64>, Vec<TrainEvent>, TrainSummary) {
     let mut events = Vec::new();
     let summary = trainer.fit(model, &CrossEntropy, run, |event| {

@@ -2,10 +2,12 @@
 //!
 //! - `common`: what all of them train.
 //! - `faults`: overflowing, without room, damaged.
+//! - `parts`: with parts that methods add.
 //! - `runs`: averaged, stopped early, saved and resumed, within a budget.
 //! - `several`: on several devices, and as ranks.
 
 mod common;
 mod faults;
+mod parts;
 mod runs;
 mod several;

@@ -10,13 +10,111 @@ use forgeling::nn::{MemoryPlan, PlanConfig};
 use forgeling::train::{
     Batches, Classifier, CrossEntropy, EarlyStoppingConfig, EmaConfig, Goal, HardwareConfig,
     HardwareManager, LossScalerConfig, OptimizerConfig, Precision, Preset, Run, Schedule,
-    SgdConfig, StopReason, TrainEvent, TrainerConfig,
+    SgdConfig, Source, StopReason, TrainEvent, TrainerConfig,
 };
 use forgeling_tests::{devices, has_f16};
 
 use super::common::{
     Memory, cpu, fit, furthest, glyphs, mlp, mlp_config, network, steps, trainer, values,
 };
+
+/// On two sets of different kinds, of which the second is the one that counts.
+#[test]
+fn several_validation_sets_are_told_apart_and_one_of_them_judges() {
+    let device = cpu();
+    let batches = || {
+        let mut source = glyphs(3, 20);
+        let first = pollster::block_on(Source::next(&mut source)).unwrap();
+        Batches::new(first.into_iter().collect::<Vec<_>>())
+    };
+    let run = |judge: Option<&str>, memory: &mut Memory, count| {
+        let config = TrainerConfig {
+            // Large enough to spoil what was learned.
+            schedule: Schedule::Linear {
+                initial: 1e-3,
+                last: 0.3,
+                steps: 60,
+            },
+            early_stopping: Some(EarlyStoppingConfig {
+                patience: 3,
+                ..Default::default()
+            }),
+            validate_every: Some(4),
+            ..steps(count)
+        };
+        let mut model = mlp(&device);
+        let (mut source, mut epochs, mut few) = (glyphs(1, 20), glyphs(2, 60), batches());
+        let mut run = Run::on(&mut source).saved_in(memory);
+        run = run
+            .validated_on("epochs", &mut epochs)
+            .validated_on("few", &mut few);
+        if let Some(judge) = judge {
+            run = run.judged_on(judge);
+        }
+        let mut trainer = trainer(&device, config, Default::default());
+        let (_, events, summary) = fit(&mut trainer, &mut model, run);
+        let of = |name: &str| {
+            let found = events.iter().filter_map(move |event| match event {
+                TrainEvent::Validated {
+                    set,
+                    judges,
+                    validation,
+                    ..
+                } if set == name => Some((*judges, validation.loss)),
+                _ => None,
+            });
+            found.collect::<Vec<(bool, f64)>>()
+        };
+        let (mut epochs, mut few) = (glyphs(2, 60), batches());
+        let objective = &CrossEntropy;
+        let left = [
+            pollster::block_on(trainer.validate(&model, objective, &mut epochs))
+                .unwrap()
+                .loss,
+            pollster::block_on(trainer.validate(&model, objective, &mut few))
+                .unwrap()
+                .loss,
+        ];
+        (of("epochs"), of("few"), left, summary, values(&model))
+    };
+    let least = |found: &[(bool, f64)]| {
+        let losses = found.iter().map(|(_, loss)| *loss);
+        losses.fold(f64::INFINITY, f64::min)
+    };
+    for (judge, place) in [(None, 0), (Some("epochs"), 0), (Some("few"), 1)] {
+        let (epochs, few, left, summary, weights) = run(judge, &mut Memory::default(), 500);
+        assert_eq!(summary.reason, StopReason::Converged);
+        assert_eq!(epochs.len(), few.len());
+        assert!(epochs.iter().all(|(judges, _)| *judges == (place == 0)));
+        assert!(few.iter().all(|(judges, _)| *judges == (place == 1)));
+        let sets = [&epochs, &few];
+        assert_eq!(left[place], least(sets[place]), "the best is left behind");
+        assert_eq!(
+            summary.validation.unwrap().loss,
+            sets[place].last().unwrap().1
+        );
+        // In two halves.
+        let mut memory = Memory::default();
+        run(judge, &mut memory, 9);
+        assert_eq!(run(judge, &mut memory, 500).4, weights);
+    }
+    let refused = |names: [&str; 2], judge: &str| {
+        let (mut source, mut one, mut other) = (glyphs(1, 20), glyphs(2, 60), batches());
+        let run = Run::on(&mut source).validated_on(names[0], &mut one);
+        let run = run.validated_on(names[1], &mut other).judged_on(judge);
+        let (mut model, mut trainer) =
+            (mlp(&device), trainer(&device, steps(1), Default::default()));
+        let fit = trainer.fit(
+            &mut model,
+            &CrossEntropy,
+            run,
+            |_| ControlFlow::Continue(()),
+        );
+        pollster::block_on(fit).unwrap_err().to_string()
+    };
+    assert!(refused(["a", "a"], "a").contains("'a'"));
+    assert!(refused(["a", "b"], "c").contains("'c'"));
+}
 
 /// With all that has a state, in two halves and in one piece; in half precision where that is.
 #[test]
@@ -56,7 +154,7 @@ fn a_resumed_run_is_the_run() {
                 let mut model = mlp(&device);
                 let (mut source, mut validation) = (glyphs(1, 17), glyphs(2, 40));
                 let mut trainer = trainer(&device, config(*count), hardware.clone());
-                let run = Run::on(&mut source).validated_on(&mut validation);
+                let run = Run::on(&mut source).validated_on("held out", &mut validation);
                 let run = run.saved_in(&mut memory);
                 let (losses, events, summary) = fit(&mut trainer, &mut model, run);
                 let resumed = events
@@ -137,7 +235,7 @@ fn the_best_model_is_left_behind_when_training_is_stopped_early() {
     let mut model = mlp(&device);
     let (mut source, mut validation) = (glyphs(1, 20), glyphs(2, 60));
     let mut trainer = trainer(&device, config, Default::default());
-    let run = Run::on(&mut source).validated_on(&mut validation);
+    let run = Run::on(&mut source).validated_on("held out", &mut validation);
     let (_, events, summary) = fit(&mut trainer, &mut model, run);
     assert_eq!(summary.reason, StopReason::Converged);
     assert!(summary.steps < 500);

@@ -216,8 +216,8 @@ export type TrainEvent =
       accuracy: number | null;
       seconds: number;
     }
-  /** The model was validated. */
-  | ({ event: "validated"; step: number } & Validation)
+  /** The model was validated on the set of that name; early stopping looks at the one that judges. */
+  | ({ event: "validated"; step: number; set: string; judges: boolean } & Validation)
   /** A checkpoint was saved there. */
   | { event: "saved"; step: number; place: string }
   /** Training goes on from a checkpoint; `damaged` tells of later ones that were not whole. */

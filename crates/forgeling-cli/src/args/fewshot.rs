@@ -219,6 +219,47 @@ pub struct Train {
     pub method: Method,
     #[command(flatten)]
     pub learning: LearningArgs,
+    /// Average the weights of all steps, keeping this part of the average at each; the average is what is
+    /// validated and saved
+    #[arg(long, value_name = "DECAY", num_args = 0..=1, default_missing_value = "0.999")]
+    pub ema: Option<f64>,
+    /// Images of unseen classes to validate on while training
+    #[arg(long, value_name = "SOURCE")]
+    pub validation_data: Option<DataSource>,
+    /// Episodes of a validation, the same ones every time
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 50,
+        requires = "validation_data"
+    )]
+    pub validation_episodes: usize,
+    /// Validate after so many steps
+    #[arg(
+        long,
+        value_name = "STEPS",
+        default_value_t = 100,
+        requires = "validation_data"
+    )]
+    pub validate_every: usize,
+    /// Stop when the validation loss has not become smaller for so many validations, and save the best model
+    #[arg(long, value_name = "VALIDATIONS", requires = "validation_data")]
+    pub patience: Option<usize>,
+    /// Folder for checkpoints; if it has some of this run, training goes on from there; if all of them are damaged,
+    /// or of another run, that is an error
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint_dir: Option<PathBuf>,
+    /// Begin anew although the folder has checkpoints, which are moved to old-1 in it, or the next free number
+    #[arg(long, requires = "checkpoint_dir")]
+    pub restart: bool,
+    /// Save a checkpoint after so many steps, and at the end
+    #[arg(
+        long,
+        value_name = "STEPS",
+        default_value_t = 100,
+        requires = "checkpoint_dir"
+    )]
+    pub checkpoint_every: usize,
     /// Model file to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,

@@ -122,23 +122,16 @@ async fn verify(
         labels: (0..batch).map(|image| image % classes).collect(),
     };
     let (optimizer, rate, _) = supervised::optimizer(OptimizerKind::Adam);
-    find_micro_batch(batch, batch, async |micro: MicroBatch| {
+    find_micro_batch(batch, batch, device, async |micro: MicroBatch| {
         let mut manager = HardwareManager::on(device.clone(), hardware.clone())?;
         let mut model = Network::new(network, seed, &device.autodiff())?;
         let mut optimizer = AnyOptimizer::new(optimizer)?;
         let images = [whole.part(0..micro.size)];
-        let attempt = async {
-            for _ in 0..STEPS {
-                manager.passes(&model, &CrossEntropy, &images, micro.size)?;
-                manager.step(&mut optimizer, rate, &mut model).await?;
-            }
-            Ok::<_, Error>(supervised::peak_bytes(&manager))
-        };
-        let result = attempt.await;
-        if result.is_err() {
-            device.cleanup();
+        for _ in 0..STEPS {
+            manager.passes(&model, &CrossEntropy, &images, micro.size)?;
+            manager.step(&mut optimizer, rate, &mut model).await?;
         }
-        result
+        Ok(supervised::peak_bytes(&manager))
     })
     .await
 }

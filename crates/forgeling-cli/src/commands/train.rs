@@ -118,7 +118,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     };
     let mut run = Run::on(&mut source);
     if let Some(validation) = &mut validation {
-        run = run.validated_on(validation);
+        run = run.validated_on("held out", validation);
     }
     if let Some(checkpoints) = &mut checkpoints {
         run = run.saved_in(checkpoints);

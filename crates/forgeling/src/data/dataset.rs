@@ -31,7 +31,10 @@ pub trait Dataset: Send + Sync {
 }
 
 /// The checks that every [`Dataset::read`] begins with.
-pub(crate) fn check_read(
+///
+/// # Errors
+/// When there is no such class or example, and when `out` is not as long as an image.
+pub fn check_read(
     dataset: &(impl Dataset + ?Sized),
     class: usize,
     example: usize,

@@ -63,7 +63,7 @@ pub use augment::RandomAffine;
 pub use balance::{Imbalance, imbalance};
 pub use channels::InChannels;
 pub use classes::{Missing, Reordered, match_classes, shared_classes};
-pub use dataset::Dataset;
+pub use dataset::{Dataset, check_read};
 pub use duplicates::shared_images;
 pub use episode::{EpisodeBatch, EpisodePlan, EpisodeSampler, Queries, SamplerState, Shots, Ways};
 pub use glyphs::{Glyphs, Split};

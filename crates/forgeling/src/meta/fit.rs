@@ -1,22 +1,20 @@
 //! Training a [`Learner`] on episodes.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
 use super::{Learner, TaskLoss};
 use crate::data::tasks::Episodes;
-use crate::data::{
-    Dataset, EpisodeBatch, EpisodeSampler, Queries, RandomAffine, Shots, Task, Ways,
-};
+use crate::data::{Dataset, EpisodeSampler, Queries, RandomAffine, Shots, Task, Ways};
 use crate::device::{Device, DeviceList};
 use crate::error::{Error, Result};
 use crate::parallel::ParallelConfig;
 use crate::train::{
-    HalvingSchedule, HardwareConfig, HardwareManager, OptimizerConfig, Run, Schedule, Source, Step,
-    StepEvent, StopReason, TrainEvent, Trainer, TrainerConfig,
+    Checkpoints, EarlyStoppingConfig, EmaConfig, HalvingSchedule, HardwareConfig, HardwareManager,
+    OptimizerConfig, Run, Schedule, Source, Step, StepEvent, StopReason, TrainEvent, TrainSummary,
+    Trainer, TrainerConfig, Validation,
 };
 
 const OPERATION: &str = "fit";
@@ -46,6 +44,16 @@ pub struct FitConfig {
     /// several [`devices`](HardwareConfig::devices), of which the network's own is the first, [`Learner::fit`] deals the
     /// episodes of a step out to them.
     pub hardware: HardwareConfig,
+    /// Average the weights of all steps; the average is what is validated and left behind. For [`Learner::fit`]. Default
+    /// `None`.
+    pub ema: Option<EmaConfig>,
+    /// Validate after so many steps, where [`FitRun`] says on what. Default 100.
+    pub validate_every: usize,
+    /// Stop when validation does not become better for long, and leave the model behind that was the best, as
+    /// [`TrainerConfig::early_stopping`]. Default `None`.
+    pub early_stopping: Option<EarlyStoppingConfig>,
+    /// Save a checkpoint after so many steps and at the end, where [`FitRun`] says in what. Default 100.
+    pub checkpoint_every: usize,
     /// Seed of the episodes. Default 0.
     pub seed: u64,
 }
@@ -63,12 +71,101 @@ impl Default for FitConfig {
             schedule: HalvingSchedule::default(),
             augment: None,
             hardware: HardwareConfig::default(),
+            ema: None,
+            validate_every: 100,
+            early_stopping: None,
+            checkpoint_every: 100,
             seed: 0,
         }
     }
 }
 
-/// What [`Learner::fit`] did.
+impl FitConfig {
+    /// The trainer of a run on a network's device.
+    fn trainer(&self, model: &Learner) -> Result<Trainer> {
+        let manager = HardwareManager::on(model.device.clone(), self.hardware.clone())?;
+        let config = TrainerConfig {
+            examples: self.episodes,
+            seconds: self.seconds,
+            optimizer: self.optimizer,
+            // Of steps, where the interval is of episodes: rounded up to whole steps.
+            schedule: Schedule::Halving(HalvingSchedule {
+                every: self.schedule.every.div_ceil(self.batch_episodes),
+                ..self.schedule
+            }),
+            validate_every: Some(self.validate_every),
+            ema: self.ema,
+            early_stopping: self.early_stopping,
+            checkpoint_every: Some(self.checkpoint_every),
+            ..Default::default()
+        };
+        Trainer::new(config, manager)
+    }
+
+    /// The episodes that it trains on, before the first one.
+    fn episodes(&self) -> Result<Episodes> {
+        self.schedule.validate()?;
+        if self.batch_episodes == 0 {
+            return Err(Error::invalid(OPERATION, "no episode in a step")
+                .expected("batch_episodes of at least 1"));
+        }
+        Episodes::new(self.sampler(self.seed), self.augment, self.seed)
+    }
+
+    fn sampler(&self, seed: u64) -> EpisodeSampler {
+        EpisodeSampler::new(self.ways, self.shots, self.queries, seed)
+    }
+
+    /// Whether [`Learner::fit`] ends.
+    fn check_limits(&self) -> Result<()> {
+        if self.episodes.is_none() && self.seconds.is_none() {
+            return Err(Error::invalid(OPERATION, "training has no end")
+                .expected("a limit of episodes or seconds"));
+        }
+        let ends_at_once = |seconds: f64| seconds.is_nan() || seconds <= 0.0;
+        if self.episodes == Some(0) || self.seconds.is_some_and(ends_at_once) {
+            return Err(
+                Error::invalid(OPERATION, "a limit is out of range").expected("limits above 0")
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What [`Learner::fit_run`] reads and writes: `FitRun::on(&data).validated_on("unseen", &other, 50)`.
+pub struct FitRun<'a> {
+    data: &'a dyn Dataset,
+    held_out: Vec<(String, &'a dyn Dataset, usize)>,
+    checkpoints: Option<&'a mut dyn Checkpoints>,
+}
+
+impl<'a> FitRun<'a> {
+    /// Trains on episodes of `data`.
+    pub fn on(data: &'a dyn Dataset) -> Self {
+        Self {
+            data,
+            held_out: Vec::new(),
+            checkpoints: None,
+        }
+    }
+
+    /// Validates on so many episodes of other data too, of the same ways, shots and queries and the same ones every time.
+    /// The first of several drives early stopping.
+    #[must_use]
+    pub fn validated_on(mut self, name: &str, data: &'a dyn Dataset, episodes: usize) -> Self {
+        self.held_out.push((name.into(), data, episodes));
+        self
+    }
+
+    /// Goes on from the latest checkpoint there, if there is one, and saves others.
+    #[must_use]
+    pub fn saved_in(mut self, checkpoints: &'a mut dyn Checkpoints) -> Self {
+        self.checkpoints = Some(checkpoints);
+        self
+    }
+}
+
+/// What [`Learner::fit`] did, earlier parts of a run that went on included.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct FitSummary {
     /// Optimizer steps.
@@ -83,8 +180,25 @@ pub struct FitSummary {
     pub episodes_per_second: f64,
     /// Seconds.
     pub seconds: f64,
+    /// The last validation, if there was one.
+    pub validation: Option<Validation>,
     /// Whether the caller stopped it before its limits.
     pub stopped: bool,
+}
+
+impl From<TrainSummary> for FitSummary {
+    fn from(summary: TrainSummary) -> Self {
+        Self {
+            steps: summary.steps,
+            episodes: summary.examples,
+            loss: summary.loss,
+            accuracy: summary.accuracy.unwrap_or_default(),
+            episodes_per_second: summary.examples_per_second,
+            seconds: summary.seconds,
+            validation: summary.validation,
+            stopped: summary.reason == StopReason::Asked,
+        }
+    }
 }
 
 /// Episode sampler and [`Trainer`] of one training run, advanced one step at a time.
@@ -94,7 +208,6 @@ pub struct FitSummary {
 pub struct EpisodeTrainer {
     config: FitConfig,
     episodes: Episodes,
-    begun: Instant,
     /// From the first step on, which tells the device.
     trainer: Option<Trainer>,
 }
@@ -106,14 +219,8 @@ impl EpisodeTrainer {
     /// # Errors
     /// When the configuration is out of range.
     pub fn new(config: FitConfig) -> Result<Self> {
-        config.schedule.validate()?;
-        if config.batch_episodes == 0 {
-            return Err(Error::invalid("fit", "no episode in a step")
-                .expected("batch_episodes of at least 1"));
-        }
         Ok(Self {
-            episodes: episodes(&config)?,
-            begun: Instant::now(),
+            episodes: config.episodes()?,
             trainer: None,
             config,
         })
@@ -131,17 +238,7 @@ impl EpisodeTrainer {
         self.advance(model, batch.tasks()?, started).await
     }
 
-    /// Takes one optimizer step on episodes drawn elsewhere, as they are.
-    ///
-    /// # Errors
-    /// When the images do not fit the network, when the device fails, and when the loss or a gradient is not
-    /// finite; the network is then as it was before the step.
-    pub async fn step_on(&mut self, model: &mut Learner, batch: EpisodeBatch) -> Result<StepEvent> {
-        model.check(batch.shape, OPERATION)?;
-        self.advance(model, batch.tasks()?, Instant::now()).await
-    }
-
-    /// Takes one optimizer step on tasks of any kind, which may differ in ways, shots and queries or have numbers to
+    /// Takes one optimizer step on tasks of any kind drawn elsewhere, as they are; they may differ in ways, shots and queries or have numbers to
     /// predict; each counts alike. An event's accuracy is 0 where there are no classes.
     ///
     /// ```
@@ -159,20 +256,16 @@ impl EpisodeTrainer {
     /// let mut trainer = EpisodeTrainer::new(FitConfig::default())?;
     /// for _ in 0..2 {
     ///     let tasks = source.next_task()?.into_iter().collect();
-    ///     trainer.step_on_tasks(&mut model, tasks).await?;
+    ///     trainer.step_on(&mut model, tasks).await?;
     /// }
     /// assert_eq!(model.summary().episodes, 2);
     /// # Ok::<(), forgeling::Error>(()) }).unwrap();
     /// ```
     ///
     /// # Errors
-    /// When there is no task, when one does not fit the network, when an inner loop diverges, and as
-    /// [`step_on`](Self::step_on).
-    pub async fn step_on_tasks(
-        &mut self,
-        model: &mut Learner,
-        tasks: Vec<Task>,
-    ) -> Result<StepEvent> {
+    /// When there is no task, when one does not fit the network, when an inner loop diverges, when the device fails, and
+    /// when the loss or a gradient is not finite; the network is then as it was before the step.
+    pub async fn step_on(&mut self, model: &mut Learner, tasks: Vec<Task>) -> Result<StepEvent> {
         for task in &tasks {
             model.check(task.shape(), OPERATION)?;
         }
@@ -188,48 +281,14 @@ impl EpisodeTrainer {
         let episodes = tasks.len();
         let trainer = match &mut self.trainer {
             Some(trainer) => trainer,
-            none => none.insert(trainer(&self.config, model)?),
+            none => none.insert(self.config.trainer(model)?),
         };
         let network = &mut model.model;
         let step = trainer.step_on(network, &TaskLoss, &[tasks]).await?;
-        let recent = trainer.recent();
-        model.learned(&self.config, episodes, recent, started.elapsed());
+        let (recent, seconds) = (trainer.recent(), started.elapsed().as_secs_f64());
+        model.learned(&self.config, episodes, recent, seconds);
         Ok(StepEvent::from(&step))
     }
-
-    fn finished(&self) -> bool {
-        let episodes = self.trainer.as_ref().map_or(0, Trainer::examples);
-        let enough = self.config.episodes.is_some_and(|limit| episodes >= limit);
-        let seconds = self.begun.elapsed().as_secs_f64();
-        enough || self.config.seconds.is_some_and(|limit| seconds >= limit)
-    }
-
-    fn summary(&self, stopped: bool) -> FitSummary {
-        let seconds = self.begun.elapsed().as_secs_f64();
-        let reason = if stopped {
-            StopReason::Asked
-        } else {
-            StopReason::Finished
-        };
-        let summary = self.trainer.as_ref().map(|trainer| trainer.summary(reason));
-        let episodes = summary.map_or(0, |summary| summary.examples);
-        FitSummary {
-            steps: summary.map_or(0, |summary| summary.steps),
-            episodes,
-            loss: summary.map_or(0.0, |summary| summary.loss),
-            accuracy: summary
-                .and_then(|summary| summary.accuracy)
-                .unwrap_or_default(),
-            episodes_per_second: episodes as f64 / seconds.max(1e-9),
-            seconds,
-            stopped,
-        }
-    }
-}
-
-fn episodes(config: &FitConfig) -> Result<Episodes> {
-    let sampler = EpisodeSampler::new(config.ways, config.shots, config.queries, config.seed);
-    Episodes::new(sampler, config.augment, config.seed)
 }
 
 /// The episodes of a data set, without end.
@@ -271,21 +330,62 @@ impl From<&Step> for StepEvent {
     }
 }
 
-/// The trainer of a run on a network's device.
-fn trainer(config: &FitConfig, model: &Learner) -> Result<Trainer> {
-    let manager = HardwareManager::on(model.device.clone(), config.hardware.clone())?;
-    let config = TrainerConfig {
-        examples: config.episodes,
-        seconds: config.seconds,
-        optimizer: config.optimizer,
-        // Of steps, where the interval is of episodes: rounded up to whole steps.
-        schedule: Schedule::Halving(HalvingSchedule {
-            every: config.schedule.every.div_ceil(config.batch_episodes),
-            ..config.schedule
-        }),
-        ..Default::default()
-    };
-    Trainer::new(config, manager)
+/// The same episodes of a data set, epoch after epoch.
+struct HeldOut<'a> {
+    episodes: Episodes,
+    /// Before the first one.
+    first: Episodes,
+    data: &'a dyn Dataset,
+    /// Of an epoch.
+    count: usize,
+    given: usize,
+}
+
+/// Episodes that are answered at once in validation.
+const AT_ONCE: usize = 8;
+
+impl<'a> HeldOut<'a> {
+    fn new(config: &FitConfig, data: &'a dyn Dataset, count: usize) -> Result<Self> {
+        if count == 0 {
+            return Err(Error::invalid(OPERATION, "no episode to validate on")
+                .expected("1 or more")
+                .got(0));
+        }
+        let sampler = config.sampler(config.seed);
+        sampler.check(data)?;
+        let first = Episodes::new(sampler, None, config.seed)?;
+        Ok(Self {
+            episodes: first.clone(),
+            first,
+            data,
+            count,
+            given: 0,
+        })
+    }
+}
+
+impl Source for HeldOut<'_> {
+    type Batch = Vec<Task>;
+
+    async fn next(&mut self) -> Result<Option<Vec<Task>>> {
+        let count = AT_ONCE.min(self.count - self.given);
+        if count == 0 {
+            (self.episodes, self.given) = (self.first.clone(), 0);
+            return Ok(None);
+        }
+        let batch = self.episodes.batch(self.data, count)?;
+        self.given += count;
+        batch.tasks().map(Some)
+    }
+
+    // Between two validations it is at its beginning.
+    fn state(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    fn resume(&mut self, _state: &serde_json::Value) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl Learner {
@@ -301,40 +401,71 @@ impl Learner {
         config: FitConfig,
         mut on_event: impl FnMut(&StepEvent) -> ControlFlow<()>,
     ) -> Result<FitSummary> {
-        if config.episodes.is_none() && config.seconds.is_none() {
-            return Err(Error::invalid("fit", "training has no end")
-                .expected("a limit of episodes or seconds"));
-        }
-        let ends_at_once = |seconds: f64| seconds.is_nan() || seconds <= 0.0;
-        if config.episodes == Some(0) || config.seconds.is_some_and(ends_at_once) {
-            return Err(
-                Error::invalid(OPERATION, "a limit is out of range").expected("limits above 0")
-            );
-        }
-        let several = |devices: &&DeviceList| devices.choices().len() > 1;
-        if let Some(devices) = config.hardware.devices.as_ref().filter(several) {
-            let devices = devices.open().await?;
-            let summary = self.fit_on(&devices, data, &config, on_event).await?;
-            self.finish(data)?;
-            return Ok(summary);
-        }
-        let mut trainer = EpisodeTrainer::new(config)?;
-        let mut stopped = false;
-        while !stopped && !trainer.finished() {
-            let event = trainer.step(self, data).await?;
-            stopped = on_event(&event).is_break();
-        }
-        self.finish(data)?;
-        Ok(trainer.summary(stopped))
+        let told = |event: &TrainEvent| match event {
+            TrainEvent::Step(step) => on_event(&StepEvent::from(step)),
+            _ => ControlFlow::Continue(()),
+        };
+        self.fit_run(FitRun::on(data), config, told).await
     }
 
-    async fn fit_on(
+    /// As [`fit`](Self::fit), with validation and checkpoints, and with all events: a run that was stopped or killed goes
+    /// on where its latest checkpoint is, as [`Trainer::fit`] does, on the CPU bit for bit. It is to begin with the same
+    /// learner.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit) and [`Trainer::fit`].
+    pub async fn fit_run(
         &mut self,
-        devices: &[Device],
-        data: &dyn Dataset,
-        config: &FitConfig,
-        mut on_event: impl FnMut(&StepEvent) -> ControlFlow<()>,
+        run: FitRun<'_>,
+        config: FitConfig,
+        on_event: impl FnMut(&TrainEvent) -> ControlFlow<()>,
     ) -> Result<FitSummary> {
+        config.check_limits()?;
+        let mut source = Drawn {
+            episodes: config.episodes()?,
+            count: config.batch_episodes,
+            data: run.data,
+        };
+        self.check(run.data.image_shape(), OPERATION)?;
+        let mut held_out = Vec::new();
+        for (name, data, count) in run.held_out {
+            self.check(data.image_shape(), OPERATION)?;
+            held_out.push((name, HeldOut::new(&config, data, count)?));
+        }
+        let devices = self.several(&config).await?;
+        let mut trainer = config.trainer(self)?;
+        let mut steps = Run::on(&mut source);
+        for (name, source) in &mut held_out {
+            steps = steps.validated_on(name, source);
+        }
+        if let Some(checkpoints) = run.checkpoints {
+            steps = steps.saved_in(checkpoints);
+        }
+        let (network, objective) = (&mut self.model, &TaskLoss);
+        let fitted = match devices {
+            None => trainer.fit(network, objective, steps, on_event).await,
+            Some(devices) => {
+                let parallel = ParallelConfig::default();
+                trainer
+                    .fit_on_devices(&devices, parallel, network, objective, steps, on_event)
+                    .await
+            }
+        };
+        // Also where it failed on the way.
+        let so_far = trainer.summary(StopReason::Asked);
+        self.learned(&config, so_far.examples, trainer.recent(), so_far.seconds);
+        let summary = fitted?;
+        self.finish(run.data)?;
+        Ok(summary.into())
+    }
+
+    /// The devices of a run, where there are several.
+    async fn several(&self, config: &FitConfig) -> Result<Option<Vec<Device>>> {
+        let several = |devices: &&DeviceList| devices.choices().len() > 1;
+        let Some(devices) = config.hardware.devices.as_ref().filter(several) else {
+            return Ok(None);
+        };
+        let devices = devices.open().await?;
         if devices[0].tensors() != self.device.tensors() {
             return Err(Error::invalid(
                 OPERATION,
@@ -343,35 +474,7 @@ impl Learner {
             .expected(&devices[0].info().name)
             .got(&self.device.info().name));
         }
-        // Checks the numbers.
-        let episodes = EpisodeTrainer::new(config.clone())?.episodes;
-        self.check(data.image_shape(), OPERATION)?;
-        let begun = Instant::now();
-        let mut trainer = trainer(config, self)?;
-        let mut source = Drawn {
-            episodes,
-            count: config.batch_episodes,
-            data,
-        };
-        let told = |event: &TrainEvent| match event {
-            TrainEvent::Step(step) => on_event(&StepEvent::from(step)),
-            _ => ControlFlow::Continue(()),
-        };
-        let (run, parallel) = (Run::on(&mut source), ParallelConfig::default());
-        let network = &mut self.model;
-        let summary = trainer
-            .fit_on_devices(devices, parallel, network, &TaskLoss, run, told)
-            .await?;
-        self.learned(config, summary.examples, trainer.recent(), begun.elapsed());
-        Ok(FitSummary {
-            steps: summary.steps,
-            episodes: summary.examples,
-            loss: summary.loss,
-            accuracy: summary.accuracy.unwrap_or_default(),
-            episodes_per_second: summary.examples_per_second,
-            seconds: summary.seconds,
-            stopped: summary.reason == StopReason::Asked,
-        })
+        Ok(Some(devices))
     }
 
     /// Notes in the summary that so many episodes more have been learned from.
@@ -380,8 +483,11 @@ impl Learner {
         config: &FitConfig,
         episodes: usize,
         (loss, accuracy): (f64, Option<f64>),
-        took: Duration,
+        seconds: f64,
     ) {
+        if episodes == 0 {
+            return;
+        }
         let summary = &mut self.summary;
         summary.episodes += episodes;
         summary.ways = config.ways.get();
@@ -390,6 +496,6 @@ impl Learner {
         summary.seed = config.seed;
         summary.loss = loss;
         summary.accuracy = accuracy.unwrap_or_default();
-        summary.seconds += took.as_secs_f64();
+        summary.seconds += seconds;
     }
 }

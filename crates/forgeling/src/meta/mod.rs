@@ -30,7 +30,7 @@ pub use classifier::{
 };
 pub use evaluate::{EvaluateConfig, Evaluation, TaskEvaluation};
 pub use few_shot::{FewShot, TaskByTaskLoss, TaskLoss};
-pub use fit::{EpisodeTrainer, FitConfig, FitSummary};
+pub use fit::{EpisodeTrainer, FitConfig, FitRun, FitSummary};
 pub use learner::{
     AnyGradientMethod, Head, Learner, LearnerConfig, LearnerOptions, Method, MethodConfig, Model,
     TrainingSummary,

@@ -62,10 +62,11 @@ impl Device {
             report();
         }
         let mut trainer = EpisodeTrainer::new(FitConfig::default())?;
-        trainer.step_on(&mut model, batch.clone()).await?;
+        let tasks = batch.tasks()?;
+        trainer.step_on(&mut model, tasks.clone()).await?;
         report();
         let frozen = model.model.valid();
-        for stack in Stack::of(&batch.tasks()?) {
+        for stack in Stack::of(&tasks) {
             let logits = frozen.predict(&stack, Normalization::Running)?;
             Readback::new().with(logits).run_all().await?;
         }

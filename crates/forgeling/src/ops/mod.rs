@@ -45,7 +45,9 @@ pub use matmul::{Activation, linear, matmul};
 pub use norm_pool::{
     NormPoolGrad, affine_relu_pool, channel_moments, norm_pool, norm_pool_grad, norm_pool_with,
 };
-pub(crate) use optimizer::{AdamRule, OptimizerState, Rule, Scaling, SgdRule, Snapshot, step};
+pub(crate) use optimizer::{
+    AdamRule, Cohort, OptimizerState, Rule, Scaling, SgdRule, Snapshot, counting_on, step,
+};
 pub use pairwise::{pairwise_sq_distance, prototype_logits};
 pub use running_statistics::{Blend, Statistics, running_statistics};
 pub(crate) use seed::seed;

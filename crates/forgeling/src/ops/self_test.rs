@@ -8,8 +8,9 @@ use burn::tensor::{Device as Tensors, Gradients, Tensor, TensorData};
 
 use super::cpu::pool;
 use super::{
-    Activation, AdamRule, Blend, EpisodeCounts, RunningNorm, Scaling, Statistics, conv_block,
-    conv_block_running, episode_logits, linear, running_statistics, softmax_cross_entropy, step,
+    Activation, AdamRule, Blend, Cohort, EpisodeCounts, RunningNorm, Scaling, Statistics,
+    conv_block, conv_block_running, episode_logits, linear, running_statistics,
+    softmax_cross_entropy, step,
 };
 use crate::device::{Device, DeviceChoice, Readback, is_software};
 use crate::error::Result;
@@ -231,8 +232,12 @@ fn adam_step(device: &Tensors) -> Result<Vec<Tensor<1>>> {
         clip_norm: Some(1.0),
         loss_scale: 2.0,
     };
-    let (parameters, state) = step(&rule, scaling, None, of(10), of(11));
-    Ok(step(&rule, scaling, Some(state), parameters, of(12)).0)
+    let cohort = Cohort {
+        members: (0..of(10).len()).collect(),
+        state: None,
+    };
+    let (parameters, cohorts) = step(&rule, scaling, vec![cohort], of(10), of(11));
+    Ok(step(&rule, scaling, cohorts, parameters, of(12)).0)
 }
 
 /// A layer with bias and activation.

@@ -13,8 +13,9 @@ use super::{
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::train::{
-    AnyOptimizer, Batch, Core, Engine, HardwareConfig, HardwareManager, Objective, OptimizerRecord,
-    Predictions, Run, Source, StepReport, TrainEvent, TrainSummary, Trainable, Trainer,
+    AnyOptimizer, Around, Batch, Core, Engine, HardwareConfig, HardwareManager, Objective,
+    OptimizerRecord, Predictions, Run, Source, StepReport, TrainEvent, TrainSummary, Trainable,
+    Trainer, fewer,
 };
 
 const OPERATION: &str = "train_step";
@@ -27,14 +28,15 @@ impl Trainer {
     /// What a page cannot do: there it is an error.
     ///
     /// # Errors
-    /// As [`fit`](Self::fit) and [`DataParallel::new`], and when replicas come to differ.
+    /// As [`fit`](Self::fit) and [`DataParallel::new`], when the run has a [part](crate::train::parts) that changes steps,
+    /// and when replicas come to differ.
     pub async fn fit_on_devices<M, O, S>(
         &mut self,
         devices: &[Device],
         config: ParallelConfig,
         model: &mut M,
         objective: &O,
-        run: Run<'_, S>,
+        run: Run<'_, S, M>,
         on_event: impl FnMut(&TrainEvent) -> ControlFlow<()>,
     ) -> Result<TrainSummary>
     where
@@ -60,14 +62,15 @@ impl Trainer {
     /// Gives the collective back, which is needed to end.
     ///
     /// # Errors
-    /// As [`fit`](Self::fit) and [`Distributed::step`]: when one rank fails, all have an error.
+    /// As [`fit`](Self::fit) and [`Distributed::step`]: when one rank fails, all have an error. When the run has a
+    /// [part](crate::train::parts) that changes steps.
     pub async fn fit_as_rank<M, O, S, C>(
         &mut self,
         collective: C,
         config: ParallelConfig,
         model: &mut M,
         objective: &O,
-        run: Run<'_, S>,
+        run: Run<'_, S, M>,
         on_event: impl FnMut(&TrainEvent) -> ControlFlow<()>,
     ) -> Result<(TrainSummary, C)>
     where
@@ -166,12 +169,11 @@ where
         loop {
             let micro = self.micro_batch.load(Ordering::Relaxed).min(share.len());
             match manager.passes(model, &self.objective, &share.0, micro) {
-                Err(problem) if problem.is_out_of_memory() && micro > 1 => {
-                    device.cleanup();
-                    self.micro_batch
-                        .fetch_min(micro.div_ceil(2), Ordering::Relaxed);
+                Ok(()) => break,
+                Err(problem) => {
+                    let examples = fewer(problem, micro, device)?;
+                    self.micro_batch.fetch_min(examples, Ordering::Relaxed);
                 }
-                passed => break passed?,
             }
         }
         let pending = manager.take_pending();
@@ -293,7 +295,7 @@ where
         _model: &mut M,
         objective: &O,
         batches: &[O::Batch],
-        rate: f64,
+        around: &mut Around<'_, '_, M, O::Batch>,
         events: &mut Vec<TrainEvent>,
     ) -> Result<StepReport> {
         let replicas = self.replicas.as_mut().ok_or_else(not_begun)?;
@@ -307,8 +309,13 @@ where
                 Ok(model)
             })?;
         }
+        let rate = around.at.learning_rate;
         let step = replicas.step(&work, &Together(batches.to_vec()), rate)?;
         judge(&step, core, events)
+    }
+
+    fn several(&self) -> Option<&'static str> {
+        Some("replicas on several devices")
     }
 
     fn gather(&mut self, core: &mut Core, model: &mut M) -> Result<()> {
@@ -375,7 +382,7 @@ where
         _model: &mut M,
         objective: &O,
         batches: &[O::Batch],
-        rate: f64,
+        around: &mut Around<'_, '_, M, O::Batch>,
         events: &mut Vec<TrainEvent>,
     ) -> Result<StepReport> {
         let State::Training(replica, work) = &mut self.state else {
@@ -390,8 +397,12 @@ where
         }
         let batch = Together(batches.to_vec());
         let read = |range: Range<usize>| Ok(batch.part(range));
-        let step = replica.step(work, batch.len(), read, rate)?;
+        let step = replica.step(work, batch.len(), read, around.at.learning_rate)?;
         judge(&step, core, events)
+    }
+
+    fn several(&self) -> Option<&'static str> {
+        Some("one rank of several")
     }
 
     fn gather(&mut self, core: &mut Core, model: &mut M) -> Result<()> {

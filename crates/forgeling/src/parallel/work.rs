@@ -30,7 +30,7 @@ pub trait Work<M, B>: Send + Sync + 'static {
     /// The gradients of one share, which has an example at least. `model` is on `device`, with automatic differentiation.
     ///
     /// # Errors
-    /// Those for which [`Error::is_device`] holds, and panics, are the device's fault: it trains no more. Others end the
+    /// Those for which [`Error::is_device`](crate::Error::is_device) holds, and panics, are the device's fault: it trains no more. Others end the
     /// step.
     fn contribute(&self, model: &M, share: B, device: &Device) -> Result<Contribution>;
 }

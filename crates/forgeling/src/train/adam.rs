@@ -1,6 +1,6 @@
 //! The optimizer that adapts its steps.
 
-use burn::module::Module;
+use burn::module::{Module, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -86,11 +86,13 @@ impl AdamConfig {
 /// where it is to be clipped, a norm that f32 cannot hold. The device decides that by itself, and
 /// [`skipped`](Self::skipped) tells it to whoever reads it.
 ///
-/// **The state** belongs to the set of parameters that had gradients in the last step: to their ids, order, shapes,
-/// dtypes and devices. A step on another set starts anew, with zero moments and `t = 1`. An optimizer for each
-/// module that is trained is therefore what you want.
+/// **The state** belongs to a parameter, as long as the module has it: to its id, shape, dtypes and device. One without a
+/// gradient keeps its moments and its `t`, whatever the others do; one that is new, or has another shape, dtype or device
+/// than before, begins with zero moments and `t = 1`, unless [`grow`](Self::grow) says where it comes from. A step on a
+/// module without it forgets it; so each module that is trained wants an optimizer of its own.
 ///
 /// On f32, a step is one launch on a GPU, and one more for every six parameters; on the CPU it is one loop for each.
+/// Where parameters have not all taken the same steps, there is one launch for all of each `t`.
 /// Other dtypes, and GPUs that do not take our kernels, use burn's operations. Half-precision parameters are updated
 /// in f32 and rounded.
 ///
@@ -167,19 +169,18 @@ impl Adam {
         }
     }
 
-    /// What changes, for a checkpoint: moments, counts and the loss scale, read in one trip. `module` is what the last
-    /// step gave, and tells the parameters' names. Moments of double precision are rounded to f32.
+    /// What changes, for a checkpoint: moments, counts and the loss scale, read in one trip for each `t`. `module` is what
+    /// the last step gave, and tells the parameters' names. Moments of double precision are rounded to f32.
     ///
     /// # Errors
-    /// When the device fails, or the module has not all of the parameters that the last step moved.
+    /// When the device fails, or the module has none of the parameters that were moved.
     pub async fn state<M: Module>(&self, module: &M) -> Result<OptimizerRecord> {
         let moments = self.rule(0.0).moments();
         self.stepper.state(OPERATION, moments, module).await
     }
 
     /// Goes on from a record, which may come from another device: the next step of `module` is the one that would have
-    /// followed, if the same parameters have gradients in it; otherwise it starts anew.
-    /// [`skipped`](Self::skipped) is `None` until then.
+    /// followed. [`skipped`](Self::skipped) is `None` until then.
     ///
     /// # Errors
     /// When the record is of parameters that the module has not, of other shapes or of another optimizer, or holds a
@@ -187,6 +188,24 @@ impl Adam {
     pub fn load_state<M: Module>(&mut self, module: &M, record: OptimizerRecord) -> Result<()> {
         let moments = self.rule(0.0).moments();
         self.stepper.load_state(OPERATION, moments, module, record)
+    }
+
+    /// Says that parameter `from` has become `to` (which may be the same one), of shape `shape` with as many sides, none
+    /// smaller, as a head for more classes does. Its old values lie first along each side; they keep their moments. The
+    /// new ones begin with moments of zero, but with the `t` of the old ones: their first steps are therefore not those
+    /// of a new parameter, which is corrected for its zeros, but `(1 - beta1) / sqrt(1 - beta2)` times as large, 3.2 by
+    /// default. A parameter that has not moved yet may grow too.
+    ///
+    /// # Errors
+    /// When a side is smaller or there are more or fewer of them, and when `to` has taken steps of its own; nothing is
+    /// changed then.
+    pub fn grow(&mut self, from: ParamId, to: ParamId, shape: &[usize]) -> Result<()> {
+        self.stepper.grow(OPERATION, from, to, shape)
+    }
+
+    /// Has a parameter begin anew, with moments of zero and `t = 1`, as where its values are drawn anew.
+    pub fn forget(&mut self, id: ParamId) {
+        self.stepper.forget(id);
     }
 
     /// Whether the last step was skipped (0 or 1), and how many were since the state began; `[2]`, on the device of

@@ -1,6 +1,6 @@
 //! An optimizer chosen at run time.
 
-use burn::module::Module;
+use burn::module::{Module, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,25 @@ impl AnyOptimizer {
         match self {
             Self::Adam(adam) => adam.skipped(),
             Self::Sgd(sgd) => sgd.skipped(),
+        }
+    }
+
+    /// As [`Adam::grow`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn grow(&mut self, from: ParamId, to: ParamId, shape: &[usize]) -> Result<()> {
+        match self {
+            Self::Adam(adam) => adam.grow(from, to, shape),
+            Self::Sgd(sgd) => sgd.grow(from, to, shape),
+        }
+    }
+
+    /// As [`Adam::forget`].
+    pub fn forget(&mut self, id: ParamId) {
+        match self {
+            Self::Adam(adam) => adam.forget(id),
+            Self::Sgd(sgd) => sgd.forget(id),
         }
     }
 

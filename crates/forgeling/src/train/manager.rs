@@ -5,7 +5,9 @@ use burn::tensor::Tensor;
 use serde::Serialize;
 
 use super::hardware::HardwareReport;
+use super::micro_batch::even_parts;
 use super::objective::{Batch, Outcome, Predictions, Trainable, count_right};
+use super::parts::gradients;
 use super::{AnyOptimizer, HardwareConfig, LossScaler, Objective, ResolvedPrecision};
 use crate::device::profile::{self, Phase};
 use crate::device::{Device, Ledger, Readback};
@@ -14,6 +16,9 @@ use crate::nn::{BatchStatistics, Normalization, Pass, absorb};
 use crate::ops::store_as;
 
 const OPERATION: &str = "train_step";
+
+/// Sees, and may change, the gradients of a step, neither scaled nor clipped.
+pub(crate) type See<'a, M> = dyn FnMut(&M, &mut GradientsParams) -> Result<()> + 'a;
 
 /// The smallest loss scale that a run is worth going on with: below it, it is not the scale that makes gradients
 /// infinite.
@@ -61,6 +66,8 @@ pub struct HardwareManager {
     ledger: Option<Ledger>,
     /// Bytes of parameters and moments.
     held: u64,
+    /// Bytes that others keep from one step to the next.
+    beside: u64,
     pending: Pending,
 }
 
@@ -136,6 +143,7 @@ impl HardwareManager {
             fixed_scale: None,
             steps: 0,
             held: 0,
+            beside: 0,
             precision,
             device,
             config,
@@ -350,8 +358,19 @@ impl HardwareManager {
         rate: f64,
         model: &mut M,
     ) -> Result<StepReport> {
+        self.step_seen(optimizer, rate, model, None).await
+    }
+
+    /// As [`step`](Self::step); `see` is given the gradients first, and an error of it is one of the step.
+    pub(crate) async fn step_seen<M: Trainable>(
+        &mut self,
+        optimizer: &mut AnyOptimizer,
+        rate: f64,
+        model: &mut M,
+        see: Option<&mut See<'_, M>>,
+    ) -> Result<StepReport> {
         let (ledger, before) = (self.ledger.clone(), optimizer.clone());
-        let step = self.take_step(optimizer, &before, rate, model);
+        let step = self.take_step(optimizer, &before, rate, model, see);
         let report = match ledger {
             None => step.await,
             Some(ledger) => ledger.attach(step).await,
@@ -371,7 +390,15 @@ impl HardwareManager {
     fn hold(&mut self, numbers: usize) {
         if let Some(ledger) = &self.ledger {
             self.held = self.held.max(4 * numbers as u64);
-            ledger.set_held(self.held);
+            ledger.set_held(self.held + self.beside);
+        }
+    }
+
+    /// Says how many bytes others keep on the device from one step to the next.
+    pub(crate) fn hold_beside(&mut self, bytes: u64) {
+        if bytes != self.beside {
+            self.beside = bytes;
+            self.hold(0);
         }
     }
 
@@ -381,6 +408,7 @@ impl HardwareManager {
         before: &AnyOptimizer,
         rate: f64,
         model: &mut M,
+        see: Option<&mut See<'_, M>>,
     ) -> Result<StepReport> {
         let Pending {
             gradients,
@@ -388,14 +416,23 @@ impl HardwareManager {
             predictions,
             statistics,
         } = self.take_pending();
-        let Some(gradients) = gradients else {
+        let Some(mut gradients) = gradients else {
             return Err(Error::invalid(
                 OPERATION,
                 "no backward pass before the step",
             ));
         };
         let loss_scale = self.loss_scale();
-        optimizer.set_loss_scale(loss_scale)?;
+        let mut left = loss_scale;
+        if let Some(see) = see {
+            if loss_scale != 1.0 {
+                let factor = Tensor::full([1], 1.0 / loss_scale, self.device.tensors());
+                gradients::scale(model, &mut gradients, &factor);
+                left = 1.0;
+            }
+            see(model, &mut gradients)?;
+        }
+        optimizer.set_loss_scale(left)?;
         // Before anything is read, so that there is one wait for all; the model is replaced once the step is good.
         let stepping = profile::phase(Phase::Step);
         let moved = optimizer.step(rate, model.clone(), gradients);
@@ -480,28 +517,6 @@ fn variances(passes: &[Vec<BatchStatistics>]) -> Vec<Tensor<1>> {
     passes.iter().map(of).reduce(sum).unwrap_or_default()
 }
 
-/// `total` in as few parts of at most `most` as there can be, whose sizes differ by one at most.
-pub(crate) fn even_parts(total: usize, most: usize) -> Vec<usize> {
-    let parts = total.div_ceil(most.max(1)).max(1);
-    (0..parts)
-        .map(|index| total / parts + usize::from(index < total % parts))
-        .collect()
-}
-
 fn next(values: &mut impl Iterator<Item = Vec<f32>>) -> Vec<f32> {
     values.next().expect("one for each tensor of the trip")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_even_and_few() {
-        assert_eq!(even_parts(10, 4), [4, 3, 3]);
-        assert_eq!(even_parts(10, 10), [10]);
-        assert_eq!(even_parts(10, 99), [10]);
-        assert_eq!(even_parts(3, 1), [1, 1, 1]);
-        assert_eq!(even_parts(0, 4), [0]);
-    }
 }

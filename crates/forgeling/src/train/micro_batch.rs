@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::Device;
 use crate::error::{Error, Result};
 
 /// How a batch is dealt out.
@@ -43,12 +44,9 @@ impl MicroBatch {
         self.batch.div_ceil(self.size)
     }
 
-    /// Examples of each part: all alike but the last one, which has what is left.
+    /// Examples of each part, which differ by one at most.
     pub fn parts(self) -> Vec<usize> {
-        let starts = (0..self.batch).step_by(self.size);
-        starts
-            .map(|start| self.size.min(self.batch - start))
-            .collect()
+        even_parts(self.batch, self.size)
     }
 
     /// What the loss of each part is multiplied with; 1 in all.
@@ -59,6 +57,27 @@ impl MicroBatch {
             .map(|part| part as f64 / whole)
             .collect()
     }
+}
+
+/// `total` in as few parts of at most `most` as there can be, whose sizes differ by one at most.
+pub(crate) fn even_parts(total: usize, most: usize) -> Vec<usize> {
+    let parts = total.div_ceil(most.max(1)).max(1);
+    (0..parts)
+        .map(|index| total / parts + usize::from(index < total % parts))
+        .collect()
+}
+
+/// How many examples to try next, on a device from which what the last attempt left is gone, where `tried` at once gave
+/// `problem`: half as many, rounded up.
+///
+/// # Errors
+/// `problem`, where fewer would not help.
+pub(crate) fn fewer(problem: Error, tried: usize, device: &Device) -> Result<usize> {
+    if !problem.is_out_of_memory() || tried <= 1 {
+        return Err(problem);
+    }
+    device.cleanup();
+    Ok(tried.div_ceil(2))
 }
 
 /// What [`find_micro_batch`] has found.
@@ -74,9 +93,9 @@ pub struct FoundMicroBatch<T> {
 
 /// Tries ever smaller micro-batches until one fits into memory: first `start` examples, for example what
 /// [`MemoryPlan::largest_batch`](crate::nn::MemoryPlan::largest_batch) admits, or the whole batch; then half as many each
-/// time, down to 1.
+/// time, rounded up, down to 1.
 ///
-/// `attempt` is a step on so many examples that leaves nothing behind where it fails. It runs as often as it takes, so
+/// `attempt` is a step on so many examples on `device`, which is rid of what it leaves where it fails. It runs as often as it takes, so
 /// whatever it changes for good it must change last.
 ///
 /// # Errors
@@ -85,6 +104,7 @@ pub struct FoundMicroBatch<T> {
 pub async fn find_micro_batch<T>(
     batch: usize,
     start: usize,
+    device: &Device,
     mut attempt: impl AsyncFnMut(MicroBatch) -> Result<T>,
 ) -> Result<FoundMicroBatch<T>> {
     let mut micro_batch = MicroBatch::new(batch, start)?;
@@ -98,11 +118,11 @@ pub async fn find_micro_batch<T>(
                     refused,
                 });
             }
-            Err(error) if error.is_out_of_memory() && micro_batch.size > 1 => {
-                refused.push(micro_batch.size);
-                micro_batch.size /= 2;
+            Err(problem) => {
+                let tried = micro_batch.size;
+                micro_batch.size = fewer(problem, tried, device)?;
+                refused.push(tried);
             }
-            Err(error) => return Err(error),
         }
     }
 }
@@ -110,22 +130,37 @@ pub async fn find_micro_batch<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::DeviceChoice;
     use crate::error::ErrorKind;
 
+    fn cpu() -> Device {
+        pollster::block_on(Device::open(DeviceChoice::Cpu)).unwrap()
+    }
+
     fn search(batch: usize, start: usize, most: usize) -> Result<FoundMicroBatch<usize>> {
-        pollster::block_on(find_micro_batch(batch, start, async |micro: MicroBatch| {
+        let attempt = async |micro: MicroBatch| {
             if micro.size > most {
                 return Err(Error::new(ErrorKind::OutOfMemory, "step", "too much"));
             }
             Ok(micro.size)
-        }))
+        };
+        pollster::block_on(find_micro_batch(batch, start, &cpu(), attempt))
+    }
+
+    #[test]
+    fn parts_are_even_and_few() {
+        assert_eq!(even_parts(10, 4), [4, 3, 3]);
+        assert_eq!(even_parts(10, 10), [10]);
+        assert_eq!(even_parts(10, 99), [10]);
+        assert_eq!(even_parts(3, 1), [1, 1, 1]);
+        assert_eq!(even_parts(0, 4), [0]);
     }
 
     #[test]
     fn sizes_are_halved_until_one_fits() {
         let found = search(100, 100, 13).unwrap();
-        assert_eq!((found.value, &found.refused[..]), (12, &[100, 50, 25][..]));
-        assert_eq!(found.micro_batch.passes(), 9);
+        assert_eq!((found.value, &found.refused[..]), (13, &[100, 50, 25][..]));
+        assert_eq!(found.micro_batch.passes(), 8);
         assert_eq!(search(100, 40, 100).unwrap().micro_batch.size, 40);
         assert_eq!(search(7, 1000, 7).unwrap().micro_batch.passes(), 1);
         assert_eq!(search(5, 5, 1).unwrap().micro_batch.parts(), [1; 5]);
@@ -137,7 +172,7 @@ mod tests {
         assert!(search(0, 1, 1).unwrap_err().is_bad_input());
         assert!(search(1, 0, 1).unwrap_err().is_bad_input());
         let mut tries = 0;
-        let found = pollster::block_on(find_micro_batch(8, 8, async |_| {
+        let found = pollster::block_on(find_micro_batch(8, 8, &cpu(), async |_| {
             tries += 1;
             Err::<(), _>(Error::invalid("step", "wrong"))
         }));

@@ -17,6 +17,7 @@
 //! - [`StepEvent`]: what a training loop reports after each step.
 //! - [`weights`]: a module's values by name, and back.
 //! - [`model_file`]: safetensors with a header of ours, written so that nothing is lost half-way.
+//! - [`parts`]: what methods add to the loop.
 //! - [`checkpoint`]: all that a run of training needs to go on, checked when it is read.
 
 mod adam;
@@ -34,6 +35,7 @@ pub mod model_file;
 mod models;
 mod objective;
 mod optimizer;
+pub mod parts;
 mod predict;
 mod recommend;
 mod record;
@@ -56,6 +58,7 @@ pub use early_stopping::{EarlyStopping, EarlyStoppingConfig, EarlyStoppingState,
 pub use ema::{Ema, EmaConfig, EmaRecord};
 pub use hardware::{HardwareConfig, HardwareReport, Precision, Preset, ResolvedPrecision};
 pub use manager::{Forward, HardwareManager, StepReport};
+pub(crate) use micro_batch::fewer;
 pub use micro_batch::{FoundMicroBatch, MicroBatch, find_micro_batch};
 pub use mlp::MlpTrainer;
 pub(crate) use objective::ranges;
@@ -74,11 +77,11 @@ pub use schedule::{HalvingSchedule, Schedule};
 pub use score::{Scored, Tally, balanced_accuracy};
 use serde::Serialize;
 pub use sgd::{Sgd, SgdConfig};
+pub(crate) use trainer::{Around, Core, Engine};
 pub use trainer::{
     Batches, EpochMeans, Epochs, Paced, Run, Source, Step, StopReason, TrainEvent, TrainSummary,
     Trainer, TrainerConfig, Validation, first_anomaly,
 };
-pub(crate) use trainer::{Core, Engine};
 
 /// What a training loop reports after each optimizer step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -1,14 +1,15 @@
 //! What all optimizers share: which parameters move, and to whom their state belongs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
 
-use super::record::{OptimizerRecord, Place, names};
+use super::record::{Entry, OptimizerRecord, OptimizerSummary, Place, places};
 use crate::error::{Error, Result};
-use crate::ops::{OptimizerState, Rule, Scaling, Snapshot, step};
+use crate::ops::{Cohort, OptimizerState, Rule, Scaling, Snapshot, counting_on, step};
 
 /// What moves the parameters of a module by their gradients.
 ///
@@ -84,19 +85,25 @@ pub(super) fn check(operation: &'static str, checks: &[Check]) -> Result<()> {
 }
 
 /// The part of an optimizer that changes.
+///
+/// What is kept belongs to a parameter. Those that have taken the same steps are kept together, and usually that is all
+/// of them. When the parameters with gradients are others than those of the last step, they are sorted anew.
 #[derive(Debug, Clone)]
 pub(super) struct Stepper {
     loss_scale: f64,
-    memory: Memory,
+    /// The parameters of the last step, in the order of its module.
+    keys: Vec<Key>,
+    /// What is kept of them. The first one's count of skipped steps is that of the optimizer.
+    moving: Vec<Cohort<OptimizerState>>,
+    /// What is kept of others.
+    resting: Arc<Vec<Resting>>,
 }
 
-/// What earlier steps left.
+/// Parameters that have taken the same steps, but not the last one.
 #[derive(Debug, Clone)]
-enum Memory {
-    Empty,
-    /// What a record held, before the first step: dtypes and devices are those of whatever comes.
-    Loaded(Vec<Place>, Snapshot),
-    Stepped(Vec<Key>, OptimizerState),
+struct Resting {
+    keys: Vec<Key>,
+    state: OptimizerState,
 }
 
 impl Stepper {
@@ -104,7 +111,9 @@ impl Stepper {
     pub fn new() -> Self {
         Self {
             loss_scale: 1.0,
-            memory: Memory::Empty,
+            keys: Vec::new(),
+            moving: Vec::new(),
+            resting: Arc::default(),
         }
     }
 
@@ -122,22 +131,39 @@ impl Stepper {
         moments: &[&str],
         module: &M,
     ) -> Result<OptimizerRecord> {
-        let (ids, snapshot): (Vec<(ParamId, Vec<usize>)>, _) = match &self.memory {
-            Memory::Empty => (Vec::new(), Snapshot::default()),
-            Memory::Loaded(places, snapshot) => {
-                let ids = places.iter().map(|place| (place.id, place.shape.clone()));
-                (ids.collect(), snapshot.clone())
+        let places = places(module).into_iter();
+        let mut places: HashMap<ParamId, Place> = places.map(|place| (place.id, place)).collect();
+        let moving = self.moving.iter().filter_map(|cohort| {
+            let keys = cohort.members.iter().map(|&member| &self.keys[member]);
+            Some((keys.collect::<Vec<_>>(), cohort.state.as_ref()?))
+        });
+        let resting = self.resting.iter();
+        let resting = resting.map(|rest| (rest.keys.iter().collect(), &rest.state));
+        let (mut entries, mut skips) = (Vec::new(), None);
+        for (keys, state) in moving.chain(resting) {
+            let snapshot = state.read().await?;
+            skips.get_or_insert((snapshot.last_skipped, snapshot.skipped));
+            for (key, moments) in keys.into_iter().zip(snapshot.moments) {
+                let place = places.remove(&key.id);
+                if let Some(place) = place.filter(|place| place.shape == key.shape) {
+                    let steps = snapshot.steps;
+                    entries.push(Entry {
+                        place,
+                        moments,
+                        steps,
+                    });
+                }
             }
-            Memory::Stepped(keys, state) => {
-                let ids = keys.iter().map(|key| (key.id, key.shape.clone()));
-                (ids.collect(), state.read().await?)
-            }
-        };
-        let names = names(operation, module, &ids)?;
+        }
+        if entries.is_empty() && skips.is_some() {
+            let message = "the module is not the one that the optimizer moved";
+            return Err(Error::invalid(operation, message));
+        }
+        let skips = skips.unwrap_or_default();
         Ok(OptimizerRecord::new(
-            names,
+            entries,
             moments,
-            snapshot,
+            skips,
             self.loss_scale,
         ))
     }
@@ -150,16 +176,96 @@ impl Stepper {
         module: &M,
         record: OptimizerRecord,
     ) -> Result<()> {
-        let loss_scale = record.summary.loss_scale;
+        let OptimizerSummary {
+            last_skipped,
+            skipped,
+            loss_scale,
+            ..
+        } = record.summary;
         check_loss_scale(operation, loss_scale)?;
-        let (places, snapshot) = record.fit(operation, moments, module)?;
-        self.loss_scale = loss_scale;
-        self.memory = if places.is_empty() {
-            Memory::Empty
-        } else {
-            Memory::Loaded(places, snapshot)
+        let mut cohorts: BTreeMap<u64, (Vec<Key>, Snapshot)> = BTreeMap::new();
+        for Entry {
+            place,
+            moments,
+            steps,
+        } in record.fit(operation, moments, module)?
+        {
+            let (keys, snapshot) = cohorts.entry(steps).or_default();
+            keys.push(Key {
+                id: place.id,
+                shape: place.shape,
+                kind: None,
+            });
+            snapshot.moments.push(moments);
+        }
+        let resting = cohorts.into_iter().map(|(steps, (keys, snapshot))| {
+            let state = OptimizerState::Read(Snapshot {
+                steps,
+                last_skipped,
+                skipped,
+                ..snapshot
+            });
+            Resting { keys, state }
+        });
+        *self = Self {
+            loss_scale,
+            keys: Vec::new(),
+            moving: Vec::new(),
+            resting: Arc::new(resting.collect()),
         };
         Ok(())
+    }
+
+    /// Says that parameter `from` has become `to`, of another shape. An error changes nothing.
+    pub fn grow(
+        &mut self,
+        operation: &'static str,
+        from: ParamId,
+        to: ParamId,
+        shape: &[usize],
+    ) -> Result<()> {
+        let resting = self.resting.iter().flat_map(|rest| &rest.keys);
+        let mut all = self.keys.iter().chain(resting);
+        if from != to && all.clone().any(|key| key.id == to && !key.is_forgotten()) {
+            let message = "the new parameter has taken steps of its own";
+            return Err(Error::invalid(operation, message));
+        }
+        let known = all.find(|key| key.id == from && !key.is_forgotten());
+        let Some(old) = known.map(|key| key.shape.clone()) else {
+            return Ok(());
+        };
+        let origins = origins(operation, &old, shape)?;
+        let grown = |key: &mut Key| {
+            key.id = to;
+            key.shape = shape.to_vec();
+        };
+        for cohort in &mut self.moving {
+            let place = |&member: &usize| self.keys[member].id == from;
+            if let (Some(place), Some(state)) =
+                (cohort.members.iter().position(place), &mut cohort.state)
+            {
+                *state = state.rearranged(place, &origins);
+                grown(&mut self.keys[cohort.members[place]]);
+                return Ok(());
+            }
+        }
+        for rest in Arc::make_mut(&mut self.resting) {
+            if let Some(place) = rest.keys.iter().position(|key| key.id == from) {
+                rest.state = rest.state.rearranged(place, &origins);
+                grown(&mut rest.keys[place]);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a parameter begin anew.
+    pub fn forget(&mut self, id: ParamId) {
+        let resting = Arc::make_mut(&mut self.resting).iter_mut();
+        let all = resting
+            .flat_map(|rest| &mut rest.keys)
+            .chain(&mut self.keys);
+        all.filter(|key| key.id == id).for_each(Key::forget);
     }
 
     /// Moves every parameter of `module` that has a gradient.
@@ -172,6 +278,7 @@ impl Stepper {
     ) -> M {
         let mut found = Found {
             gradients,
+            all: Vec::new(),
             keys: Vec::new(),
             parameters: Vec::new(),
             trained: Vec::new(),
@@ -180,31 +287,116 @@ impl Stepper {
         if found.keys.is_empty() {
             return module;
         }
-        let state = match std::mem::replace(&mut self.memory, Memory::Empty) {
-            Memory::Stepped(keys, state) if keys == found.keys => Some(state),
-            Memory::Loaded(places, snapshot) if are_at(&found.keys, &places) => Some(
-                OptimizerState::restore(snapshot, &found.parameters, &found.trained),
-            ),
-            _ => None,
-        };
+        if self.keys != found.keys {
+            self.sort(rule, &found);
+        }
         let scaling = Scaling {
             clip_norm,
             loss_scale: self.loss_scale,
         };
-        let (updated, state) = step(rule, scaling, state, found.parameters, found.trained);
+        let cohorts = std::mem::take(&mut self.moving);
+        let (updated, cohorts) = step(rule, scaling, cohorts, found.parameters, found.trained);
+        self.moving = cohorts;
         let ids = found.keys.iter().map(|key| key.id);
         let mut replace = Replace(ids.zip(updated).collect());
-        self.memory = Memory::Stepped(found.keys, state);
         module.map(&mut replace)
+    }
+
+    /// Sorts what is kept by who moves and who rests. What the module has no more is forgotten.
+    fn sort<R: Rule>(&mut self, rule: &R, found: &Found) {
+        let skipped = self.skipped();
+        let keys = std::mem::replace(&mut self.keys, found.keys.clone());
+        let moving = std::mem::take(&mut self.moving).into_iter();
+        let moved = moving.filter_map(|cohort| {
+            let keys = cohort.members.iter().map(|&member| keys[member].clone());
+            let (keys, state) = (keys.collect(), cohort.state?);
+            Some((Resting { keys, state }, true))
+        });
+        let resting = Arc::unwrap_or_clone(std::mem::take(&mut self.resting));
+        let rested = resting.into_iter().map(|rest| (rest, false));
+        let there: HashSet<ParamId> = found.all.iter().copied().collect();
+        let mut places: BTreeMap<ParamId, usize> = found
+            .keys
+            .iter()
+            .enumerate()
+            .map(|(place, key)| (key.id, place))
+            .collect();
+        let (mut still, mut goes_on) = (Vec::new(), false);
+        for (Resting { keys, state }, moved) in moved.chain(rested) {
+            let (mut going, mut staying) = (Vec::new(), Vec::new());
+            for (member, key) in keys.iter().enumerate() {
+                match places.get(&key.id) {
+                    Some(&place) if key.fits(&found.keys[place]) => {
+                        places.remove(&key.id);
+                        going.push((place, member));
+                    }
+                    None if there.contains(&key.id) && !key.is_forgotten() => staying.push(member),
+                    _ => {}
+                }
+            }
+            let part = |members: &[usize]| match members.iter().copied().eq(0..keys.len()) {
+                true => state.clone(),
+                false => state.part(members),
+            };
+            if !going.is_empty() {
+                going.sort_unstable();
+                let (members, own): (_, Vec<usize>) = going.into_iter().unzip();
+                let state = Some(part(&own));
+                self.moving.push(Cohort { members, state });
+                goes_on |= moved;
+            }
+            if !staying.is_empty() {
+                let state = part(&staying);
+                let keys = staying.iter().map(|&member| keys[member].clone()).collect();
+                still.push(Resting { keys, state });
+            }
+        }
+        let mut members: Vec<usize> = places.into_values().collect();
+        if !members.is_empty() {
+            members.sort_unstable();
+            let state = None;
+            self.moving.push(Cohort { members, state });
+        }
+        self.resting = Arc::new(still);
+        if let (Some(skipped), false) = (skipped, goes_on) {
+            let (parameters, trained) = (&found.parameters, &found.trained);
+            counting_on(rule, &mut self.moving[0], skipped, parameters, trained);
+        }
     }
 
     /// Whether the last step was skipped, and how many were: `[2]`.
     pub fn skipped(&self) -> Option<Tensor<1>> {
-        match &self.memory {
-            Memory::Stepped(_, state) => Some(state.skipped()),
-            _ => None,
-        }
+        let state = self.moving.first()?.state.as_ref();
+        state.map(OptimizerState::skipped)
     }
+}
+
+/// For each value of a tensor of shape `new` which value of one of shape `old` it is, where that lies in its first corner.
+fn origins(operation: &'static str, old: &[usize], new: &[usize]) -> Result<Vec<Option<usize>>> {
+    let larger = old.len() == new.len() && old.iter().zip(new).all(|(old, new)| old <= new);
+    let length = new
+        .iter()
+        .try_fold(1, |length: usize, &side| length.checked_mul(side));
+    let length = length.filter(|&length| larger && i32::try_from(length).is_ok());
+    let Some(length) = length else {
+        let message = "a parameter cannot grow from its shape to that one";
+        return Err(Error::invalid(operation, message)
+            .expected(format!("no side below those of {old:?}"))
+            .got(format!("{new:?}")));
+    };
+    let origin = |place: usize| {
+        let (mut rest, mut origin, mut stride) = (place, 0, 1);
+        for (&old, &new) in old.iter().zip(new).rev() {
+            let at = rest % new;
+            if at >= old {
+                return None;
+            }
+            origin += at * stride;
+            (rest, stride) = (rest / new, stride * old);
+        }
+        Some(origin)
+    };
+    Ok((0..length).map(origin).collect())
 }
 
 fn check_loss_scale(operation: &'static str, scale: f64) -> Result<()> {
@@ -221,19 +413,33 @@ fn check_loss_scale(operation: &'static str, scale: f64) -> Result<()> {
 #[derive(Debug, Clone, PartialEq)]
 struct Key {
     id: ParamId,
+    /// Empty where it is forgotten.
     shape: Vec<usize>,
-    dtypes: [DType; 2],
-    device: Device,
+    /// Dtypes of parameter and gradient, and the device; `None` where it comes from a record.
+    kind: Option<([DType; 2], Device)>,
 }
 
-fn are_at(keys: &[Key], places: &[Place]) -> bool {
-    let at = |(key, place): (&Key, &Place)| key.id == place.id && key.shape == place.shape;
-    keys.len() == places.len() && keys.iter().zip(places).all(at)
+impl Key {
+    /// Whether what is kept belongs to a parameter of a step.
+    fn fits(&self, found: &Self) -> bool {
+        let alike = self.id == found.id && self.shape == found.shape;
+        alike && (self.kind.is_none() || self.kind == found.kind)
+    }
+
+    fn forget(&mut self) {
+        self.shape.clear();
+    }
+
+    fn is_forgotten(&self) -> bool {
+        self.shape.is_empty()
+    }
 }
 
 /// Collects the parameters that have a gradient, flattened and not tracked.
 struct Found {
     gradients: GradientsParams,
+    /// All parameters, those without a gradient too.
+    all: Vec<ParamId>,
     keys: Vec<Key>,
     parameters: Vec<Tensor<1>>,
     trained: Vec<Tensor<1>>,
@@ -241,6 +447,7 @@ struct Found {
 
 impl ModuleVisitor for Found {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.all.push(param.id);
         // A parameter found in two places has given its gradient away at the first.
         let Some(gradient) = self.gradients.remove::<D>(param.id) else {
             return;
@@ -259,8 +466,7 @@ impl ModuleVisitor for Found {
         self.keys.push(Key {
             id: param.id,
             shape,
-            dtypes: [parameter.dtype(), gradient.dtype()],
-            device,
+            kind: Some(([parameter.dtype(), gradient.dtype()], device)),
         });
         self.parameters.push(parameter.reshape([length]));
         self.trained.push(gradient.reshape([length]));

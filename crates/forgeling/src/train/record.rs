@@ -1,6 +1,6 @@
 //! What an optimizer keeps, by the names of parameters.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::weights::NamedTensor;
 use crate::error::{Error, Result};
-use crate::ops::Snapshot;
 
 /// What of an optimizer changes, for checkpoints: [`Adam::state`](super::Adam::state) and
 /// [`Sgd::state`](super::Sgd::state). It belongs to no device, and to no run of the program: parameters are told by
@@ -26,13 +25,11 @@ pub struct OptimizerRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerSummary {
-    /// Names of the parameters that had gradients in the last step.
-    pub parameters: Vec<String>,
-    /// Steps that were taken.
-    pub steps: u64,
-    /// Whether the last one was skipped.
+    /// How many steps each parameter has taken, by its name, skipped ones not counted.
+    pub parameters: BTreeMap<String, u64>,
+    /// Whether the last step was skipped.
     pub last_skipped: bool,
-    /// How many were.
+    /// How many steps were skipped.
     pub skipped: u64,
     /// What gradients are divided by.
     pub loss_scale: f64,
@@ -46,55 +43,57 @@ pub(super) struct Place {
     pub shape: Vec<usize>,
 }
 
+/// What is kept of a parameter.
+pub(super) struct Entry {
+    pub place: Place,
+    /// One for each kind of moment.
+    pub moments: Vec<Vec<f32>>,
+    pub steps: u64,
+}
+
 impl OptimizerRecord {
+    /// `skipped` says whether the last step was, and how many were.
     pub(super) fn new(
-        parameters: Vec<Place>,
+        entries: Vec<Entry>,
         kinds: &[&str],
-        snapshot: Snapshot,
+        (last_skipped, skipped): (bool, u64),
         loss_scale: f64,
     ) -> Self {
         let mut moments = Vec::new();
-        for (place, values) in parameters.iter().zip(snapshot.moments) {
+        let mut parameters = BTreeMap::new();
+        for Entry {
+            place,
+            moments: values,
+            steps,
+        } in entries
+        {
             moments.extend(kinds.iter().zip(values).map(|(kind, values)| NamedTensor {
                 name: format!("{}.{kind}", place.name),
                 shape: place.shape.clone(),
                 values,
             }));
+            parameters.insert(place.name, steps);
         }
         Self {
             summary: OptimizerSummary {
-                parameters: parameters.into_iter().map(|place| place.name).collect(),
-                steps: snapshot.steps,
-                last_skipped: snapshot.last_skipped,
-                skipped: snapshot.skipped,
+                parameters,
+                last_skipped,
+                skipped,
                 loss_scale,
             },
             moments,
         }
     }
 
-    /// Which parameters of `module` it is about, in the order in which they are visited, and what it says of them.
+    /// What it says of which parameters of `module`, in the order in which they are visited.
     pub(super) fn fit<M: Module>(
         self,
         operation: &'static str,
         kinds: &[&str],
         module: &M,
-    ) -> Result<(Vec<Place>, Snapshot)> {
+    ) -> Result<Vec<Entry>> {
         let bad = |message: String| Error::bad_data(operation, message);
-        let summary = self.summary;
-        let named: BTreeSet<&String> = summary.parameters.iter().collect();
-        if named.len() < summary.parameters.len() {
-            return Err(bad("a parameter is named twice".into()));
-        }
-        let mut places = places(module);
-        places.retain(|place| named.contains(&place.name));
-        let there: BTreeSet<&String> = places.iter().map(|place| &place.name).collect();
-        if let Some(name) = named.difference(&there).next() {
-            return Err(bad(format!("the model has no parameter '{name}'")));
-        }
-        if there.len() < places.len() {
-            return Err(bad("two parameters of the model have one name".into()));
-        }
+        let mut named = self.summary.parameters;
         let mut tensors: BTreeMap<String, NamedTensor> = BTreeMap::new();
         for tensor in self.moments {
             if let Some(twice) = tensors.insert(tensor.name.clone(), tensor) {
@@ -119,52 +118,41 @@ impl OptimizerRecord {
             }
             Ok(tensor.values)
         };
-        let mut moments = Vec::with_capacity(places.len());
-        for place in &places {
-            let of_place: Result<Vec<_>> = kinds.iter().map(|kind| take(place, kind)).collect();
-            moments.push(of_place?);
+        let (mut entries, mut names) = (Vec::new(), BTreeSet::new());
+        for place in places(module) {
+            if names.contains(&place.name) {
+                return Err(bad("two parameters of the model have one name".into()));
+            }
+            let Some(steps) = named.remove(&place.name) else {
+                continue;
+            };
+            names.insert(place.name.clone());
+            let moments: Result<Vec<_>> = kinds.iter().map(|kind| take(&place, kind)).collect();
+            let moments = moments?;
+            entries.push(Entry {
+                place,
+                moments,
+                steps,
+            });
+        }
+        if let Some(name) = named.keys().next() {
+            return Err(bad(format!("the model has no parameter '{name}'")));
         }
         if let Some(name) = tensors.keys().next() {
             return Err(bad(format!(
                 "a moment '{name}' that this optimizer has not"
             )));
         }
-        if places.is_empty() && (summary.steps > 0 || summary.skipped > 0) {
-            return Err(bad("steps without a parameter".into()).got(summary.steps));
+        if entries.is_empty() && self.summary.skipped > 0 {
+            let problem = bad("skipped steps without a parameter".into());
+            return Err(problem.got(self.summary.skipped));
         }
-        let snapshot = Snapshot {
-            moments,
-            steps: summary.steps,
-            last_skipped: summary.last_skipped,
-            skipped: summary.skipped,
-        };
-        Ok((places, snapshot))
+        Ok(entries)
     }
 }
 
-/// The parameters of `module` with these ids and shapes, in this order.
-pub(super) fn names<M: Module>(
-    operation: &'static str,
-    module: &M,
-    ids: &[(ParamId, Vec<usize>)],
-) -> Result<Vec<Place>> {
-    let places = places(module).into_iter();
-    let mut places: HashMap<ParamId, Place> = places.map(|place| (place.id, place)).collect();
-    let other = || {
-        Error::invalid(
-            operation,
-            "the module is not the one that the optimizer moved",
-        )
-    };
-    let mut find = |(id, shape): &(ParamId, Vec<usize>)| {
-        let place = places.remove(id).filter(|place| place.shape == *shape);
-        place.ok_or_else(other)
-    };
-    ids.iter().map(&mut find).collect()
-}
-
 /// All float parameters that hold a number at least, each where it is found first.
-fn places<M: Module>(module: &M) -> Vec<Place> {
+pub(super) fn places<M: Module>(module: &M) -> Vec<Place> {
     let mut visitor = Places::default();
     module.visit(&mut visitor);
     visitor.found

@@ -1,6 +1,6 @@
 //! The optimizer that follows the gradient.
 
-use burn::module::Module;
+use burn::module::{Module, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -159,6 +159,19 @@ impl Sgd {
     pub fn load_state<M: Module>(&mut self, module: &M, record: OptimizerRecord) -> Result<()> {
         let moments = self.rule(0.0).moments();
         self.stepper.load_state(OPERATION, moments, module, record)
+    }
+
+    /// As [`Adam::grow`](super::Adam::grow); new values begin without velocity.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn grow(&mut self, from: ParamId, to: ParamId, shape: &[usize]) -> Result<()> {
+        self.stepper.grow(OPERATION, from, to, shape)
+    }
+
+    /// As [`Adam::forget`](super::Adam::forget).
+    pub fn forget(&mut self, id: ParamId) {
+        self.stepper.forget(id);
     }
 
     /// As [`Adam::skipped`](super::Adam::skipped).

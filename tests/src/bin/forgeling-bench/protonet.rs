@@ -63,7 +63,7 @@ impl<'a> Trained<'a> {
         timed(&self.model.device().tensors().clone(), steps, || {
             let batch = &self.episodes.batches[self.steps % self.episodes.batches.len()];
             self.steps += 1;
-            let step = self.trainer.step_on(&mut self.model, batch.clone());
+            let step = self.trainer.step_on(&mut self.model, batch.tasks()?);
             Ok(pollster::block_on(step)?.loss)
         })
     }

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use forgeling::data::tasks::{EpisodeList, EpisodeTasks};
 use forgeling::data::{Dataset, EpisodeSampler, Preparation, Split};
-use forgeling::meta::{Classification, Evaluation, Learner, LearnerConfig, Method};
+use forgeling::meta::{Classification, Evaluation, FitRun, Learner, LearnerConfig, Method};
 use forgeling::report::{Bar, LineChart, Page, bars_figure};
+use forgeling::train::TrainEvent;
 use forgeling::train::model_file::write_atomically;
 use forgeling::{Device, Error, Result};
 use serde::{Deserialize, Serialize};
@@ -56,7 +57,8 @@ pub async fn run(args: &Compare, common: &Common, output: &Output) -> Result<()>
         test,
         preparation,
         classes,
-    } = learning::load(&args.learning, output)?;
+        ..
+    } = learning::load(&args.learning, None, output)?;
     let test = match test {
         Some(test) => test,
         None => held_out(&args.learning, data.image_shape().channels)?,
@@ -190,8 +192,11 @@ impl Bench<'_> {
         model.set_pictures(self.preparation);
         saving::try_model(&self.model(method), model.counts().all())?;
         let mut curve = Vec::new();
-        let trained = learning::train(&mut model, &*self.data, fit, |event| {
-            curve.push((event.episode as f64, event.accuracy));
+        let run = FitRun::on(&*self.data);
+        let trained = learning::train(&mut model, run, fit, output, |event| {
+            if let TrainEvent::Step(step) = event {
+                curve.push((step.examples as f64, step.accuracy.unwrap_or_default()));
+            }
         })
         .await?;
         if trained.stopped {

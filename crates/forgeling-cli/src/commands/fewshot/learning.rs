@@ -7,11 +7,13 @@ use forgeling::data::{
     Dataset, EpisodeSampler, ImageShape, InChannels, PictureKind, Preparation, Queries,
     RandomAffine, Shots, Split, Ways,
 };
-use forgeling::meta::{FitConfig, FitSummary, Learner, LearnerConfig, LearnerOptions, Method};
-use forgeling::train::{HalvingSchedule, HardwareConfig, StepEvent};
+use forgeling::meta::{
+    FitConfig, FitRun, FitSummary, Learner, LearnerConfig, LearnerOptions, Method,
+};
+use forgeling::train::{HalvingSchedule, HardwareConfig, StepEvent, TrainEvent};
 use forgeling::{Device, Error, Result};
 
-use super::super::{open, unless_interrupted};
+use super::super::{ending, open, unless_interrupted};
 use super::episode;
 use crate::args::{Common, LearningArgs};
 use crate::data::{DataSource, GLYPH_CLASSES, Loaded, Wanted};
@@ -28,15 +30,16 @@ pub type Data = Box<dyn Dataset>;
 /// Training and test images, and how the former became inputs.
 pub struct Sets {
     pub train: Data,
-    /// Without the groups of the training images.
+    /// Without the groups of the training images, as is what is validated on.
     pub test: Option<Data>,
+    pub validation: Option<Data>,
     pub preparation: Preparation,
     /// The classes trained on, where their names tell them from others.
     pub classes: Vec<String>,
 }
 
 /// Loads them and says what is to be said of that.
-pub fn load(args: &LearningArgs, output: &Output) -> Result<Sets> {
+pub fn load(args: &LearningArgs, validation: Option<&DataSource>, output: &Output) -> Result<Sets> {
     let wanted = Wanted {
         split: Split::Train,
         size: args.side(),
@@ -52,11 +55,11 @@ pub fn load(args: &LearningArgs, output: &Output) -> Result<Sets> {
     } = args.data.load(wanted)?;
     notes.iter().for_each(|note| output.line(note));
     let channels = args.channels.or(Some(images.shape().channels));
-    let (mut test, mut classes) = (None, Vec::new());
+    let mut classes = Vec::new();
     if args.data != DataSource::Glyphs {
         classes = images.class_names();
     }
-    if let Some(source) = &args.test_data {
+    let unseen = |source: &DataSource, what: &str| {
         let wanted = Wanted {
             split: Split::Test,
             channels,
@@ -68,15 +71,20 @@ pub fn load(args: &LearningArgs, output: &Output) -> Result<Sets> {
         let (found, dropped) = found.images.without_groups_of(&images);
         if dropped > 0 {
             output.line(format_args!(
-                "Left out {dropped} test classes whose alphabets are trained on."
+                "Left out {dropped} {what} classes whose alphabets are trained on."
             ));
         }
         warn_of_shared(source, &classes, &found.class_names(), output);
-        test = Some(in_channels(found.into_dataset(false)?, channels)?);
-    }
+        in_channels(found.into_dataset(false)?, channels)
+    };
+    let test = args.test_data.as_ref();
+    let test = test.map(|source| unseen(source, "test"));
+    let validation = validation.map(|source| unseen(source, "validation"));
+    let (test, validation) = (test.transpose()?, validation.transpose()?);
     Ok(Sets {
         train: in_channels(images.into_dataset(args.rotations)?, channels)?,
         test,
+        validation,
         preparation,
         classes,
     })
@@ -216,15 +224,41 @@ pub async fn device(args: &LearningArgs, common: &Common, output: &Output) -> Re
 /// Trains with progress on standard error; Ctrl-C stops after the step.
 pub async fn train(
     model: &mut Learner,
-    data: &dyn Dataset,
+    run: FitRun<'_>,
     fit: FitConfig,
-    mut on_event: impl FnMut(&StepEvent),
+    output: &Output,
+    mut on_event: impl FnMut(&TrainEvent),
 ) -> Result<FitSummary> {
     let progress = Progress::new(model.method(), fit.episodes, fit.seconds);
     let interrupted = unless_interrupted();
+    let line = |text: std::fmt::Arguments<'_>| progress.aside(|| output.line(text));
     let summary = model
-        .fit(data, fit, |event| {
-            progress.update(event);
+        .fit_run(run, fit, |event| {
+            match event {
+                TrainEvent::Step(step) => progress.update(&StepEvent::from(step)),
+                TrainEvent::Validated {
+                    step, validation, ..
+                } => line(format_args!(
+                    "Step {step}: validation loss {:.3}, {}",
+                    validation.loss,
+                    ending::accuracies(validation)
+                )),
+                TrainEvent::Resumed { step, damaged, .. } => {
+                    for problem in damaged {
+                        line(format_args!("Not used: {problem}"));
+                    }
+                    line(format_args!("Going on after step {step}."));
+                }
+                TrainEvent::DeviceDropped {
+                    name,
+                    reason,
+                    remaining,
+                    ..
+                } => line(format_args!(
+                    "{name} failed and is left out, {remaining} go on: {reason}"
+                )),
+                _ => {}
+            }
             on_event(event);
             interrupted()
         })

@@ -187,7 +187,7 @@ impl FineTuning<'_> {
         let mut last = (0, 0.0);
         let mut source = Paced::new(&mut source, pace);
         let mut validation = Paced::new(&mut validation, pace);
-        let run = Run::on(&mut source).validated_on(&mut validation);
+        let run = Run::on(&mut source).validated_on("held out", &mut validation);
         let summary = trainer.fit(&mut model, &objective, run, |event| {
             match event {
                 TrainEvent::Epoch { epoch, loss, .. } => last = (*epoch, *loss),

@@ -14,7 +14,7 @@ use crate::nn::graph::Graph;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "serde_json::Value", into = "serde_json::Value")]
 pub enum Architecture {
-    /// One of [`MODELS`].
+    /// One of [`MODELS`](super::MODELS).
     Named(String),
     /// A graph of one's own.
     Described(Graph),

@@ -1,8 +1,8 @@
 //! Optimizers by burn's own operations: for any dtype and device.
 
-use burn::tensor::{Bool, DType, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 
-use super::{Rule, Scaling, Snapshot};
+use super::{Cohort, OptimizerState, Rule, Scaling, Snapshot, chosen, flex};
 use crate::device::Readback;
 use crate::error::Result;
 
@@ -33,9 +33,44 @@ impl State {
         Ok(Snapshot::new(moments, counts))
     }
 
-    pub fn restore(snapshot: Snapshot, parameters: &[Tensor<1>], gradients: &[Tensor<1>]) -> Self {
+    /// Of the members of a cohort among these parameters and gradients; before their first step if there is no state.
+    pub fn of(
+        state: Option<OptimizerState>,
+        members: &[usize],
+        kinds: usize,
+        parameters: &[Tensor<1>],
+        gradients: &[Tensor<1>],
+    ) -> Self {
         let home = parameters[0].device();
-        let scalar = |value| Tensor::full([1], value, (&home, DType::F32));
+        let gradients = chosen(gradients, members);
+        match state {
+            None => Self::zeros(&home, kinds, &gradients),
+            #[cfg(not(feature = "fusion"))]
+            Some(OptimizerState::Gpu(state)) => state.apart(),
+            Some(OptimizerState::Composite(state)) => state.at(&home),
+            Some(OptimizerState::Cpu(flex::State(snapshot)) | OptimizerState::Read(snapshot)) => {
+                Self::restore(snapshot, &home, &gradients)
+            }
+        }
+    }
+
+    fn zeros(home: &Device, kinds: usize, gradients: &[Tensor<1>]) -> Self {
+        let zero = Tensor::zeros([1], (home, DType::F32));
+        let zeros = |gradient: &Tensor<1>| {
+            let dtype = working_dtype(gradient.dtype());
+            let zeros = Tensor::zeros([gradient.dims()[0]], (&gradient.device(), dtype));
+            vec![zeros; kinds]
+        };
+        Self {
+            moments: gradients.iter().map(zeros).collect(),
+            time: zero.clone(),
+            last_skipped: zero.clone(),
+            skipped: zero,
+        }
+    }
+
+    fn restore(snapshot: Snapshot, home: &Device, gradients: &[Tensor<1>]) -> Self {
+        let scalar = |value| Tensor::full([1], value, (home, DType::F32));
         let [last_skipped, skipped, time] = snapshot.counts().map(scalar);
         let pairs = snapshot.moments.into_iter().zip(gradients);
         let moments = pairs.map(|(moments, gradient)| {
@@ -52,6 +87,65 @@ impl State {
             time,
             last_skipped,
             skipped,
+        }
+    }
+
+    /// Of moments and `[whether the last step was skipped, how many were, steps, ..]`.
+    #[cfg(not(feature = "fusion"))]
+    pub fn new(moments: Vec<Vec<Tensor<1>>>, counts: &Tensor<1>) -> Self {
+        let count = |place: usize| counts.clone().narrow(0, place, 1);
+        Self {
+            moments,
+            time: count(2),
+            last_skipped: count(0),
+            skipped: count(1),
+        }
+    }
+
+    /// With its counts on this device.
+    fn at(mut self, home: &Device) -> Self {
+        for count in [&mut self.time, &mut self.last_skipped, &mut self.skipped] {
+            *count = count.clone().to_device(home);
+        }
+        self
+    }
+
+    /// `[1]` each: whether the last step was skipped, how many were, steps.
+    pub fn counts(&self) -> [Tensor<1>; 3] {
+        [&self.last_skipped, &self.skipped, &self.time].map(Tensor::clone)
+    }
+
+    /// The moments of each tensor.
+    pub fn into_moments(self) -> Vec<Vec<Tensor<1>>> {
+        self.moments
+    }
+
+    /// As [`super::counting_on`].
+    pub fn counting_on(mut self, skipped: Tensor<1>) -> Self {
+        let home = self.time.device();
+        self.skipped = skipped.narrow(0, 1, 1).to_device(&home);
+        self
+    }
+
+    /// As [`OptimizerState::part`].
+    pub fn part(&self, members: &[usize]) -> Self {
+        let moments = members.iter().map(|&member| self.moments[member].clone());
+        Self {
+            moments: moments.collect(),
+            ..self.clone()
+        }
+    }
+
+    /// As [`OptimizerState::rearranged`].
+    pub fn rearrange(&mut self, member: usize, origins: &[Option<usize>]) {
+        for moment in &mut self.moments[member] {
+            let (device, length) = (moment.device(), moment.dims()[0]);
+            // What is new comes from a zero behind the old values.
+            let zero = Tensor::zeros([1], (&device, moment.dtype()));
+            let old = Tensor::cat(vec![moment.clone(), zero], 0);
+            let places = origins.iter().map(|place| place.unwrap_or(length) as i32);
+            let places = TensorData::new(places.collect(), [origins.len()]);
+            *moment = old.select(0, Tensor::<1, Int>::from_data(places, &device));
         }
     }
 }
@@ -83,28 +177,15 @@ fn all_finite(tensor: Tensor<1>) -> Tensor<1, Bool> {
 pub(super) fn step<R: Rule>(
     rule: &R,
     scaling: Scaling,
-    state: Option<State>,
-    parameters: Vec<Tensor<1>>,
+    cohorts: Vec<Cohort<State>>,
+    mut parameters: Vec<Tensor<1>>,
     gradients: Vec<Tensor<1>>,
-) -> (Vec<Tensor<1>>, State) {
+) -> (Vec<Tensor<1>>, Vec<Cohort<State>>) {
     let gradients: Vec<Tensor<1>> = gradients
         .into_iter()
         .map(|gradient| working(gradient) / scaling.loss_scale)
         .collect();
     let home = parameters[0].device();
-    let state = state.unwrap_or_else(|| {
-        let zero = Tensor::zeros([1], (&home, DType::F32));
-        State {
-            moments: gradients
-                .iter()
-                .map(|g| vec![g.zeros_like(); rule.moments().len()])
-                .collect(),
-            time: zero.clone(),
-            last_skipped: zero.clone(),
-            skipped: zero,
-        }
-    });
-
     let mut squares = Tensor::<1>::zeros([1], (&home, DType::F32));
     let mut finite = Tensor::<1>::ones([1], (&home, DType::F32));
     for gradient in &gradients {
@@ -122,12 +203,16 @@ pub(super) fn step<R: Rule>(
         clip = Some((norm.recip() * limit).clamp_max(1.0));
     }
     let last_skipped = -finite.clone() + 1.0;
-    let time = state.time + finite.clone();
-    let factors = rule.factors(&time);
-
-    let all = parameters.into_iter().zip(gradients).zip(state.moments);
-    let (updated, moments) = all
-        .map(|((old, gradient), kept)| {
+    let mut moved = |Cohort { members, state }: Cohort<State>| {
+        let state = state.unwrap_or_else(|| {
+            let gradients = chosen(&gradients, &members);
+            State::zeros(&home, rule.moments().len(), &gradients)
+        });
+        let time = state.time + finite.clone();
+        let factors = rule.factors(&time);
+        let mut moments = Vec::new();
+        for (&member, kept) in members.iter().zip(state.moments) {
+            let (old, gradient) = (parameters[member].clone(), gradients[member].clone());
             let (device, dtype) = (gradient.device(), gradient.dtype());
             let scalar = |value: &Tensor<1>| value.clone().to_device(&device).cast(dtype);
             let gradient = match &clip {
@@ -135,22 +220,21 @@ pub(super) fn step<R: Rule>(
                 None => gradient,
             };
             let factors: Vec<_> = factors.iter().map(scalar).collect();
-            let (new, moments) = rule.compose(working(old.clone()), gradient, &kept, &factors);
+            let (new, all) = rule.compose(working(old.clone()), gradient, &kept, &factors);
             let skip = scalar(&last_skipped).greater_elem(0.5).expand(old.dims());
-            let new = new.cast(old.dtype()).mask_where(skip.clone(), old);
-            let moments = moments
-                .into_iter()
-                .zip(kept)
-                .map(|(new, kept)| new.mask_where(skip.clone(), kept))
-                .collect();
-            (new, moments)
-        })
-        .unzip();
-    let state = State {
-        moments,
-        time,
-        skipped: state.skipped + last_skipped.clone(),
-        last_skipped,
+            parameters[member] = new.cast(old.dtype()).mask_where(skip.clone(), old);
+            let pairs = all.into_iter().zip(kept);
+            let unless_skipped = pairs.map(|(new, kept)| new.mask_where(skip.clone(), kept));
+            moments.push(unless_skipped.collect());
+        }
+        let state = Some(State {
+            moments,
+            time,
+            skipped: state.skipped + last_skipped.clone(),
+            last_skipped: last_skipped.clone(),
+        });
+        Cohort { members, state }
     };
-    (updated, state)
+    let cohorts = cohorts.into_iter().map(&mut moved).collect();
+    (parameters, cohorts)
 }

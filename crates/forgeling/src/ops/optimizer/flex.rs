@@ -5,7 +5,7 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{Rule, Scaling, Snapshot};
+use super::{Cohort, OptimizerState, Rule, Scaling, Snapshot};
 use crate::ops::cpu::parallel;
 use crate::ops::flex::{tensor, with_values};
 
@@ -13,7 +13,7 @@ use crate::ops::flex::{tensor, with_values};
 const PIECE: usize = 1 << 14;
 
 #[derive(Debug, Clone)]
-pub(crate) struct State(Snapshot);
+pub(crate) struct State(pub(super) Snapshot);
 
 impl State {
     pub fn skipped(&self) -> Tensor<1> {
@@ -21,12 +21,23 @@ impl State {
         Tensor::from_data(TensorData::new(vec![last, skipped], [2]), &Device::flex())
     }
 
-    pub fn read(&self) -> Snapshot {
-        self.0.clone()
-    }
-
-    pub fn restore(snapshot: Snapshot) -> Self {
-        Self(snapshot)
+    /// Of tensors that are f32 and on the CPU.
+    pub fn of(state: OptimizerState) -> Self {
+        let state = match state {
+            OptimizerState::Cpu(state) => return state,
+            OptimizerState::Read(snapshot) => return Self(snapshot),
+            #[cfg(not(feature = "fusion"))]
+            OptimizerState::Gpu(state) => state.apart(),
+            OptimizerState::Composite(state) => *state,
+        };
+        let values = |tensor: Tensor<1>| {
+            let tensor = primitive(tensor.to_device(&Device::flex()));
+            with_values([&tensor], |[values]| values.to_vec())
+        };
+        let counts = state.counts().map(|count| values(count)[0]);
+        let of = |moments: Vec<Tensor<1>>| moments.into_iter().map(values).collect();
+        let moments = state.into_moments().into_iter().map(of).collect();
+        Self(Snapshot::new(moments, counts))
     }
 }
 
@@ -39,17 +50,10 @@ fn primitive(tensor: Tensor<1>) -> FlexTensor {
 pub(super) fn step<R: Rule>(
     rule: &R,
     scaling: Scaling,
-    state: Option<State>,
-    parameters: Vec<Tensor<1>>,
+    cohorts: Vec<Cohort<State>>,
+    mut parameters: Vec<Tensor<1>>,
     gradients: Vec<Tensor<1>>,
-) -> (Vec<Tensor<1>>, State) {
-    let zeros = |tensor: &Tensor<1>| vec![vec![0.0; tensor.dims()[0]]; rule.moments().len()];
-    let State(mut state) = state.unwrap_or_else(|| {
-        State(Snapshot {
-            moments: parameters.iter().map(zeros).collect(),
-            ..Default::default()
-        })
-    });
+) -> (Vec<Tensor<1>>, Vec<Cohort<State>>) {
     let gradients: Vec<FlexTensor> = gradients.into_iter().map(primitive).collect();
     let inverse = (1.0 / scaling.loss_scale) as f32;
     let (mut squares, mut finite) = (0.0, true);
@@ -68,43 +72,59 @@ pub(super) fn step<R: Rule>(
         finite &= (squares as f32).is_finite();
         clip = (limit / (squares.sqrt() + 1e-6)).min(1.0) as f32;
     }
-    state.last_skipped = !finite;
-    if !finite {
-        state.skipped += 1;
-        return (parameters, State(state));
-    }
+    let scales = [inverse, clip];
 
-    state.steps += 1;
-    let steps = state.steps;
-    let all = parameters
-        .into_iter()
-        .zip(&gradients)
-        .zip(&mut state.moments);
-    let updated = all
-        .map(|((parameter, gradient), moments)| {
-            let parameter = primitive(parameter);
-            let values = with_values([&parameter, gradient], |[old, gradient]| {
-                // A new vector: someone else may hold the old values.
-                let mut values = vec![0.0; old.len()];
-                let pieces = pieces(&mut values, old, gradient, moments);
-                parallel::map(pieces, |mut piece| {
-                    piece.values.copy_from_slice(piece.old);
-                    let moments = &mut piece.moments;
-                    rule.update(
-                        piece.values,
-                        piece.gradient,
-                        moments,
-                        steps,
-                        [inverse, clip],
-                    );
-                });
-                values
-            });
-            let length = values.len();
-            Tensor::from_primitive::<Flex>(tensor(values, [length]))
-        })
-        .collect();
-    (updated, State(state))
+    let mut moved = |Cohort { members, state }: Cohort<State>| {
+        let State(mut state) = state.unwrap_or_else(|| {
+            let zeros = |&member: &usize| {
+                let length = parameters[member].dims()[0];
+                vec![vec![0.0; length]; rule.moments().len()]
+            };
+            State(Snapshot {
+                moments: members.iter().map(zeros).collect(),
+                ..Default::default()
+            })
+        });
+        state.last_skipped = !finite;
+        if finite {
+            state.steps += 1;
+            for (&member, moments) in members.iter().zip(&mut state.moments) {
+                let old = primitive(parameters[member].clone());
+                let gradient = &gradients[member];
+                parameters[member] = updated(rule, &old, gradient, moments, state.steps, scales);
+            }
+        } else {
+            state.skipped += 1;
+        }
+        let state = Some(State(state));
+        Cohort { members, state }
+    };
+    let cohorts = cohorts.into_iter().map(&mut moved).collect();
+    (parameters, cohorts)
+}
+
+/// The new values of one parameter.
+fn updated<R: Rule>(
+    rule: &R,
+    parameter: &FlexTensor,
+    gradient: &FlexTensor,
+    moments: &mut [Vec<f32>],
+    steps: u64,
+    scales: [f32; 2],
+) -> Tensor<1> {
+    let values = with_values([parameter, gradient], |[old, gradient]| {
+        // A new vector: someone else may hold the old values.
+        let mut values = vec![0.0; old.len()];
+        let pieces = pieces(&mut values, old, gradient, moments);
+        parallel::map(pieces, |mut piece| {
+            piece.values.copy_from_slice(piece.old);
+            let moments = &mut piece.moments;
+            rule.update(piece.values, piece.gradient, moments, steps, scales);
+        });
+        values
+    });
+    let length = values.len();
+    Tensor::from_primitive::<Flex>(tensor(values, [length]))
 }
 
 /// What belongs to a piece of one tensor.

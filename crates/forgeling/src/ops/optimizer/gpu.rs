@@ -10,7 +10,7 @@ use cubecl::server::Handle;
 use forgeling_shaders::OPTIMIZER_GATHER;
 use forgeling_shaders::cpu::GATHERED;
 
-use super::{Rule, Scaling, Snapshot};
+use super::{Cohort, OptimizerState, Rule, Scaling, Snapshot, chosen, composite, flex};
 use crate::device::Readback;
 use crate::error::Result;
 use crate::ops::heuristics::Heuristics;
@@ -41,7 +41,18 @@ impl State {
         Ok(Snapshot::new(self.layout.unpack(moments), counts))
     }
 
-    pub fn restore(snapshot: &Snapshot, parameters: &[Tensor<1>]) -> Self {
+    /// Of the members of a cohort among these parameters, which are f32 and on one GPU, as they were before.
+    pub fn of(state: OptimizerState, members: &[usize], parameters: &[Tensor<1>]) -> Self {
+        match state {
+            OptimizerState::Gpu(state) => *state,
+            OptimizerState::Composite(state) => Self::together(*state, members, parameters),
+            OptimizerState::Cpu(flex::State(snapshot)) | OptimizerState::Read(snapshot) => {
+                Self::restore(&snapshot, &chosen(parameters, members))
+            }
+        }
+    }
+
+    fn restore(snapshot: &Snapshot, parameters: &[Tensor<1>]) -> Self {
         let layout = Layout::new(parameters.iter().map(|tensor| tensor.dims()[0]));
         let mut values = layout.pack(&snapshot.moments);
         let kept = values.len();
@@ -54,6 +65,40 @@ impl State {
             layout,
             kept,
         }
+    }
+
+    fn together(state: composite::State, members: &[usize], parameters: &[Tensor<1>]) -> Self {
+        let device = parameters[0].device();
+        let layout = Layout::new(members.iter().map(|&place| parameters[place].dims()[0]));
+        let counts = state.counts().map(|count| count.to_device(&device));
+        let moments = state.into_moments();
+        let kinds = moments.first().map_or(0, Vec::len);
+        let of_kind = |kind: usize| moments.iter().map(move |moments| &moments[kind]);
+        let tensors = (0..kinds).flat_map(of_kind).cloned();
+        let tensors = tensors.chain([Tensor::cat(counts.to_vec(), 0)]);
+        let tensors: Vec<CubeTensor> = tensors.map(primitive).collect();
+        let all = Layout::new(tensors.iter().map(|tensor| tensor.shape().num_elements()));
+        let gathered = gather(&tensors, &all, 1.0, 1);
+        Self {
+            parameters: None,
+            moments: part(&gathered.buffer, gathered.first, all.length),
+            kept: kinds * layout.length,
+            layout,
+        }
+    }
+
+    /// Each tensor by itself.
+    pub fn apart(&self) -> composite::State {
+        let tensor = |start: usize, length: usize| {
+            Tensor::<1>::from_primitive::<CubeBackend>(part(&self.moments, start, length))
+        };
+        let of = |range: &Range<usize>| {
+            let kinds = (0..self.kept).step_by(self.layout.length);
+            let of_kind = |kind| tensor(kind + range.start, range.len());
+            kinds.map(of_kind).collect()
+        };
+        let moments = self.layout.parts.iter().map(of).collect();
+        composite::State::new(moments, &tensor(self.kept, 4))
     }
 }
 
@@ -209,68 +254,82 @@ fn gather(tensors: &[CubeTensor], layout: &Layout, scale: f32, workgroups: usize
 pub(super) fn step<R: Rule>(
     rule: &R,
     scaling: Scaling,
-    state: Option<State>,
+    cohorts: Vec<Cohort<State>>,
     parameters: Vec<Tensor<1>>,
     gradients: Vec<Tensor<1>>,
-) -> (Vec<Tensor<1>>, State) {
+) -> (Vec<Tensor<1>>, Vec<Cohort<State>>) {
     let heuristics = Heuristics::of(&parameters[0].device());
     let kernel = rule.kernel();
-    let parameters: Vec<CubeTensor> = parameters.into_iter().map(primitive).collect();
-    let gradients: Vec<CubeTensor> = gradients.into_iter().map(primitive).collect();
-    let layout = Layout::new(
-        parameters
-            .iter()
-            .map(|tensor| tensor.shape().num_elements()),
-    );
+    let mut parameters: Vec<CubeTensor> = parameters.into_iter().map(primitive).collect();
     let workgroups = |values: usize, most: usize| {
         let quads = values / 4;
         quads
             .div_ceil(kernel.workgroup_size as usize)
             .clamp(1, most)
     };
-    let gathering = workgroups(layout.length, heuristics.gather_workgroups);
+    let gathering = |layout: &Layout| workgroups(layout.length, heuristics.gather_workgroups);
 
-    let kept = rule.moments().len() * layout.length;
-    let (old, moments) = match state {
-        Some(state) => (state.parameters, state.moments),
-        None => (None, zeros(&parameters[0], kept + PART)),
-    };
-    let unchanged = |packed: &CubeTensor| {
-        let parts = layout.split(packed);
-        let mut pairs = parts.iter().zip(&parameters);
-        pairs.all(|(part, parameter)| bytes(&part.handle) == bytes(&parameter.handle))
-    };
-    let packed = old.filter(unchanged).unwrap_or_else(|| {
-        let gathered = gather(&parameters, &layout, 1.0, gathering);
-        part(&gathered.buffer, gathered.first, layout.length)
-    });
-    let scale = (1.0 / scaling.loss_scale) as f32;
-    let gathered = gather(&gradients, &layout, scale, gathering);
-
-    let numbers = [scaling.clip_norm.unwrap_or(0.0)]
+    // The gradients of a cohort lie side by side.
+    let mut gradients: Vec<Option<CubeTensor>> = gradients
         .into_iter()
-        .chain(rule.numbers());
-    let mut sizes = vec![gathered.slots, gathered.first / 4, layout.length / 4];
-    sizes.extend(numbers.map(|number| (number as f32).to_bits() as usize));
-    let groups = workgroups(layout.length, heuristics.update_workgroups);
-    let [parameters, moments] = Launch {
-        kernel,
-        inputs: vec![packed, gathered.buffer, moments],
-        outputs: [f32s([layout.length]), f32s([kept + PART])],
-        sizes,
-        grid: kernel.spread(groups).expect("few workgroups"),
-    }
-    .run();
-    let updated = layout
-        .split(&parameters)
-        .into_iter()
-        .map(Tensor::from_primitive::<CubeBackend>)
+        .map(|tensor| Some(primitive(tensor)))
         .collect();
-    let state = State {
-        parameters: Some(parameters),
-        moments,
-        layout,
-        kept,
+    let order = cohorts.iter().flat_map(|cohort| &cohort.members);
+    let gradients: Vec<CubeTensor> = order.filter_map(|&place| gradients[place].take()).collect();
+    let all = Layout::new(gradients.iter().map(|tensor| tensor.shape().num_elements()));
+    let scale = (1.0 / scaling.loss_scale) as f32;
+    let gathered = gather(&gradients, &all, scale, gathering(&all));
+
+    let mut before = 0;
+    let mut moved = |Cohort { members, state }: Cohort<State>| {
+        let own: Vec<CubeTensor> = members
+            .iter()
+            .map(|&place| parameters[place].clone())
+            .collect();
+        let layout = Layout::new(own.iter().map(|tensor| tensor.shape().num_elements()));
+        let kept = rule.moments().len() * layout.length;
+        let (old, moments) = match state {
+            Some(state) => (state.parameters, state.moments),
+            None => (None, zeros(&own[0], kept + PART)),
+        };
+        let unchanged = |packed: &CubeTensor| {
+            let parts = layout.split(packed);
+            let mut pairs = parts.iter().zip(&own);
+            pairs.all(|(part, parameter)| bytes(&part.handle) == bytes(&parameter.handle))
+        };
+        let packed = old.filter(unchanged).unwrap_or_else(|| {
+            let gathered = gather(&own, &layout, 1.0, gathering(&layout));
+            part(&gathered.buffer, gathered.first, layout.length)
+        });
+        let numbers = [scaling.clip_norm.unwrap_or(0.0)]
+            .into_iter()
+            .chain(rule.numbers());
+        let first = (gathered.first + before) / 4;
+        before += layout.length;
+        let mut sizes = vec![gathered.slots, first, layout.length / 4];
+        sizes.extend(numbers.map(|number| (number as f32).to_bits() as usize));
+        let groups = workgroups(layout.length, heuristics.update_workgroups);
+        let [packed, moments] = Launch {
+            kernel,
+            inputs: vec![packed, gathered.buffer.clone(), moments],
+            outputs: [f32s([layout.length]), f32s([kept + PART])],
+            sizes,
+            grid: kernel.spread(groups).expect("few workgroups"),
+        }
+        .run();
+        for (&place, part) in members.iter().zip(layout.split(&packed)) {
+            parameters[place] = part;
+        }
+        let state = Some(State {
+            parameters: Some(packed),
+            moments,
+            layout,
+            kept,
+        });
+        Cohort { members, state }
     };
-    (updated, state)
+    let cohorts = cohorts.into_iter().map(&mut moved).collect();
+    let updated = parameters.into_iter();
+    let updated = updated.map(Tensor::from_primitive::<CubeBackend>).collect();
+    (updated, cohorts)
 }

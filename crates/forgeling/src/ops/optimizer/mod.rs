@@ -1,5 +1,8 @@
 //! One step of an optimizer on all tensors of a model at once.
 //!
+//! Tensors that have taken the same steps are a [`Cohort`], which has one count of steps. Usually there is one cohort;
+//! all share the norm of the gradients, and whether the step is skipped.
+//!
 //! - `adam`, `sgd`: the rules, each with its kernel, its loop and its composition.
 //! - `gpu`, `flex`, `composite`: what all rules share, for each kind of device: gathering and clipping gradients,
 //!   skipping steps, keeping moments.
@@ -69,13 +72,24 @@ pub(crate) trait Rule: Copy + Send + Sync {
     ) -> (Tensor<1>, Vec<Tensor<1>>);
 }
 
-/// Moments and number of steps, kept as the body that made them likes it.
+/// Tensors that have taken the same steps.
+#[derive(Debug, Clone)]
+pub(crate) struct Cohort<S> {
+    /// Their places among the tensors of a step, in order.
+    pub members: Vec<usize>,
+    /// What their last step left, of each in the order of `members`.
+    pub state: Option<S>,
+}
+
+/// Moments and number of steps of a cohort, kept as the implementation that made them likes it.
 #[derive(Debug, Clone)]
 pub(crate) enum OptimizerState {
     #[cfg(not(feature = "fusion"))]
     Gpu(Box<gpu::State>),
     Cpu(flex::State),
     Composite(Box<composite::State>),
+    /// From a record, before the next step tells where it belongs.
+    Read(Snapshot),
 }
 
 impl OptimizerState {
@@ -86,6 +100,7 @@ impl OptimizerState {
             Self::Gpu(state) => state.skipped(),
             Self::Cpu(state) => state.skipped(),
             Self::Composite(state) => state.skipped(),
+            Self::Read(snapshot) => flex::State(snapshot.clone()).skipped(),
         }
     }
 
@@ -94,63 +109,114 @@ impl OptimizerState {
         match self {
             #[cfg(not(feature = "fusion"))]
             Self::Gpu(state) => state.read().await,
-            Self::Cpu(state) => Ok(state.read()),
+            Self::Cpu(flex::State(snapshot)) | Self::Read(snapshot) => Ok(snapshot.clone()),
             Self::Composite(state) => state.read().await,
         }
     }
 
-    /// The state that [`step`] takes together with these parameters and gradients. The snapshot is of as many
-    /// parameters, of these lengths, and of the same rule.
-    pub fn restore(snapshot: Snapshot, parameters: &[Tensor<1>], gradients: &[Tensor<1>]) -> Self {
-        match body(parameters, gradients) {
+    /// The state of some of the tensors, with these places in the cohort.
+    pub fn part(&self, members: &[usize]) -> Self {
+        match self {
             #[cfg(not(feature = "fusion"))]
-            Body::Gpu => Self::Gpu(Box::new(gpu::State::restore(&snapshot, parameters))),
-            Body::Cpu => Self::Cpu(flex::State::restore(snapshot)),
-            Body::Composite => {
-                let state = composite::State::restore(snapshot, parameters, gradients);
-                Self::Composite(Box::new(state))
-            }
+            Self::Gpu(state) => Self::Composite(Box::new(state.apart().part(members))),
+            Self::Cpu(flex::State(snapshot)) => Self::Cpu(flex::State(snapshot.part(members))),
+            Self::Composite(state) => Self::Composite(Box::new(state.part(members))),
+            Self::Read(snapshot) => Self::Read(snapshot.part(members)),
+        }
+    }
+
+    /// The state where a tensor has other values than before: value `i` is what value `origins[i]` was, or new, with
+    /// moments of zero.
+    pub fn rearranged(&self, member: usize, origins: &[Option<usize>]) -> Self {
+        let composite = |mut state: composite::State| {
+            state.rearrange(member, origins);
+            Self::Composite(Box::new(state))
+        };
+        let rearranged = |snapshot: &Snapshot| {
+            let mut snapshot = snapshot.clone();
+            snapshot.rearrange(member, origins);
+            snapshot
+        };
+        match self {
+            #[cfg(not(feature = "fusion"))]
+            Self::Gpu(state) => composite(state.apart()),
+            Self::Cpu(flex::State(snapshot)) => Self::Cpu(flex::State(rearranged(snapshot))),
+            Self::Composite(state) => composite(composite::State::clone(state)),
+            Self::Read(snapshot) => Self::Read(rearranged(snapshot)),
         }
     }
 }
 
+/// A cohort that goes on counting skipped steps from `skipped`, which is what
+/// [`OptimizerState::skipped`] says; its parameters and gradients are among these.
+pub(crate) fn counting_on<R: Rule>(
+    rule: &R,
+    cohort: &mut Cohort<OptimizerState>,
+    skipped: Tensor<1>,
+    parameters: &[Tensor<1>],
+    gradients: &[Tensor<1>],
+) {
+    let kinds = rule.moments().len();
+    let state = cohort.state.take();
+    let state = composite::State::of(state, &cohort.members, kinds, parameters, gradients);
+    cohort.state = Some(OptimizerState::Composite(Box::new(
+        state.counting_on(skipped),
+    )));
+}
+
 /// New values of `parameters`, which are not tracked and hold a number at least, as do their gradients, each of its
-/// parameter's length and on its device. `state` is what the last step of this rule on tensors of these lengths and
-/// dtypes on these devices gave, if there was one.
+/// parameter's length and on its device; and the cohorts with their new state. Each parameter is in one cohort, whose
+/// state is what the last step of this rule on tensors of these lengths and dtypes on these devices gave, if there was one.
 pub(crate) fn step<R: Rule>(
     rule: &R,
     scaling: Scaling,
-    state: Option<OptimizerState>,
+    cohorts: Vec<Cohort<OptimizerState>>,
     parameters: Vec<Tensor<1>>,
     gradients: Vec<Tensor<1>>,
-) -> (Vec<Tensor<1>>, OptimizerState) {
+) -> (Vec<Tensor<1>>, Vec<Cohort<OptimizerState>>) {
     match body(&parameters, &gradients) {
         #[cfg(not(feature = "fusion"))]
         Body::Gpu => {
-            let state = state.and_then(|state| match state {
-                OptimizerState::Gpu(state) => Some(*state),
-                _ => None,
+            let cohorts = each(cohorts, |state, members| {
+                gpu::State::of(state, members, &parameters)
             });
-            let (parameters, state) = gpu::step(rule, scaling, state, parameters, gradients);
-            (parameters, OptimizerState::Gpu(Box::new(state)))
+            let (parameters, cohorts) = gpu::step(rule, scaling, cohorts, parameters, gradients);
+            let wrap = |state, _: &[usize]| OptimizerState::Gpu(Box::new(state));
+            (parameters, each(cohorts, wrap))
         }
         Body::Cpu => {
-            let state = state.and_then(|state| match state {
-                OptimizerState::Cpu(state) => Some(state),
-                _ => None,
-            });
-            let (parameters, state) = flex::step(rule, scaling, state, parameters, gradients);
-            (parameters, OptimizerState::Cpu(state))
+            let cohorts = each(cohorts, |state, _| flex::State::of(state));
+            let (parameters, cohorts) = flex::step(rule, scaling, cohorts, parameters, gradients);
+            let wrap = |state, _: &[usize]| OptimizerState::Cpu(state);
+            (parameters, each(cohorts, wrap))
         }
         Body::Composite => {
-            let state = state.and_then(|state| match state {
-                OptimizerState::Composite(state) => Some(*state),
-                _ => None,
+            let kinds = rule.moments().len();
+            let cohorts = each(cohorts, |state, members| {
+                composite::State::of(Some(state), members, kinds, &parameters, &gradients)
             });
-            let (parameters, state) = composite::step(rule, scaling, state, parameters, gradients);
-            (parameters, OptimizerState::Composite(Box::new(state)))
+            let (parameters, cohorts) =
+                composite::step(rule, scaling, cohorts, parameters, gradients);
+            let wrap = |state, _: &[usize]| OptimizerState::Composite(Box::new(state));
+            (parameters, each(cohorts, wrap))
         }
     }
+}
+
+/// The cohorts with their states, where they have some, as something else.
+fn each<A, B>(cohorts: Vec<Cohort<A>>, convert: impl Fn(A, &[usize]) -> B) -> Vec<Cohort<B>> {
+    let convert = |cohort: Cohort<A>| {
+        let Cohort { members, state } = cohort;
+        let state = state.map(|state| convert(state, &members));
+        Cohort { members, state }
+    };
+    cohorts.into_iter().map(convert).collect()
+}
+
+/// Those with these places.
+fn chosen(tensors: &[Tensor<1>], members: &[usize]) -> Vec<Tensor<1>> {
+    let chosen = members.iter().map(|&member| tensors[member].clone());
+    chosen.collect()
 }
 
 enum Body {

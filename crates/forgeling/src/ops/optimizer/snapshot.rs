@@ -30,4 +30,21 @@ impl Snapshot {
             skipped: skipped as u64,
         }
     }
+
+    /// That of some of the parameters, with these places.
+    pub fn part(&self, members: &[usize]) -> Self {
+        let moments = members.iter().map(|&member| self.moments[member].clone());
+        Self {
+            moments: moments.collect(),
+            ..*self
+        }
+    }
+
+    /// As [`OptimizerState::rearranged`](super::OptimizerState::rearranged).
+    pub fn rearrange(&mut self, member: usize, origins: &[Option<usize>]) {
+        for moment in &mut self.moments[member] {
+            let value = |origin: &Option<usize>| origin.map_or(0.0, |origin| moment[origin]);
+            *moment = origins.iter().map(value).collect();
+        }
+    }
 }

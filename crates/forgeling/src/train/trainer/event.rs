@@ -40,6 +40,10 @@ pub enum TrainEvent {
     Validated {
         /// Steps so far.
         step: usize,
+        /// The name of the validation set.
+        set: String,
+        /// Whether this set drives early stopping, where there is some.
+        judges: bool,
         /// What it came to.
         #[serde(flatten)]
         validation: Validation,
@@ -168,7 +172,7 @@ pub struct TrainSummary {
     pub accuracy: Option<f64>,
     /// The last epoch that was gone through whole, if there was one.
     pub last_epoch: Option<EpochMeans>,
-    /// The last validation, if there was one.
+    /// The last validation, if there was one; of several sets, on the one that drives early stopping.
     pub validation: Option<Validation>,
     /// Examples per second over the whole run.
     pub examples_per_second: f64,

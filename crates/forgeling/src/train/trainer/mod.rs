@@ -1,20 +1,23 @@
 //! The training loop.
 //!
 //! - [`TrainerConfig`]: how long, with what.
-//! - [`Source`]: where batches come from; [`Run`]: that, validation and checkpoints.
+//! - [`Source`]: where batches come from; [`Run`]: that, validation, checkpoints and [parts](super::parts).
 //! - [`TrainEvent`]: what is reported.
 //! - `engine`: who takes the steps.
 //! - `progress`: how far a run has come.
-//! - `run`: what a run keeps beside the model.
+//! - `beside`: what a run keeps beside the model.
+//! - `saving`: goes on from checkpoints, and saves them.
 //! - `validate`: how a model does on other data.
 //! - `anomaly`: which part of a model gave the first value that is not finite.
 
 mod anomaly;
+mod beside;
 mod config;
 mod engine;
 mod event;
 mod progress;
 mod run;
+mod saving;
 mod source;
 mod validate;
 
@@ -22,16 +25,17 @@ use std::ops::ControlFlow;
 
 pub use anomaly::first_anomaly;
 pub use config::TrainerConfig;
-pub(crate) use engine::{Core, Engine};
+pub(crate) use engine::{Around, Core, Engine};
 pub use event::{EpochMeans, Step, StopReason, TrainEvent, TrainSummary, Validation};
 pub use run::Run;
 pub use source::{Batches, Epochs, Paced, Source};
 
+use self::beside::Beside;
 use self::engine::Single;
 use self::progress::{Kept, Progress, Spent};
-use self::run::Beside;
 use super::objective::{Batch, Objective, Trainable};
-use super::{AnyOptimizer, HardwareManager, OptimizerRecord};
+use super::parts::{Parts, StepContext, Taken, WithTerms};
+use super::{AnyOptimizer, HardwareManager};
 use crate::device::profile::{self, Phase};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -141,9 +145,37 @@ impl Trainer {
         objective: &O,
         batches: &[O::Batch],
     ) -> Result<Step> {
-        let mut events = Vec::new();
-        self.advance(&mut Single, model, objective, batches, &mut events)
-            .await
+        let (mut parts, mut events) = (Parts::none(), Vec::new());
+        let mut around = self.around(&mut parts, None);
+        self.advance(
+            &mut Single,
+            model,
+            objective,
+            batches,
+            &mut around,
+            &mut events,
+        )
+        .await
+    }
+
+    /// The next step, before it is taken.
+    fn around<'s, 'p, M, B>(
+        &self,
+        parts: &'s mut Parts<'p, M, B>,
+        replayed: Option<&'s B>,
+    ) -> Around<'s, 'p, M, B> {
+        let at = StepContext {
+            step: self.progress.steps(),
+            epoch: self.progress.epochs(),
+            task: self.progress.task(),
+            learning_rate: self.config.schedule.rate(self.progress.steps()),
+            replayed,
+        };
+        Around {
+            at,
+            parts,
+            gradients: None,
+        }
     }
 
     async fn advance<M: Trainable, O: Objective<M>>(
@@ -152,24 +184,56 @@ impl Trainer {
         model: &mut M,
         objective: &O,
         batches: &[O::Batch],
+        around: &mut Around<'_, '_, M, O::Batch>,
         events: &mut Vec<TrainEvent>,
     ) -> Result<Step> {
         let examples: usize = batches.iter().map(Batch::len).sum();
         if examples == 0 {
             return Err(Error::invalid(OPERATION, "a step on no example"));
         }
-        let rate = self.config.schedule.rate(self.progress.steps());
         let core = &mut self.core;
         core.steps = self.progress.steps();
         core.manager.after_steps(core.steps);
-        let stepped = engine.step(core, model, objective, batches, rate, events);
+        let changed = !around.parts.after.is_empty();
+        let before = changed.then(|| (model.clone(), core.optimizer.clone()));
+        let stepped = engine.step(core, model, objective, batches, around, events);
         let report = match stepped.await {
             Err(problem) if problem.is_diverged() => {
+                let objective = &WithTerms {
+                    objective,
+                    terms: &around.parts.terms,
+                    at: around.at,
+                };
                 return Err(self.explain(problem, model, objective, batches).await);
             }
             stepped => stepped?,
         };
+        if let Some((old, optimizer)) = before.filter(|_| !report.skipped)
+            && let Err(problem) = self.after(&old, model, around)
+        {
+            (*model, self.core.optimizer) = (old, optimizer);
+            return Err(problem);
+        }
+        let rate = around.at.learning_rate;
         Ok(self.progress.add(batches.len(), examples, rate, &report))
+    }
+
+    /// What the parts do after a step that was taken.
+    fn after<M, B>(
+        &mut self,
+        before: &M,
+        model: &mut M,
+        around: &mut Around<'_, '_, M, B>,
+    ) -> Result<()> {
+        let gradients = around.gradients.take().unwrap_or_default();
+        let taken = Taken {
+            gradients: &gradients,
+            before,
+        };
+        for part in &mut around.parts.after {
+            part.after(&around.at, &taken, model, &mut self.core.optimizer)?;
+        }
+        Ok(())
     }
 
     /// Adds to an error which part of the model gave the first value that is not finite.
@@ -210,7 +274,7 @@ impl Trainer {
         &mut self,
         model: &mut M,
         objective: &O,
-        run: Run<'_, S>,
+        run: Run<'_, S, M>,
         on_event: impl FnMut(&TrainEvent) -> ControlFlow<()>,
     ) -> Result<TrainSummary>
     where
@@ -228,7 +292,7 @@ impl Trainer {
         engine: &mut impl Engine<M, O>,
         model: &mut M,
         objective: &O,
-        mut run: Run<'_, S>,
+        mut run: Run<'_, S, M>,
         mut on_event: impl FnMut(&TrainEvent) -> ControlFlow<()>,
     ) -> Result<TrainSummary>
     where
@@ -243,9 +307,11 @@ impl Trainer {
         if self.config.fast_dev_run.is_some() {
             run.checkpoints = None;
         }
+        run.check(engine.several())?;
         let mut beside = Beside::new(&self.config, model)?;
         let record = self.resume(model, &mut beside, &mut run, &mut on_event)?;
         engine.begin(&mut self.core, model, record).await?;
+        self.core.manager.hold_beside(run.parts.bytes());
         let mut kept: Vec<O::Batch> = Vec::new();
         let reason = loop {
             if beside.stopped {
@@ -254,7 +320,7 @@ impl Trainer {
             if self.progress.finished(&self.config) {
                 break StopReason::Finished;
             }
-            let mut batches = Vec::new();
+            let (mut batches, mut task) = (Vec::new(), None);
             let mut over = false;
             let reading = profile::phase(Phase::Data);
             while batches.len() < self.config.accumulate && !over {
@@ -262,16 +328,23 @@ impl Trainer {
                     .next_batch(run.source, &mut kept, batches.len())
                     .await?
                 {
-                    Some(batch) => batches.push(batch),
+                    Some(batch) => {
+                        batches.push(batch);
+                        task = run.source.task();
+                    }
                     None => over = true,
                 }
             }
             drop(reading);
             if !batches.is_empty() {
+                self.begin_task(engine, model, task, &mut run)?;
                 let mut events = Vec::new();
+                let replayed = run.replayed()?;
+                let mut around = self.around(&mut run.parts, replayed.as_ref());
                 let step = self
-                    .advance(engine, model, objective, &batches, &mut events)
+                    .advance(engine, model, objective, &batches, &mut around, &mut events)
                     .await?;
+                run.remember(&batches, self.progress.task())?;
                 events.push(if step.skipped {
                     TrainEvent::Skipped {
                         step: step.step,
@@ -296,6 +369,7 @@ impl Trainer {
                         .await?;
                 }
                 if now(self.config.checkpoint_every) && !over {
+                    engine.gather(&mut self.core, model)?;
                     self.save(engine, model, &beside, &mut run, &mut on_event)
                         .await?;
                 }
@@ -320,8 +394,12 @@ impl Trainer {
                 }
             }
         };
-        let saved = self.save(engine, model, &beside, &mut run, &mut on_event);
-        let saved = saved.await;
+        let mut saved = engine.gather(&mut self.core, model);
+        if saved.is_ok() {
+            saved = self
+                .save(engine, model, &beside, &mut run, &mut on_event)
+                .await;
+        }
         // What was learned is there for the caller to keep, also where it could not be saved.
         *model = beside.into_result(model.clone());
         saved?;
@@ -330,62 +408,22 @@ impl Trainer {
         Ok(self.progress.summary(reason))
     }
 
-    /// Goes on from the latest checkpoint, if there is one.
-    fn resume<M: Trainable, S: Source>(
-        &mut self,
-        model: &mut M,
-        beside: &mut Beside<M>,
-        run: &mut Run<'_, S>,
-        on_event: &mut impl FnMut(&TrainEvent) -> ControlFlow<()>,
-    ) -> Result<Option<OptimizerRecord>> {
-        let Some(checkpoints) = &mut run.checkpoints else {
-            return Ok(None);
-        };
-        let (latest, damaged) = checkpoints.latest()?;
-        let Some(checkpoint) = latest else {
-            // To begin anew would be to replace what may still be mended.
-            return match damaged.is_empty() {
-                true => Ok(None),
-                false => Err(Error::bad_data(OPERATION, "every checkpoint is damaged")
-                    .expected("one that is whole, or none at all")
-                    .got(damaged.join("; "))),
-            };
-        };
-        let (manager, progress) = (&mut self.core.manager, &mut self.progress);
-        let again = self.config.overfit_batches.is_some();
-        let record = beside.load(checkpoint, model, manager, progress, run, again)?;
-        let _ = on_event(&TrainEvent::Resumed {
-            step: self.progress.steps(),
-            epoch: self.progress.epochs(),
-            damaged,
-        });
-        Ok(Some(record))
-    }
-
-    async fn save<M: Trainable, O: Objective<M>, S: Source>(
+    /// Tells the parts if the examples of the next step are of another task than the last ones.
+    fn begin_task<M: Trainable, O: Objective<M>, S: Source<Batch = O::Batch>>(
         &mut self,
         engine: &mut impl Engine<M, O>,
         model: &mut M,
-        beside: &Beside<M>,
-        run: &mut Run<'_, S>,
-        on_event: &mut impl FnMut(&TrainEvent) -> ControlFlow<()>,
+        now: Option<usize>,
+        run: &mut Run<'_, S, M>,
     ) -> Result<()> {
-        engine.gather(&mut self.core, model)?;
-        let step = self.progress.steps();
-        if run.checkpoints.is_none() || step == 0 || !engine.writes() {
+        let before = self.progress.task();
+        if before == now {
             return Ok(());
         }
-        let Core {
-            manager, optimizer, ..
-        } = &self.core;
-        let checkpoint = beside
-            .save(model, optimizer, manager, &self.progress, run)
-            .await?;
-        let Some(checkpoints) = &mut run.checkpoints else {
-            return Ok(());
-        };
-        let place = checkpoints.save(&checkpoint)?;
-        let _ = on_event(&TrainEvent::Saved { step, place });
+        engine.gather(&mut self.core, model)?;
+        run.parts.task(before, now, model)?;
+        self.core.manager.hold_beside(run.parts.bytes());
+        self.progress.begin_task(now);
         Ok(())
     }
 
@@ -421,7 +459,7 @@ impl Trainer {
         model: &M,
         objective: &O,
         beside: &mut Beside<M>,
-        run: &mut Run<'_, S>,
+        run: &mut Run<'_, S, M>,
         on_event: &mut impl FnMut(&TrainEvent) -> ControlFlow<()>,
     ) -> Result<()>
     where
@@ -429,16 +467,31 @@ impl Trainer {
         O: Objective<M>,
         S: Source<Batch = O::Batch>,
     {
-        let Some(source) = &mut run.validation else {
-            return Ok(());
-        };
-        let validation = self
-            .validate(beside.result(model), objective, *source)
-            .await?;
-        self.progress.validated(validation);
-        let step = self.progress.steps();
-        let _ = on_event(&TrainEvent::Validated { step, validation });
-        beside.observe(model, &validation);
+        let (step, mut judged) = (self.progress.steps(), None);
+        for place in 0..run.validation.len() {
+            let judges = run.judges(&run.validation[place].name);
+            let held_out = &mut run.validation[place];
+            let predictor = run.parts.predictors.first().map(|predictor| &**predictor);
+            let model = beside.result(model);
+            let scored = self.score_by(predictor, model, objective, held_out).await?;
+            let validation = scored.validation;
+            if judges {
+                self.progress.validated(validation);
+            }
+            let set = run.validation[place].name.clone();
+            let _ = on_event(&TrainEvent::Validated {
+                step,
+                set,
+                judges,
+                validation,
+            });
+            if judges {
+                judged = Some(validation);
+            }
+        }
+        if let Some(validation) = judged {
+            beside.observe(model, &validation);
+        }
         Ok(())
     }
 }

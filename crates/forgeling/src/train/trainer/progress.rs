@@ -31,10 +31,10 @@ pub(super) struct Kept {
     pub epochs: usize,
     pub examples: usize,
     pub epoch: Epoch,
-    /// Checkpoints of before have none.
-    #[serde(default)]
     last_epoch: Option<EpochMeans>,
     pub validation: Option<Validation>,
+    /// That of the last step's examples.
+    pub task: Option<usize>,
     /// Loss and accuracy of the last steps.
     recent: VecDeque<(f64, Option<f64>)>,
 }
@@ -107,6 +107,14 @@ impl Progress {
 
     pub fn seconds(&self) -> f64 {
         self.spent.run + self.begun.elapsed().as_secs_f64()
+    }
+
+    pub fn task(&self) -> Option<usize> {
+        self.kept.task
+    }
+
+    pub fn begin_task(&mut self, task: Option<usize>) {
+        self.kept.task = task;
     }
 
     pub fn validated(&mut self, validation: Validation) {

@@ -1,192 +1,193 @@
-//! What a run of training reads, writes and keeps.
+//! What a run of training reads, writes and takes in.
 
-use super::{Kept, Progress, Source, Spent, Trainable, TrainerConfig, Validation};
-use crate::error::Result;
-use crate::train::{
-    AnyOptimizer, Checkpoint, Checkpoints, EarlyStopping, Ema, EmaRecord, Goal, HardwareManager,
-    OptimizerRecord, Verdict, weights,
-};
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
 
-/// What [`Trainer::fit`](super::Trainer::fit) reads and writes: `Run::on(&mut source).validated_on(&mut other)`.
-pub struct Run<'a, S> {
+use serde_json::Value;
+
+use super::Source;
+use crate::error::{Error, Result};
+use crate::train::parts::{AfterStep, GradientRule, LossTerm, Parts, Predictor, Replay};
+use crate::train::{Batch, Checkpoints};
+
+const OPERATION: &str = "fit";
+
+/// What [`Trainer::fit`](super::Trainer::fit) reads, writes and takes in:
+/// `Run::on(&mut source).validated_on("held out", &mut other).with_term(&mut penalty)`.
+pub struct Run<'a, S: Source, M> {
     pub(super) source: &'a mut S,
-    pub(super) validation: Option<&'a mut S>,
+    pub(super) validation: Vec<HeldOut<'a, S::Batch>>,
+    judge: Option<String>,
     pub(super) checkpoints: Option<&'a mut dyn Checkpoints>,
+    pub(super) parts: Parts<'a, M, S::Batch>,
 }
 
-impl<'a, S: Source> Run<'a, S> {
+impl<'a, S: Source, M> Run<'a, S, M> {
     /// Trains on these batches.
     pub fn on(source: &'a mut S) -> Self {
         Self {
             source,
-            validation: None,
+            validation: Vec::new(),
+            judge: None,
             checkpoints: None,
+            parts: Parts::none(),
         }
     }
 
-    /// Validates on an epoch of these, after every epoch or as
-    /// [`validate_every`](TrainerConfig::validate_every) says.
+    /// Validates on an epoch of these too, after every epoch or as
+    /// [`validate_every`](super::TrainerConfig::validate_every) says. Events tell the name. The first set drives early
+    /// stopping and is in checkpoints and summaries, or the one that [`judged_on`](Self::judged_on) names.
     #[must_use]
-    pub fn validated_on(mut self, validation: &'a mut S) -> Self {
-        self.validation = Some(validation);
+    pub fn validated_on(
+        mut self,
+        name: &str,
+        source: &'a mut impl Source<Batch = S::Batch>,
+    ) -> Self {
+        let name = name.into();
+        self.validation.push(HeldOut { name, source });
+        self
+    }
+
+    /// Which of several validation sets drives early stopping.
+    #[must_use]
+    pub fn judged_on(mut self, name: &str) -> Self {
+        self.judge = Some(name.into());
         self
     }
 
     /// Goes on from the latest checkpoint there, if there is one, and saves others, after every epoch, at the end, and as
-    /// [`checkpoint_every`](TrainerConfig::checkpoint_every) says.
+    /// [`checkpoint_every`](super::TrainerConfig::checkpoint_every) says.
     #[must_use]
     pub fn saved_in(mut self, checkpoints: &'a mut dyn Checkpoints) -> Self {
         self.checkpoints = Some(checkpoints);
         self
     }
-}
 
-/// What a run keeps beside the model that takes the steps.
-pub(super) struct Beside<M> {
-    pub ema: Option<Ema<M>>,
-    stopping: Option<EarlyStopping>,
-    /// The best model that was validated.
-    best: Option<M>,
-    /// Whether validation has not become better for too long.
-    pub stopped: bool,
-}
-
-impl<M: Trainable> Beside<M> {
-    pub fn new(config: &TrainerConfig, model: &M) -> Result<Self> {
-        let ema = config.ema.map(|config| Ema::new(config, model));
-        Ok(Self {
-            ema: ema.transpose()?,
-            stopping: config.early_stopping.map(EarlyStopping::new).transpose()?,
-            best: None,
-            stopped: false,
-        })
+    /// Adds to the loss. Losses that are reported have it; validation is by the objective alone.
+    #[must_use]
+    pub fn with_term(mut self, term: &'a mut dyn LossTerm<M, S::Batch>) -> Self {
+        self.parts.terms.push(term);
+        self
     }
 
-    /// What is validated, and left behind.
-    pub fn result<'a>(&'a self, model: &'a M) -> &'a M {
-        self.ema.as_ref().map_or(model, Ema::module)
+    /// Changes gradients before the step. There is one rule at most.
+    #[must_use]
+    pub fn ruled_by(mut self, rule: &'a mut dyn GradientRule<M, S::Batch>) -> Self {
+        self.parts.rules.push(rule);
+        self
     }
 
-    /// What is left behind.
-    pub fn into_result(self, model: M) -> M {
-        let last = self.ema.map_or(model, |ema| ema.module().clone());
-        self.best.unwrap_or(last)
+    /// Changes the model after each step, after those parts that were given before.
+    #[must_use]
+    pub fn after_step(mut self, part: &'a mut dyn AfterStep<M, S::Batch>) -> Self {
+        self.parts.after.push(part);
+        self
     }
 
-    /// Takes notice of a validation of what `model` comes to.
-    pub fn observe(&mut self, model: &M, validation: &Validation) {
-        let Some(stopping) = &mut self.stopping else {
-            return;
-        };
-        let metric = metric(validation, Some(stopping.config().goal));
-        match stopping.observe(metric.unwrap_or(f64::NAN)) {
-            Verdict::Improved => self.best = Some(self.result(model).clone()),
-            Verdict::Wait => {}
-            Verdict::Stop => self.stopped = true,
-        }
+    /// Tells classes apart where the model is validated. There is one predictor at most.
+    #[must_use]
+    pub fn predicted_by(mut self, predictor: &'a mut dyn Predictor<M, S::Batch>) -> Self {
+        self.parts.predictors.push(predictor);
+        self
     }
 
-    /// All that a run needs to go on.
-    pub async fn save(
-        &self,
-        model: &M,
-        optimizer: &AnyOptimizer,
-        manager: &HardwareManager,
-        progress: &Progress,
-        run: &Run<'_, impl Source>,
-    ) -> Result<Checkpoint> {
-        let mut checkpoint = Checkpoint::new(progress.steps() as u64);
-        let kept = progress.kept();
-        let goal = self.stopping.map(|stopping| stopping.config().goal);
-        checkpoint.metric = kept.validation.and_then(|found| metric(&found, goal));
-        checkpoint.set_section("progress", &kept)?;
-        checkpoint.set_section("time", &progress.spent())?;
-        checkpoint.set_section("source", &run.source.state())?;
-        if let Some(validation) = &run.validation {
-            checkpoint.set_section("validation", &validation.state())?;
-        }
-        let optimizer = optimizer.state(model).await?;
-        checkpoint.set_section("optimizer", &optimizer.summary)?;
-        let mut groups = vec![
-            ("model", weights::collect(model).await?),
-            ("optimizer", optimizer.moments),
-        ];
-        if let Some(scaler) = manager.scaler() {
-            checkpoint.set_section("scaler", &scaler.state())?;
-        }
-        if let Some(ema) = &self.ema {
-            let record = ema.state().await?;
-            checkpoint.set_section("average", &record.updates)?;
-            groups.push(("average", record.tensors));
-        }
-        if let Some(stopping) = &self.stopping {
-            checkpoint.set_section("stopping", &stopping.state())?;
-        }
-        if let Some(best) = &self.best {
-            groups.push(("best", weights::collect(best).await?));
-        }
-        let groups = groups.into_iter();
-        checkpoint.tensors = groups.map(|(name, all)| (name.into(), all)).collect();
-        Ok(checkpoint)
+    /// Keeps examples here for parts that need those of before.
+    #[must_use]
+    pub fn replaying(mut self, replay: &'a mut dyn Replay<S::Batch>) -> Self {
+        self.parts.replay = Some(replay);
+        self
     }
 
-    /// Takes a checkpoint in; gives what the engine needs of it. After an error the run cannot go on.
-    pub fn load(
-        &mut self,
-        mut checkpoint: Checkpoint,
-        model: &mut M,
-        manager: &mut HardwareManager,
-        progress: &mut Progress,
-        run: &mut Run<'_, impl Source>,
-        again: bool,
-    ) -> Result<OptimizerRecord> {
-        let kept: Kept = checkpoint.section("progress")?;
-        let spent: Spent = checkpoint.section("time")?;
-        let record = OptimizerRecord {
-            summary: checkpoint.section("optimizer")?,
-            moments: checkpoint.take_tensors("optimizer")?,
-        };
-        let loaded = weights::load(model.clone(), checkpoint.take_tensors("model")?)?;
-        if let Some(ema) = &mut self.ema {
-            ema.load_state(EmaRecord {
-                updates: checkpoint.section("average")?,
-                tensors: checkpoint.take_tensors("average")?,
-            })?;
+    /// Whether what was given goes together. `several` says what takes the steps, where that is not one device.
+    pub(super) fn check(&self, several: Option<&str>) -> Result<()> {
+        let mut names = BTreeSet::new();
+        for HeldOut { name, .. } in &self.validation {
+            if !names.insert(name) {
+                let message = "two validation sets have one name";
+                return Err(Error::invalid(OPERATION, message).got(format!("'{name}'")));
+            }
         }
-        if let Some(stopping) = &mut self.stopping {
-            stopping.load_state(checkpoint.section("stopping")?)?;
-            // A run that had stopped has stopped.
-            self.stopped = stopping.state().waited >= stopping.config().patience;
+        if let Some(judge) = self.judge.as_ref().filter(|judge| !names.contains(judge)) {
+            let message = "there is no validation set of that name";
+            return Err(Error::invalid(OPERATION, message)
+                .expected(format!("one of {names:?}"))
+                .got(format!("'{judge}'")));
         }
-        self.best = match checkpoint.take_tensors("best") {
-            Ok(tensors) if self.stopping.is_some() => Some(weights::load(model.clone(), tensors)?),
-            _ => None,
-        };
-        if let Some(scaler) = manager
-            .scaler()
-            .filter(|_| checkpoint.sections.contains_key("scaler"))
-        {
-            let mut scaler = *scaler;
-            scaler.load_state(checkpoint.section("scaler")?)?;
-            manager.restore_scaler(scaler);
-        }
-        // Batches that are trained on over and over are read again from the start.
-        if !again {
-            run.source.resume(&checkpoint.section("source")?)?;
-        }
-        if let Some(validation) = &mut run.validation {
-            validation.resume(&checkpoint.section("validation")?)?;
-        }
-        *model = loaded;
-        *progress = Progress::resumed(kept, spent);
-        Ok(record)
+        self.parts.check(self.source.provides(), several)
+    }
+
+    /// Whether the set of this name drives early stopping, where there is one.
+    pub(super) fn judges(&self, name: &str) -> bool {
+        let first = self.validation.first().map(|held| &held.name);
+        self.judge
+            .as_ref()
+            .or(first)
+            .is_some_and(|judge| judge == name)
     }
 }
 
-/// What tells how good a model is.
-fn metric(validation: &Validation, goal: Option<Goal>) -> Option<f64> {
-    match goal {
-        Some(Goal::Maximize) => validation.accuracy,
-        _ => Some(validation.loss),
+impl<S: Source, M> Run<'_, S, M>
+where
+    S::Batch: Batch,
+{
+    /// Examples of before for the next step, if a part needs some.
+    pub(super) fn replayed(&mut self) -> Result<Option<S::Batch>> {
+        match (self.parts.replayed(), &mut self.parts.replay) {
+            (count @ 1.., Some(replay)) => replay.draw(count),
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes notice of what a step was taken on.
+    pub(super) fn remember(&mut self, batches: &[S::Batch], task: Option<usize>) -> Result<()> {
+        let Some(replay) = &mut self.parts.replay else {
+            return Ok(());
+        };
+        let mut all = batches.iter();
+        all.try_for_each(|batch| replay.remember(batch, task))
+    }
+}
+
+/// A validation set.
+pub(super) struct HeldOut<'a, B> {
+    pub name: String,
+    pub source: &'a mut dyn AnySource<B>,
+}
+
+/// As [`Source`], of whatever type.
+pub(super) trait AnySource<B> {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<B>>> + '_>>;
+    fn state(&self) -> Value;
+    fn resume(&mut self, state: &Value) -> Result<()>;
+}
+
+impl<S: Source> AnySource<S::Batch> for S {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Option<S::Batch>>> + '_>> {
+        Box::pin(Source::next(self))
+    }
+
+    fn state(&self) -> Value {
+        Source::state(self)
+    }
+
+    fn resume(&mut self, state: &Value) -> Result<()> {
+        Source::resume(self, state)
+    }
+}
+
+impl<B> Source for HeldOut<'_, B> {
+    type Batch = B;
+
+    async fn next(&mut self) -> Result<Option<B>> {
+        self.source.next().await
+    }
+
+    fn state(&self) -> Value {
+        self.source.state()
+    }
+
+    fn resume(&mut self, state: &Value) -> Result<()> {
+        self.source.resume(state)
     }
 }

@@ -7,6 +7,7 @@ use crate::data::{
     EpisodeBatch, EpisodeLoader, EpisodeLoaderState, ImageBatch, Loader, LoaderState,
 };
 use crate::error::{Error, Result};
+use crate::train::parts::Needs;
 
 const OPERATION: &str = "resume_source";
 
@@ -25,6 +26,17 @@ pub trait Source {
     /// # Errors
     /// When the data cannot be read.
     async fn next(&mut self) -> Result<Option<Self::Batch>>;
+
+    /// What it has for the parts of a run. Default nothing: see [`task`](Self::task).
+    fn provides(&self) -> Needs {
+        Needs::default()
+    }
+
+    /// The task of the batch that was given last, where there are tasks. Another task begins with another epoch. Default
+    /// `None`.
+    fn task(&self) -> Option<usize> {
+        None
+    }
 
     /// Where the source is, from where [`resume`](Self::resume) goes on.
     fn state(&self) -> Value;
@@ -166,6 +178,14 @@ impl<S: Source, P: AsyncFn() -> Result<()>> Source for Paced<'_, S, P> {
     async fn next(&mut self) -> Result<Option<S::Batch>> {
         (self.pace)().await?;
         self.source.next().await
+    }
+
+    fn provides(&self) -> Needs {
+        self.source.provides()
+    }
+
+    fn task(&self) -> Option<usize> {
+        self.source.task()
     }
 
     fn state(&self) -> Value {

@@ -4,8 +4,9 @@ use super::{OPERATION, Source, Trainer, Validation};
 use crate::device::Readback;
 use crate::error::{Error, Result};
 use crate::nn::{Normalization, Pass};
-use crate::train::manager::even_parts;
+use crate::train::micro_batch::even_parts;
 use crate::train::objective::{Batch, Objective, Trainable};
+use crate::train::parts::Predictor;
 use crate::train::score::{Scored, Tally, balanced_accuracy, tally};
 
 impl Trainer {
@@ -33,6 +34,17 @@ impl Trainer {
         objective: &O,
         source: &mut impl Source<Batch = O::Batch>,
     ) -> Result<Scored> {
+        self.score_by(None, model, objective, source).await
+    }
+
+    /// As [`score`](Self::score), with classes told apart by a predictor, if there is one.
+    pub(super) async fn score_by<M: Trainable, O: Objective<M>>(
+        &self,
+        predictor: Option<&dyn Predictor<M, O::Batch>>,
+        model: &M,
+        objective: &O,
+        source: &mut impl Source<Batch = O::Batch>,
+    ) -> Result<Scored> {
         let frozen = model.valid();
         let (mut loss, mut examples) = (0.0, 0);
         let mut classes: Vec<Tally> = Vec::new();
@@ -44,7 +56,11 @@ impl Trainer {
                 let mut pass =
                     Pass::new(Normalization::Running, self.core.manager.device().tensors())
                         .computing_in(self.core.manager.precision().dtype());
-                let outcome = objective.forward(&frozen, &part, &mut pass)?;
+                let mut outcome = objective.forward(&frozen, &part, &mut pass)?;
+                if let (Some(predictor), Some(found)) = (predictor, &mut outcome.predictions) {
+                    let scores = predictor.predict(&frozen, &part, &mut pass)?;
+                    found.logits = pass.output(scores);
+                }
                 let mut trip = Readback::new().with(outcome.loss);
                 let labels = outcome.predictions.map(|predictions| {
                     trip = std::mem::take(&mut trip).with(predictions.logits);

@@ -1,0 +1,652 @@
+//! What methods add to the loop, by three small ones whose values are computed by hand.
+
+use std::ops::ControlFlow;
+
+use burn::module::{Module, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device as Tensors, Tensor, TensorData};
+use forgeling::data::{Rng, RngState};
+use forgeling::nn::{Normalization, Pass};
+use forgeling::parallel::ParallelConfig;
+use forgeling::train::parts::{
+    AfterStep, GradientRule, LossTerm, Needs, Part, Predictor, Replay, RunState, Sections,
+    StepContext, Taken, gradients,
+};
+use forgeling::train::{
+    AnyOptimizer, Batches, HardwareConfig, Objective, OptimizerConfig, Outcome, Precision, Run,
+    Schedule, SgdConfig, Source, TrainEvent, Trainable, TrainerConfig,
+};
+use forgeling::{Device, Error, Result};
+use forgeling_tests::{assert_close, devices};
+use pollster::block_on;
+use serde_json::{Value, json};
+
+use super::common::{Memory, cpu, glyphs, losses, mlp, steps, trainer, values};
+
+/// Two numbers that are to be the examples' mean.
+#[derive(Module, Debug)]
+struct Mean {
+    weights: Param<Tensor<1>>,
+}
+
+impl Trainable for Mean {}
+
+const FIRST: [f32; 2] = [1.0, 2.0];
+const RATE: f64 = 0.1;
+
+fn mean(device: &Device) -> Mean {
+    let first = Tensor::from_data(FIRST, &device.autodiff());
+    Mean {
+        weights: Param::from_tensor(first),
+    }
+}
+
+type Examples = Vec<[f32; 2]>;
+
+/// Half of the squared distance, averaged over the examples: its gradient is the weights minus the mean.
+#[derive(Clone)]
+struct Distance;
+
+fn distance(weights: Tensor<1>, examples: &Examples, device: &Tensors) -> Tensor<1> {
+    let count = examples.len();
+    let data = TensorData::new(examples.concat(), [count, 2]);
+    let apart = weights.unsqueeze::<2>() - Tensor::<2>::from_data(data, device);
+    apart.square().sum() / (2.0 * count as f64)
+}
+
+impl Objective<Mean> for Distance {
+    type Batch = Examples;
+
+    fn forward<'a>(
+        &self,
+        model: &'a Mean,
+        batch: &Examples,
+        _pass: &mut Pass<'a>,
+    ) -> Result<Outcome> {
+        let weights = model.weights.val();
+        let device = weights.device();
+        Ok(Outcome {
+            loss: distance(weights, batch, &device),
+            predictions: None,
+        })
+    }
+}
+
+/// Two epochs on the batches of each task.
+struct Tasks {
+    tasks: Vec<Vec<Examples>>,
+    epoch: usize,
+    next: usize,
+}
+
+impl Tasks {
+    fn new() -> Self {
+        let task = |target: f32| {
+            let batch = |shift: f32| vec![[target + shift, 1.0], [0.5, target - shift]];
+            vec![batch(0.25), batch(1.5)]
+        };
+        Self {
+            tasks: [3.0, -2.0, 0.5].map(task).to_vec(),
+            epoch: 0,
+            next: 0,
+        }
+    }
+}
+
+impl Source for Tasks {
+    type Batch = Examples;
+
+    async fn next(&mut self) -> Result<Option<Examples>> {
+        let task = (self.epoch / 2) % self.tasks.len();
+        let batch = self.tasks[task].get(self.next).cloned();
+        match batch {
+            Some(_) => self.next += 1,
+            None => (self.epoch, self.next) = (self.epoch + 1, 0),
+        }
+        Ok(batch)
+    }
+
+    fn provides(&self) -> Needs {
+        Needs {
+            task_boundaries: true,
+            ..Default::default()
+        }
+    }
+
+    fn task(&self) -> Option<usize> {
+        Some(self.epoch / 2)
+    }
+
+    fn state(&self) -> Value {
+        json!([self.epoch, self.next])
+    }
+
+    fn resume(&mut self, state: &Value) -> Result<()> {
+        let read =
+            <[usize; 2]>::try_from(serde_json::from_value::<Vec<usize>>(state.clone()).unwrap());
+        [self.epoch, self.next] = read.unwrap();
+        Ok(())
+    }
+}
+
+/// `strength / 2 sum F (w - anchor)^2` over the tasks that are over, as in elastic weight consolidation: Kirkpatrick et
+/// al., 2017 (arXiv 1612.00796). `F` is made up: how far the weights are from zero.
+#[derive(Default)]
+struct Ewc {
+    /// Importance and anchor.
+    kept: Option<[Tensor<1>; 2]>,
+}
+
+const STRENGTH: f64 = 3.0;
+
+impl RunState for Ewc {
+    fn save(&self, to: &mut Sections) -> Result<()> {
+        to.set("is there", &self.kept.is_some())?;
+        if let Some([importance, anchor]) = &self.kept {
+            to.set_tensor("importance", importance.clone());
+            to.set_tensor("anchor", anchor.clone());
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, from: &Sections, device: &Tensors) -> Result<()> {
+        self.kept = match from.get("is there")? {
+            true => Some([
+                from.tensor("importance", device)?,
+                from.tensor("anchor", device)?,
+            ]),
+            false => None,
+        };
+        Ok(())
+    }
+}
+
+impl Part<Mean> for Ewc {
+    fn name(&self) -> &str {
+        "ewc"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            task_boundaries: true,
+            ..Default::default()
+        }
+    }
+
+    fn end_task(&mut self, _task: usize, model: &Mean) -> Result<()> {
+        let anchor = model.weights.val().inner();
+        let more = anchor.clone().abs();
+        let importance = match &self.kept {
+            Some([importance, _]) => importance.clone() + more,
+            None => more,
+        };
+        self.kept = Some([importance, anchor]);
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        16
+    }
+}
+
+impl LossTerm<Mean, Examples> for Ewc {
+    fn loss<'m>(
+        &self,
+        _step: &StepContext<'_, Examples>,
+        model: &'m Mean,
+        _batch: &Examples,
+        _pass: &mut Pass<'m>,
+    ) -> Result<Tensor<1>> {
+        let weights = model.weights.val();
+        let Some([importance, anchor]) = &self.kept else {
+            return Ok(Tensor::zeros([1], &weights.device()));
+        };
+        let apart = weights - Tensor::from_inner(anchor.clone());
+        let importance = Tensor::from_inner(importance.clone());
+        Ok((importance * apart.square()).sum() * (STRENGTH / 2.0))
+    }
+}
+
+/// Projects gradients that point away from those of examples of before: Chaudhry et al., *Efficient Lifelong Learning with
+/// A-GEM*, 2019 (arXiv 1812.00420).
+#[derive(Default)]
+struct AGem {
+    projected: usize,
+}
+
+impl RunState for AGem {
+    fn save(&self, to: &mut Sections) -> Result<()> {
+        to.set("projected", &self.projected)
+    }
+
+    fn load(&mut self, from: &Sections, _device: &Tensors) -> Result<()> {
+        self.projected = from.get("projected")?;
+        Ok(())
+    }
+}
+
+impl Part<Mean> for AGem {
+    fn name(&self) -> &str {
+        "a-gem"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            replayed: 2,
+            ..Default::default()
+        }
+    }
+}
+
+impl GradientRule<Mean, Examples> for AGem {
+    fn apply(
+        &mut self,
+        step: &StepContext<'_, Examples>,
+        model: &Mean,
+        gradients: &mut GradientsParams,
+    ) -> Result<()> {
+        let Some(replayed) = step.replayed else {
+            return Ok(());
+        };
+        let device = model.weights.val().device();
+        let mut pass = Pass::new(Normalization::Batch, &device);
+        let loss = Distance.forward(model, replayed, &mut pass)?.loss;
+        let reference = pass.backward(loss, model)?;
+        let along = gradients::dot(model, gradients, &reference).unwrap();
+        let length = gradients::dot(model, &reference, &reference).unwrap();
+        gradients::add(
+            model,
+            gradients,
+            &reference,
+            &(along.clamp_max(0.0) / length).neg(),
+        );
+        self.projected += 1;
+        Ok(())
+    }
+}
+
+/// The first example of every batch.
+#[derive(Default)]
+struct Firsts(Examples);
+
+impl RunState for Firsts {
+    fn save(&self, to: &mut Sections) -> Result<()> {
+        to.set("examples", &self.0)
+    }
+
+    fn load(&mut self, from: &Sections, _device: &Tensors) -> Result<()> {
+        self.0 = from.get("examples")?;
+        Ok(())
+    }
+}
+
+impl Replay<Examples> for Firsts {
+    fn remember(&mut self, batch: &Examples, _task: Option<usize>) -> Result<()> {
+        self.0.extend(batch.first());
+        Ok(())
+    }
+
+    fn draw(&mut self, examples: usize) -> Result<Option<Examples>> {
+        let drawn: Examples = self.0.iter().take(examples).copied().collect();
+        Ok((!drawn.is_empty()).then_some(drawn))
+    }
+}
+
+/// Draws the weights anew after every third step, and has the optimizer forget them.
+struct Reset {
+    rng: Rng,
+    /// What it was told of the last step: weights before, and gradients.
+    seen: Vec<Vec<f32>>,
+}
+
+impl Reset {
+    fn new() -> Self {
+        Self {
+            rng: Rng::new(5),
+            seen: Vec::new(),
+        }
+    }
+
+    fn draw(rng: &mut Rng) -> [f32; 2] {
+        [(); 2].map(|()| rng.below(1000) as f32 / 500.0 - 1.0)
+    }
+}
+
+impl RunState for Reset {
+    fn save(&self, to: &mut Sections) -> Result<()> {
+        to.set("rng", &self.rng.state())
+    }
+
+    fn load(&mut self, from: &Sections, _device: &Tensors) -> Result<()> {
+        self.rng = Rng::from_state(from.get::<RngState>("rng")?)?;
+        Ok(())
+    }
+}
+
+impl Part<Mean> for Reset {
+    fn name(&self) -> &str {
+        "reset"
+    }
+}
+
+impl AfterStep<Mean, Examples> for Reset {
+    fn after(
+        &mut self,
+        step: &StepContext<'_, Examples>,
+        taken: &Taken<'_, Mean>,
+        model: &mut Mean,
+        optimizer: &mut AnyOptimizer,
+    ) -> Result<()> {
+        let id = model.weights.id;
+        let gradient = taken.gradients.get::<1>(id).unwrap();
+        self.seen = vec![values(taken.before), block_on(read(gradient))];
+        if step.step % 3 == 2 {
+            let drawn = Tensor::from_data(Self::draw(&mut self.rng), &model.weights.val().device());
+            model.weights = Param::initialized(id, drawn.require_grad());
+            optimizer.forget(id);
+        }
+        Ok(())
+    }
+}
+
+async fn read(tensor: Tensor<1>) -> Vec<f32> {
+    let [read] = forgeling::Readback::new().with(tensor).run().await.unwrap();
+    read
+}
+
+fn config(count: usize, momentum: f64, clip_norm: Option<f64>) -> TrainerConfig {
+    TrainerConfig {
+        optimizer: OptimizerConfig::Sgd(SgdConfig {
+            momentum,
+            clip_norm,
+            ..Default::default()
+        }),
+        schedule: Schedule::Constant { rate: RATE },
+        checkpoint_every: Some(1),
+        ..steps(count)
+    }
+}
+
+/// Losses of the steps, and the weights at the end.
+fn train<S: Source<Batch = Examples>>(
+    device: &Device,
+    config: TrainerConfig,
+    hardware: HardwareConfig,
+    run: Run<'_, S, Mean>,
+) -> Result<(Vec<f64>, Vec<f32>)> {
+    let mut model = mean(device);
+    let mut events = Vec::new();
+    let mut trainer = trainer(device, config, hardware);
+    let fit = trainer.fit(&mut model, &Distance, run, |event| {
+        events.push(event.clone());
+        ControlFlow::Continue(())
+    });
+    block_on(fit)?;
+    Ok((losses(&events), values(&model)))
+}
+
+fn halves() -> HardwareConfig {
+    HardwareConfig {
+        precision: Precision::F16,
+        micro_batch: Some(1),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn a_loss_term_adds_its_penalty() {
+    for device in devices() {
+        // Anchored at [0.5, 1] with importances [2, 4]: the gradient is that of the distance to the mean, [1, 2] - [0, 0],
+        // and 3 [2, 4] ([1, 2] - [0.5, 1]), together [4, 14]; the loss is 5 / 2 and 3 / 2 (2 / 4 + 4).
+        let tensor = |values: [f32; 2]| Tensor::from_data(values, device.tensors());
+        // In one pass, and in two.
+        for hardware in [HardwareConfig::default(), halves()] {
+            let mut ewc = Ewc {
+                kept: Some([tensor([2.0, 4.0]), tensor([0.5, 1.0])]),
+            };
+            let mut source = OneTask(Batches::new(vec![vec![[0.0, 0.0], [0.0, 0.0]]]));
+            let run = Run::on(&mut source).with_term(&mut ewc);
+            let (losses, weights) = train(&device, config(1, 0.0, None), hardware, run).unwrap();
+            assert_close("weights", &weights, &[0.6, 0.6], 1e-5);
+            assert!((losses[0] - 9.25).abs() < 1e-5, "{losses:?}");
+        }
+    }
+}
+
+/// One task without end.
+struct OneTask(Batches<Examples>);
+
+impl Source for OneTask {
+    type Batch = Examples;
+
+    async fn next(&mut self) -> Result<Option<Examples>> {
+        self.0.next().await
+    }
+
+    fn provides(&self) -> Needs {
+        Needs {
+            task_boundaries: true,
+            ..Default::default()
+        }
+    }
+
+    fn state(&self) -> Value {
+        self.0.state()
+    }
+
+    fn resume(&mut self, state: &Value) -> Result<()> {
+        self.0.resume(state)
+    }
+}
+
+#[test]
+fn a_gradient_rule_projects_before_clipping() {
+    for device in devices() {
+        let step = |replayed: [f32; 2], clip_norm| {
+            let (mut rule, mut buffer) = (AGem::default(), Firsts(vec![replayed]));
+            let mut source = Batches::new(vec![vec![[3.0, 2.0], [3.0, 2.0]]]);
+            let run = Run::on(&mut source)
+                .ruled_by(&mut rule)
+                .replaying(&mut buffer);
+            let (_, weights) = train(&device, config(1, 0.0, clip_norm), halves(), run).unwrap();
+            // The one before and that of the step.
+            assert_eq!((rule.projected, buffer.0.len()), (1, 2));
+            weights
+        };
+        // The gradient [-2, 0] points away from [1, 2], that of the example before: -2 / 5 of this is taken off.
+        let got = step([0.0, 0.0], None);
+        assert_close("projected", &got, &[1.16, 1.92], 1e-5);
+        // Its length is the root of 3.2, of which 0.5 is left.
+        let scale = 0.5 / 3.2f32.sqrt();
+        let clipped = [1.0 + 0.16 * scale, 2.0 - 0.08 * scale];
+        assert_close("clipped", &step([0.0, 0.0], Some(0.5)), &clipped, 1e-5);
+        // Both point to the same side.
+        assert_close("as it is", &step([9.0, 2.0], None), &[1.2, 2.0], 1e-5);
+    }
+}
+
+#[test]
+fn a_part_after_the_step_changes_model_and_optimizer() {
+    for device in devices() {
+        let run = |count: usize| {
+            let mut reset = Reset::new();
+            let mut source = Batches::new(vec![vec![[0.0, 0.0]]]);
+            let run = Run::on(&mut source).after_step(&mut reset);
+            let (_, weights) = train(&device, config(count, 0.9, None), halves(), run).unwrap();
+            (weights, reset.seen)
+        };
+        let (weights, seen) = run(1);
+        // The gradient is where the weights were.
+        assert_close("first", &weights, &[0.9, 1.8], 1e-5);
+        assert_eq!(seen, [FIRST, FIRST]);
+        let drawn = Reset::draw(&mut Rng::new(5));
+        assert_eq!(run(3).0, drawn);
+        // Without any velocity of before.
+        let (weights, seen) = run(4);
+        assert_close("forgotten", &weights, &drawn.map(|value| 0.9 * value), 1e-5);
+        assert_eq!(seen[0], drawn);
+    }
+}
+
+#[test]
+fn runs_with_parts_go_on_bit_for_bit() {
+    const STEPS: usize = 13;
+    let device = cpu();
+    let run = |which: &str, memory: &mut Memory, count| {
+        // Everything anew, as in another process.
+        let (mut ewc, mut rule, mut reset) = (Ewc::default(), AGem::default(), Reset::new());
+        let (mut buffer, mut source) = (Firsts::default(), Tasks::new());
+        let mut run = Run::on(&mut source).saved_in(memory);
+        if which.contains('e') {
+            run = run.with_term(&mut ewc);
+        }
+        if which.contains('a') {
+            run = run.ruled_by(&mut rule).replaying(&mut buffer);
+        }
+        if which.contains('r') {
+            run = run.after_step(&mut reset);
+        }
+        train(&device, config(count, 0.9, None), halves(), run).unwrap()
+    };
+    let plain = run("", &mut Memory::default(), STEPS);
+    for which in ["e", "a", "r", "ear"] {
+        let mut all = Memory::default();
+        let whole = run(which, &mut all, STEPS);
+        assert_ne!(whole, plain, "{which} does something");
+        // Killed after any step, just when its checkpoint was there.
+        for killed in 1..all.0.len() {
+            let mut left = Memory(all.0[..killed].to_vec());
+            let (losses, weights) = run(which, &mut left, STEPS);
+            assert_eq!(losses, whole.0[STEPS - losses.len()..], "{which}, {killed}");
+            assert_eq!(weights, whole.1, "{which}, {killed}");
+        }
+    }
+}
+
+/// The same class for every image.
+struct Always(usize);
+
+impl RunState for Always {
+    fn save(&self, _to: &mut Sections) -> Result<()> {
+        Ok(())
+    }
+
+    fn load(&mut self, _from: &Sections, _device: &Tensors) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<M> Part<M> for Always {
+    fn name(&self) -> &str {
+        "always"
+    }
+}
+
+impl<M> Predictor<M, forgeling::data::ImageBatch> for Always {
+    fn predict<'m>(
+        &self,
+        _model: &'m M,
+        batch: &forgeling::data::ImageBatch,
+        _pass: &mut Pass<'m>,
+    ) -> Result<Tensor<2>> {
+        let row = |_: &usize| (0..5).map(|class| f32::from(u8::from(class == self.0)));
+        let scores: Vec<f32> = batch.labels.iter().flat_map(row).collect();
+        let data = TensorData::new(scores, [batch.labels.len(), 5]);
+        Ok(Tensor::from_data(data, &Tensors::flex()))
+    }
+}
+
+#[test]
+fn a_predictor_tells_classes_apart_where_the_model_is_validated() {
+    let device = cpu();
+    let validation = |predictor: Option<&mut Always>, several: bool| {
+        let (mut source, mut held_out) = (glyphs(1, 17), glyphs(2, 40));
+        let mut run = Run::on(&mut source).validated_on("held out", &mut held_out);
+        if let Some(predictor) = predictor {
+            run = run.predicted_by(predictor);
+        }
+        let config = TrainerConfig {
+            validate_every: Some(3),
+            ..steps(3)
+        };
+        let (mut model, mut trainer) = (mlp(&device), trainer(&device, config, Default::default()));
+        let nothing = |_: &TrainEvent| ControlFlow::Continue(());
+        let objective = &forgeling::train::CrossEntropy;
+        let summary = match several {
+            false => block_on(trainer.fit(&mut model, objective, run, nothing)),
+            true => {
+                let parallel = ParallelConfig::default();
+                let devices = [device.clone(), device.clone()];
+                let fit =
+                    trainer.fit_on_devices(&devices, parallel, &mut model, objective, run, nothing);
+                block_on(fit)
+            }
+        };
+        summary.unwrap().validation.unwrap()
+    };
+    let without = validation(None, false);
+    for class in [0, 3] {
+        let with = validation(Some(&mut Always(class)), false);
+        assert_eq!(with.loss, without.loss);
+        assert_eq!(with.accuracy, Some(0.2));
+        // Predictors go together with several devices.
+        assert_eq!(
+            validation(Some(&mut Always(class)), true).accuracy,
+            Some(0.2)
+        );
+    }
+}
+
+fn refused(run: Run<'_, Batches<Examples>, Mean>) -> Error {
+    train(&cpu(), config(2, 0.0, None), Default::default(), run).unwrap_err()
+}
+
+#[test]
+fn what_does_not_go_together_is_an_error_at_the_start() {
+    let batches = || Batches::new(vec![vec![[1.0, 1.0]]]);
+    let mut source = batches();
+    let says = |error: Error, words: &[&str]| {
+        let text = error.to_string();
+        assert!(error.is_bad_input(), "{text}");
+        for word in words {
+            assert!(text.contains(word), "{text}");
+        }
+    };
+    let (mut one, mut other) = (AGem::default(), AGem::default());
+    let run = Run::on(&mut source).ruled_by(&mut one).ruled_by(&mut other);
+    says(refused(run), &["gradient rules", "one at most", "2"]);
+    let run = Run::on(&mut source).ruled_by(&mut one);
+    says(refused(run), &["'a-gem'", "replay buffer"]);
+    let mut ewc = Ewc::default();
+    let run = Run::on(&mut source).with_term(&mut ewc);
+    says(refused(run), &["'ewc'", "tasks"]);
+    let (mut reset, mut again) = (Reset::new(), Reset::new());
+    let run = Run::on(&mut source)
+        .after_step(&mut reset)
+        .after_step(&mut again);
+    says(refused(run), &["name", "'reset'"]);
+
+    // No step has been taken by then.
+    let devices = [cpu(), cpu()];
+    let mut trainer = trainer(&devices[0], config(2, 0.0, None), Default::default());
+    let mut model = mean(&devices[0]);
+    let run = Run::on(&mut source).after_step(&mut reset);
+    let parallel = ParallelConfig::default();
+    let nothing = |_: &TrainEvent| ControlFlow::Continue(());
+    let fit = trainer.fit_on_devices(&devices, parallel, &mut model, &Distance, run, nothing);
+    says(
+        block_on(fit).unwrap_err(),
+        &["'reset'", "one device", "several devices"],
+    );
+    assert_eq!((values(&model), reset.seen.len()), (FIRST.to_vec(), 0));
+
+    // A checkpoint of a run with other parts.
+    let mut memory = Memory::default();
+    let run = Run::on(&mut source)
+        .after_step(&mut reset)
+        .saved_in(&mut memory);
+    train(&cpu(), config(2, 0.0, None), Default::default(), run).unwrap();
+    let mut source = batches();
+    let run = Run::on(&mut source).saved_in(&mut memory);
+    says(refused(run), &["other parts", "none", "reset"]);
+}
