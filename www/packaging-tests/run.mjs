@@ -77,8 +77,110 @@ test("the wasm in the archive starts in Node", () => {
   assert.deepEqual(JSON.parse(printed), [manifest.version, 7, 400, "invalid_argument"]);
 });
 
+test("networks by name and of one's own are made, summed up and saved by the real module", () => {
+  const printed = consume(`
+    import { readFile } from "node:fs/promises";
+    import { fileURLToPath } from "node:url";
+    import { LAYERS, MODELS, Network, ProtoNet, Trainer, init, openDevice } from "forgeling";
+    await init(await readFile(fileURLToPath(import.meta.resolve("forgeling/forgeling_bg.wasm"))));
+    const device = await openDevice("cpu");
+    const caught = (body) => { try { body(); } catch (error) { return error.toJSON(); } };
+
+    // Every network of the list is there, and every option that it names.
+    const made = [];
+    for (const [model, { options }] of Object.entries(MODELS)) {
+      const names = { mlp: "hidden", conv4: "filters", conv6: "filters" };
+      const given = Object.entries(options).map(([name, { default: usual }]) => [name === "width" ? names[model] ?? name : name, usual]);
+      // Small enough to be made at once.
+      const small = Object.fromEntries(given.map(([name, usual]) => [name, Math.min(usual, 8)]));
+      const trainer = await Trainer.create(device, { model: { kind: model, ...small }, classes: 3 });
+      const { input, output, trainedValues } = trainer.summary();
+      made.push([model, input, output, trainedValues === trainer.trainedValues && trainedValues > 0]);
+      trainer.free();
+    }
+
+    const own = {
+      input: [1, 12, 10],
+      layers: [
+        { conv2d: { filters: 3, kernel: [3, 1], padding: "same" }, name: "my_layer" },
+        "batchNorm",
+        { relu: {}, name: "reLU_2" },
+        { meanPool: { size: [2, 1], stride: 2 } },
+        { globalMeanPool: {}, name: "pooled" },
+      ],
+    };
+    const net = ProtoNet.create(device, { model: own, method: "maml", ways: 4 });
+    const summary = net.summary();
+    const again = ProtoNet.create(device, { model: net.config.network });
+    const loaded = await ProtoNet.load(device, await net.save());
+    const trainer = await Trainer.create(device, { model: own, classes: ["a", "b"] });
+    const network = await Network.load(device, await trainer.save());
+    const { model, classes, input } = network.config;
+    // Each layer is one that the types know.
+    const kinds = new Set(summary.layers.map(({ layer }) => layer));
+    const bad = (layer) => caught(() => ProtoNet.create(device, { model: { input: [1, 8, 8], layers: ["relu", layer] } }));
+    const around = {}; around.model = around;
+    const deep = {}; let inner = deep; for (let i = 0; i < 500; i += 1) inner = inner.inputs = {};
+    console.log(JSON.stringify({
+      made, summary, names: net.config.network.layers.map(({ name }) => name), config: { ...net.config, network: undefined },
+      counts: [net.trainedValues, net.bufferValues], same: JSON.stringify(loaded.config) === JSON.stringify(net.config),
+      again: again.summary().trainedValues, model, classes, input, outputs: network.summary().output,
+      unknown: [...kinds].filter((kind) => !LAYERS.includes(kind)),
+      errors: [
+        bad({ conv2d: { filters: 2, kernel: 9 }, name: "too_large" }),
+        bad({ conv2d: { filters: 2, kernel: 3, colour: 1 }, name: "my_layer" }),
+        bad({ add: {}, inputs: ["nobody"], name: "sum" }),
+        caught(() => ProtoNet.create(device, { model: own, filters: 8 })),
+        caught(() => ProtoNet.create(device, { model: "vgg" })),
+        caught(() => ProtoNet.create(device, around)),
+        caught(() => ProtoNet.create(device, { model: deep })),
+      ],
+    }));
+  `);
+  const got = JSON.parse(printed);
+  const names = ["mlp", "conv4", "conv6", "vit", "resnet12", "resnet18", "resnet34", "resnet50"];
+  assert.deepEqual(got.made.map(([name]) => name), names);
+  for (const [name, input, output, right] of got.made) {
+    assert.deepEqual([input.length, output, right], [3, [3], true], name);
+  }
+  // 9 weights and 3 biases, 3 norms, and a head of 4 classes with a bias each.
+  assert.deepEqual(got.counts, [3 * 3 + 3 + 2 * 3 + 4 * 3 + 4, 6]);
+  const { layers, ...all } = got.summary;
+  assert.deepEqual(all, {
+    input: [1, 12, 10],
+    output: [4],
+    features: [3],
+    trainedValues: got.counts[0],
+    bufferValues: 6,
+    multiplyAdds: 3 * 3 * 12 * 10 + 3 * 4,
+  });
+  assert.deepEqual(layers.map(({ name }) => name), ["my_layer", "batchNorm1", "reLU_2", "meanPool1", "pooled", "head"]);
+  assert.deepEqual(got.names, layers.map(({ name }) => name).slice(0, -1));
+  assert.deepEqual(layers[3], {
+    name: "meanPool1",
+    layer: "meanPool",
+    output: [3, 6, 5],
+    trainedValues: 0,
+    bufferValues: 0,
+    multiplyAdds: 0,
+  });
+  assert.deepEqual(got.config, { method: "maml", ways: 4, seed: 0, channels: 1, size: null });
+  assert.ok(got.same, "what was saved is another network");
+  assert.equal(got.again, 3 * 3 + 3 + 2 * 3);
+  assert.deepEqual([got.model, got.classes, got.outputs], ["graph", ["a", "b"], [2]]);
+  assert.deepEqual(got.input, { channels: 1, height: 12, width: 10 });
+  assert.deepEqual(got.unknown, []);
+  const named = ["too_large", "my_layer", "sum", "filters", "vgg", "plain object", "recursion"];
+  got.errors.forEach((error, i) => {
+    assert.equal(error?.code, "invalid_argument", named[i]);
+    assert.ok(error.message.includes(named[i]), `${named[i]}: ${error.message}`);
+  });
+  assert.equal(got.errors[2].expected, "'input' or the name of a layer before");
+});
+
 const consumer = `
-import { Dataset, ForgelingError, ProtoNet, Trainer, init, openDevice, type ErrorCode, type FitEvent } from "forgeling";
+import { Dataset, ForgelingError, MODELS, ProtoNet, Trainer, init, openDevice } from "forgeling";
+import type { ErrorCode, FitEvent, ModelName, NetworkGraph, NetworkSummary } from "forgeling";
 import { startWorker, type ForgelingWorker } from "forgeling/worker";
 
 export async function main(signal: AbortSignal): Promise<number> {
@@ -100,6 +202,27 @@ export async function main(signal: AbortSignal): Promise<number> {
     if (event.event === "validated") console.log(event.accuracy ?? event.loss);
     if (event.event === "micro_batch") console.log(event.examples);
   }
+  const own: NetworkGraph = {
+    input: [1, 28, 28],
+    layers: [
+      { conv2d: { filters: 8, kernel: [3, 5], stride: 2, padding: "same", initial: "he" }, name: "first" },
+      "batchNorm",
+      { relu: {}, name: "a" },
+      { conv2d: { filters: 8, kernel: 1 }, name: "b" },
+      { add: {}, inputs: ["a", "b"] },
+      { maxPool: 2 },
+      "flatten",
+      { linear: { outputs: 2, bias: false } },
+    ],
+  };
+  const summary: NetworkSummary = ProtoNet.create(device, { model: own, method: "maml" }).summary();
+  for (const { name, layer, output, multiplyAdds } of summary.layers) console.log(name, layer, output[0], multiplyAdds);
+  const names = Object.keys(MODELS) as ModelName[];
+  await Trainer.create(device, { model: own, classes: 2 });
+  await Trainer.create(device, { model: names[0]!, classes: 2 });
+  await Trainer.create(device, { model: { kind: "vit", size: 28, width: 32, depth: 2, heads: 4, patch: 7 }, classes: 2 });
+  await Trainer.create(device, { model: { kind: "conv4", filters: 8, blocks: 3 }, classes: 2 });
+  await device.warmUp({ model: model.config.network });
   const [best] = await model.classifier().classify(data.image(0, 0));
   const tuned = model.classifier({ name: "lora", rank: 2, fineTune: { patience: 5 } });
   const { fineTune } = await tuned.adapt({ signal, report: ({ epoch, heldOutLoss }) => console.log(epoch, heldOutLoss) });
@@ -137,6 +260,20 @@ test("the types refuse what is wrong", () => {
       'import { Trainer, type Device } from "forgeling"; declare const d: Device; Trainer.create(d, { model: { kind: "conv4", hidden: 3 }, classes: 2 });',
       /does not exist in type/,
     ],
+    [
+      'import { Trainer, type Device } from "forgeling"; declare const d: Device; Trainer.create(d, { model: { kind: "resnet12", stem: 3 }, classes: 2 });',
+      /does not exist in type/,
+    ],
+    ['import type { ModelName } from "forgeling"; export const name: ModelName = "vgg";', /not assignable/],
+    [
+      'import type { LayerDescription } from "forgeling"; export const layer: LayerDescription = { conv2d: { filters: 3 } };',
+      /'kernel' is missing/,
+    ],
+    [
+      'import type { LayerDescription } from "forgeling"; export const layer: LayerDescription = { relu: {}, gelu: {} };',
+      /not assignable/,
+    ],
+    ['import type { LayerDescription } from "forgeling"; export const layer: LayerDescription = "conv2d";', /not assignable/],
     ['import { replaceBinding } from "forgeling"; replaceBinding();', /no exported member/],
   ]) {
     assert.match(check("wrong.ts", wrong, resolutions[0]), why);

@@ -97,6 +97,52 @@ for (const choice of ["cpu", "gpu:0"]) {
   });
 }
 
+test("a network of one's own trains, is saved with its description, and learns from few examples in a worker", async () => {
+  const got = await page.evaluate(async () => {
+    const convolution = (name, filters) => ({ conv2d: { filters, kernel: 3, padding: "same" }, name });
+    const model = {
+      input: [1, 16, 16],
+      layers: [
+        convolution("first", 8), "batchNorm", { relu: {}, name: "wide" }, { maxPool: 2, name: "halved" },
+        convolution("Left_1", 8), "batchNorm", { relu: {}, name: "left" },
+        { add: {}, inputs: ["left", "halved"], name: "both" }, { meanPool: 2 }, "flatten",
+      ],
+    };
+    const { device, trainer } = await make("cpu", { model, epochs: 12 });
+    const before = await right(trainer);
+    let last;
+    for await (const event of trainer.fit()) last = event;
+    const network = await library.Network.load(device, await trainer.save());
+    const after = await right(trainer);
+    const { startWorker } = await import("/package/dist/worker.js");
+    const worker = await startWorker();
+    await worker.openDevice("cpu");
+    const options = { method: "maml", ways: 4, innerSteps: 1, innerRate: 0.1 };
+    const created = await worker.createModel({ model: network.config.network, ...options });
+    const summary = await worker.train({ glyphs: { classes: 20, size: 16 } }, { ways: 4, shots: 1, queries: 1, episodes: 2 });
+    const layers = (await worker.summary()).layers.map(({ name }) => name);
+    worker.terminate();
+    const { training, config } = network;
+    const same = (await right(network)) === after;
+    return { before, after, same, last, training, config, summary: network.summary(), created, loss: summary.last.loss, layers };
+  });
+  assert.ok(got.before < 0.7 && got.after >= 0.85, `${got.before} before, ${got.after} after`);
+  assert.ok(got.same, "the saved network is another one");
+  assert.equal(got.last.reason, "finished");
+  assert.deepEqual([got.training.epochs, got.training.steps], [12, 72]);
+  assert.ok(got.training.validation.balancedAccuracy >= 0.7, JSON.stringify(got.training));
+  const names = got.summary.layers.map(({ name }) => name);
+  assert.deepEqual(names.slice(0, 4), ["first", "batchNorm1", "wide", "halved"]);
+  assert.ok(names.includes("Left_1") && names.at(-1) === "head");
+  assert.deepEqual(got.config.network.layers.map(({ name }) => name), names);
+  assert.deepEqual(got.config.network.layers.find(({ name }) => name === "both").inputs, ["left", "halved"]);
+  assert.equal(got.config.model, "graph");
+  // MAML takes the network as it is: its head has the four outputs of the file.
+  assert.deepEqual(got.layers, names);
+  assert.deepEqual(got.created.config.network, got.config.network);
+  assert.ok(Number.isFinite(got.loss));
+});
+
 const run = { epochs: 8, augment: true, seed: 3, checkpoints: { name: "packaging", keep: 2, every: 2 }, ema: { decay: 0.9 } };
 
 /** What the steps of a run say, as exact as they are. */

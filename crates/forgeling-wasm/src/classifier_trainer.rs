@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use forgeling::data::{Dataset as _, Loader, LoaderConfig, split_examples};
-use forgeling::nn::{MemoryPlan, PlanConfig};
+use forgeling::nn::{MemoryPlan, Network, PlanConfig};
 use forgeling::ops::plan::PlannedOptimizer;
 use forgeling::train::{
-    CrossEntropy, Epochs, HardwareManager, Network, NetworkSummary, OptimizerConfig, Paced, Run,
+    CrossEntropy, Epochs, HardwareManager, NetworkSummary, OptimizerConfig, Paced, Run,
     SavedNetwork, StopReason, TrainEvent, TrainSummary, Trainer, TrainerConfig, probabilities,
 };
 use forgeling::{Error, Result};
@@ -150,8 +150,10 @@ impl ClassifierTrainer {
         let manager = HardwareManager::on(device.clone(), settings.hardware.clone());
         let trainer = manager.and_then(|manager| Trainer::new(settings.trainer.clone(), manager));
         let trainer = trainer.map_err(failure)?;
-        let network = settings.network.build(&device).map_err(failure)?;
-        let examples = Examples::new(settings.network.input, settings.classes.clone());
+        let network = Network::new(&settings.network, settings.seed, &device.autodiff());
+        let network = network.map_err(failure)?;
+        let shape = settings.network.image_shape();
+        let examples = Examples::new(shape, settings.classes.clone());
         Ok(Self {
             state: RefCell::new(Some(State {
                 examples: Arc::new(examples),
@@ -236,7 +238,7 @@ impl ClassifierTrainer {
     /// The probability of each class for each example, example by example.
     pub async fn predict(&self, values: Vec<f32>) -> JsResult<Vec<f32>> {
         let state = self.take("predict")?;
-        let input = self.settings.network.input;
+        let input = self.settings.network.image_shape();
         let found = probabilities(&state.network, input, &values, &self.device).await;
         self.give_back(state, found)
     }
@@ -246,7 +248,7 @@ impl ClassifierTrainer {
         let saved = self.with("save_model", |state| {
             let summary = state.trainer.summary(StopReason::Asked);
             SavedNetwork {
-                config: self.settings.network,
+                model: self.settings.model.clone(),
                 classes: self.settings.classes.clone(),
                 pictures: None,
                 summary: NetworkSummary {
@@ -295,10 +297,21 @@ impl ClassifierTrainer {
         object(&report)
     }
 
-    /// Number of values, running statistics included.
-    #[wasm_bindgen(getter, js_name = parameterCount)]
-    pub fn parameter_count(&self) -> JsResult<usize> {
-        self.with("parameter_count", |state| state.network.parameter_count())
+    /// The network layer by layer: shapes, values and multiply-adds.
+    pub fn summary(&self) -> JsResult<JsValue> {
+        object(&self.settings.network.summary())
+    }
+
+    /// Number of values that training changes.
+    #[wasm_bindgen(getter, js_name = trainedValues)]
+    pub fn trained_values(&self) -> f64 {
+        self.settings.network.trained_values() as f64
+    }
+
+    /// Number of the others: running statistics.
+    #[wasm_bindgen(getter, js_name = bufferValues)]
+    pub fn buffer_values(&self) -> f64 {
+        self.settings.network.buffer_values() as f64
     }
 
     /// Steps so far.
@@ -310,6 +323,6 @@ impl ClassifierTrainer {
     /// Values of an example: channels, height and width.
     #[wasm_bindgen(getter)]
     pub fn input(&self) -> JsResult<JsValue> {
-        object(&self.settings.network.input)
+        object(&self.settings.network.image_shape())
     }
 }

@@ -36,16 +36,20 @@ pub fn options<T: DeserializeOwned + Default>(value: &JsValue) -> JsResult<T> {
     }
 }
 
-/// An options object whose keys, also those of objects inside it, are written in the library's `snake_case`.
+/// An options object whose keys, also those of objects inside it, are written in the library's `snake_case`. Only what
+/// `model` says stays as it is: a graph is camelCase in the library too, and holds names of the user's own.
 pub fn tree(value: &JsValue) -> JsResult<Map<String, Value>> {
     let value = match json(value)? {
         None => return Ok(Map::new()),
         Some(text) => serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?,
     };
-    match snake(value).map_err(failure)? {
-        Value::Object(entries) => Ok(entries),
-        _ => Err(wrong("the options are not a plain object".into())),
-    }
+    let Value::Object(mut entries) = value else {
+        return Err(wrong("the options are not a plain object".into()));
+    };
+    let model = entries.remove("model");
+    let mut entries = snake(entries).map_err(failure)?;
+    entries.extend(model.map(|model| ("model".into(), model)));
+    Ok(entries)
 }
 
 /// A part of an options object as a Rust value.
@@ -61,44 +65,52 @@ fn json(value: &JsValue) -> JsResult<Option<String>> {
     if value.is_undefined() || value.is_null() {
         return Ok(None);
     }
-    if !finite(value) {
-        return Err(wrong("a number is not finite".into()));
-    }
+    // An object that holds itself ends here.
     let text = js_sys::JSON::stringify(value).ok();
     let text = text.and_then(|text| text.as_string());
-    text.map(Some)
-        .ok_or_else(|| wrong("the options are not a plain object".into()))
+    let text = text.ok_or_else(|| wrong("the options are not a plain object".into()))?;
+    if !finite(value, 0) {
+        return Err(wrong("a number is not finite".into()));
+    }
+    Ok(Some(text))
 }
 
 /// JSON would turn NaN and infinity into null, which reads as "not given".
-fn finite(value: &JsValue) -> bool {
+fn finite(value: &JsValue, depth: usize) -> bool {
+    /// Reading JSON refuses what is deeper.
+    const DEEPEST: usize = 128;
     if let Some(number) = value.as_f64() {
         return number.is_finite();
     }
     let object = value.dyn_ref::<js_sys::Object>();
-    object.is_none_or(|object| {
+    object.filter(|_| depth < DEEPEST).is_none_or(|object| {
         js_sys::Object::values(object)
             .iter()
-            .all(|entry| finite(&entry))
+            .all(|entry| finite(&entry, depth + 1))
     })
 }
 
 /// `{"microBatch": 1}` as `{"micro_batch": 1}`.
-fn snake(value: Value) -> Result<Value, Error> {
+fn snake(entries: Map<String, Value>) -> Result<Map<String, Value>, Error> {
+    let entries = entries.into_iter().map(|(key, value)| {
+        if key.contains('_') {
+            let message = format!("unknown option '{key}'");
+            return Err(Error::invalid("options", message).expected("camelCase"));
+        }
+        Ok((snake_key(&key), snake_value(value)?))
+    });
+    entries.collect()
+}
+
+fn snake_value(value: Value) -> Result<Value, Error> {
     Ok(match value {
-        Value::Object(entries) => {
-            let entries = entries.into_iter().map(|(key, value)| {
-                if key.contains('_') {
-                    let message = format!("unknown option '{key}'");
-                    return Err(Error::invalid("options", message).expected("camelCase"));
-                }
-                Ok((snake_key(&key), snake(value)?))
-            });
-            Value::Object(entries.collect::<Result<_, _>>()?)
-        }
-        Value::Array(values) => {
-            Value::Array(values.into_iter().map(snake).collect::<Result<_, _>>()?)
-        }
+        Value::Object(entries) => Value::Object(snake(entries)?),
+        Value::Array(values) => Value::Array(
+            values
+                .into_iter()
+                .map(snake_value)
+                .collect::<Result<_, _>>()?,
+        ),
         other => other,
     })
 }

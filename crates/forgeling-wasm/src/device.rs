@@ -1,10 +1,10 @@
 //! Opening a device.
 
 use forgeling::DeviceChoice;
-use forgeling::nn::Conv4Config;
 use wasm_bindgen::prelude::*;
 
-use crate::convert::{JsResult, failure, object, options};
+use crate::architecture::learner;
+use crate::convert::{JsResult, failure, object};
 
 /// An opened device.
 #[wasm_bindgen]
@@ -47,12 +47,13 @@ impl Device {
         self.0.reason().into()
     }
 
-    /// Compiles what a network of `config` needs; calls `report` with `{done, total}` after each part.
+    /// Compiles what the network of `config` needs, which is as of [`ProtoNet::create`](crate::ProtoNet::create); calls
+    /// `report` with `{done, total}` after each part.
     #[wasm_bindgen(js_name = warmUp)]
     pub async fn warm_up(&self, config: JsValue, report: js_sys::Function) -> JsResult<()> {
-        let config: Conv4Config = options(&config)?;
+        let encoder = learner(&config)?.network.encoder();
         let mut thrown = Ok(());
-        let work = self.0.warm_up(&config, |event| {
+        let work = self.0.warm_up(&encoder, |event| {
             let told = object(&event).and_then(|event| report.call1(&JsValue::NULL, &event));
             thrown = thrown.clone().and(told.map(drop));
         });

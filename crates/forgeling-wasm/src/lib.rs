@@ -2,10 +2,11 @@
 //!
 //! Nothing here panics: every failure is a JavaScript `Error` with a stable `code`, and `operation`,
 //! `expected` and `got` where they are known. Options are plain objects with `camelCase` keys; an unknown
-//! key is an error, so that a misspelt option is not silently ignored.
+//! key is an error, so that a misspelt option is not silently ignored. The description of a network is passed on as it is.
 #![cfg(target_arch = "wasm32")]
 #![recursion_limit = "256"]
 
+mod architecture;
 mod classifier_trainer;
 mod convert;
 mod data;

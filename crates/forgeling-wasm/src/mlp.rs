@@ -3,9 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use forgeling::nn::MlpConfig;
+use forgeling::nn::graph::Shape;
+use forgeling::nn::zoo::MlpConfig;
 use forgeling::train::MlpTrainer;
 use forgeling::{Error, Result};
+use serde::Deserialize;
 use wasm_bindgen::prelude::*;
 
 use crate::Device;
@@ -32,20 +34,43 @@ impl Mlp {
     }
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct MlpOptions {
+    inputs: Option<usize>,
+    hidden: Option<Vec<usize>>,
+    classes: Option<usize>,
+    seed: u64,
+}
+
 #[wasm_bindgen]
 impl Mlp {
     /// An untrained perceptron; `config` may have `inputs`, `hidden`, `classes` and `seed`.
     pub fn create(device: &Device, config: JsValue) -> JsResult<Mlp> {
-        let config: MlpConfig = options(&config)?;
-        let trainer = MlpTrainer::new(&config, &device.0).map_err(failure)?;
+        let given: MlpOptions = options(&config)?;
+        let default = MlpConfig::default();
+        let config = MlpConfig {
+            input: given.inputs.map_or(default.input, Shape::Values),
+            hidden: given.hidden.unwrap_or(default.hidden),
+            classes: given.classes.unwrap_or(default.classes),
+        };
+        let trainer = MlpTrainer::new(&config, given.seed, &device.0).map_err(failure)?;
         Ok(Self(Rc::new(RefCell::new(Some(trainer)))))
     }
 
-    /// Number of trained values.
-    #[wasm_bindgen(getter, js_name = parameterCount)]
-    pub fn parameter_count(&self) -> JsResult<usize> {
-        let trainer = self.take("parameter_count")?;
-        let count = trainer.model().parameter_count();
+    /// Number of values that training changes.
+    #[wasm_bindgen(getter, js_name = trainedValues)]
+    pub fn trained_values(&self) -> JsResult<f64> {
+        let trainer = self.take("trained_values")?;
+        let count = trainer.model().graph().trained_values() as f64;
+        self.give_back(trainer, Ok(count))
+    }
+
+    /// Number of the others: a perceptron has none.
+    #[wasm_bindgen(getter, js_name = bufferValues)]
+    pub fn buffer_values(&self) -> JsResult<f64> {
+        let trainer = self.take("buffer_values")?;
+        let count = trainer.model().graph().buffer_values() as f64;
         self.give_back(trainer, Ok(count))
     }
 

@@ -6,25 +6,25 @@ use std::sync::Arc;
 
 use forgeling::data::{self, Queries, Shots, Ways};
 use forgeling::meta::{
-    self, Adaptation, EncoderConfig, EpisodeTrainer, EvaluateConfig, FitConfig, LearnerOptions,
-    Method,
+    self, Adaptation, EpisodeTrainer, EvaluateConfig, FitConfig, Learner, Method,
 };
-use forgeling::nn::Conv4Config;
+use forgeling::nn::graph::Graph;
 use forgeling::train::HalvingSchedule;
 use forgeling::{Error, Result};
 use js_sys::Function;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
+use crate::architecture::learner;
 use crate::convert::{JsResult, failure, object, options, parse, tree};
 use crate::hooks::{tell, turn};
 use crate::{Dataset, Device};
 
 /// A model that a trainer and the page share. It is taken out while a step or an evaluation runs, so that
 /// a second call in the meantime is an error instead of a torn model.
-type Shared = Rc<RefCell<Option<meta::Learner>>>;
+type Shared = Rc<RefCell<Option<Learner>>>;
 
-fn take(shared: &Shared, operation: &'static str) -> JsResult<meta::Learner> {
+fn take(shared: &Shared, operation: &'static str) -> JsResult<Learner> {
     shared.borrow_mut().take().ok_or_else(|| {
         failure(
             Error::invalid(operation, "the model is busy with another call")
@@ -38,11 +38,11 @@ fn take(shared: &Shared, operation: &'static str) -> JsResult<meta::Learner> {
 pub struct ProtoNet(Shared);
 
 impl ProtoNet {
-    fn wrap(model: meta::Learner) -> Self {
+    fn wrap(model: Learner) -> Self {
         Self(Rc::new(RefCell::new(Some(model))))
     }
 
-    fn with<T>(&self, read: impl FnOnce(&meta::Learner) -> T) -> JsResult<T> {
+    fn with<T>(&self, read: impl FnOnce(&Learner) -> T) -> JsResult<T> {
         let model = take(&self.0, "read_model")?;
         let value = read(&model);
         *self.0.borrow_mut() = Some(model);
@@ -54,8 +54,11 @@ impl ProtoNet {
 struct Config<'a> {
     method: Method,
     ways: usize,
-    #[serde(flatten)]
-    encoder: &'a Conv4Config,
+    seed: u64,
+    channels: usize,
+    /// `None` if the images are not square.
+    size: Option<usize>,
+    network: &'a Graph,
 }
 
 #[derive(Serialize)]
@@ -82,19 +85,16 @@ struct EvaluateOptions {
 
 #[wasm_bindgen]
 impl ProtoNet {
-    /// An untrained network; `config` may have `method`, `channels`, `filters`, `blocks`, `size`, `seed`, `ways`, `classes`,
-    /// `distance`, `innerSteps`, `testSteps`, `innerRate`, `lambda` and `transductive`.
+    /// An untrained network; see [`learner`] for what `config` may have.
     pub fn create(device: &Device, config: JsValue) -> JsResult<ProtoNet> {
-        let options: LearnerOptions = parse(tree(&config)?.into())?;
-        let config = options.config().map_err(failure)?;
-        meta::Learner::new(&config, &device.0)
+        Learner::new(&learner(&config)?, &device.0)
             .map(Self::wrap)
             .map_err(failure)
     }
 
     /// A network from the bytes of a model file.
     pub async fn load(device: &Device, bytes: Vec<u8>) -> JsResult<ProtoNet> {
-        meta::Learner::from_bytes(&bytes, &device.0)
+        Learner::from_bytes(&bytes, &device.0)
             .map(Self::wrap)
             .map_err(failure)
     }
@@ -105,21 +105,27 @@ impl ProtoNet {
         model.to_bytes().await.map_err(failure)
     }
 
-    /// The encoder's configuration, with `method` and `ways`.
+    /// What it is made from: `method`, `ways`, `seed`, `channels` and `size` of the images, and the graph as `network`.
     #[wasm_bindgen(getter)]
     pub fn config(&self) -> JsResult<JsValue> {
         self.with(|model| {
             let config = model.config();
-            let EncoderConfig::Conv4(encoder) = &config.encoder else {
-                let problem = Error::invalid("read_model", "the network takes no images");
-                return Err(failure(problem));
-            };
+            let input = model.input_shape();
             object(&Config {
                 method: model.method(),
                 ways: config.ways,
-                encoder,
+                seed: config.seed,
+                channels: input.channels,
+                size: (input.height == input.width).then_some(input.height),
+                network: &config.network,
             })
         })?
+    }
+
+    /// The network layer by layer: shapes, values and multiply-adds. What a method has beside it is not among them.
+    pub fn summary(&self) -> JsResult<JsValue> {
+        let graph = self.with(|model| model.config().graph())?;
+        object(&graph.map_err(failure)?.summary())
     }
 
     /// Does what the method needs after training on `data`; see `Learner::finish`.
@@ -130,10 +136,16 @@ impl ProtoNet {
         result.map_err(failure)
     }
 
-    /// Number of trained values.
-    #[wasm_bindgen(getter, js_name = parameterCount)]
-    pub fn parameter_count(&self) -> JsResult<usize> {
-        self.with(meta::Learner::parameter_count)
+    /// Number of values that training changes, those of the method included.
+    #[wasm_bindgen(getter, js_name = trainedValues)]
+    pub fn trained_values(&self) -> JsResult<f64> {
+        self.with(|model| model.counts().trained as f64)
+    }
+
+    /// Number of the others: running statistics.
+    #[wasm_bindgen(getter, js_name = bufferValues)]
+    pub fn buffer_values(&self) -> JsResult<f64> {
+        self.with(|model| model.counts().buffers as f64)
     }
 
     /// Accuracy on episodes of `data`; `settings` may have `ways`, `shots`, `queries`, `episodes`, `seed` and

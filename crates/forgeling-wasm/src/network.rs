@@ -1,6 +1,9 @@
 //! Networks that tell images apart: using them.
 
+use forgeling::data::ImageShape;
+use forgeling::nn::graph::Graph;
 use forgeling::train::{SavedNetwork, probabilities};
+use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
 use crate::Device;
@@ -11,6 +14,14 @@ use crate::convert::{JsResult, failure, object};
 pub struct Network {
     device: forgeling::Device,
     saved: SavedNetwork,
+}
+
+#[derive(Serialize)]
+struct Config<'a> {
+    model: &'a str,
+    input: ImageShape,
+    classes: &'a [String],
+    network: &'a Graph,
 }
 
 #[wasm_bindgen]
@@ -28,24 +39,38 @@ impl Network {
         self.saved.classes.clone()
     }
 
-    /// What the network is made from.
+    /// What the network is made from: its name as `model`, `input`, `classes`, and its graph as `network`.
     #[wasm_bindgen(getter)]
     pub fn config(&self) -> JsResult<JsValue> {
-        object(&self.saved.config)
+        object(&Config {
+            model: &self.saved.model,
+            input: self.saved.input(),
+            classes: &self.saved.classes,
+            network: self.saved.network.graph(),
+        })
+    }
+
+    /// Values of an example: channels, height and width.
+    #[wasm_bindgen(getter)]
+    pub fn input(&self) -> JsResult<JsValue> {
+        object(&self.saved.input())
+    }
+
+    /// The network layer by layer: shapes, values and multiply-adds.
+    pub fn summary(&self) -> JsResult<JsValue> {
+        object(&self.saved.network.graph().summary())
     }
 
     /// How it was trained.
     #[wasm_bindgen(getter)]
-    pub fn summary(&self) -> JsResult<JsValue> {
+    pub fn training(&self) -> JsResult<JsValue> {
         object(&self.saved.summary)
     }
 
     /// The probability of each class for each example, example by example.
     pub async fn predict(&self, values: Vec<f32>) -> JsResult<Vec<f32>> {
-        let SavedNetwork {
-            network, config, ..
-        } = &self.saved;
-        let found = probabilities(network, config.input, &values, &self.device);
+        let SavedNetwork { network, .. } = &self.saved;
+        let found = probabilities(network, self.saved.input(), &values, &self.device);
         found.await.map_err(failure)
     }
 }

@@ -1,14 +1,13 @@
 //! The options of a classifier's training, read once and checked.
 
 use forgeling::Error;
-use forgeling::data::{ImageShape, LoaderConfig, RandomAffine};
-use forgeling::train::{
-    HardwareConfig, NetworkConfig, NetworkKind, Preset, Schedule, TrainerConfig,
-};
-use serde::Deserialize;
+use forgeling::data::{LoaderConfig, RandomAffine};
+use forgeling::nn::graph::Graph;
+use forgeling::train::{HardwareConfig, Preset, Schedule, TrainerConfig};
 use serde_json::{Map, Value};
 use wasm_bindgen::prelude::*;
 
+use crate::architecture::classifier;
 use crate::convert::{JsResult, failure, parse, tree};
 
 /// Epochs where no limit is given.
@@ -17,7 +16,11 @@ const USUAL_EPOCHS: usize = 10;
 /// All that is said when a trainer is made.
 #[derive(Clone)]
 pub struct Settings {
-    pub network: NetworkConfig,
+    /// What the network is called.
+    pub model: String,
+    pub network: Graph,
+    /// Of its first weights.
+    pub seed: u64,
     pub classes: Vec<String>,
     pub loader: LoaderConfig,
     /// The share of each class's examples that is held out, or 0.
@@ -26,78 +29,14 @@ pub struct Settings {
     pub hardware: HardwareConfig,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ModelOptions {
-    kind: NetworkKind,
-    inputs: Option<usize>,
-    channels: Option<usize>,
-    size: Option<usize>,
-    hidden: Option<usize>,
-    filters: Option<usize>,
-    width: Option<usize>,
-}
-
-impl ModelOptions {
-    fn config(self, classes: usize, seed: u64) -> JsResult<NetworkConfig> {
-        let kind = self.kind;
-        // What belongs to another kind would be without effect.
-        let foreign = match kind {
-            NetworkKind::Mlp => [("filters", self.filters), ("width", self.width), ("", None)],
-            NetworkKind::Conv4 => [
-                ("hidden", self.hidden),
-                ("width", self.width),
-                ("inputs", self.inputs),
-            ],
-            NetworkKind::ResNet18 => [
-                ("hidden", self.hidden),
-                ("filters", self.filters),
-                ("inputs", self.inputs),
-            ],
-        };
-        if let Some((name, _)) = foreign.iter().find(|(_, given)| given.is_some()) {
-            let message = format!("{kind} has no '{name}'");
-            return Err(failure(Error::invalid("network_config", message)));
-        }
-        let usual = kind.usual_input();
-        let input = match self.inputs {
-            Some(_) if self.size.or(self.channels).is_some() => {
-                let message = "inputs are given twice";
-                return Err(failure(
-                    Error::invalid("network_config", message)
-                        .expected("either inputs, or size and channels"),
-                ));
-            }
-            Some(inputs) => ImageShape::new(1, 1, inputs),
-            None => {
-                let size = self.size.unwrap_or(usual.height);
-                ImageShape::new(self.channels.unwrap_or(usual.channels), size, size)
-            }
-        };
-        let width = self.hidden.or(self.filters).or(self.width);
-        let config = NetworkConfig {
-            width: width.unwrap_or(kind.usual_width()),
-            seed,
-            ..NetworkConfig::new(kind, input, classes)
-        };
-        config.validate().map_err(failure)?;
-        Ok(config)
-    }
-}
-
 impl Settings {
     /// Reads an options object; what is not named here is an option of [`TrainerConfig`].
     pub fn read(value: &JsValue) -> JsResult<Self> {
         let mut given = tree(value)?;
         let classes: Vec<String> = take(&mut given, "classes")?.unwrap_or_default();
         let seed = take(&mut given, "seed")?.unwrap_or(0);
-        let model: Option<ModelOptions> = take(&mut given, "model")?;
-        let model = model.ok_or_else(|| {
-            failure(
-                Error::invalid("network_config", "no model is chosen")
-                    .expected("model: {kind: 'mlp', 'conv4' or 'resnet18'}"),
-            )
-        })?;
+        let model = given.remove("model");
+        let (model, network) = classifier(model, classes.len()).map_err(failure)?;
         let loader = LoaderConfig {
             batch_size: take(&mut given, "batch_size")?
                 .unwrap_or(LoaderConfig::default().batch_size),
@@ -143,7 +82,9 @@ impl Settings {
             ));
         }
         Ok(Self {
-            network: model.config(classes.len(), seed)?,
+            model,
+            network,
+            seed,
             classes,
             loader,
             validation,

@@ -158,7 +158,14 @@ async fn every_network_learns_and_is_saved() {
             let network = network.unwrap_or_else(|error| panic!("{}", text(&error, "message")));
             assert_eq!(network.predict(images).await.unwrap(), found);
             assert_eq!(network.classes(), ["a", "b", "c"]);
-            assert_eq!(plain(&network.summary().unwrap())["steps"], 6 * epochs);
+            assert_eq!(plain(&network.training().unwrap())["steps"], 6 * epochs);
+            let config = plain(&network.config().unwrap());
+            assert_eq!(config["model"], model["kind"]);
+            assert_eq!(
+                config["input"],
+                json!({ "channels": 1, "height": 16, "width": 16 })
+            );
+            assert_eq!(config["classes"], json!(["a", "b", "c"]));
         }
     }
 }
@@ -345,8 +352,38 @@ async fn what_is_wrong_is_an_error_with_its_code() {
         ),
         (
             json!({ "model": { "kind": "conv4", "hidden": 3 }, "classes": ["a"] }),
-            "hidden",
+            "conv4 has no 'hidden'",
         ),
+        (
+            json!({ "model": { "kind": "mlp", "width": 3 }, "classes": ["a"] }),
+            "mlp has no 'width'",
+        ),
+        (
+            json!({ "model": { "kind": "resnet18", "filters": 3 }, "classes": ["a"] }),
+            "resnet18 has no 'filters'",
+        ),
+        (
+            json!({ "model": { "kind": "conv6", "inputs": 3 }, "classes": ["a"] }),
+            "conv6 has no 'inputs'",
+        ),
+        (
+            json!({ "model": { "kind": "vit", "depth": 0 }, "classes": ["a"] }),
+            "depth is out of range",
+        ),
+        (
+            json!({ "model": { "kind": "vit", "depth": 1.5 }, "classes": ["a"] }),
+            "'depth' is out of range",
+        ),
+        (
+            json!({ "model": { "kind": "vgg" }, "classes": ["a"] }),
+            "unknown network",
+        ),
+        (
+            json!({ "model": "vgg", "classes": ["a"] }),
+            "unknown network",
+        ),
+        (json!({ "model": { "kind": 3 }, "classes": ["a"] }), "kind"),
+        (json!({ "model": {}, "classes": ["a"] }), "input"),
         (
             json!({ "model": { "kind": "mlp", "inputs": 3, "size": 3 }, "classes": ["a"] }),
             "twice",

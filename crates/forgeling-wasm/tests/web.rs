@@ -21,6 +21,9 @@ mod memory_leak;
 mod memory_models;
 #[path = "../../../tests/src/memory_saving.rs"]
 mod memory_saving;
+#[allow(dead_code, reason = "not all that native tests share is used here")]
+#[path = "../../../tests/src/networks.rs"]
+mod networks;
 #[path = "../../../tests/src/ops_parity.rs"]
 mod ops_parity;
 #[path = "../../../tests/src/parity.rs"]
@@ -43,7 +46,7 @@ use conv_parity::{CONVOLUTIONS, NORMS, batch_normed, convolution};
 use forgeling::data::{Glyphs, Split};
 use forgeling::device::profile::GpuTiming;
 use forgeling::meta::{EpisodeTrainer, FitConfig, Learner};
-use forgeling::nn::Conv4Config;
+use forgeling::nn::zoo::Conv4Config;
 use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
 use forgeling::{Device, DeviceChoice};
 use js_sys::Reflect;
@@ -239,9 +242,10 @@ async fn webgpu_trains_as_the_cpu_does_and_saves() {
         size: 16,
         ..Default::default()
     };
+    let encoder = config.graph().unwrap();
     let mut losses = Vec::new();
     for device in [cpu().await, webgpu().await] {
-        let mut model = Learner::protonet(&config, &device).unwrap();
+        let mut model = Learner::protonet(&encoder, 0, &device).unwrap();
         let mut trainer = EpisodeTrainer::new(FitConfig::default()).unwrap();
         for _ in 0..3 {
             losses.push(trainer.step(&mut model, &glyphs).await.unwrap().loss);
@@ -366,7 +370,8 @@ async fn a_perceptron_learns_alike_on_cpu_and_webgpu() {
         let options = r#"{"inputs": 196, "hidden": [24, 13], "classes": 4, "seed": 1}"#;
         let config = || js_sys::JSON::parse(options).unwrap();
         let mlp = forgeling_wasm::Mlp::create(&device, config()).unwrap();
-        assert_eq!(mlp.parameter_count().unwrap(), 197 * 24 + 25 * 13 + 14 * 4);
+        let counts = (mlp.trained_values().unwrap(), mlp.buffer_values().unwrap());
+        assert_eq!(counts, ((197 * 24 + 25 * 13 + 14 * 4) as f64, 0.0));
         let mut losses = Vec::new();
         for _ in 0..30 {
             let step = mlp.train_step(images.clone(), labels.clone(), 1e-2);

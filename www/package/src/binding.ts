@@ -21,12 +21,17 @@ export interface RawProfiling extends RawHandle {
 export interface RawNetwork extends RawHandle {
   readonly classes: string[];
   readonly config: object;
+  readonly input: object;
+  readonly training: object;
+  summary(): object;
   predict(values: Float32Array): Promise<Float32Array>;
 }
 export interface RawClassifierTrainer extends RawHandle {
-  readonly parameterCount: number;
+  readonly trainedValues: number;
+  readonly bufferValues: number;
   readonly steps: number;
   readonly input: object;
+  summary(): object;
   add(values: Float32Array, labels: Uint32Array): void;
   counts(): Uint32Array;
   fit(
@@ -54,7 +59,9 @@ export interface RawDataset extends RawHandle {
 }
 export interface RawProtoNet extends RawHandle {
   readonly config: object;
-  readonly parameterCount: number;
+  readonly trainedValues: number;
+  readonly bufferValues: number;
+  summary(): object;
   save(): Promise<Uint8Array>;
   evaluate(data: RawDataset, options: object): Promise<object>;
   finish(data: RawDataset): void;
@@ -71,7 +78,8 @@ export interface RawClassifier extends RawHandle {
   classify(pixels: Float32Array): Promise<object[]>;
 }
 export interface RawMlp extends RawHandle {
-  readonly parameterCount: number;
+  readonly trainedValues: number;
+  readonly bufferValues: number;
   trainStep(images: Float32Array, labels: Uint32Array, rate: number): Promise<number>;
   classify(images: Float32Array): Promise<Uint32Array>;
 }

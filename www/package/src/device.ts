@@ -2,7 +2,7 @@ import { binding, type RawDevice } from "./binding.js";
 import { ForgelingError } from "./errors.js";
 import { camelKeys, Handle } from "./handle.js";
 import { profileOf, type Profile, type ProfileOptions } from "./profile.js";
-import type { ProtoNetConfig } from "./protonet.js";
+import type { MethodOptions, ProtoNetConfig } from "./protonet.js";
 
 /**
  * Which device to use: `auto` takes the fastest that works and falls back to the CPU, `gpu` insists on
@@ -93,7 +93,10 @@ export class Device extends Handle<RawDevice> {
    * Compiles what a {@link ProtoNet} of `config` needs, so that its first step takes hardly longer than the
    * others; `report` is called after each part. On the CPU there is nothing to compile.
    */
-  async warmUp(config: ProtoNetConfig = {}, report?: (event: WarmUpEvent) => void): Promise<void> {
+  async warmUp(
+    config: ProtoNetConfig & MethodOptions = {},
+    report?: (event: WarmUpEvent) => void,
+  ): Promise<void> {
     await this.run("warm_up", (raw) => raw.warmUp(config, (event) => report?.(event)));
   }
 

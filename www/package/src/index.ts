@@ -32,9 +32,28 @@ export {
 export { ForgelingError, type ErrorCode, type ErrorDetails, type ErrorJson } from "./errors.js";
 export { imageToInk, type InkOptions } from "./ink.js";
 export { Mlp, type MlpConfig } from "./mlp.js";
-export { Network } from "./network.js";
+export { LAYERS, MODELS } from "./models.js";
+export { Network, type NetworkConfig, type NetworkTraining } from "./network.js";
+export type {
+  AttentionOptions,
+  Conv2dOptions,
+  Initial,
+  LayerDescription,
+  LayerKind,
+  LayerOptions,
+  LayerSummary,
+  LinearOptions,
+  ModelName,
+  NetworkGraph,
+  NetworkSummary,
+  NoOptions,
+  Pair,
+  PatchesOptions,
+  Shape,
+  WindowOptions,
+} from "./network-graph.js";
 export type { PixelSource } from "./picture/raster.js";
-export { imageToPixels, type Images } from "./pixels.js";
+export { imageToPixels, type ExampleShape, type Images } from "./pixels.js";
 export type { KernelRow, Profile, ProfileOptions, ProfileRow } from "./profile.js";
 export {
   ProtoNet,
@@ -44,6 +63,7 @@ export {
   type FitOptions,
   type Method,
   type MethodOptions,
+  type ModelConfig,
   type ProtoNetConfig,
 } from "./protonet.js";
 

@@ -33,8 +33,13 @@ export class Mlp extends Handle<RawMlp> {
   }
 
   /** How many numbers training adjusts. */
-  get parameterCount(): number {
-    return this.call("parameter_count", (raw) => raw.parameterCount);
+  get trainedValues(): number {
+    return this.call("trained_values", (raw) => raw.trainedValues);
+  }
+
+  /** How many others there are: none. */
+  get bufferValues(): number {
+    return this.call("buffer_values", (raw) => raw.bufferValues);
   }
 
   /**

@@ -1,8 +1,34 @@
 import { binding, type RawNetwork } from "./binding.js";
 import type { Prediction } from "./classifier.js";
 import type { Device } from "./device.js";
-import { Handle } from "./handle.js";
+import { camelTree, Handle } from "./handle.js";
+import type { NetworkGraph, NetworkSummary } from "./network-graph.js";
 import { valuesOf, type ExampleShape, type Images } from "./pixels.js";
+import type { Validation } from "./training.js";
+
+/** What a {@link Network} is made from. */
+export interface NetworkConfig {
+  /** Its name in {@link MODELS}; `"graph"` of one's own. */
+  model: string;
+  /** The images or rows that it takes. */
+  input: ExampleShape;
+  /** The names of the classes. */
+  classes: string[];
+  /** The network, layer by layer; a {@link Trainer} takes it as its `model`. */
+  network: NetworkGraph;
+}
+
+/** How a {@link Network} was trained. */
+export interface NetworkTraining {
+  /** Optimizer steps. */
+  steps: number;
+  /** Times through the examples. */
+  epochs: number;
+  /** Examples. */
+  examples: number;
+  /** How it does on examples that it was not trained on, if that was looked at. */
+  validation: Validation | null;
+}
 
 /** A classifier that {@link Trainer.save} has made a file of. */
 export class Network extends Handle<RawNetwork> {
@@ -17,10 +43,25 @@ export class Network extends Handle<RawNetwork> {
     return this.call("classes", (raw) => raw.classes);
   }
 
+  /** What it is made from. */
+  get config(): NetworkConfig {
+    return this.call("config", (raw) => raw.config as NetworkConfig);
+  }
+
+  /** How it was trained. */
+  get training(): NetworkTraining {
+    return this.call("training", (raw) => camelTree(raw.training));
+  }
+
+  /** The network layer by layer. */
+  summary(): NetworkSummary {
+    return this.call("summary", (raw) => camelTree(raw.summary()));
+  }
+
   /** For each image or row, all classes with their probabilities, the most probable first. */
   async predict(images: Images): Promise<Prediction[][]> {
     const { classes } = this;
-    const { input } = this.call("predict", (raw) => raw.config as { input: ExampleShape });
+    const input = this.call("predict", (raw) => raw.input as ExampleShape);
     const values = valuesOf("predict", images, input);
     return predictions(classes, await this.run("predict", (raw) => raw.predict(values)));
   }

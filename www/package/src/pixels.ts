@@ -9,7 +9,7 @@ type Picture = PixelSource | HTMLCanvasElement | OffscreenCanvas;
  */
 export type Images = Float32Array | Picture | readonly (Float32Array | Picture)[];
 
-/** What one example consists of. @internal */
+/** What one example consists of; a row of plain numbers is a picture of height 1. */
 export interface ExampleShape {
   channels: number;
   height: number;

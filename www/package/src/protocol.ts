@@ -5,12 +5,14 @@ import type { GlyphOptions, ImageOptions } from "./dataset.js";
 import type { DeviceChoice, DeviceInfo, WarmUpEvent } from "./device.js";
 import type { ErrorJson } from "./errors.js";
 import type { MlpConfig } from "./mlp.js";
+import type { NetworkSummary } from "./network-graph.js";
 import type {
   EvaluateOptions,
   Evaluation,
   FitEvent,
   FitOptions,
   MethodOptions,
+  ModelConfig,
   ProtoNetConfig,
 } from "./protonet.js";
 
@@ -19,9 +21,11 @@ export type DataSource = { glyphs: GlyphOptions } | { images: ImageOptions };
 
 /** A model that lives in the worker. */
 export interface ModelInfo {
-  config: Required<ProtoNetConfig>;
+  config: ModelConfig;
   /** How many numbers training adjusts. */
-  parameterCount: number;
+  trainedValues: number;
+  /** How many others there are: running statistics. */
+  bufferValues: number;
 }
 
 /** {@link FitOptions} without the signal, which `stop()` replaces. */
@@ -48,16 +52,19 @@ export interface Sample {
 /** A perceptron that lives in the worker. */
 export interface MlpInfo {
   /** How many numbers training adjusts. */
-  parameterCount: number;
+  trainedValues: number;
+  /** How many others there are: none. */
+  bufferValues: number;
 }
 
 export interface Operations {
   init(wasm?: string): void;
   openDevice(choice?: DeviceChoice): DeviceInfo;
-  warmUp(config?: ProtoNetConfig): void;
+  warmUp(config?: ProtoNetConfig & MethodOptions): void;
   createModel(config?: ProtoNetConfig & MethodOptions): ModelInfo;
   loadModel(bytes: Uint8Array): ModelInfo;
   saveModel(): Uint8Array;
+  summary(): NetworkSummary;
   sample(data: DataSource, classes: number, examples: number): Sample;
   train(data: DataSource, options?: TrainOptions): TrainSummary;
   evaluate(data: DataSource, options?: EvaluateOptions): Evaluation;

@@ -3,7 +3,8 @@ import { Classifier, type Adaptation } from "./classifier.js";
 import type { Dataset } from "./dataset.js";
 import type { Device } from "./device.js";
 import { ForgelingError, guarded } from "./errors.js";
-import { camelKeys, Handle } from "./handle.js";
+import { camelKeys, camelTree, Handle } from "./handle.js";
+import type { ModelName, NetworkGraph, NetworkSummary } from "./network-graph.js";
 import { nextTask, throwIfAborted } from "./tasks.js";
 
 /**
@@ -25,22 +26,39 @@ export type Method =
   | "imaml"
   | "fobmaml";
 
-/** The shape of the network: `blocks` × (3×3 convolution, batch norm, ReLU, 2×2 max pooling), and its method. */
+/** The network and its method. */
 export interface ProtoNetConfig {
   /** Default `"protonet"`. */
   method?: Method;
+  /** A network by name, or one's own, which has its own sizes in the place of those below. Default `"conv4"`. */
+  model?: ModelName | NetworkGraph;
   /** The most classes of an episode, for methods that take gradient steps. Default 5. */
   ways?: number;
   /** Input channels. Default 1. */
   channels?: number;
-  /** Filters of every convolution. Default 64; 32 is twice to three times as fast. */
+  /** The network's width: for `conv4` the filters of every convolution. Default: the network's, 64 of `conv4`; 32 is twice to three times as fast. */
   filters?: number;
-  /** Default 4. */
+  /** Blocks of `conv4`. Default 4, and 2 for `relation`. */
   blocks?: number;
   /** Width and height of the input, in pixels. Default 28. */
   size?: number;
   /** Seed of the first weights. Default 0. */
   seed?: number;
+}
+
+/** What a {@link ProtoNet} is made from. */
+export interface ModelConfig {
+  method: Method;
+  /** The most classes of an episode, for methods that take gradient steps. */
+  ways: number;
+  /** Seed of the first weights. */
+  seed: number;
+  /** Input channels. */
+  channels: number;
+  /** Width and height of the input, in pixels; `null` where they differ. */
+  size: number | null;
+  /** The network, layer by layer; `{ model: config.network }` makes another one like it. */
+  network: NetworkGraph;
 }
 
 /** Settings of single methods, beside the shape. */
@@ -161,14 +179,24 @@ export class ProtoNet extends Handle<RawProtoNet> {
     return this.run("save_model", (raw) => raw.save());
   }
 
-  /** The configuration, defaults filled in. */
-  get config(): Required<ProtoNetConfig> {
-    return this.call("config", (raw) => camelKeys(raw.config));
+  /** What it is made from. */
+  get config(): ModelConfig {
+    return this.call("config", (raw) => raw.config as ModelConfig);
+  }
+
+  /** The network layer by layer. What a method has beside it, such as the comparison of `relation`, is not in it. */
+  summary(): NetworkSummary {
+    return this.call("summary", (raw) => camelTree(raw.summary()));
   }
 
   /** How many numbers training adjusts. */
-  get parameterCount(): number {
-    return this.call("parameter_count", (raw) => raw.parameterCount);
+  get trainedValues(): number {
+    return this.call("trained_values", (raw) => raw.trainedValues);
+  }
+
+  /** How many others there are: running statistics. */
+  get bufferValues(): number {
+    return this.call("buffer_values", (raw) => raw.bufferValues);
   }
 
   /**

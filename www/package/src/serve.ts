@@ -98,6 +98,7 @@ export function serve(port: Port): void {
       return info(session.model);
     },
     saveModel: () => session.model.save(),
+    summary: () => session.model.summary(),
     sample: (source, classes, examples) =>
       withData(source, (data) => ({
         height: data.height,
@@ -139,7 +140,8 @@ export function serve(port: Port): void {
     classify: (image) => session.classifier.classify(image),
     createMlp: (config) => {
       session.mlp = Mlp.create(session.device, config);
-      return { parameterCount: session.mlp.parameterCount };
+      const { trainedValues, bufferValues } = session.mlp;
+      return { trainedValues, bufferValues };
     },
     trainMlp: (images, labels, rate) => session.mlp.trainStep(images, labels, rate),
     classifyMlp: (images) => session.mlp.classify(images),
@@ -173,7 +175,8 @@ export function serve(port: Port): void {
 }
 
 function info(model: ProtoNet): ModelInfo {
-  return { config: model.config, parameterCount: model.parameterCount };
+  const { config, trainedValues, bufferValues } = model;
+  return { config, trainedValues, bufferValues };
 }
 
 async function withData<T>(source: DataSource, body: (data: Dataset) => T | Promise<T>): Promise<T> {

@@ -5,6 +5,7 @@ import type { Device } from "./device.js";
 import { ForgelingError, guarded } from "./errors.js";
 import { camelTree, Handle } from "./handle.js";
 import { predictions } from "./network.js";
+import type { NetworkSummary } from "./network-graph.js";
 import { valuesOf, type ExampleShape, type Images } from "./pixels.js";
 import type { Profile, ProfileOptions } from "./profile.js";
 import { classes, count, nextTask, throwIfAborted } from "./tasks.js";
@@ -123,9 +124,19 @@ export class Trainer extends Handle<RawClassifierTrainer> {
     return this.call("count_examples", (raw) => Array.from(raw.counts()));
   }
 
-  /** How many numbers the network holds. */
-  get parameterCount(): number {
-    return this.call("parameter_count", (raw) => raw.parameterCount);
+  /** The network layer by layer. */
+  summary(): NetworkSummary {
+    return this.call("summary", (raw) => camelTree(raw.summary()));
+  }
+
+  /** How many numbers training adjusts. */
+  get trainedValues(): number {
+    return this.call("trained_values", (raw) => raw.trainedValues);
+  }
+
+  /** How many others there are: running statistics. */
+  get bufferValues(): number {
+    return this.call("buffer_values", (raw) => raw.bufferValues);
   }
 
   /** Optimizer steps so far. */

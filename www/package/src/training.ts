@@ -1,39 +1,33 @@
 // What training is told and what it tells: the options and events of `Trainer`.
+import type { MODELS } from "./models.js";
+import type { ModelName, NetworkGraph } from "./network-graph.js";
 
-/** The network that is trained. Its last layer has one output for each class. */
-export type ModelOptions =
-  | {
-      /** A perceptron with one hidden layer, for images or for rows of plain numbers. */
-      kind: "mlp";
-      /** Numbers of a row. Default: those of an image of `channels` × `size` × `size`. */
-      inputs?: number;
-      /** Default 1. */
-      channels?: number;
-      /** Width and height of the images, in pixels. Default 28. */
-      size?: number;
-      /** Neurons of the hidden layer. Default 128. */
-      hidden?: number;
-    }
-  | {
-      /** Four blocks of 3×3 convolution, batch norm, ReLU and pooling. */
-      kind: "conv4";
-      /** Default 1. */
-      channels?: number;
-      /** Width and height of the images, in pixels, 16 or more. Default 28. */
-      size?: number;
-      /** Filters of every convolution. Default 64. */
-      filters?: number;
-    }
-  | {
-      /** ResNet-18 as for small images (He et al. 2015, arXiv:1512.03385). */
-      kind: "resnet18";
-      /** Default 3. */
-      channels?: number;
-      /** Width and height of the images, in pixels. Default 32. */
-      size?: number;
-      /** Channels of the first stage; each of the three others has twice those of the one before. Default 64. */
-      width?: number;
-    };
+/** What pages call a network's `width`. */
+type WidthName<K extends ModelName> = K extends "mlp" ? "hidden" : K extends "conv4" | "conv6" ? "filters" : "width";
+
+/** The options of a network by their names in a page; {@link MODELS} tells what each is, its default and its range. */
+type OptionsOf<K extends ModelName> = {
+  [O in keyof (typeof MODELS)[K]["options"] as O extends "width" ? WidthName<K> : O]?: number;
+};
+
+/** The images that a network takes. */
+interface ImageSize {
+  /** Default: those of {@link MODELS}. */
+  channels?: number;
+  /** Width and height of the images, in pixels. Default: those of {@link MODELS}. */
+  size?: number;
+}
+
+/** Rows of plain numbers, which a perceptron takes, too. */
+interface RowSize {
+  /** Numbers of a row. Default: those of an image of `channels` × `size` × `size`. */
+  inputs?: number;
+}
+
+/** A network by name, with what is to differ from its defaults. Its last layer has one output for each class. */
+export type ModelOptions = {
+  [K in ModelName]: { kind: K } & ImageSize & OptionsOf<K> & (K extends "mlp" ? RowSize : unknown);
+}[ModelName];
 
 /** What moves the weights. */
 export type OptimizerOptions =
@@ -122,8 +116,8 @@ export interface CheckpointOptions {
 
 /** How to train; see {@link Trainer.create}. */
 export interface TrainerOptions {
-  /** The network. */
-  model: ModelOptions;
+  /** The network: a name, one with sizes, or one's own. One that does not end in a linear layer is given one. */
+  model: ModelName | ModelOptions | NetworkGraph;
   /** The names of the classes, or how many there are. */
   classes: number | readonly string[];
   /** Stop after so many times through the examples. Default 10 where no other limit is given. */
@@ -173,7 +167,7 @@ export interface Validation {
   /** 0..1. */
   accuracy: number | null;
   /** 0..1: the mean of the classes' accuracies, so that each class counts alike. */
-  balanced_accuracy: number | null;
+  balancedAccuracy: number | null;
   /** Examples looked at. */
   examples: number;
 }

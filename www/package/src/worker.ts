@@ -11,6 +11,7 @@ import type { AdaptSummary, Adaptation, FineTuneEvent, Prediction } from "./clas
 import type { DeviceChoice, DeviceInfo, WarmUpEvent } from "./device.js";
 import { ForgelingError } from "./errors.js";
 import type { MlpConfig } from "./mlp.js";
+import type { NetworkSummary } from "./network-graph.js";
 import type {
   DataSource,
   MlpInfo,
@@ -30,7 +31,16 @@ export { imageToInk, type InkOptions } from "./ink.js";
 export type { AdaptSummary, Adaptation, FineTuneEvent, Prediction } from "./classifier.js";
 export type { DeviceChoice, DeviceInfo, DeviceKind, WarmUpEvent } from "./device.js";
 export type { GlyphOptions, ImageOptions } from "./dataset.js";
-export type { EvaluateOptions, Evaluation, FitEvent, Method, MethodOptions, ProtoNetConfig } from "./protonet.js";
+export type {
+  EvaluateOptions,
+  Evaluation,
+  FitEvent,
+  Method,
+  MethodOptions,
+  ModelConfig,
+  ProtoNetConfig,
+} from "./protonet.js";
+export type { LayerDescription, LayerSummary, ModelName, NetworkGraph, NetworkSummary } from "./network-graph.js";
 export type { MlpConfig } from "./mlp.js";
 export type { DataSource, MlpInfo, ModelInfo, Sample, TrainOptions, TrainSummary } from "./protocol.js";
 
@@ -102,7 +112,7 @@ export class ForgelingWorker {
    * Compiles what a model of `config` needs, so that its first step takes hardly longer than the others;
    * `report` is called after each part.
    */
-  warmUp(config?: ProtoNetConfig, report?: (event: WarmUpEvent) => void): Promise<void> {
+  warmUp(config?: ProtoNetConfig & MethodOptions, report?: (event: WarmUpEvent) => void): Promise<void> {
     return this.#call("warmUp", [config], report);
   }
 
@@ -119,6 +129,11 @@ export class ForgelingWorker {
   /** The model as a safetensors file. */
   saveModel(): Promise<Uint8Array> {
     return this.#call("saveModel", []);
+  }
+
+  /** The model's network, layer by layer. */
+  summary(): Promise<NetworkSummary> {
+    return this.#call("summary", []);
   }
 
   /** The first images of the first classes, to show what a dataset holds. */

@@ -25,7 +25,7 @@ class Device extends Raw {
   backend = "flex";
   reason = "the page asked for the CPU";
   async warmUp(config, report) {
-    if (config.filters === 0) throw fail("invalid_argument", "conv4: no filters", { operation: "conv4" });
+    new ProtoNet(config).free();
     for (let done = 1; done <= 3; done += 1) report({ done, total: 3 });
   }
   memory() {
@@ -68,11 +68,31 @@ class Dataset extends Raw {
   }
 }
 
+/** What `Graph::summary` says of a graph, with made-up sizes. */
+const summaryOf = (graph) => {
+  const layers = graph.layers.map((layer, i) => {
+    const [kind] = typeof layer === "string" ? [layer] : Object.keys(layer).filter((key) => !["name", "inputs", "stream"].includes(key));
+    return { name: layer.name ?? `${kind}${i}`, layer: kind, output: [2, 2, 2], trained_values: 3, buffer_values: 1, multiply_adds: 5 };
+  });
+  const sum = (key) => layers.reduce((sum, layer) => sum + layer[key], 0);
+  const all = { trained_values: sum("trained_values"), buffer_values: sum("buffer_values"), multiply_adds: sum("multiply_adds") };
+  return { input: graph.input, output: [2, 2, 2], features: [2, 2, 2], ...all, layers };
+};
+
 class ProtoNet extends Raw {
-  constructor(config) {
+  constructor({ method = "protonet", model = "conv4", ways = 5, seed = 0, channels = 1, size = 28, filters = 64 }) {
+    if (filters === 0) throw fail("invalid_argument", "model_config: width is out of range", { operation: "model_config" });
     super();
-    this.config = { method: "protonet", ways: 5, channels: 1, filters: 64, blocks: 4, size: 28, seed: 0, ...config };
-    this.parameterCount = this.config.filters * 100;
+    const named = typeof model === "string";
+    const layers = [{ conv2d: { filters, kernel: 3, padding: "same" }, name: "blocks.0" }];
+    const network = named ? { input: [channels, size, size], layers } : model;
+    const [, rows, columns] = network.input;
+    this.config = { method, ways, seed, channels: network.input[0], size: rows === columns ? rows : null, network };
+    this.bufferValues = network.layers[0].conv2d?.filters ?? 0;
+    this.trainedValues = 100 * this.bufferValues;
+  }
+  summary() {
+    return summaryOf(this.config.network);
   }
   static create(device, config) {
     if (!device.alive) throw new Error("null pointer passed to rust");
@@ -85,7 +105,7 @@ class ProtoNet extends Raw {
     } catch {
       throw fail("bad_data", "load_model: this is not a safetensors file", { operation: "load_model" });
     }
-    return new ProtoNet(config);
+    return new ProtoNet({ ...config, model: config.network });
   }
   async save() {
     return new TextEncoder().encode(JSON.stringify(this.config));
@@ -190,7 +210,8 @@ class Mlp extends Raw {
     super();
     this.config = { inputs: 784, hidden: [128], classes: 10, seed: 0, ...config };
     const sizes = [this.config.inputs, ...this.config.hidden, this.config.classes];
-    this.parameterCount = sizes.slice(1).reduce((sum, size, i) => sum + (sizes[i] + 1) * size, 0);
+    this.trainedValues = sizes.slice(1).reduce((sum, size, i) => sum + (sizes[i] + 1) * size, 0);
+    this.bufferValues = 0;
   }
   static create(device, config) {
     if (!device.alive) throw new Error("null pointer passed to rust");
@@ -234,17 +255,24 @@ class ClassifierTrainer extends Raw {
   #busy = false;
   constructor(options) {
     super();
-    const { channels = 1, size = 28, inputs } = options.model;
+    const { inputs, layers, input } = options.model;
+    const [channels, size] = input ?? [options.model.channels ?? 1, options.model.size ?? 28];
+    const named = { input: [channels, size, size], layers: ["flatten", { linear: { outputs: options.classes.length } }] };
+    this.network = layers ? options.model : named;
     this.options = options;
     this.input = inputs ? { channels: 1, height: 1, width: inputs } : { channels, height: size, width: size };
     this.length = inputs ?? channels * size * size;
-    this.parameterCount = this.length * options.classes.length;
+    this.trainedValues = this.length * options.classes.length;
+    this.bufferValues = 0;
     this.steps = 0;
   }
   static create(device, options) {
     if (!device.alive) throw new Error("null pointer passed to rust");
     if ("checkpoints" in options) throw fail("invalid_argument", "options: unknown field `checkpoints`");
     return new ClassifierTrainer(options);
+  }
+  summary() {
+    return summaryOf(this.network);
   }
   add(values, labels) {
     if (!(values instanceof Float32Array && labels instanceof Uint32Array)) throw new TypeError("other types than wasm takes");
@@ -326,7 +354,11 @@ class Network extends ClassifierTrainer {
     return this.options.classes;
   }
   get config() {
-    return { input: this.input };
+    return { model: "mlp", input: this.input, classes: this.classes, network: this.network };
+  }
+  get training() {
+    const validation = { loss: 0.5, accuracy: 1, balanced_accuracy: 1, examples: 2 };
+    return { steps: 6, epochs: 3, examples: 24, validation };
   }
 }
 

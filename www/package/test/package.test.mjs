@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { replaceBinding } from "../dist/binding.js";
-import { Dataset, ForgelingError, Mlp, ProtoNet, init, openDevice, version } from "../dist/index.js";
+import { Dataset, ForgelingError, LAYERS, MODELS, Mlp, ProtoNet, init, openDevice, version } from "../dist/index.js";
 import * as fake from "./fake-binding.mjs";
 
 beforeEach(() => replaceBinding(async () => fake));
@@ -94,7 +94,7 @@ test("warming up reports its progress, and its errors are typed", async () => {
   await device.warmUp({ filters: 8 }, (event) => events.push(event));
   assert.deepEqual(events.at(-1), { done: 3, total: 3 });
   await device.warmUp();
-  await assert.rejects(device.warmUp({ filters: 0 }), rejected("invalid_argument", { operation: "conv4" }));
+  await assert.rejects(device.warmUp({ filters: 0 }), rejected("invalid_argument", { operation: "model_config" }));
 });
 
 test("fit reports typed events and ends at the limit, whole batches counted", async () => {
@@ -148,19 +148,51 @@ test("fit refuses limits that make no sense", async () => {
   }
 });
 
-test("save and load keep the configuration", async () => {
+test("save and load keep what the network is made from", async () => {
   const { device, model: net } = await model({ filters: 16, seed: 3 });
   const copy = await ProtoNet.load(device, await net.save());
-  assert.deepEqual(copy.config, {
-    method: "protonet",
-    ways: 5,
-    channels: 1,
-    filters: 16,
-    blocks: 4,
-    size: 28,
-    seed: 3,
+  const network = { input: [1, 28, 28], layers: [{ conv2d: { filters: 16, kernel: 3, padding: "same" }, name: "blocks.0" }] };
+  assert.deepEqual(copy.config, { method: "protonet", ways: 5, seed: 3, channels: 1, size: 28, network });
+  assert.deepEqual([copy.trainedValues, copy.bufferValues], [1600, 16]);
+});
+
+test("a network of one's own goes through as it is, and its summary comes in camel case", async () => {
+  // Names are the user's: no key or name of it is changed on the way.
+  const network = {
+    input: [3, 8, 4],
+    layers: [
+      { conv2d: { filters: 4, kernel: [3, 1], padding: "same" }, name: "my_first_layer" },
+      { batchNorm: {}, name: "aB_c" },
+      { globalMeanPool: {}, inputs: ["my_first_layer"], name: "x" },
+    ],
+    features: "aB_c",
+  };
+  const before = structuredClone(network);
+  const { model: net } = await model({ model: network, seed: 1 });
+  assert.deepEqual(network, before);
+  assert.deepEqual(net.config.network, before);
+  assert.deepEqual([net.config.channels, net.config.size], [3, null]);
+  const summary = net.summary();
+  assert.deepEqual([summary.input, summary.trainedValues, summary.bufferValues, summary.multiplyAdds], [[3, 8, 4], 9, 3, 15]);
+  const [first, second] = summary.layers;
+  assert.deepEqual(first, {
+    name: "my_first_layer",
+    layer: "conv2d",
+    output: [2, 2, 2],
+    trainedValues: 3,
+    bufferValues: 1,
+    multiplyAdds: 5,
   });
-  assert.equal(copy.parameterCount, 1600);
+  assert.equal(second.name, "aB_c");
+});
+
+test("the catalog says what networks there are, and what can be set", () => {
+  assert.equal(MODELS.conv4.options.width.default, 64);
+  for (const [name, { input, options }] of Object.entries(MODELS)) {
+    assert.equal(input.length, 3, name);
+    for (const { least, default: usual, most } of Object.values(options)) assert.ok(least <= usual && usual <= most, name);
+  }
+  assert.ok(LAYERS.includes("globalMeanPool"));
 });
 
 test("evaluate answers in camel case", async () => {
@@ -229,7 +261,7 @@ test("calls that overlap take turns, and one that fails does not stop the next",
 test("a perceptron is trained step by step, and labels are classes", async () => {
   const { device } = await model();
   const mlp = Mlp.create(device, { inputs: 2, hidden: [3], classes: 2 });
-  assert.equal(mlp.parameterCount, 3 * 3 + 4 * 2);
+  assert.deepEqual([mlp.trainedValues, mlp.bufferValues], [3 * 3 + 4 * 2, 0]);
   const images = Float32Array.of(0, 0, 1, 1);
   assert.equal(await mlp.trainStep(images, [0, 1]), 1e-3 / 2);
   assert.ok((await mlp.trainStep(images, Uint8Array.of(0, 1), 0.1)) > 0);

@@ -180,6 +180,28 @@ test("predictions are sorted and named; a saved network gives the same", async (
   const network = await Network.load(device, await trainer.save());
   assert.deepEqual(network.classes, ["cat", "dog"]);
   assert.deepEqual(await network.predict(new Float32Array(8)), [first, second]);
+  assert.deepEqual(network.config, {
+    model: "mlp",
+    input: { channels: 1, height: 2, width: 2 },
+    classes: ["cat", "dog"],
+    network: { input: [1, 2, 2], layers: ["flatten", { linear: { outputs: 2 } }] },
+  });
+  const validation = { loss: 0.5, accuracy: 1, balancedAccuracy: 1, examples: 2 };
+  assert.deepEqual(network.training, { steps: 6, epochs: 3, examples: 24, validation });
+  assert.deepEqual(network.summary(), trainer.summary());
+  assert.equal(network.summary().layers[1].multiplyAdds, 5);
+  assert.deepEqual([trainer.trainedValues, trainer.bufferValues], [8, 0]);
+});
+
+test("a network of one's own goes through as it is", async () => {
+  const model = {
+    input: [1, 2, 2],
+    layers: [{ meanPool: 2, name: "small_pool" }, { flatten: {}, inputs: ["small_pool"], name: "aB_c" }],
+  };
+  const { trainer } = await make({ model });
+  trainer.add(new Float32Array(4), "cat");
+  assert.deepEqual(trainer.summary().layers.map(({ name, layer }) => [name, layer]), [["small_pool", "meanPool"], ["aB_c", "flatten"]]);
+  assert.deepEqual(JSON.parse(new TextDecoder().decode(await trainer.save())).model, model);
 });
 
 test("profile, memory, plan and report come in camel case", async () => {

@@ -29,7 +29,8 @@ test("a whole session: device, training, examples, answer, saving", async () => 
   const warming = [];
   await worker.warmUp({ filters: 8 }, ({ done, total }) => warming.push(done / total));
   assert.equal(warming.at(-1), 1);
-  assert.equal((await worker.createModel({ filters: 8 })).parameterCount, 800);
+  const { trainedValues, bufferValues } = await worker.createModel({ filters: 8 });
+  assert.deepEqual([trainedValues, bufferValues], [800, 8]);
 
   const events = [];
   const summary = await worker.train(glyphs, { episodes: 4 }, (event) => events.push(event));
@@ -60,14 +61,28 @@ test("a whole session: device, training, examples, answer, saving", async () => 
   assert.equal((await worker.adapt()).fineTune.epochs, 3);
 
   const bytes = await worker.saveModel();
-  assert.equal((await worker.loadModel(bytes)).config.filters, 8);
+  assert.equal((await worker.loadModel(bytes)).config.network.layers[0].conv2d.filters, 8);
   assert.equal((await worker.evaluate(glyphs, { episodes: 5 })).episodes, 5);
+});
+
+test("a network of one's own crosses as it is, and so does its summary", async () => {
+  await worker.openDevice("cpu");
+  const network = {
+    input: [1, 12, 12],
+    layers: [{ conv2d: { filters: 2, kernel: 3 }, name: "my_layer" }, "batchNorm", { maxPool: { size: [2, 3] }, inputs: ["my_layer"] }],
+  };
+  await worker.warmUp({ model: network });
+  const { config } = await worker.createModel({ model: network });
+  assert.deepEqual(config.network, network);
+  const { layers, trainedValues } = await worker.summary();
+  assert.deepEqual(layers.map(({ name, layer }) => [name, layer])[0], ["my_layer", "conv2d"]);
+  assert.equal(trainedValues, 9);
 });
 
 test("a perceptron lives in the worker too, and goes with its device", async () => {
   await worker.openDevice("cpu");
   await assert.rejects(worker.classifyMlp(new Float32Array(2)), code("not_ready"));
-  assert.deepEqual(await worker.createMlp({ inputs: 2, hidden: [], classes: 2 }), { parameterCount: 6 });
+  assert.deepEqual(await worker.createMlp({ inputs: 2, hidden: [], classes: 2 }), { trainedValues: 6, bufferValues: 0 });
   const images = Float32Array.of(0, 0, 1, 1);
   assert.equal(await worker.trainMlp(images, [0, 1], 0.5), 0.25);
   assert.deepEqual(await worker.classifyMlp(images), [0, 1]);
@@ -100,7 +115,7 @@ test("errors cross with their code, and the worker goes on", async () => {
   await assert.rejects(worker.loadModel(new Uint8Array([9])), code("bad_data"));
   await assert.rejects(worker.train({ glyphs: { classes: 0 } }), code("invalid_argument"));
   await assert.rejects(worker.addExample("a", () => 0), code("invalid_argument"));
-  assert.equal((await worker.createModel()).config.filters, 64);
+  assert.equal((await worker.createModel()).trainedValues, 6400);
 });
 
 test("training empties the classifier, and datasets are freed", async () => {

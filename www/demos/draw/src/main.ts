@@ -5,6 +5,7 @@ import {
   type DeviceInfo,
   type FitEvent,
   type ForgelingWorker,
+  type LayerDescription,
   type ModelInfo,
   type Prediction,
 } from "forgeling/worker";
@@ -162,9 +163,11 @@ function showDevice(device: DeviceInfo): void {
   byId("reason").textContent = device.reason;
 }
 
-function showModel({ config, parameterCount }: ModelInfo): void {
+function showModel({ config, trainedValues }: ModelInfo): void {
+  const weighted = (layer: LayerDescription) => typeof layer === "object" && ("conv2d" in layer || "linear" in layer);
+  const layers = config.network.layers.filter(weighted).length;
   byId("network").textContent =
-    `${config.blocks} layers of ${config.filters} filters, ${parameterCount.toLocaleString("en")} weights`;
+    `${layers} ${layers === 1 ? "layer" : "layers"}, ${trainedValues.toLocaleString("en")} trained values`;
 }
 
 /** The weights are new: the classifier has to see all examples again. */
@@ -272,11 +275,11 @@ async function load(): Promise<void> {
   page.load.value = "";
   if (!worker || !file) return;
   const model = await worker.loadModel(new Uint8Array(await file.arrayBuffer()));
-  const { size, channels } = model.config;
+  const { size, channels, network } = model.config;
   if (size !== SIDE || channels !== 1) {
     showModel(await worker.createModel({ filters: settings.filters, size: SIDE, seed: settings.seed }));
     enter("ready");
-    throw new ForgelingError("bad_data", `the model reads ${size} × ${size} images`, {
+    throw new ForgelingError("bad_data", `the model takes inputs of ${network.input.join(" × ")}`, {
       expected: `${SIDE} × ${SIDE}, one channel`,
     });
   }
