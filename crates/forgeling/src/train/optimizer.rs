@@ -140,10 +140,13 @@ impl Stepper {
         let resting = self.resting.iter();
         let resting = resting.map(|rest| (rest.keys.iter().collect(), &rest.state));
         let (mut entries, mut skips) = (Vec::new(), None);
+        // Parameters that begin anew are of no module.
+        let mut known = false;
         for (keys, state) in moving.chain(resting) {
             let snapshot = state.read().await?;
             skips.get_or_insert((snapshot.last_skipped, snapshot.skipped));
             for (key, moments) in keys.into_iter().zip(snapshot.moments) {
+                known |= !key.is_forgotten();
                 let place = places.remove(&key.id);
                 if let Some(place) = place.filter(|place| place.shape == key.shape) {
                     let steps = snapshot.steps;
@@ -155,11 +158,12 @@ impl Stepper {
                 }
             }
         }
-        if entries.is_empty() && skips.is_some() {
+        if entries.is_empty() && known {
             let message = "the module is not the one that the optimizer moved";
             return Err(Error::invalid(operation, message));
         }
-        let skips = skips.unwrap_or_default();
+        // How many were skipped is kept with what took the others.
+        let skips = skips.filter(|_| !entries.is_empty()).unwrap_or_default();
         Ok(OptimizerRecord::new(
             entries,
             moments,
