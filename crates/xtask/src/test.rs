@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
+use crate::bench;
 use crate::error::{Failure, Result};
 use crate::npm::Npm;
 use crate::step::Step;
@@ -87,10 +88,22 @@ fn native(workspace: &Workspace, summary: &mut Summary) {
                 .args(["--features", "forgeling-tests/mpi", "--test", "mpi"])
                 .run()
         });
+        // After those, which have built what they are run with.
+        summary.run("one round of the native benchmarks", || {
+            bench::try_native(workspace, true)
+        });
     } else {
         summary.run("native tests", || everything().run());
         summary.skip("Vulkan in software", "only Linux has lavapipe");
         summary.skip("tests over MPI", "OpenMPI is installed on Linux only");
+        summary.run("one round of the native benchmarks", || {
+            bench::try_native(workspace, false)
+        });
+        summary.skip("benchmarks on a GPU", "only Linux has lavapipe");
+    }
+    if !bench::has_pytorch(workspace) {
+        let reason = "not installed, which `cargo xtask bench cpu` does";
+        summary.skip("benchmarks beside PyTorch", reason);
     }
 }
 
@@ -140,6 +153,9 @@ fn browser(workspace: &Workspace, summary: &mut Summary) {
                 .run()
         });
     }
+    summary.run("one round of the browser's benchmark", || {
+        bench::try_web(workspace)
+    });
 }
 
 enum Outcome {

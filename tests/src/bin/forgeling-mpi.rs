@@ -1,5 +1,5 @@
 //! A rank of the tests and benchmarks over MPI, started by `mpirun`: `forgeling-mpi train|<a way to fail>`,
-//! `forgeling-mpi fit FOLDER [kill]` or `forgeling-mpi bench WORKLOAD`.
+//! `forgeling-mpi fit FOLDER [kill]` or `forgeling-mpi bench WORKLOAD ROUNDS STEPS`.
 
 use std::io::Write;
 use std::ops::{ControlFlow, Range};
@@ -32,14 +32,9 @@ fn main() -> ExitCode {
     let result = Mpi::start().and_then(|mpi| {
         let device = pollster::block_on(Device::open(DeviceChoice::Cpu))?;
         let mpi = match words[..] {
-            ["bench", "mlp"] => {
-                let (model, batches) = (bench::mlp(&device)?, bench::digits()?);
-                measure(bench::DIGITS, mpi, &device, &model, &classify, &batches)?
-            }
-            ["bench", "protonet"] => {
-                let (model, batches) = (bench::encoder(&device)?, bench::episodes()?);
-                let name = bench::EPISODES;
-                measure(name, mpi, &device, &model, &Prototypes, &batches)?
+            ["bench", workload, rounds, steps] => {
+                let pace = [number(rounds)?, number(steps)?];
+                measured(workload, pace, mpi, &device)?
             }
             ["fit", folder, ref how @ ..] => fit(folder, how == ["kill"], mpi, &device)?,
             [how] => train(how, mpi, &device)?,
@@ -54,6 +49,35 @@ fn main() -> ExitCode {
             eprintln!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn number(word: &str) -> Result<usize> {
+    let wrong = |_| Error::invalid("forgeling-mpi", "not a number").got(word);
+    word.parse().map_err(wrong)
+}
+
+/// The workload of this name.
+fn measured(workload: &str, pace: [usize; 2], mpi: Mpi, device: &Device) -> Result<Mpi> {
+    match workload {
+        "mlp" => {
+            let (model, batches) = (bench::mlp(device)?, bench::digits()?);
+            measure(
+                bench::DIGITS,
+                pace,
+                mpi,
+                device,
+                &model,
+                &classify,
+                &batches,
+            )
+        }
+        "protonet" => {
+            let (model, batches) = (bench::encoder(device)?, bench::episodes()?);
+            let name = bench::EPISODES;
+            measure(name, pace, mpi, device, &model, &Prototypes, &batches)
+        }
+        other => Err(Error::invalid("forgeling-mpi", "there is no such workload").got(other)),
     }
 }
 
@@ -164,9 +188,10 @@ fn fail(how: &str) -> Result<()> {
     }
 }
 
-/// Times steps; rank 0 prints a line for the table.
+/// Times so many rounds of so many steps; rank 0 prints a line for the table.
 fn measure<M: Module, B: Batch, W: Work<M, B>>(
     workload: &str,
+    [rounds, steps]: [usize; 2],
     mpi: Mpi,
     device: &Device,
     model: &M,
@@ -174,16 +199,14 @@ fn measure<M: Module, B: Batch, W: Work<M, B>>(
     batches: &[B],
 ) -> Result<Mpi> {
     const WARM_UP: usize = 2;
-    const ROUNDS: usize = 15;
-    const STEPS: usize = 3;
     let ranks = mpi.size();
     let config = ParallelConfig::default();
     let mut training = Distributed::new(model, &bench::sgd()?, device, mpi, config)?;
     let (mut times, mut synchronization) = (Vec::new(), Vec::new());
-    for round in 0..WARM_UP + ROUNDS {
+    for round in 0..WARM_UP + rounds {
         let begun = Instant::now();
-        for step in 0..STEPS {
-            let batch = &batches[(round * STEPS + step) % batches.len()];
+        for step in 0..steps {
+            let batch = &batches[(round * steps + step) % batches.len()];
             let read = |range| Ok(batch.part(range));
             let done = training.step(work, batch.len(), read, bench::RATE)?;
             let busy = done.busy.iter().copied().fold(0.0, f64::max);
@@ -192,7 +215,7 @@ fn measure<M: Module, B: Batch, W: Work<M, B>>(
             }
         }
         if round >= WARM_UP {
-            times.push(1000.0 * begun.elapsed().as_secs_f64() / STEPS as f64);
+            times.push(1000.0 * begun.elapsed().as_secs_f64() / steps as f64);
         }
     }
     if training.is_first() {
@@ -204,8 +227,8 @@ fn measure<M: Module, B: Batch, W: Work<M, B>>(
             "median_ms": bench::median(times.clone()),
             "min_ms": extreme(f64::min),
             "max_ms": extreme(f64::max),
-            "rounds": ROUNDS,
-            "steps": STEPS,
+            "rounds": rounds,
+            "steps": steps,
         });
         if ranks > 1 {
             line["sync_ms"] = bench::median(synchronization).into();

@@ -9,7 +9,7 @@ mod measurement;
 use std::fs;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 
 use crate::date;
 use crate::error::{Failure, Result};
@@ -35,6 +35,32 @@ pub struct Options {
     /// Leave out the peers that have to be installed: PyTorch, TensorFlow.js and jax-js.
     #[arg(long)]
     no_peers: bool,
+    /// Rounds of each workload, instead of as many as the time of its steps allows; the figures are printed but not
+    /// recorded.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+    /// The smallest workloads alone, natively or in the browser, which take seconds; the figures are printed but not
+    /// recorded.
+    #[arg(long)]
+    smallest: bool,
+}
+
+impl Options {
+    /// One round of the smallest workloads.
+    const fn once(no_peers: bool) -> Self {
+        Self {
+            names: Vec::new(),
+            json: false,
+            no_peers,
+            rounds: Some(1),
+            smallest: true,
+        }
+    }
+
+    /// Whether the figures are worth recording.
+    const fn is_whole(&self) -> bool {
+        self.rounds.is_none() && !self.smallest
+    }
 }
 
 /// A benchmark.
@@ -120,18 +146,22 @@ impl Bench {
     }
 
     /// What is run, one after the other.
-    fn steps(self, workspace: &Workspace, peers: bool) -> Result<Vec<Step>> {
-        let first = self.step(workspace, peers)?;
+    fn steps(self, workspace: &Workspace, options: &Options) -> Result<Vec<Step>> {
+        let first = match self {
+            Self::Web => web(workspace, options)?,
+            _ => self.native(workspace, options)?,
+        };
         let test = |name: &str| -> Result<Step> {
             let step = wasm_step(workspace)?;
             Ok(step.args(["--test", "web", "--", name, "--nocapture"]))
         };
         Ok(match self {
-            Self::Memory => {
+            Self::Memory if !options.smallest => {
                 let test = test("sixteen_bits_and_checkpoints_save_memory")?;
-                vec![first, test.env("FORGELING_MEMORY_ROUNDS", "5")]
+                let rounds = options.rounds.unwrap_or(5).to_string();
+                vec![first, test.env("FORGELING_MEMORY_ROUNDS", rounds)]
             }
-            Self::Leak => {
+            Self::Leak if !options.smallest => {
                 let test = test("memory_does_not_grow_with_steps")?;
                 vec![first, test.env("FORGELING_LEAK_STEPS", "2000")]
             }
@@ -139,53 +169,66 @@ impl Bench {
         })
     }
 
-    fn step(self, workspace: &Workspace, peers: bool) -> Result<Step> {
-        Ok(match self {
-            Self::Cpu | Self::Gpu | Self::Memory | Self::Leak | Self::Parallel | Self::Tasks => {
-                let mpi = self == Self::Parallel && ensure_mpi()?;
-                let features: &[&str] = if mpi {
-                    &["--features", "forgeling-tests/mpi"]
-                } else {
-                    &[]
-                };
-                // With the workspace's features: a package alone would build burn a second time.
-                Step::cargo()
-                    .dir(workspace.root())
-                    .args([
-                        "build",
-                        "--release",
-                        "--workspace",
-                        "--exclude",
-                        "xtask",
-                        "--bins",
-                    ])
-                    .args(features)
-                    .run()?;
-                let step = Step::new(program(workspace))
-                    .args([self.name(), "--json", "--burn-version"])
-                    .arg(workspace.locked_version("burn")?);
-                // On a GPU PyTorch is a peer where it has CUDA.
-                if peers && (self == Self::Cpu || self == Self::Gpu && has_nvidia()) {
-                    step.arg("--python").arg(python::ensure(workspace)?)
-                } else {
-                    step
-                }
-            }
-            Self::Web => {
-                let npm = Npm::ensure(workspace)?;
-                npm.install()?;
-                let step = Step::new("node")
-                    .dir(workspace.root())
-                    .arg("www/packaging-tests/bench.mjs")
-                    .env("CHROMIUM", Browser::ensure()?.binary());
-                if peers {
-                    npm.within("packaging-tests").install()?;
-                    step
-                } else {
-                    step.args(["--only", "forgeling"])
-                }
-            }
-        })
+    fn native(self, workspace: &Workspace, options: &Options) -> Result<Step> {
+        let step = Step::new(program(workspace))
+            .dir(workspace.root())
+            .args([self.name(), "--json", "--burn-version"])
+            .arg(workspace.locked_version("burn")?)
+            .args(rounds(options));
+        let step = if options.smallest {
+            step.arg("--smallest")
+        } else {
+            step
+        };
+        // On a GPU PyTorch is a peer where it has CUDA.
+        let peer = self == Self::Cpu || self == Self::Gpu && has_nvidia();
+        if peer && !options.no_peers {
+            Ok(step.arg("--python").arg(python::ensure(workspace)?))
+        } else {
+            Ok(step)
+        }
+    }
+}
+
+fn web(workspace: &Workspace, options: &Options) -> Result<Step> {
+    let npm = Npm::ensure(workspace)?;
+    npm.install()?;
+    let step = Step::new("node")
+        .dir(workspace.root())
+        .arg("www/packaging-tests/bench.mjs")
+        .args(rounds(options))
+        .env("CHROMIUM", Browser::ensure()?.binary());
+    if options.no_peers {
+        Ok(step.args(["--only", "forgeling"]))
+    } else {
+        npm.within("packaging-tests").install()?;
+        Ok(step)
+    }
+}
+
+/// The option, where it was given.
+fn rounds(options: &Options) -> Vec<String> {
+    let rounds = options.rounds.map(|rounds| rounds.to_string());
+    rounds.map_or_else(Vec::new, |rounds| vec!["--rounds".into(), rounds])
+}
+
+/// Builds the programs of the native benchmarks, with those of several processes where there is `mpi`.
+fn build(workspace: &Workspace, mpi: bool) -> Result<()> {
+    // With the workspace's features: a package alone would build burn a second time.
+    let step = Step::cargo()
+        .dir(workspace.root())
+        .args(["build", "--release", "--workspace", "--exclude", "xtask"])
+        .args(["--bin", "forgeling-bench"]);
+    if mpi {
+        step.args([
+            "--bin",
+            "forgeling-mpi",
+            "--features",
+            "forgeling-tests/mpi",
+        ])
+        .run()
+    } else {
+        step.run()
     }
 }
 
@@ -209,7 +252,16 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         &options.names
     };
     for bench in names {
+        if *bench != Bench::Web {
+            build(workspace, *bench == Bench::Parallel && ensure_mpi()?)?;
+        }
         let (measurements, company) = measure(*bench, workspace, options)?;
+        if !options.json {
+            println!("{}", measurement::table(&measurements));
+        }
+        if !options.is_whole() {
+            continue;
+        }
         let section = Section {
             name: bench.name(),
             command: command(*bench, options),
@@ -218,12 +270,43 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             version: env!("CARGO_PKG_VERSION"),
             measurements: &measurements,
         };
-        if !options.json {
-            println!("{}", measurement::table(&measurements));
-        }
         record(workspace, &section)?;
     }
     Ok(())
+}
+
+/// One round of the smallest workloads of every native benchmark: whether they run, not how fast. Those that need a GPU
+/// run where `gpu` says that there is one, and PyTorch beside them where it [is installed](has_pytorch). All are tried, and
+/// those that fail are named.
+pub fn try_native(workspace: &Workspace, gpu: bool) -> Result<()> {
+    let options = Options::once(!has_pytorch(workspace));
+    build(workspace, ensure_mpi()?)?;
+    let mut failed = Vec::new();
+    for bench in Bench::value_variants() {
+        let runs = match bench {
+            Bench::Cpu | Bench::Parallel => true,
+            Bench::Gpu | Bench::Memory | Bench::Leak | Bench::Tasks => gpu,
+            Bench::Web => false,
+        };
+        if runs && let Err(failure) = measure(*bench, workspace, &options) {
+            failed.push(format!("{}: {failure}", bench.name()));
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::new(failed.join("; ")))
+    }
+}
+
+/// The same of the browser's benchmark, without peers; after `cargo xtask web`.
+pub fn try_web(workspace: &Workspace) -> Result<()> {
+    measure(Bench::Web, workspace, &Options::once(true)).map(drop)
+}
+
+/// Whether an earlier `cargo xtask bench` has installed PyTorch.
+pub fn has_pytorch(workspace: &Workspace) -> bool {
+    python::is_installed(workspace)
 }
 
 /// Cores kept busy by others from which on the figures say so.
@@ -260,7 +343,7 @@ fn measure(
     let mut measurements = Vec::new();
     let mut lines = Vec::new();
     let mut wrong = None;
-    let steps = bench.steps(workspace, !options.no_peers)?;
+    let steps = bench.steps(workspace, options)?;
     let company = Company::watch();
     for step in steps {
         step.lines(|line| {
@@ -293,7 +376,7 @@ fn measure(
         }
         None => {}
     }
-    if bench == Bench::Leak {
+    if bench == Bench::Leak && options.is_whole() {
         let path = workspace.root().join("tests/results/memory_leak.json");
         fs::write(&path, format!("[\n{}\n]\n", lines.join(",\n")))
             .map_err(|cause| Failure::file("write", &path, &cause))?;
@@ -335,10 +418,11 @@ mod tests {
     #[test]
     fn the_command_is_the_one_to_repeat() {
         let options = Options {
-            names: Vec::new(),
-            json: true,
-            no_peers: true,
+            rounds: None,
+            smallest: false,
+            ..Options::once(true)
         };
+        assert!(options.is_whole() && !Options::once(true).is_whole());
         assert_eq!(
             command(Bench::Web, &options),
             "cargo xtask bench web --no-peers"

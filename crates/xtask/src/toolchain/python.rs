@@ -11,17 +11,21 @@ use crate::workspace::Workspace;
 /// The oldest Python that PyTorch's current releases run on.
 const OLDEST: (u32, u32) = (3, 10);
 
+/// Whether the environment is there already, with what the benchmarks want now.
+pub fn is_installed(workspace: &Workspace) -> bool {
+    fs::read_to_string(requirements(workspace))
+        .is_ok_and(|wanted| is_current(&folder(workspace), &wanted))
+}
+
 /// Finds or makes the environment and returns its Python. Only PyTorch's wheels are installed, from wherever
 /// pip is configured to look; the system's own packages stay as they are.
 pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
-    let requirements = workspace.root().join("tests/peers/requirements.txt");
+    let requirements = requirements(workspace);
     let wanted = fs::read_to_string(&requirements)
         .map_err(|cause| Failure::file("read", &requirements, &cause))?;
-    let folder = workspace.target().join("python-peers");
+    let folder = folder(workspace);
     let python = python_of(&folder);
-    // Written last, so that an interrupted installation is done again.
-    let stamp = folder.join("forgeling-requirements.txt");
-    if python.is_file() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+    if is_current(&folder, &wanted) {
         return Ok(python);
     }
     let base = system::ensure(
@@ -43,8 +47,27 @@ pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
         .arg("--requirement")
         .arg(&requirements)
         .run()?;
+    let stamp = stamp(&folder);
     fs::write(&stamp, wanted).map_err(|cause| Failure::file("write", &stamp, &cause))?;
     Ok(python)
+}
+
+fn requirements(workspace: &Workspace) -> PathBuf {
+    workspace.root().join("tests/peers/requirements.txt")
+}
+
+fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.target().join("python-peers")
+}
+
+/// Written last, so that an interrupted installation is done again.
+fn stamp(folder: &Path) -> PathBuf {
+    folder.join("forgeling-requirements.txt")
+}
+
+fn is_current(folder: &Path, wanted: &str) -> bool {
+    python_of(folder).is_file()
+        && fs::read_to_string(stamp(folder)).is_ok_and(|installed| installed == wanted)
 }
 
 /// Debian keeps what `venv` needs in a package of its own.

@@ -29,10 +29,10 @@ use forgeling::device::DeviceKind;
 use forgeling::{Device, DeviceChoice};
 
 use data::{Digits, Episodes, Pictures};
-use runner::{Implementation, Pace, Result, compare};
+use runner::{Extent, Implementation, Pace, Result, compare};
 use torch::Torch;
 
-/// Filters and episodes per step.
+/// Filters and episodes per step, the smallest first.
 const PROTONETS: [(usize, usize); 5] = [(32, 1), (64, 1), (32, 8), (64, 8), (64, 32)];
 
 struct Options {
@@ -40,6 +40,7 @@ struct Options {
     /// A Python that has PyTorch.
     python: Option<PathBuf>,
     burn_version: String,
+    extent: Extent,
 }
 
 fn main() -> ExitCode {
@@ -80,6 +81,7 @@ impl Options {
     fn parse(arguments: impl Iterator<Item = String>) -> std::result::Result<Self, String> {
         let mut arguments = arguments;
         let (mut what, mut python, mut burn_version) = (None, None, String::new());
+        let mut extent = Extent::default();
         while let Some(argument) = arguments.next() {
             let mut value = || {
                 arguments
@@ -97,6 +99,13 @@ impl Options {
                 "--json" => {}
                 "--python" => python = Some(value()?.into()),
                 "--burn-version" => burn_version = format!(" {}", value()?),
+                "--rounds" => {
+                    let text = value()?;
+                    let rounds = text.parse().ok().filter(|rounds| *rounds > 0);
+                    let wrong = || format!("--rounds takes a number above 0, not '{text}'");
+                    extent.rounds = Some(rounds.ok_or_else(wrong)?);
+                }
+                "--smallest" => extent.smallest = true,
                 other => return Err(format!("unknown argument '{other}'")),
             }
         }
@@ -104,18 +113,23 @@ impl Options {
             what: what.ok_or("expected cpu, gpu, memory, leak, parallel or tasks")?,
             python,
             burn_version,
+            extent,
         })
     }
 }
 
 fn bench(options: &Options) -> Result<()> {
+    let extent = options.extent;
     let device = match &options.what {
         What::One(choice) => open(*choice)?,
-        What::Memory => return memory::savings(&open(DeviceChoice::Gpu)?),
-        What::Leak => return memory::leak(&open(DeviceChoice::Gpu)?),
+        What::Memory => return memory::savings(&open(DeviceChoice::Gpu)?, extent),
+        What::Leak => return memory::leak(&open(DeviceChoice::Gpu)?, extent),
         What::LeakFigure(path) => return memory::leak_figure(path),
-        What::Several => return parallel::bench(),
-        What::Tasks => return maml::bench(&[open(DeviceChoice::Cpu)?, open(DeviceChoice::Gpu)?]),
+        What::Several => return parallel::bench(extent),
+        What::Tasks => {
+            let devices = [open(DeviceChoice::Cpu)?, open(DeviceChoice::Gpu)?];
+            return maml::bench(&devices, extent);
+        }
     };
     let back_end = if device.is_cpu() { "flex" } else { "wgpu" };
     let mut bench = Bench {
@@ -125,9 +139,11 @@ fn bench(options: &Options) -> Result<()> {
             Some(python) => Torch::start_all(python, device.is_cpu())?,
             None => Vec::new(),
         },
+        extent,
         device,
     };
-    for (filters, episodes) in PROTONETS {
+    let protonets = if extent.smallest { 1 } else { PROTONETS.len() };
+    for (filters, episodes) in PROTONETS.into_iter().take(protonets) {
         // A software adapter takes minutes for several episodes, and the CPU for many.
         let most = match (bench.slow, bench.device.is_cpu()) {
             (true, _) => 1,
@@ -138,7 +154,10 @@ fn bench(options: &Options) -> Result<()> {
             bench.protonet(filters, episodes)?;
         }
     }
-    bench.resnet()?;
+    // A step takes seconds on a software adapter.
+    if !(extent.smallest && bench.slow) {
+        bench.resnet()?;
+    }
     bench.mlp()
 }
 
@@ -146,6 +165,7 @@ fn bench(options: &Options) -> Result<()> {
 struct Bench {
     device: Device,
     slow: bool,
+    extent: Extent,
     /// The name of plain burn.
     burn: String,
     torch: Vec<Torch>,
@@ -169,7 +189,7 @@ impl Bench {
             torch.protonet(filters, &batches)?;
             all.push(torch);
         }
-        let pace = Pace::of(self.slow, filters * episodes);
+        let pace = self.extent.pace(Pace::of(self.slow, filters * episodes));
         let workload = protonet::workload(filters, episodes);
         compare(&workload, Some(episodes), pace, &self.device, &mut all)
     }
@@ -187,7 +207,7 @@ impl Bench {
             torch.resnet(&pictures)?;
             all.push(torch);
         }
-        let pace = Pace::long(self.slow);
+        let pace = self.extent.pace(Pace::long(self.slow));
         compare(resnet::WORKLOAD, None, pace, &self.device, &mut all)
     }
 
@@ -200,7 +220,7 @@ impl Bench {
             torch.mlp(&digits)?;
             all.push(torch);
         }
-        let pace = Pace::of(self.slow, 0);
+        let pace = self.extent.pace(Pace::of(self.slow, 0));
         compare(mlp::WORKLOAD, None, pace, &self.device, &mut all)
     }
 }
@@ -231,6 +251,9 @@ mod tests {
         assert_eq!(parse("parallel").unwrap().what, What::Several);
         assert_eq!(options.python, Some("py".into()));
         assert_eq!(options.burn_version, " 1.2");
+        assert_eq!(options.extent, Extent::default());
+        let extent = parse("gpu --rounds 3 --smallest").unwrap().extent;
+        assert_eq!((extent.rounds, extent.smallest), (Some(3), true));
     }
 
     #[test]
@@ -240,6 +263,7 @@ mod tests {
             ("gpu --python", "--python needs a value"),
             ("leak-figure", "leak-figure needs a value"),
             ("tpu", "unknown argument 'tpu'"),
+            ("cpu --rounds 0", "--rounds takes a number above 0, not '0'"),
         ] {
             assert_eq!(parse(line).err().unwrap(), problem);
         }

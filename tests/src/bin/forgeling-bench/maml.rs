@@ -9,37 +9,45 @@ use forgeling::nn::Network;
 use forgeling::nn::zoo::Conv4Config;
 use forgeling::train::{HardwareConfig, HardwareManager, Trainer, TrainerConfig};
 
-use crate::runner::{Implementation, OURS, Pace, Result, Turn, compare, description, timed};
+use crate::runner::{
+    Extent, Implementation, OURS, Pace, Result, Turn, compare, description, timed,
+};
 
-/// Tasks of a step.
-const TASKS: usize = 16;
-/// Queries of a class: one, as in MAML's paper, and 15, as in most others.
-const QUERIES: [usize; 2] = [1, 15];
+/// Tasks of a step, and queries of a class: one, as in MAML's paper, and 15, as in most others.
+const SIZES: [(usize, usize); 2] = [(16, 1), (16, 15)];
+/// For a look: 16 tasks take seconds on a software adapter.
+const SMALLEST: (usize, usize) = (2, 1);
 const BATCHES: usize = 2;
 
 /// All tasks of a step in one computation against one after the other, on each device.
-pub fn bench(devices: &[Device]) -> Result<()> {
+pub fn bench(devices: &[Device], extent: Extent) -> Result<()> {
+    let sizes = if extent.smallest {
+        &[SMALLEST][..]
+    } else {
+        &SIZES
+    };
     for device in devices {
         let slow = device.info().kind == DeviceKind::SoftwareGpu;
-        for queries in QUERIES {
-            let batches = draw(queries)?;
+        for &(tasks, queries) in sizes {
+            let batches = draw(tasks, queries)?;
             let mut together = Trained::together(&batches, device)?;
             let mut apart = Trained::task_by_task(&batches, device)?;
             let mut all: [&mut dyn Implementation; 2] = [&mut together, &mut apart];
             let rounds = if slow { 3 } else { 15 };
-            let pace = Pace { rounds, steps: 1 };
-            compare(&workload(queries), Some(TASKS), pace, device, &mut all)?;
+            let pace = extent.pace(Pace { rounds, steps: 1 });
+            let workload = workload(tasks, queries);
+            compare(&workload, Some(tasks), pace, device, &mut all)?;
         }
     }
     Ok(())
 }
 
 /// 5-way 1-shot tasks.
-fn draw(queries: usize) -> Result<Vec<Vec<Task>>> {
+fn draw(tasks: usize, queries: usize) -> Result<Vec<Vec<Task>>> {
     let glyphs = Glyphs::new(0, Split::Train, 1000)?;
     let queries = Queries::new(queries)?;
     let mut sampler = EpisodeSampler::new(Ways::DEFAULT, Shots::new(1)?, queries, 0);
-    let batches = (0..BATCHES).map(|_| sampler.sample_batch(&glyphs, TASKS)?.tasks());
+    let batches = (0..BATCHES).map(|_| sampler.sample_batch(&glyphs, tasks)?.tasks());
     Ok(batches.collect::<forgeling::Result<_>>()?)
 }
 
@@ -122,8 +130,8 @@ impl Implementation for Trained<'_> {
 }
 
 /// What is measured, for the table.
-fn workload(queries: usize) -> String {
+fn workload(tasks: usize, queries: usize) -> String {
     format!(
-        "MAML step, Conv4-32, {TASKS} tasks of 5-way 1-shot {queries}-query, 28×28, 3 inner steps"
+        "MAML step, Conv4-32, {tasks} tasks of 5-way 1-shot {queries}-query, 28×28, 3 inner steps"
     )
 }

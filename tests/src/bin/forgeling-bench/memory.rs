@@ -11,10 +11,10 @@ use forgeling_tests::memory_models::{models, savings as networks};
 use forgeling_tests::memory_saving::{compare, lines};
 use serde_json::Value;
 
-use crate::runner::Result;
+use crate::runner::{Extent, Result};
 
-/// Steps after warming up.
-const LEAK_STEPS: usize = 10_000;
+/// Steps after warming up, and fewer that are enough for a look.
+const LEAK_STEPS: [usize; 2] = [10_000, 200];
 
 /// A clock in milliseconds that waits for the device first.
 fn clock(device: &Device) -> impl Fn() -> f64 {
@@ -25,10 +25,16 @@ fn clock(device: &Device) -> impl Fn() -> f64 {
     }
 }
 
-/// All ways on three networks, and plain training on the others that plans are tested with.
-pub fn savings(device: &Device) -> Result<()> {
+/// All ways on three networks, and plain training on the others that plans are tested with; or all ways on one.
+pub fn savings(device: &Device, extent: Extent) -> Result<()> {
     let now = clock(device);
-    for (networks, ways, rounds) in [(networks(false), usize::MAX, 7), (models(), 1, 3)] {
+    let mut parts = vec![(networks(extent.smallest), usize::MAX, 7), (models(), 1, 3)];
+    if extent.smallest {
+        parts.truncate(1);
+        parts[0].0.truncate(1);
+    }
+    for (networks, ways, rounds) in parts {
+        let rounds = extent.rounds.unwrap_or(rounds);
         for network in networks {
             let savings = pollster::block_on(compare(&network, ways, rounds, device, &now));
             for line in lines(&savings, device) {
@@ -40,10 +46,11 @@ pub fn savings(device: &Device) -> Result<()> {
 }
 
 /// Many steps on the GPU and on the CPU.
-pub fn leak(gpu: &Device) -> Result<()> {
+pub fn leak(gpu: &Device, extent: Extent) -> Result<()> {
     let cpu = pollster::block_on(Device::open(DeviceChoice::Cpu))?;
+    let steps = LEAK_STEPS[usize::from(extent.smallest)];
     for device in [gpu, &cpu] {
-        let growth = pollster::block_on(grow(device, LEAK_STEPS, &clock(device)));
+        let growth = pollster::block_on(grow(device, steps, &clock(device)));
         println!("{}", growth.line(device));
         assert_flat(&growth, &device.info().name);
     }

@@ -15,17 +15,24 @@ use forgeling_tests::parallel_bench::{
 };
 use forgeling_tests::parallel_work::{Prototypes, classify};
 
-use crate::runner::{Implementation, OURS, Pace, Result, Turn, compare, description};
+use crate::runner::{Extent, Implementation, OURS, Pace, Result, Turn, compare, description};
+
+/// Rounds of each workload.
+const PACE: Pace = Pace::of(false, 1);
 
 /// Steps of CPU replicas, of GPUs if there are some, and of processes if there is an `mpirun`.
-pub fn bench() -> Result<()> {
+pub fn bench(extent: Extent) -> Result<()> {
+    let pace = extent.pace(PACE);
     let cpu = pollster::block_on(Device::open(DeviceChoice::Cpu))?;
-    replicas(DIGITS, &mlp(&cpu)?, Arc::new(classify), &digits()?, &cpu)?;
-    processes("mlp")?;
-    let work = Arc::new(Prototypes);
-    replicas(EPISODES, &encoder(&cpu)?, work, &episodes()?, &cpu)?;
-    processes("protonet")?;
-    gpus()
+    let work = Arc::new(classify);
+    replicas(DIGITS, &mlp(&cpu)?, work, &digits()?, &cpu, pace)?;
+    processes("mlp", pace)?;
+    if !extent.smallest {
+        let work = Arc::new(Prototypes);
+        replicas(EPISODES, &encoder(&cpu)?, work, &episodes()?, &cpu, pace)?;
+        processes("protonet", pace)?;
+    }
+    gpus(pace)
 }
 
 /// Names, devices and threads of each.
@@ -37,6 +44,7 @@ fn replicas<M, B, W>(
     work: Arc<W>,
     batches: &[B],
     cpu: &Device,
+    pace: Pace,
 ) -> Result<()>
 where
     M: Module + 'static,
@@ -50,11 +58,11 @@ where
         ("2 replicas of 1 thread", cpus(2), Some(1)),
         ("4 replicas of 1 thread", cpus(4), Some(1)),
     ];
-    turns(workload, model, work, batches, &settings)
+    turns(workload, model, work, batches, &settings, pace)
 }
 
 /// One device against two logical ones of the same adapter, which share what it can compute.
-fn gpus() -> Result<()> {
+fn gpus(pace: Pace) -> Result<()> {
     let Ok(gpu) = pollster::block_on(Device::open(DeviceChoice::GpuIndex(0))) else {
         eprintln!("bench: no GPU");
         return Ok(());
@@ -65,7 +73,8 @@ fn gpus() -> Result<()> {
         ("2 logical devices", two, None),
     ];
     let model = mlp(&gpu)?;
-    turns(DIGITS, &model, Arc::new(classify), &digits()?, &settings)
+    let (work, batches) = (Arc::new(classify), digits()?);
+    turns(DIGITS, &model, work, &batches, &settings, pace)
 }
 
 fn turns<M, B, W>(
@@ -74,6 +83,7 @@ fn turns<M, B, W>(
     work: Arc<W>,
     batches: &[B],
     settings: &[Setting],
+    pace: Pace,
 ) -> Result<()>
 where
     M: Module + 'static,
@@ -102,7 +112,7 @@ where
         all.push(several);
     }
     let device = &settings[0].1[0];
-    compare(workload, None, Pace::of(false, 1), device, &mut all)
+    compare(workload, None, pace, device, &mut all)
 }
 
 /// Devices in training.
@@ -153,7 +163,7 @@ where
 }
 
 /// Lines from the program that was built beside this one with the cargo feature `mpi`.
-fn processes(workload: &str) -> Result<()> {
+fn processes(workload: &str, pace: Pace) -> Result<()> {
     let name = format!("forgeling-mpi{}", env::consts::EXE_SUFFIX);
     let program = env::current_exe()?.with_file_name(name);
     if !program.is_file() {
@@ -165,6 +175,7 @@ fn processes(workload: &str) -> Result<()> {
             .args(["--allow-run-as-root", "--oversubscribe", "-n", ranks])
             .arg(&program)
             .args(["bench", workload])
+            .args([pace.rounds, pace.steps].map(|number| number.to_string()))
             // Each rank would take all cores.
             .env("RAYON_NUM_THREADS", "1")
             .stdin(Stdio::null())

@@ -40,6 +40,25 @@ pub struct Turn {
     pub loss: f64,
 }
 
+/// How much is measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Rounds of each workload, instead of as many as the time of its steps allows.
+    pub rounds: Option<usize>,
+    /// The smallest workload of each kind alone.
+    pub smallest: bool,
+}
+
+impl Extent {
+    /// What becomes of a workload's usual pace.
+    pub fn pace(self, usual: Pace) -> Pace {
+        Pace {
+            rounds: self.rounds.unwrap_or(usual.rounds),
+            ..usual
+        }
+    }
+}
+
 /// How often each implementation has its turn, and with how many steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
@@ -257,6 +276,21 @@ mod tests {
             elapsed: Duration::from_secs_f64(milliseconds / 1000.0),
             loss: 1.0,
         }
+    }
+
+    #[test]
+    fn rounds_are_those_asked_for() {
+        let usual = Pace::of(false, 1);
+        assert_eq!(Extent::default().pace(usual), usual);
+        let one = Extent {
+            rounds: Some(1),
+            ..Default::default()
+        };
+        let expected = Pace {
+            rounds: 1,
+            steps: 3,
+        };
+        assert_eq!(one.pace(usual), expected);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::data::{Digits, Episodes, Pictures};
 use crate::runner::{Implementation, Result, Turn};
 
-/// In the package's folder, which cargo names.
-const SCRIPT: &str = "peers/torch_bench.py";
+/// From the workspace's folder, where `cargo xtask bench` starts this.
+const SCRIPT: &str = "tests/peers/torch_bench.py";
 
 pub struct Torch {
     process: Child,
@@ -38,9 +38,13 @@ impl Torch {
     /// Starts the script with as many threads as the others have. `None` when it finds no such device.
     fn start(python: &Path, mode: &str) -> Result<Option<Self>> {
         let threads = std::thread::available_parallelism()?;
-        let folder = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("start this with cargo")?;
+        if !Path::new(SCRIPT).is_file() {
+            return Err(
+                format!("there is no {SCRIPT} here: start this in the workspace's folder").into(),
+            );
+        }
         let mut process = Command::new(python)
-            .arg(Path::new(&folder).join(SCRIPT))
+            .arg(SCRIPT)
             .args([&threads.to_string(), mode])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
