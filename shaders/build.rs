@@ -1,19 +1,27 @@
 //! Composes every kernel variant from `wgsl/`, validates it with naga and writes its metadata as Rust.
 //!
-//! A kernel that does not compile, breaks a limit of phones or binds a buffer in another order than
-//! declared stops the build here instead of failing silently in a browser.
+//! A kernel that does not compile, breaks a limit of phones, binds a buffer in another order than
+//! declared or cannot be translated for Vulkan, Metal and DX12 stops the build here instead of failing
+//! silently in a browser or on a machine that nobody tested.
 
+use std::error::Error;
 use std::fmt::Write as _;
-use std::path::Path;
-use std::{env, fs};
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
 
-use naga::valid::{Capabilities, ValidationFlags, Validator};
-use naga::{AddressSpace, StorageAccess};
+use naga::back::{hlsl, msl, spv};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, StorageAccess};
 
 /// What every WebGPU device gives, phones included.
 const MAX_INVOCATIONS: u32 = 256;
 const MAX_STORAGE_BUFFERS: usize = 8;
 const MAX_WORKGROUP_BYTES: u32 = 16_384;
+
+/// The oldest and the newest SPIR-V that wgpu asks for, with spirv-val's names of the Vulkan versions that take them.
+const SPIRV: &[((u8, u8), &str)] = &[((1, 0), "vulkan1.0"), ((1, 6), "vulkan1.3")];
+/// Of macOS 11, the first on Apple's own processors.
+const METAL: (u8, u8) = (2, 3);
 
 /// What a variant calls `stored`, the type of the activations; sums and parameters are f32 in all variants.
 #[derive(Clone, Copy)]
@@ -31,10 +39,33 @@ impl Storage {
         }
     }
 
+    const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+
     fn capabilities(self) -> Capabilities {
         match self {
             Self::F32 => Capabilities::empty(),
             Self::F16 => Capabilities::SHADER_FLOAT16,
+        }
+    }
+
+    /// All that a module for Vulkan may need of a device.
+    const fn spirv_capabilities(self) -> &'static [spv::Capability] {
+        match self {
+            Self::F32 => &[spv::Capability::Shader],
+            Self::F16 => &[spv::Capability::Shader, spv::Capability::Float16],
+        }
+    }
+
+    /// What DX12 has everywhere, and what it has where there is f16.
+    const fn shader_model(self) -> hlsl::ShaderModel {
+        match self {
+            Self::F32 => hlsl::ShaderModel::V5_1,
+            Self::F16 => hlsl::ShaderModel::V6_2,
         }
     }
 }
@@ -200,13 +231,21 @@ const KERNELS: &[Declared] = &[
 fn main() {
     println!("cargo::rerun-if-changed=wgsl");
     println!("cargo::rerun-if-changed=build.rs");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let spirv = out.join("spirv");
+    renew(&spirv).unwrap_or_else(|error| panic!("{}: {error}", spirv.display()));
     let mut generated = String::new();
     for kernel in KERNELS {
         let pieces = pieces(kernel);
         let text = compose(kernel, &pieces);
         let mut bindings = Vec::new();
         for &storage in kernel.variants {
-            bindings = validate(kernel, storage, &format!("{}{text}", storage.prelude()));
+            let source = format!("{}{text}", storage.prelude());
+            let (module, info) = parse(kernel, storage, &source);
+            bindings = validate(kernel, &module);
+            let name = format!("{}.{}", kernel.name, storage.name());
+            translate(&module, &info, storage, &spirv.join(&name))
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
         }
         emit(&mut generated, kernel, &pieces, &text, &bindings);
     }
@@ -219,8 +258,15 @@ fn main() {
         "/// Every kernel of this package.\npub static ALL: &[&Kernel] = &[{}];",
         names.join(", ")
     );
-    let out = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
-    fs::write(Path::new(&out).join("kernels.rs"), generated).expect("OUT_DIR is writable");
+    fs::write(out.join("kernels.rs"), generated).expect("OUT_DIR is writable");
+}
+
+/// Makes `folder` empty, so that nothing stays of a kernel that is gone.
+fn renew(folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir(folder)
 }
 
 fn read(path: &str) -> String {
@@ -249,15 +295,61 @@ fn compose(kernel: &Declared, pieces: &[(String, String)]) -> String {
     source.replace("WORKGROUP_SIZE", &format!("{}u", kernel.workgroup_size))
 }
 
-/// The names of the bindings in order, after naga has accepted the module.
-fn validate(kernel: &Declared, storage: Storage, source: &str) -> Vec<String> {
-    let name = kernel.name;
+/// The module, after naga has accepted it.
+fn parse(kernel: &Declared, storage: Storage, source: &str) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(source)
-        .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
-    Validator::new(ValidationFlags::all(), storage.capabilities())
+        .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, kernel.name)));
+    let info = Validator::new(ValidationFlags::all(), storage.capabilities())
         .validate(&module)
-        .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
+        .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, kernel.name)));
+    (module, info)
+}
 
+/// Translates a variant into the languages of the native GPU interfaces, as wgpu does when the kernel is launched.
+/// Of these SPIR-V alone has a validator that runs on any machine: it is left beside `path` for a test.
+fn translate(
+    module: &Module,
+    info: &ModuleInfo,
+    storage: Storage,
+    path: &Path,
+) -> Result<(), Box<dyn Error>> {
+    for &(version, vulkan) in SPIRV {
+        let options = spv::Options {
+            lang_version: version,
+            capabilities: Some(storage.spirv_capabilities().iter().copied().collect()),
+            ..spv::Options::default()
+        };
+        let words = spv::write_vec(module, info, &options, None)?;
+        let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
+        fs::write(path.with_added_extension(format!("{vulkan}.spv")), bytes)?;
+    }
+
+    let options = msl::Options {
+        lang_version: METAL,
+        ..msl::Options::default()
+    };
+    let (_, metal) = msl::write_string(module, info, &options, &msl::PipelineOptions::default())?;
+    // A module may be translated without an entry point that cannot be.
+    for entry in metal.entry_point_names {
+        entry?;
+    }
+
+    let options = hlsl::Options {
+        shader_model: storage.shader_model(),
+        ..hlsl::Options::default()
+    };
+    let pipeline = hlsl::PipelineOptions::default();
+    let mut text = String::new();
+    let dx12 = hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None)?;
+    for entry in dx12.entry_point_names {
+        entry?;
+    }
+    Ok(())
+}
+
+/// The names of the bindings in order, after the module has kept to what the runtime expects.
+fn validate(kernel: &Declared, module: &Module) -> Vec<String> {
+    let name = kernel.name;
     let entry = &module.entry_points[0];
     assert_eq!(module.entry_points.len(), 1, "{name}: one entry point");
     assert_eq!(entry.name, "main", "{name}: the entry point is `main`");

@@ -1,9 +1,9 @@
 //! The WGSL kernels of forgeling and their CPU twins.
 //!
 //! Each kernel is one file in `wgsl/`; `build.rs` composes it with its shared pieces, validates it with
-//! naga against the limits every WebGPU device has (256 invocations, 8 storage buffers), and generates
-//! a [`Kernel`] with its bindings. A CPU twin in [`cpu`] has the same name and argument order; tests
-//! compare the two, and the CPU back end runs the twin.
+//! naga against the limits every WebGPU device has (256 invocations, 8 storage buffers), translates it for
+//! Vulkan, Metal and DX12, and generates a [`Kernel`] with its bindings. A CPU twin in [`cpu`] has the same
+//! name and argument order; tests compare the two, and the CPU back end runs the twin.
 
 #![deny(missing_docs)]
 

@@ -7,8 +7,11 @@ use std::time::SystemTime;
 use crate::error::Result;
 use crate::npm::{Npm, is_current, modified};
 use crate::step::{Step, find_program};
-use crate::toolchain::wasm_std;
+use crate::toolchain::{rust_std, wasm_std};
 use crate::workspace::Workspace;
+
+/// Platforms that tests do not run on here.
+const ELSEWHERE: &[&str] = &["aarch64-apple-darwin", "x86_64-pc-windows-gnu"];
 
 /// Checks everything, cheap things first, and stops at the first failure.
 pub fn run(workspace: &Workspace) -> Result<()> {
@@ -39,6 +42,17 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         .args(["--lib", "--tests", "--target", wasm_std::TARGET])
         .args(["--", "-D", "warnings"])
         .run()?;
+    for target in ELSEWHERE {
+        // Nothing is linked, so that the library is all that is needed of the platform.
+        if let Err(failure) = rust_std::ensure(target) {
+            eprintln!("skipped: whether everything compiles for {target}: {failure}");
+            continue;
+        }
+        cargo()
+            .args(["clippy", "--release", "--workspace", "--all-targets"])
+            .args(["--target", target, "--", "-D", "warnings"])
+            .run()?;
+    }
     // All libraries at once, so that burn is checked with the features clippy has checked it with.
     cargo()
         .args(["doc", "--release", "--workspace", "--lib", "--no-deps"])

@@ -35,7 +35,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Formatting, lints (native and wasm32), documentation and TypeScript types.
+    /// Formatting, lints (native, wasm32, macOS and Windows), documentation and TypeScript types.
     Check,
     /// Installs what is missing, then runs every test: native, in the browser, and of the npm package.
     Test(test::Options),

@@ -10,7 +10,7 @@ use crate::bench;
 use crate::error::{Failure, Result};
 use crate::npm::Npm;
 use crate::step::Step;
-use crate::toolchain::system::{Browser, ensure_mpi, ensure_vulkan};
+use crate::toolchain::system::{Browser, ensure_mpi, ensure_spirv_val, ensure_vulkan};
 use crate::toolchain::{tools, wasm_std};
 use crate::web;
 use crate::workspace::Workspace;
@@ -78,6 +78,7 @@ fn native(workspace: &Workspace, summary: &mut Summary) {
     if cfg!(target_os = "linux") {
         summary.run("native tests, CPU and Vulkan", || {
             ensure_vulkan()?;
+            ensure_spirv_val()?;
             everything().env("FORGELING_TEST_VULKAN", "1").run()
         });
         summary.run("tests over MPI", || {

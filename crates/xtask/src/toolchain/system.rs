@@ -188,6 +188,15 @@ pub fn ensure_vulkan() -> Result<()> {
     )
 }
 
+/// Finds or installs the validator of the programs that Vulkan runs, which is for Linux as lavapipe is.
+pub fn ensure_spirv_val() -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        return Ok(());
+    }
+    let find = || find_program("spirv-val").map(drop);
+    ensure("spirv-val", "spirv-tools", "install SPIRV-Tools", find)
+}
+
 /// Finds or installs OpenMPI and what its bindings are generated with. Only on Linux are they looked for; elsewhere this
 /// says that there are none.
 pub fn ensure_mpi() -> Result<bool> {

@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::rust_std::{self, has_libraries};
 use super::system;
 use crate::error::{Failure, Result};
 use crate::step::{Step, find_program};
@@ -56,50 +57,21 @@ impl WasmRust {
 
 /// Finds or installs the toolchain.
 pub fn ensure(workspace: &Workspace) -> Result<WasmRust> {
-    if has_std(Step::new("rustc")) {
+    if rust_std::is_there(TARGET) {
         return Ok(WasmRust::Current);
     }
     if debian_is_ready() {
         return debian(workspace);
     }
-    eprintln!("the standard library of {TARGET} is missing: asking rustup for it");
-    let added = Step::new("rustup")
-        .args(["target", "add", TARGET])
-        .env("RUSTUP_MAX_RETRIES", "1")
-        .run();
-    match added {
-        Ok(()) if has_std(Step::new("rustc")) => Ok(WasmRust::Current),
-        _ if system::has_apt() => {
+    match rust_std::ensure(TARGET) {
+        Ok(()) => Ok(WasmRust::Current),
+        Err(_) if system::has_apt() => {
             eprintln!("rustup cannot add it: building it with Debian's compiler and sources");
             build_with_debian(workspace)?;
             debian(workspace)
         }
-        Ok(()) => Err(Failure::new(format!(
-            "rustup added {TARGET}, but rustc does not find its library"
-        ))),
         Err(failure) => Err(failure),
     }
-}
-
-fn has_std(rustc: Step) -> bool {
-    rustc
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .output()
-        .is_ok_and(|folder| has_libraries(Path::new(folder.trim())))
-}
-
-/// `test` is needed as well, by the tests in the browser.
-fn has_libraries(folder: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return false;
-    };
-    let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
-    ["libcore-", "libstd-", "libtest-"].iter().all(|prefix| {
-        names
-            .iter()
-            .filter_map(|name| name.to_str())
-            .any(|name| name.starts_with(prefix) && name.ends_with(".rlib"))
-    })
 }
 
 fn debian_folder() -> PathBuf {
@@ -277,24 +249,4 @@ fn create_folder(folder: &Path) -> Result<()> {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).map_err(|cause| Failure::file("write", path, &cause))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_library_folder_needs_all_three() {
-        let folder = std::env::temp_dir().join(format!("xtask-std-{}", std::process::id()));
-        create_folder(&folder).unwrap();
-        for name in ["libcore-1.rlib", "libstd-1.rlib", "libtest-1.rmeta"] {
-            write(&folder.join(name), "").unwrap();
-        }
-        assert!(!has_libraries(&folder));
-        write(&folder.join("libtest-1.rlib"), "").unwrap();
-        assert!(has_libraries(&folder));
-        remove_folder(&folder).unwrap();
-        assert!(!has_libraries(&folder));
-        remove_folder(&folder).unwrap();
-    }
 }
