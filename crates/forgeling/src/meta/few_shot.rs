@@ -2,7 +2,8 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::Stack;
+use super::functional::Loss;
+use super::{Side, Stack};
 use crate::data::Task;
 use crate::error::{Error, Result};
 use crate::nn::{Normalization, Pass};
@@ -15,6 +16,15 @@ pub trait FewShot: Trainable {
     /// # Errors
     /// When the tasks do not fit the network, and when an inner loop diverges.
     fn loss<'a>(&'a self, stack: &Stack<'_>, pass: &mut Pass<'a>) -> Result<Outcome>;
+
+    /// What validation measures, in a pass with running statistics, without gradients: the mean loss over the tasks of a
+    /// stack. By default [`loss`](Self::loss), for methods that are trained on what they are used for.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
+    fn held_out_loss<'a>(&'a self, stack: &Stack<'_>, pass: &mut Pass<'a>) -> Result<Outcome> {
+        self.loss(stack, pass)
+    }
 
     /// The answers to the queries, `[tasks, queries, outputs]` in f32: logits of the classes, or predicted numbers.
     ///
@@ -78,7 +88,10 @@ fn mean_loss<'a, 't, M: FewShot>(
 ) -> Result<Outcome> {
     let mut sum: Option<Outcome> = None;
     for stack in stacks {
-        let outcome = model.loss(&stack, pass)?;
+        let outcome = match pass.normalization() {
+            Normalization::Batch => model.loss(&stack, pass)?,
+            Normalization::Running => model.held_out_loss(&stack, pass)?,
+        };
         let share = stack.len() as f64 / tasks as f64;
         // A product with 1 would be a launch for nothing.
         let loss = if stack.len() == tasks {
@@ -95,6 +108,21 @@ fn mean_loss<'a, 't, M: FewShot>(
         });
     }
     sum.ok_or_else(|| Error::invalid("task_loss", "a step on no task"))
+}
+
+/// The loss of a model's answers as they are in use: cross entropy of classes, squared errors of numbers.
+pub(super) fn answered<M: FewShot>(model: &M, stack: &Stack<'_>) -> Result<Outcome> {
+    let answers = model.predict(stack, Normalization::Running)?;
+    if stack.is_classification() {
+        let labels = stack.classes(Side::Query);
+        let logits = answers.reshape([labels.len(), stack.outputs()]);
+        return Predictions::cross_entropy(logits, labels);
+    }
+    let targets = stack.target_tensor(Side::Query, &answers);
+    Ok(Outcome {
+        loss: Loss::MeanSquaredError.value(answers, targets).mean(),
+        predictions: None,
+    })
 }
 
 /// Predictions of tasks that may differ in their ways: classes that a task lacks are never the largest.

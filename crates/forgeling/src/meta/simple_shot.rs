@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
 
-use super::few_shot::FewShot;
+use super::few_shot::{FewShot, answered};
 use super::metric::{Centroids, answer, encode};
 use super::stack::{Side, Stack};
 use crate::data::{Dataset, Rng};
@@ -100,6 +100,11 @@ impl<E: Encoder> FewShot for SimpleShot<E> {
         let features = self.encoder.maps(images, pass)?.flatten::<2>(1, 3);
         let logits = self.classifier.forward(features, Activation::None)?;
         Predictions::cross_entropy(pass.output(logits), labels)
+    }
+
+    /// Of the answers: the classes of other data are not those of the classifier.
+    fn held_out_loss<'a>(&'a self, stack: &Stack<'_>, _pass: &mut Pass<'a>) -> Result<Outcome> {
+        answered(self, stack)
     }
 
     fn predict(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<Tensor<3>> {

@@ -142,6 +142,10 @@ impl FewShot for Model {
         each!(self, Metric | SimpleShot | Gradient, model => model.loss(stack, pass))
     }
 
+    fn held_out_loss<'a>(&'a self, stack: &Stack<'_>, pass: &mut Pass<'a>) -> Result<Outcome> {
+        each!(self, Metric | SimpleShot | Gradient, model => model.held_out_loss(stack, pass))
+    }
+
     fn predict(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<Tensor<3>> {
         each!(self, Metric | SimpleShot | Gradient, model => model.predict(stack, normalization))
     }
