@@ -6,6 +6,8 @@ use forgeling::train::{Checkpoint, CheckpointConfig, CheckpointStore, Checkpoint
 use forgeling::{Error, Result};
 use serde_json::{Map, Value};
 
+/// Characters of what a message says of either run.
+const MOST_SAID: usize = 200;
 const SECTION: &str = "command";
 const OPERATION: &str = "resume";
 /// What a user can do who does not want to go on.
@@ -42,7 +44,12 @@ impl SameRun {
             let theirs = theirs.get(name).unwrap_or(&Value::Null);
             if theirs != own {
                 let what = format!("the checkpoints are of a run with another {name}; {ANEW}");
-                return Err(other(what).expected(theirs).got(own));
+                // A whole network is not for messages.
+                let short = [theirs, own].map(|value| value.to_string());
+                return Err(match short.iter().all(|text| text.len() <= MOST_SAID) {
+                    true => other(what).expected(theirs).got(own),
+                    false => other(what),
+                });
             }
         }
         Ok(())

@@ -341,6 +341,7 @@ fn identity(
 ) -> Value {
     let precision = manager.precision();
     json!({
+        "model": args.network.model.architecture.name(),
         "network": plan.network,
         "classes": data.classes,
         "number of images": data.images,
