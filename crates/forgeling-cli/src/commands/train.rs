@@ -342,7 +342,9 @@ fn identity(
     let precision = manager.precision();
     json!({
         "model": args.network.model.architecture.name(),
-        "network": plan.network,
+        "width": args.network.width,
+        // Told after the two above, which say more.
+        "wiring and sizes of the network": plan.network,
         "classes": data.classes,
         "number of images": data.images,
         "number of images to validate on": data.held_out,

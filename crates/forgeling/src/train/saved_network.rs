@@ -213,7 +213,7 @@ mod tests {
             // A header that claims more than the file holds is refused before anything is made.
             let claims = FileConfig {
                 model: name.into(),
-                network: config(512),
+                network: config(64),
                 classes: saved.classes.clone(),
                 confidence: None,
             };
