@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use forgeling::data::ImageShape;
-use forgeling::nn::catalog::Architecture;
+use forgeling::nn::catalog::{Architecture, Entry};
 use forgeling::nn::graph::Graph;
 use forgeling::{Error, Result};
 
@@ -106,6 +106,14 @@ impl NetworkArgs {
             Architecture::Described(graph) => Some(graph.image_shape()),
             Architecture::Named(_) => None,
         }
+    }
+
+    /// Its width, if it is one that has such an option.
+    pub fn effective_width(&self) -> Option<usize> {
+        let entry = Entry::find(self.model.architecture.name()).ok()?;
+        let mut options = entry.options.iter();
+        let width = options.find(|option| option.name == "width")?;
+        Some(self.width.unwrap_or(width.default))
     }
 
     /// The network for such images and classes.

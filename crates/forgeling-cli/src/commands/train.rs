@@ -342,7 +342,7 @@ fn identity(
     let precision = manager.precision();
     json!({
         "model": args.network.model.architecture.name(),
-        "width": args.network.width,
+        "width": args.network.effective_width(),
         // Told after the two above, which say more.
         "wiring and sizes of the network": plan.network,
         "classes": data.classes,
