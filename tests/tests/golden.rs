@@ -25,7 +25,7 @@ fn model_bytes() -> Vec<u8> {
         let inputs = if block == 0 { 1 } else { FILTERS };
         let mut add = |name: &str, shape: &[usize], values: Vec<f32>| {
             tensors.push(NamedTensor {
-                name: format!("encoder.blocks.{block}.{name}"),
+                name: format!("Metric.encoder.blocks.{block}.{name}"),
                 shape: shape.to_vec(),
                 values,
             });

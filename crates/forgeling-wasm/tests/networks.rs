@@ -92,10 +92,10 @@ async fn a_prototypical_resnet_12_learns() {
 #[wasm_bindgen_test]
 async fn a_conv_6_learns_to_adapt() {
     let config =
-        json!({ "method": "maml", "model": "conv6", "filters": 12, "size": SIZE, "seed": 1 });
+        json!({ "method": "maml", "model": "conv6", "filters": 16, "size": SIZE, "seed": 1 });
     let model = learner(&cpu().await, &config);
     let before = accuracy(&model, 100).await;
-    train(&model, 8, 80).await;
+    train(&model, 4, 160).await;
     let after = accuracy(&model, 100).await;
     console_log!("MAML on Conv6: {before} before, {after} after");
     assert!(after >= before + 0.08, "{before} before, {after} after");

@@ -62,7 +62,7 @@ fn other_encoders_learn() {
     for (method, model, filters, batch, episodes, rate, least) in [
         (Method::ProtoNet, "resnet12", 8, 1, 150, 5e-3, 0.08),
         (Method::ProtoNet, "vit", 16, 1, 400, 3e-3, 0.1),
-        (Method::Maml, "conv6", 12, 8, 640, 5e-3, 0.08),
+        (Method::Maml, "conv6", 16, 4, 640, 5e-3, 0.08),
         (Method::FoMaml, "resnet12", 6, 8, 320, 5e-3, 0.06),
     ] {
         let [before, after] = gain(&options(method, model, filters), batch, episodes, rate);
