@@ -8,6 +8,7 @@
 //! - [`MemoryPlan`]: how much memory training takes, told before any is allocated.
 //! - [`Lora`]: a change of a weight by two small factors.
 //! - [`ConvBlock`], [`BatchNorm`], [`LayerNorm`], [`Linear`]: values of layers as modules.
+//! - `pool`: pooling of any window.
 //! - `init`: seeded initial weights, the same on every platform.
 
 mod batch_norm;
@@ -22,6 +23,7 @@ mod lora;
 mod network;
 mod pass;
 mod plan;
+pub(crate) mod pool;
 mod statistics;
 pub mod zoo;
 

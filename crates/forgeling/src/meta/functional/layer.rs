@@ -6,6 +6,7 @@ use burn::tensor::activation::gelu;
 use super::{Value, rows, stock};
 use crate::error::{Error, Result};
 use crate::nn::graph::Window;
+use crate::nn::pool::{mean_pool, mean_pool_grad};
 use crate::ops::{
     Conv2dOptions, Statistics, conv2d, conv2d_grad_input, conv2d_grad_weight, norm_pool,
     norm_pool_grad, norm_pool_with,
@@ -172,8 +173,8 @@ impl Layer {
             ),
             Self::Relu6 => input.each(stock::relu6, stock::relu6),
             Self::Gelu => input.each(gelu, gelu),
-            Self::MaxPool(window) => Value::Maps(stock::max_pool(input.maps()?, window)),
-            Self::MeanPool(window) => Value::Maps(stock::mean_pool(input.maps()?, window)?),
+            Self::MaxPool(window) => Value::Maps(stock::max_pool(input.maps()?, window)?),
+            Self::MeanPool(window) => Value::Maps(mean_pool(input.maps()?, window)?),
             Self::GlobalAveragePool => Value::Maps(stock::average_pool(input.maps()?)),
             Self::Flatten => Value::Rows(input.rows(tasks)?),
             Self::Add => {
@@ -271,11 +272,11 @@ impl Layer {
                 one(Some(input.along(grad, tasks, slope.0, slope.1)?), vec![])
             }
             Self::MaxPool(window) => {
-                let of_x = stock::max_pool_vjp(&input.maps()?, grad.maps()?, window);
+                let of_x = stock::max_pool_vjp(&input.maps()?, grad.maps()?, window)?;
                 one(Some(Value::Maps(of_x)), vec![])
             }
             Self::MeanPool(window) => {
-                let of_x = stock::mean_pool_vjp(&input.maps()?, grad.maps()?, window)?;
+                let of_x = mean_pool_grad(&input.maps()?, grad.maps()?, window)?;
                 one(Some(Value::Maps(of_x)), vec![])
             }
             Self::GlobalAveragePool => {

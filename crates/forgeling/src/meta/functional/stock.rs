@@ -1,13 +1,12 @@
 //! Layers of maps `[rows, channels, height, width]` made of stock operations. Each channel is normalized and pooled by
 //! itself, so that it does not matter how many tasks the channels belong to.
 
-use burn::tensor::module::max_pool2d_with_indices;
-use burn::tensor::ops::MaxPoolOptions;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 
 use crate::error::Result;
 use crate::nn::graph::Window;
-use crate::ops::{Conv2dOptions, Statistics, conv2d, conv2d_grad_input};
+use crate::nn::pool::{picks, unpick};
+use crate::ops::Statistics;
 
 /// As everywhere in this library, and PyTorch's default.
 pub const EPSILON: f64 = 1e-5;
@@ -95,20 +94,26 @@ fn windows(x: Tensor<4>) -> [Tensor<4>; 4] {
     [at(0, 0), at(0, 1), at(1, 0), at(1, 1)]
 }
 
-/// Which of the four is the largest, 1 for it and 0 for the others; of several, the first.
-fn routes(x: &Tensor<4>) -> [Tensor<4>; 4] {
-    let dtype = x.dtype();
-    let values = windows(x.clone().detach());
+/// Which of the values is the largest, 1 for it and 0 for the others; of several, the first. Not differentiable.
+fn routes_of(values: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
+    let values: Vec<Tensor<4>> = values.into_iter().map(Tensor::detach).collect();
     let mut largest = values[0].clone();
     for value in &values[1..] {
         largest = largest.max_pair(value.clone());
     }
-    let mut left = largest.ones_like();
-    values.map(|value| {
+    let (dtype, mut left) = (largest.dtype(), largest.ones_like());
+    let each = values.into_iter().map(|value| {
         let is = value.equal(largest.clone()).float().cast(dtype) * left.clone();
         left = left.clone() - is.clone();
         is
-    })
+    });
+    each.collect()
+}
+
+/// As [`routes_of`], of the four values of each 2×2 window.
+fn routes(x: &Tensor<4>) -> [Tensor<4>; 4] {
+    let routes = routes_of(windows(x.clone().detach()).to_vec());
+    routes.try_into().expect("there are four")
 }
 
 /// `min(max(0, x), 6)`
@@ -130,66 +135,27 @@ pub fn gelu_slope<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 }
 
 /// Max pooling; of equal values in a window, the first counts.
-pub fn max_pool(x: Tensor<4>, window: Window) -> Tensor<4> {
+pub fn max_pool(x: Tensor<4>, window: Window) -> Result<Tensor<4>> {
     if window == Window::default() {
-        return halved(x);
+        return Ok(halved(x));
     }
-    let [rows, channels, height, width] = x.dims();
-    let places = largest(&x, window);
-    let [_, _, h, w] = places.dims();
-    let chosen = x
-        .reshape([rows, channels, height * width])
-        .gather(2, places.reshape([rows, channels, h * w]));
-    chosen.reshape([rows, channels, h, w])
+    let picked = picks(x, window)?;
+    let chosen = routes_of(picked.clone()).into_iter().zip(picked);
+    let products = chosen.map(|(route, value)| value * route);
+    Ok(products.reduce(|a, b| a + b).expect("a window has a place"))
 }
 
 /// Each gradient goes to the value that was the largest.
-pub fn max_pool_vjp(x: &Tensor<4>, grad: Tensor<4>, window: Window) -> Tensor<4> {
+pub fn max_pool_vjp(x: &Tensor<4>, grad: Tensor<4>, window: Window) -> Result<Tensor<4>> {
     if window == Window::default() {
-        return halved_vjp(x, grad);
+        return Ok(halved_vjp(x, grad));
     }
-    let [rows, channels, height, width] = x.dims();
-    let places = largest(x, window);
-    let [_, _, h, w] = places.dims();
-    let none = Tensor::<3>::zeros([rows, channels, height * width], (&x.device(), x.dtype()));
-    let added = burn::tensor::IndexingUpdateOp::Add;
-    let places = places.reshape([rows, channels, h * w]);
-    let whole = none.scatter(2, places, grad.reshape([rows, channels, h * w]), added);
-    whole.reshape([rows, channels, height, width])
-}
-
-/// Where in its map the largest value of each window is.
-fn largest(x: &Tensor<4>, window: Window) -> Tensor<4, Int> {
-    let options = MaxPoolOptions::new(window.size)
-        .with_stride(window.stride)
-        .with_padding(window.padding);
-    max_pool2d_with_indices(x.clone().detach(), options).1
-}
-
-/// The mean of each window, zeros counting where it reaches beyond the maps: a convolution of each channel by itself.
-pub fn mean_pool(x: Tensor<4>, window: Window) -> Result<Tensor<4>> {
-    let (weight, options) = averaging(&x, window);
-    conv2d(x, weight, None, options)
-}
-
-/// Each value has its share of the gradients of its windows.
-pub fn mean_pool_vjp(x: &Tensor<4>, grad: Tensor<4>, window: Window) -> Result<Tensor<4>> {
-    let [_, _, height, width] = x.dims();
-    let (weight, options) = averaging(x, window);
-    conv2d_grad_input(grad, weight, [height, width], options)
-}
-
-fn averaging(x: &Tensor<4>, window: Window) -> (Tensor<4>, Conv2dOptions) {
-    let [_, channels, ..] = x.dims();
-    let [rows, columns] = window.size;
-    let part = 1.0 / (rows * columns) as f64;
-    let weight = Tensor::full([channels, 1, rows, columns], part, (&x.device(), x.dtype()));
-    let options = Conv2dOptions {
-        stride: window.stride,
-        padding: window.padding,
-        groups: channels,
-    };
-    (weight, options)
+    let routes = routes_of(picks(x.clone(), window)?).into_iter();
+    unpick(
+        x,
+        routes.map(|route| route * grad.clone()).collect(),
+        window,
+    )
 }
 
 /// 2×2 max pooling; odd sizes are rounded down.

@@ -45,7 +45,9 @@ use crate::rng::Rng;
 /// let logits = network.forward(Tensor::ones([2, 1, 28, 28], &device), &mut pass)?;
 /// assert_eq!(logits.dims(), [2, 5]);
 /// // The statistics of this batch go into those of the norms that found them.
-/// let network = absorb(network, pass.take_statistics())?;
+/// let found = pass.take_statistics();
+/// drop(pass);
+/// let network = absorb(network, found)?;
 /// assert_eq!(network.graph().trained_values(), 4 * 9 + 3 * (4 * 4 * 9) + 4 * 3 * 4 + 5 * 5);
 /// # Ok::<(), forgeling::Error>(())
 /// ```

@@ -2,14 +2,12 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, relu, relu6};
-use burn::tensor::module::{avg_pool2d, max_pool2d};
-use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 
 use super::{Part, Values};
 use crate::error::{Error, Result};
 use crate::nn::graph::{Conv2d, Graph, Layer, Operation, Region, Shape, Step, Wire};
 use crate::nn::network::values::{AttentionValues, ConvValues, PatchValues};
-use crate::nn::{BatchNorm, BatchStatistics, Normalization, Pass};
+use crate::nn::{BatchNorm, BatchStatistics, Normalization, Pass, pool};
 use crate::ops::{
     Activation, AfterNorm, AttentionOptions, Conv2dOptions, RunningNorm, Statistics, attention,
     batch_norm, batch_norm_running, conv_block, conv_block_running, conv2d, layer_norm, linear,
@@ -222,18 +220,8 @@ impl Part {
             Layer::Relu => first.each(relu, relu),
             Layer::Relu6 => first.each(relu6, relu6),
             Layer::Gelu => first.each(gelu, gelu),
-            Layer::MaxPool(window) => {
-                let options = MaxPoolOptions::new(window.size)
-                    .with_stride(window.stride)
-                    .with_padding(window.padding);
-                Flow::Maps(max_pool2d(first.maps()?, options))
-            }
-            Layer::MeanPool(window) => {
-                let options = AvgPoolOptions::new(window.size)
-                    .with_stride(window.stride)
-                    .with_padding(window.padding);
-                Flow::Maps(avg_pool2d(first.maps()?, options))
-            }
+            Layer::MaxPool(window) => Flow::Maps(pool::max_pool(first.maps()?, window)?),
+            Layer::MeanPool(window) => Flow::Maps(pool::mean_pool(first.maps()?, window)?),
             // A mean over many values wants the precision of sums.
             Layer::GlobalMeanPool => Flow::Rows(match first {
                 Flow::Maps(maps) => {

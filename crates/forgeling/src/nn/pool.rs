@@ -1,0 +1,179 @@
+//! Pooling of any window, made of our own convolution, so that it is as differentiable as that, and the same everywhere.
+
+use burn::tensor::{DType, Tensor, TensorData};
+
+use super::graph::Window;
+use crate::error::Result;
+use crate::ops::{Conv2dOptions, conv2d, conv2d_grad_input};
+
+/// What lies beyond the border, smaller than anything that is finite and not at it.
+const LOWEST: f64 = -3e38;
+const LOWEST_F16: f64 = -65_504.0;
+
+/// The values at each place of all windows, row by row of the window; beyond the border they are the lowest.
+pub(crate) fn picks(x: Tensor<4>, window: Window) -> Result<Vec<Tensor<4>>> {
+    let x = bordered(x, window.padding);
+    let [_, channels, ..] = x.dims();
+    let places = window.size[0] * window.size[1];
+    let pick = |place: usize| {
+        let weight = one_at(place, &x, channels, window);
+        conv2d(x.clone(), weight, None, options(channels, window))
+    };
+    (0..places).map(pick).collect()
+}
+
+/// What [`picks`] gives back to its input, for the gradients of each place.
+pub(crate) fn unpick(x: &Tensor<4>, grads: Vec<Tensor<4>>, window: Window) -> Result<Tensor<4>> {
+    let [rows, columns] = window.padding;
+    let [_, channels, height, width] = x.dims();
+    let size = [height + 2 * rows, width + 2 * columns];
+    let mut sum: Option<Tensor<4>> = None;
+    for (place, grad) in grads.into_iter().enumerate() {
+        let weight = one_at(place, x, channels, window);
+        let part = conv2d_grad_input(grad, weight, size, options(channels, window))?;
+        sum = Some(match sum {
+            Some(sum) => sum + part,
+            None => part,
+        });
+    }
+    let whole = sum.unwrap_or_else(|| x.zeros_like());
+    Ok(whole.narrow(2, rows, height).narrow(3, columns, width))
+}
+
+/// The largest value of each window. Where stock operations are there, one of them is faster.
+#[cfg(feature = "composite")]
+pub(crate) fn max_pool(x: Tensor<4>, window: Window) -> Result<Tensor<4>> {
+    let options = burn::tensor::ops::MaxPoolOptions::new(window.size)
+        .with_stride(window.stride)
+        .with_padding(window.padding);
+    Ok(burn::tensor::module::max_pool2d(x, options))
+}
+
+/// The largest value of each window.
+#[cfg(not(feature = "composite"))]
+pub(crate) fn max_pool(x: Tensor<4>, window: Window) -> Result<Tensor<4>> {
+    largest(x, window)
+}
+
+#[cfg(any(test, not(feature = "composite")))]
+fn largest(x: Tensor<4>, window: Window) -> Result<Tensor<4>> {
+    let picks = picks(x, window)?.into_iter();
+    Ok(picks
+        .reduce(Tensor::max_pair)
+        .expect("a window has a place"))
+}
+
+/// The mean of each window, zeros counting where it reaches beyond the maps: a convolution of each channel by itself.
+pub(crate) fn mean_pool(x: Tensor<4>, window: Window) -> Result<Tensor<4>> {
+    let (weight, options) = averaging(&x, window);
+    conv2d(x, weight, None, options)
+}
+
+/// Each value has its share of the gradients of its windows.
+pub(crate) fn mean_pool_grad(x: &Tensor<4>, grad: Tensor<4>, window: Window) -> Result<Tensor<4>> {
+    let [_, _, height, width] = x.dims();
+    let (weight, options) = averaging(x, window);
+    conv2d_grad_input(grad, weight, [height, width], options)
+}
+
+/// Each channel by itself, without a border.
+fn options(channels: usize, window: Window) -> Conv2dOptions {
+    Conv2dOptions {
+        stride: window.stride,
+        padding: [0, 0],
+        groups: channels,
+    }
+}
+
+fn averaging(x: &Tensor<4>, window: Window) -> (Tensor<4>, Conv2dOptions) {
+    let [_, channels, ..] = x.dims();
+    let [rows, columns] = window.size;
+    let part = 1.0 / (rows * columns) as f64;
+    let weight = Tensor::full([channels, 1, rows, columns], part, (&x.device(), x.dtype()));
+    let options = Conv2dOptions {
+        padding: window.padding,
+        ..options(channels, window)
+    };
+    (weight, options)
+}
+
+/// A kernel for each channel that is 1 at a place of the window and 0 elsewhere.
+fn one_at(place: usize, x: &Tensor<4>, channels: usize, window: Window) -> Tensor<4> {
+    let [rows, columns] = window.size;
+    let places = rows * columns;
+    let values: Vec<f32> = (0..channels * places)
+        .map(|index| f32::from(u8::from(index % places == place)))
+        .collect();
+    let data = TensorData::new(values, [channels, 1, rows, columns]);
+    Tensor::from_data(data, (&x.device(), x.dtype()))
+}
+
+/// With so many rows above and below, and columns left and right, of the lowest value.
+fn bordered(x: Tensor<4>, [rows, columns]: [usize; 2]) -> Tensor<4> {
+    let lowest = match x.dtype() {
+        DType::F16 => LOWEST_F16,
+        _ => LOWEST,
+    };
+    let border = |x: &Tensor<4>, axis: usize, count: usize| {
+        let mut sizes = x.dims();
+        sizes[axis] = count;
+        Tensor::<4>::full(sizes, lowest, (&x.device(), x.dtype()))
+    };
+    let mut x = x;
+    for (axis, count) in [(2, rows), (3, columns)] {
+        if count > 0 {
+            let beyond = border(&x, axis, count);
+            x = Tensor::cat(vec![beyond.clone(), x, beyond], axis);
+        }
+    }
+    x
+}
+
+#[cfg(all(test, feature = "composite"))]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::rng::Rng;
+
+    #[test]
+    fn pooling_is_that_of_burn() {
+        let device = Device::flex().autodiff();
+        let mut rng = Rng::new(2);
+        // All below zero, so that a border of zeros would show.
+        let values: Vec<f32> = (0..2 * 3 * 7 * 5).map(|_| rng.range(-2.0, -1.0)).collect();
+        let data = TensorData::new(values, [2, 3, 7, 5]);
+        for (size, stride, padding) in [
+            ([3, 3], [2, 2], [1, 1]),
+            ([2, 3], [1, 2], [1, 0]),
+            ([2, 2], [2, 2], [0, 0]),
+            ([1, 5], [3, 1], [0, 2]),
+        ] {
+            let window = Window {
+                size,
+                stride,
+                padding,
+            };
+            let results = [largest, max_pool].map(|pool| {
+                let x = Tensor::<4>::from_data(data.clone(), &device).require_grad();
+                let y = pool(x.clone(), window).unwrap();
+                let gradients = (y.clone() * y.clone()).sum().backward();
+                let gradient = x.grad(&gradients).unwrap().into_data();
+                (y.inner().into_data(), gradient)
+            });
+            assert_eq!(results[0], results[1], "{window:?}");
+        }
+        // Each value has a share of every window that it is in.
+        let x = Tensor::<4>::from_data(data, &device);
+        let window = Window {
+            size: [2, 2],
+            stride: [1, 1],
+            padding: [0, 0],
+        };
+        let mean = mean_pool(x.clone(), window).unwrap();
+        let part = |row: usize, column: usize| x.clone().narrow(2, row, 6).narrow(3, column, 4);
+        let expected = (part(0, 0) + part(0, 1) + part(1, 0) + part(1, 1)) / 4.0;
+        let apart = (mean - expected).abs().max().into_scalar::<f32>();
+        assert!(apart < 1e-6, "{apart}");
+    }
+}
