@@ -2,8 +2,12 @@
 #![cfg(target_arch = "wasm32")]
 #![recursion_limit = "256"]
 
-use forgeling_wasm::{ClassifierTrainer, Dataset, Device, Network, ProtoNet, Trainer, open_device};
-use js_sys::{Array, Function, JSON, Reflect};
+#[path = "common/page.rs"]
+mod page;
+
+use forgeling_wasm::{ClassifierTrainer, Dataset, Device, Network, ProtoNet, Trainer};
+use js_sys::{Array, Function, Reflect};
+use page::{device, object, plain, text};
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -13,22 +17,7 @@ wasm_bindgen_test_configure!(run_in_browser);
 const SIZE: usize = 16;
 
 async fn cpu() -> Device {
-    let opened = open_device("cpu".into()).await;
-    opened.unwrap_or_else(|_| panic!("the CPU opens"))
-}
-
-fn object(value: &Value) -> JsValue {
-    JSON::parse(&value.to_string()).unwrap()
-}
-
-fn plain(value: &JsValue) -> Value {
-    let text = JSON::stringify(value).unwrap();
-    serde_json::from_str(&text.as_string().unwrap()).unwrap()
-}
-
-fn text(error: &JsValue, key: &str) -> String {
-    let value = Reflect::get(error, &key.into()).unwrap();
-    value.as_string().unwrap_or_default()
+    device("cpu").await
 }
 
 fn learner(device: &Device, config: &Value) -> ProtoNet {

@@ -2,11 +2,15 @@
 #![cfg(target_arch = "wasm32")]
 #![recursion_limit = "256"]
 
+#[path = "common/page.rs"]
+mod page;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use forgeling_wasm::{ClassifierTrainer, Dataset, Device, Network, Profiling, open_device};
-use js_sys::{Array, Function, JSON, Reflect, Uint8Array};
+use forgeling_wasm::{ClassifierTrainer, Dataset, Device, Network, Profiling};
+use js_sys::{Array, Function, Uint8Array};
+use page::{device, object, plain, text};
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -15,25 +19,6 @@ wasm_bindgen_test_configure!(run_in_browser);
 
 const CLASSES: u32 = 3;
 const PLACES: [&str; 2] = ["cpu", "gpu:0"];
-
-async fn device(choice: &str) -> Device {
-    let opened = open_device(choice.into()).await;
-    opened.unwrap_or_else(|_| panic!("{choice} opens"))
-}
-
-fn object(value: &Value) -> JsValue {
-    JSON::parse(&value.to_string()).unwrap()
-}
-
-fn plain(value: &JsValue) -> Value {
-    let text = JSON::stringify(value).unwrap();
-    serde_json::from_str(&text.as_string().unwrap()).unwrap()
-}
-
-fn text(error: &JsValue, key: &str) -> String {
-    let value = Reflect::get(error, &key.into()).unwrap();
-    value.as_string().unwrap_or_default()
-}
 
 /// Glyphs and their classes, from the example with this number on.
 fn glyphs(size: usize, first: usize, each: usize) -> (Vec<f32>, Vec<u32>) {

@@ -18,6 +18,23 @@ use super::common::{
     Memory, cpu, fit, furthest, glyphs, mlp, mlp_config, network, steps, trainer, values,
 };
 
+/// Stops early, at rates that become large enough to spoil what was learned.
+fn spoiling(count: usize) -> TrainerConfig {
+    TrainerConfig {
+        schedule: Schedule::Linear {
+            initial: 1e-3,
+            last: 0.3,
+            steps: 60,
+        },
+        early_stopping: Some(EarlyStoppingConfig {
+            patience: 3,
+            ..Default::default()
+        }),
+        validate_every: Some(4),
+        ..steps(count)
+    }
+}
+
 /// On two sets of different kinds, of which the second is the one that counts.
 #[test]
 fn several_validation_sets_are_told_apart_and_one_of_them_judges() {
@@ -28,20 +45,7 @@ fn several_validation_sets_are_told_apart_and_one_of_them_judges() {
         Batches::new(first.into_iter().collect::<Vec<_>>())
     };
     let run = |judge: Option<&str>, memory: &mut Memory, count| {
-        let config = TrainerConfig {
-            // Large enough to spoil what was learned.
-            schedule: Schedule::Linear {
-                initial: 1e-3,
-                last: 0.3,
-                steps: 60,
-            },
-            early_stopping: Some(EarlyStoppingConfig {
-                patience: 3,
-                ..Default::default()
-            }),
-            validate_every: Some(4),
-            ..steps(count)
-        };
+        let config = spoiling(count);
         let mut model = mlp(&device);
         let (mut source, mut epochs, mut few) = (glyphs(1, 20), glyphs(2, 60), batches());
         let mut run = Run::on(&mut source).saved_in(memory);
@@ -218,20 +222,7 @@ fn a_checkpoint_of_another_model_is_an_error_that_names_the_parameter() {
 #[test]
 fn the_best_model_is_left_behind_when_training_is_stopped_early() {
     let device = cpu();
-    let config = TrainerConfig {
-        // Large enough to spoil what was learned.
-        schedule: Schedule::Linear {
-            initial: 1e-3,
-            last: 0.3,
-            steps: 60,
-        },
-        early_stopping: Some(EarlyStoppingConfig {
-            patience: 3,
-            ..Default::default()
-        }),
-        validate_every: Some(4),
-        ..steps(500)
-    };
+    let config = spoiling(500);
     let mut model = mlp(&device);
     let (mut source, mut validation) = (glyphs(1, 20), glyphs(2, 60));
     let mut trainer = trainer(&device, config, Default::default());

@@ -55,33 +55,19 @@ impl ConvBlock {
     /// # Errors
     /// When the input does not fit the weights, or is smaller than 2×2.
     pub fn forward(&self, input: Tensor<4>, pass: &mut Pass<'_>) -> Result<Tensor<4>> {
-        let weight = self.weight.val();
-        let (gamma, beta) = (self.gamma.val(), self.beta.val());
-        if pass.normalization() == Normalization::Running {
-            let norm = RunningNorm {
-                bias: self.bias.val(),
-                gamma,
-                beta,
-                mean: self.running_mean.val(),
-                variance: self.running_var.val(),
-            };
-            return conv_block_running(input, weight, norm);
-        }
-        // The batch's own mean takes the bias away again, so it only moves the statistics. Left in, its gradient would be
-        // rounding errors around zero, which Adam turns into full steps.
-        let [batch, _, height, width] = input.dims();
-        let block = conv_block(input, weight, gamma, beta)?;
-        let statistics = Statistics {
-            mean: block.mean,
-            variance: block.variance,
+        let values = BlockValues {
+            weight: self.weight.val(),
+            bias: Some(self.bias.val()),
+            gamma: self.gamma.val(),
+            beta: self.beta.val(),
+            running: [&self.running_mean, &self.running_var],
         };
-        pass.collect(self.found(statistics, batch * height * width));
-        Ok(block.output)
+        values.run(input, pass.normalization(), pass)
     }
 
     fn found(&self, statistics: Statistics, count: usize) -> BatchStatistics {
         let running = [&self.running_mean, &self.running_var];
-        BatchStatistics::new(statistics, count, running).with_bias(self.bias.val())
+        BatchStatistics::new(statistics, count, running).with_bias(Some(self.bias.val()))
     }
 
     /// As [`forward`](Self::forward), of an input whose convolution with [`weight`](Self::weight), without the
@@ -110,5 +96,57 @@ impl ConvBlock {
         };
         pass.collect(self.found(statistics, batch * height * width));
         Ok(output)
+    }
+}
+
+/// What a block computes with, wherever it is kept.
+pub(super) struct BlockValues<'a> {
+    pub weight: Tensor<4>,
+    pub bias: Option<Tensor<1>>,
+    pub gamma: Tensor<1>,
+    pub beta: Tensor<1>,
+    /// Mean and variance.
+    pub running: [&'a Param<Tensor<1>>; 2],
+}
+
+impl BlockValues<'_> {
+    /// The block's output; with [`Normalization::Batch`], the statistics of this batch are in the pass.
+    ///
+    /// # Errors
+    /// When the input does not fit the weights, or is smaller than 2×2.
+    pub fn run(
+        self,
+        input: Tensor<4>,
+        normalization: Normalization,
+        pass: &mut Pass<'_>,
+    ) -> Result<Tensor<4>> {
+        let Self {
+            weight,
+            bias,
+            gamma,
+            beta,
+            running,
+        } = self;
+        if normalization == Normalization::Running {
+            let norm = RunningNorm {
+                bias: bias.unwrap_or_else(|| beta.zeros_like()),
+                gamma,
+                beta,
+                mean: running[0].val(),
+                variance: running[1].val(),
+            };
+            return conv_block_running(input, weight, norm);
+        }
+        // The batch's own mean takes the bias away again, so it only moves the statistics. Left in, its gradient would be
+        // rounding errors around zero, which Adam turns into full steps.
+        let [batch, _, height, width] = input.dims();
+        let block = conv_block(input, weight, gamma, beta)?;
+        let statistics = Statistics {
+            mean: block.mean,
+            variance: block.variance,
+        };
+        let found = BatchStatistics::new(statistics, batch * height * width, running);
+        pass.collect(found.with_bias(bias));
+        Ok(block.output)
     }
 }

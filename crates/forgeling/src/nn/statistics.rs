@@ -47,9 +47,9 @@ impl BatchStatistics {
         }
     }
 
-    /// With the bias of the convolution before the norm, which was left out since the norm takes it away again.
-    pub(crate) fn with_bias(mut self, bias: Tensor<1>) -> Self {
-        self.bias = Some(bias.detach());
+    /// With the bias of the convolution before the norm, if it has one; it was left out since the norm takes it away again.
+    pub(crate) fn with_bias(mut self, bias: Option<Tensor<1>>) -> Self {
+        self.bias = bias.map(Tensor::detach);
         self
     }
 

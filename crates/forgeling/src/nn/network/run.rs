@@ -5,12 +5,13 @@ use burn::tensor::activation::{gelu, relu, relu6};
 
 use super::{Part, Values};
 use crate::error::{Error, Result};
+use crate::nn::conv_block::BlockValues;
 use crate::nn::graph::{Conv2d, Graph, Layer, Operation, Region, Shape, Step, Wire};
 use crate::nn::network::values::{AttentionValues, ConvValues, PatchValues};
-use crate::nn::{BatchNorm, BatchStatistics, Normalization, Pass, pool};
+use crate::nn::{BatchNorm, Normalization, Pass, pool};
 use crate::ops::{
-    Activation, AfterNorm, AttentionOptions, Conv2dOptions, RunningNorm, Statistics, attention,
-    batch_norm, batch_norm_running, conv_block, conv_block_running, conv2d, layer_norm, linear,
+    Activation, AfterNorm, AttentionOptions, Conv2dOptions, Statistics, attention, batch_norm,
+    batch_norm_running, conv2d, layer_norm, linear,
 };
 
 /// Added to variances of layer norm; PyTorch's default.
@@ -337,43 +338,14 @@ fn block(
     input: Tensor<4>,
     pass: &mut Pass<'_>,
 ) -> Result<Tensor<4>> {
-    let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
-    let weight = weights.weight()?;
-    if norm.normalization(pass) == Normalization::Running {
-        let bias = match &weights.bias {
-            Some(bias) => bias.val(),
-            None => beta.zeros_like(),
-        };
-        let norm = RunningNorm {
-            bias,
-            gamma,
-            beta,
-            mean: norm.running_mean.val(),
-            variance: norm.running_var.val(),
-        };
-        return conv_block_running(input, weight, norm);
-    }
-    // The batch's own mean takes the bias away again, so it only moves the statistics. Left in, its gradient would be
-    // rounding errors around zero, which Adam turns into full steps.
-    let [batch, _, height, width] = input.dims();
-    let block = conv_block(input, weight, gamma, beta)?;
-    let statistics = Statistics {
-        mean: block.mean,
-        variance: block.variance,
+    let values = BlockValues {
+        weight: weights.weight()?,
+        bias: weights.bias.as_ref().map(|bias| bias.val()),
+        gamma: norm.gamma.val(),
+        beta: norm.beta.val(),
+        running: [&norm.running_mean, &norm.running_var],
     };
-    let found = norm.found(statistics, batch * height * width);
-    pass.collect(with_bias(
-        found,
-        weights.bias.as_ref().map(|bias| bias.val()),
-    ));
-    Ok(block.output)
-}
-
-fn with_bias(found: BatchStatistics, bias: Option<Tensor<1>>) -> BatchStatistics {
-    match bias {
-        Some(bias) => found.with_bias(bias),
-        None => found,
-    }
+    values.run(input, norm.normalization(pass), pass)
 }
 
 /// Batch norm, a sum and ReLU. `left_out` is the bias of the convolution before, which is not in the maps.
@@ -400,7 +372,7 @@ fn normed(
     let [batch, _, height, width] = maps.dims();
     let (output, statistics) = batch_norm(maps, gamma, beta, residual, after)?;
     let found = norm.found(statistics, batch * height * width);
-    pass.collect(with_bias(found, left_out));
+    pass.collect(found.with_bias(left_out));
     Ok(output)
 }
 
