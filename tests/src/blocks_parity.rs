@@ -1,4 +1,4 @@
-//! The operations of a Transformer with their gradients, by our own bodies or by the composite reference: one body for
+//! The operations of a Transformer with their gradients, by our own implementations or by the composite reference: one test for
 //! every device, natively and in a browser.
 
 use burn::tensor::{DType, Device as Tensors};

@@ -89,7 +89,7 @@ pub fn has_f16(device: &Device) -> bool {
     info.f16
 }
 
-/// Compares our body with the reference on the CPU: on every device in f32, and in f16 on those that have it.
+/// Compares our implementation with the reference on the CPU: on every device in f32, and in f16 on those that have it.
 ///
 /// # Panics
 /// When they differ, and as [`devices`] and [`has_f16`].

@@ -1,4 +1,4 @@
-//! Matrix products with their gradients, by our own bodies or by the composite reference: one body for every device,
+//! Matrix products with their gradients, by our own implementations or by the composite reference: one test for every device,
 //! natively and in a browser.
 
 use burn::tensor::{DType, Device as Tensors};

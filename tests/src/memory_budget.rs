@@ -37,7 +37,7 @@ impl Trainee {
         let ledger = Ledger::new(device, MemoryBudget::bytes(budget).unwrap()).unwrap();
         let _entered = ledger.enter();
         Self {
-            model: Network::new(&encoder(), 0, &device.autodiff()).unwrap(),
+            model: Network::new(&encoder(), 0, device),
             adam: Adam::new(AdamConfig::default()).unwrap(),
             device: device.clone(),
             ledger: ledger.clone(),

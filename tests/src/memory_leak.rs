@@ -93,7 +93,7 @@ pub async fn grow(device: &Device, steps: usize, now: &dyn Fn() -> f64) -> Growt
     };
     let on = device.autodiff();
     let graph = config.graph().unwrap();
-    let mut model = Network::new(&graph, 0, &on).unwrap();
+    let mut model = Network::on(&graph, 0, &on);
     let mut adam = Adam::new(AdamConfig::default()).unwrap();
     // Large enough for the CPU's pool, which counts large buffers.
     let (batch, classes) = (24, graph.features_shape().len());

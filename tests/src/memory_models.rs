@@ -1,4 +1,4 @@
-//! Training steps whose memory is measured, of networks whose memory is planned. One body for every GPU, natively and in
+//! Training steps whose memory is measured, of networks whose memory is planned. One test for every GPU, natively and in
 //! a browser.
 
 use std::any::Any;
@@ -211,7 +211,7 @@ impl Model {
                 let (rows, ways) = (self.batch * kind.ways * kind.queries, kind.ways);
                 let labels: Vec<usize> = (0..rows).map(|row| row % ways).collect();
                 let shape = kind.batch_shape(self.batch);
-                let model = Network::new(&kind.encoder, 0, &on).unwrap();
+                let model = Network::on(&kind.encoder, 0, &on);
                 trained(model, &shape, config, device, move |model, images, pass| {
                     let features = model.features(images, pass).unwrap().flatten(1, 3);
                     let logits = episode_logits(features, counts).unwrap();
@@ -227,7 +227,7 @@ impl Model {
                     width,
                 } = graph.image_shape();
                 let shape = [self.batch, channels, height, width];
-                let model = Network::new(graph, 0, &on).unwrap();
+                let model = Network::on(graph, 0, &on);
                 trained(model, &shape, config, device, move |model, images, pass| {
                     let logits = model.forward(images, pass).unwrap();
                     loss(logits, &labels, pass)
@@ -245,7 +245,7 @@ fn loss(logits: Tensor<2>, labels: &[usize], pass: &Pass<'_>) -> (Tensor<2>, Ten
 
 /// A network in training.
 pub trait Training {
-    /// Takes a step, but for its numbers: they are still to be read. `end` is told of each phase's end.
+    /// Takes a step, but for its numbers: they are still to be read. `end` hears of each phase's end.
     fn step(&mut self, end: &mut dyn FnMut(Phase)) -> Stepped;
 }
 

@@ -1,4 +1,4 @@
-//! What each way of saving memory saves and costs, and how near plans come. One body for every GPU, natively and in a
+//! What each way of saving memory saves and costs, and how near plans come. One test for every GPU, natively and in a
 //! browser.
 
 use forgeling::Device;

@@ -138,7 +138,7 @@ impl Images {
             hidden: vec![self.hidden],
             classes: train.class_count(),
         };
-        let mut model = Network::new(&config.graph()?, seed, &device.autodiff())?;
+        let mut model = Network::new(&config.graph()?, seed, device);
         let loader = LoaderConfig {
             batch_size: self.batch,
             seed,

@@ -1,4 +1,4 @@
-//! Each operation with its gradients, by our own bodies or by the composite reference: one body for every device,
+//! Each operation with its gradients, by our own implementations or by the composite reference: one test for every device,
 //! natively and in a browser.
 
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
@@ -10,7 +10,7 @@ use forgeling::ops::{
 
 use super::values::{F16_TOLERANCE, F32_TOLERANCE, assert_close, waves};
 
-/// Which body computes.
+/// Which implementation computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body {
     /// Our own.

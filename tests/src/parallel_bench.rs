@@ -41,7 +41,7 @@ pub fn mlp(device: &Device) -> Result<Network> {
         hidden: vec![400, 400],
         classes: CLASSES,
     };
-    Network::new(&config.graph()?, 0, &device.autodiff())
+    Ok(Network::new(&config.graph()?, 0, device))
 }
 
 /// Its batches: drawn characters of ten classes.
@@ -78,7 +78,7 @@ pub fn encoder(device: &Device) -> Result<Network> {
         filters: 32,
         ..Default::default()
     };
-    Network::new(&config.graph()?, 0, &device.autodiff())
+    Ok(Network::new(&config.graph()?, 0, device))
 }
 
 /// Its batches.

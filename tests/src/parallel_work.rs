@@ -38,7 +38,7 @@ pub fn mlp(seed: u64, device: &Device) -> Result<Network> {
         hidden: vec![23, 17],
         classes: CLASSES,
     };
-    Network::new(&config.graph()?, seed, &device.autodiff())
+    Ok(Network::new(&config.graph()?, seed, device))
 }
 
 /// Small buckets, so that there are several of them, and frequent comparisons.
@@ -145,7 +145,7 @@ pub fn encoder(filters: usize, device: &Device) -> Result<Network> {
         blocks: 3,
         ..Default::default()
     };
-    Network::new(&config.graph()?, 0, &device.autodiff())
+    Ok(Network::new(&config.graph()?, 0, device))
 }
 
 /// Batches of `episodes` episodes of drawn characters of 16×16.

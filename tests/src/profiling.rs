@@ -43,7 +43,7 @@ impl Training {
         };
         let graph = config.graph().unwrap();
         Self {
-            model: Network::new(&graph, 3, &device.autodiff()).unwrap(),
+            model: Network::new(&graph, 3, device),
             adam: Adam::new(AdamConfig::default()).unwrap(),
             device: device.clone(),
         }

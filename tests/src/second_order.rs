@@ -1,4 +1,4 @@
-//! Gradients as operations of their own, with the gradients of these: one body for every device, natively and in a
+//! Gradients as operations of their own, with the gradients of these: one test for every device, natively and in a
 //! browser.
 
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};

@@ -109,7 +109,7 @@ impl Regression {
             hidden: vec![40, 40],
             classes: 1,
         };
-        Network::new(&config.graph()?, self.seed, &device.autodiff())
+        Ok(Network::new(&config.graph()?, self.seed, device))
     }
 
     fn source(&self, queries: usize, stream: u64) -> Result<SineTasks> {

@@ -101,7 +101,7 @@ impl Network {
             }
         };
         Model {
-            network: nn::Network::new(&graph.unwrap(), 0, device).unwrap(),
+            network: nn::Network::on(&graph.unwrap(), 0, device),
             batch,
         }
     }

@@ -1,5 +1,5 @@
 //! Activations stored in 16 bits: the same forward pass, gradients close to those of full storage, and less memory. One
-//! body for every device, natively and in a browser.
+//! test for every device, natively and in a browser.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

@@ -45,8 +45,8 @@ fn one_further_step_is_the_same_on_the_loaded_copy() {
         pollster::block_on(model.save(&path)).unwrap();
         let mut loaded = Learner::load(&path, &device).unwrap();
         assert_eq!(loaded.config(), model.config());
-        assert_eq!(loaded.summary(), model.summary());
-        assert_eq!(loaded.summary().episodes, 3);
+        assert_eq!(loaded.history(), model.history());
+        assert_eq!(loaded.history().episodes, 3);
         let (a, b) = (
             pollster::block_on(collect(model.model().network())),
             pollster::block_on(collect(loaded.model().network())),

@@ -76,7 +76,7 @@ fn score(
         classes,
     };
     let graph = config.graph().unwrap();
-    let model = Network::new(&graph, 1, &device.autodiff()).unwrap();
+    let model = Network::new(&graph, 1, &device);
     let told = Told {
         classes,
         passes: Cell::new(0),

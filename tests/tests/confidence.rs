@@ -13,8 +13,8 @@ use forgeling::nn::catalog::ModelConfig;
 use forgeling::nn::graph::Shape;
 use forgeling::nn::zoo::{Conv4Config, MlpConfig};
 use forgeling::train::{
-    CrossEntropy, Epochs, HardwareConfig, HardwareManager, NetworkSummary, Run, SavedNetwork,
-    Schedule, Trainer, TrainerConfig,
+    CrossEntropy, Epochs, HardwareConfig, HardwareManager, Run, SavedNetwork, Schedule, Trainer,
+    TrainerConfig, TrainingHistory,
 };
 use forgeling::{Device, DeviceChoice};
 
@@ -247,7 +247,7 @@ fn network(model: &str, epochs: usize) -> (SavedNetwork, Subset<Glyphs>) {
     let width = if model == "mlp" { 64 } else { 8 };
     config.options.insert("width".into(), width);
     let graph = config.graph().unwrap();
-    let mut network = Network::new(&graph, 0, &cpu().autodiff()).unwrap();
+    let mut network = Network::new(&graph, 0, &cpu());
     let classes = (0..10).map(|class| train.class_name(class)).collect();
     let mut source = Epochs::of(Loader::new(Arc::new(train), LoaderConfig::default()).unwrap());
     let manager = HardwareManager::on(cpu(), HardwareConfig::default()).unwrap();
@@ -266,7 +266,7 @@ fn network(model: &str, epochs: usize) -> (SavedNetwork, Subset<Glyphs>) {
         model: model.into(),
         classes,
         pictures: None,
-        summary: NetworkSummary::default(),
+        history: TrainingHistory::default(),
         confidence: None,
         network,
     };

@@ -152,7 +152,7 @@ fn a_whole_networks_gradients_agree_on_every_device() {
     };
     let graph = config.graph().unwrap();
     let gradients = |device: &Tensors| {
-        let network = Network::new(&graph, 1, device).unwrap();
+        let network = Network::on(&graph, 1, device);
         let images = tensor([10, 1, 28, 28], 1.0, device);
         let (features, _) = features(&network, images, Normalization::Batch).unwrap();
         let direction = tensor(features.dims(), 2.0, device);

@@ -267,3 +267,23 @@ fn only_so_many_images_are_compared() {
     // Nothing but 0 is its own opposite.
     assert_eq!(shared_images(&half, &Numbers(9, -1.0)).unwrap(), Some(1));
 }
+
+#[test]
+fn rows_of_numbers_are_a_dataset() {
+    let values = [-4.0, 8e9, 0.5, 2.0, -1.0, 3.0];
+    let table = TableSet::from_rows(2, &["b", "a", "b"], &values).unwrap();
+    assert_eq!(
+        (table.class_name(0), table.class_len(0), table.class_len(1)),
+        ("b".into(), 2, 1)
+    );
+    assert_eq!(table.features(), 2);
+    let mut loader = Loader::new(table, LoaderConfig::validation(3)).unwrap();
+    let batch = block_on(loader.next()).unwrap();
+    assert_eq!((batch.dims(), batch.labels), ([3, 1, 1, 2], vec![0, 0, 1]));
+    assert_eq!(batch.images, [-4.0, 8e9, -1.0, 3.0, 0.5, 2.0]);
+
+    assert!(TableSet::from_rows(0, &["a"], &[]).is_err());
+    assert!(TableSet::from_rows(2, &["a"], &[1.0]).is_err());
+    let error = TableSet::from_rows(1, &["a", "b"], &[1.0, f32::NAN]).unwrap_err();
+    assert!(error.to_string().contains("row 1"), "{error}");
+}

@@ -2,7 +2,7 @@
 
 use forgeling::data::{EpisodeBatch, ImageShape, Queries, Shots, Ways};
 use forgeling::meta::{
-    EpisodeTrainer, FitConfig, Learner, LearnerConfig, MethodConfig, TrainingSummary,
+    EpisodeTrainer, FitConfig, Learner, LearnerConfig, MetaTrainingHistory, MethodConfig,
 };
 use forgeling::nn::zoo::Conv4Config;
 use forgeling::train::weights::{NamedTensor, collect};
@@ -50,7 +50,11 @@ fn model_bytes() -> Vec<u8> {
         ..Default::default()
     };
     let config = LearnerConfig::new(MethodConfig::default(), config.graph().unwrap());
-    let header = model_file::Header::new(Learner::ARCHITECTURE, config, TrainingSummary::default());
+    let header = model_file::Header::new(
+        Learner::ARCHITECTURE,
+        config,
+        MetaTrainingHistory::default(),
+    );
     model_file::encode(&header, &tensors).unwrap()
 }
 

@@ -12,13 +12,13 @@ use forgeling::data::{
     Colour, IdxSplit, ImageSet, ImageShape, Limits, PictureOptions, Rng, TaskSource, folder, idx,
     omniglot,
 };
-use forgeling::meta::{Learner, LearnerConfig, Method, MethodConfig, TrainingSummary};
+use forgeling::meta::{Learner, LearnerConfig, MetaTrainingHistory, Method, MethodConfig};
 use forgeling::nn::Network;
 use forgeling::nn::catalog::ModelConfig;
 use forgeling::nn::graph::{Graph, Shape};
 use forgeling::nn::zoo::{Conv4Config, MlpConfig};
 use forgeling::train::weights::NamedTensor;
-use forgeling::train::{Checkpoint, NetworkSummary, SavedNetwork, model_file};
+use forgeling::train::{Checkpoint, SavedNetwork, TrainingHistory, model_file};
 use forgeling::{Device, DeviceChoice, Result};
 use hostile_support::{
     Trial, damaged, join_header, lossy_webp, numbers, progressive_jpeg, put, renumbered,
@@ -270,9 +270,9 @@ fn networks(device: &Device) -> Vec<Vec<u8>> {
             model: model.into(),
             classes: vec!["0".into(), "1".into()],
             pictures: None,
-            summary: NetworkSummary::default(),
+            history: TrainingHistory::default(),
             confidence: None,
-            network: Network::new(&graph, 0, &device.autodiff()).unwrap(),
+            network: Network::new(&graph, 0, device),
         };
         pollster::block_on(saved.to_bytes()).unwrap()
     };
@@ -400,7 +400,7 @@ fn claims_of_methods_are_not_believed() {
             shape: vec![values],
             values: vec![0.0; values],
         };
-        let summary = TrainingSummary::default();
+        let summary = MetaTrainingHistory::default();
         let header = model_file::Header::new("few-shot", config, summary);
         let bytes = model_file::encode(&header, &[tensor]).unwrap();
         let error = trial.read(|| READ_LEARNER(&bytes, &device)).unwrap_err();

@@ -163,7 +163,7 @@ fn is_small(graph: &Graph) -> bool {
 
 fn run(graph: &Graph) -> Result<(), Error> {
     let device = Device::flex();
-    let network = Network::new(graph, 0, &device)?;
+    let network = Network::on(graph, 0, &device);
     let shape = graph.image_shape();
     let dims = [1, shape.channels, shape.height, shape.width];
     let mut pass = Pass::new(Normalization::Running, &device);

@@ -206,7 +206,7 @@ fn the_callback_stops_training_between_steps() {
     .unwrap();
     assert!(summary.stopped);
     assert_eq!((summary.steps, summary.episodes), (3, 3));
-    assert_eq!(model.summary().episodes, 3);
+    assert_eq!(model.history().episodes, 3);
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn config(hidden: &[usize]) -> MlpConfig {
 }
 
 fn network(config: &MlpConfig, seed: u64, device: &Device) -> Network {
-    Network::new(&config.graph().unwrap(), seed, &device.autodiff()).unwrap()
+    Network::new(&config.graph().unwrap(), seed, device)
 }
 
 /// Drawings of ten invented characters, flattened, with their labels: those from `first` on of each.

@@ -119,7 +119,7 @@ fn pass(network: &Network, normalization: Normalization, cut: bool) -> Passed {
 
 /// All that the CPU says of it.
 fn measure(graph: &Graph) -> Value {
-    let network = Network::new(graph, SEED, &cpu().autodiff()).unwrap();
+    let network = Network::new(graph, SEED, &cpu());
     let plain = pass(&network, Normalization::Batch, false);
     let cut = pass(&network, Normalization::Batch, true);
     let absorbed = absorb(network.clone(), plain.statistics).unwrap();
@@ -160,7 +160,7 @@ fn plans(graph: &Graph) -> Value {
 /// The launches of a training step by their kernels.
 fn launches(graph: &Graph, device: &Device) -> Value {
     let on = device.autodiff();
-    let mut network = Network::new(graph, SEED, &on).unwrap();
+    let mut network = Network::on(graph, SEED, &on);
     let mut adam = Adam::new(AdamConfig::default()).unwrap();
     let mut step = || {
         let counter = LaunchCounter::new();

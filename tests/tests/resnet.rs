@@ -25,7 +25,7 @@ fn small() -> ResNetConfig {
 }
 
 fn network(config: &ResNetConfig, seed: u64, device: &Tensors) -> Network {
-    Network::new(&config.graph().unwrap(), seed, device).unwrap()
+    Network::on(&config.graph().unwrap(), seed, device)
 }
 
 /// Drawn characters of a few classes.

@@ -11,9 +11,9 @@ use forgeling::nn::{Linear, Network, Normalization, Pass};
 use forgeling::ops::Activation;
 use forgeling::train::weights::collect;
 use forgeling::train::{
-    Batches, Classifier, CrossEntropy, HardwareConfig, HardwareManager, LossScalerConfig,
-    Objective, OptimizerConfig, Outcome, Precision, Run, Schedule, SgdConfig, Source, StopReason,
-    TrainEvent, Trainable, Trainer, TrainerConfig,
+    Batches, Classify, CrossEntropy, HardwareConfig, HardwareManager, LossScalerConfig, Objective,
+    OptimizerConfig, Outcome, Precision, Run, Schedule, SgdConfig, Source, StopReason, TrainEvent,
+    Trainable, Trainer, TrainerConfig,
 };
 use forgeling::{Device, Result};
 use forgeling_tests::networks::with_change;
@@ -50,7 +50,7 @@ fn batches(count: usize, size: usize) -> Batches<ImageBatch> {
 }
 
 fn network(graph: &Graph, seed: u64, device: &Device) -> Network {
-    Network::new(graph, seed, &device.autodiff()).unwrap()
+    Network::new(graph, seed, device)
 }
 
 fn mlp(device: &Device) -> Network {
@@ -109,7 +109,7 @@ fn sgd(rate: f64) -> TrainerConfig {
 }
 
 /// What `steps` of SGD make of a network.
-fn trained<M: Classifier>(
+fn trained<M: Classify>(
     mut model: M,
     device: &Device,
     hardware: HardwareConfig,
@@ -133,7 +133,7 @@ fn trained<M: Classifier>(
 
 /// Whether both ways of training come to the same, within `tolerance` of the largest loss and of the way that the
 /// values have gone.
-fn assert_same_training<M: Classifier>(
+fn assert_same_training<M: Classify>(
     what: &str,
     device: &Device,
     model: M,
@@ -259,7 +259,7 @@ struct Overflowing {
     step: std::cell::Cell<usize>,
 }
 
-impl<M: Classifier> Objective<M> for Overflowing {
+impl<M: Classify> Objective<M> for Overflowing {
     type Batch = ImageBatch;
 
     fn forward<'a>(
@@ -336,7 +336,7 @@ fn an_error_names_the_part_that_is_at_fault() {
     }
 }
 
-fn fit<M: Trainable + Classifier>(
+fn fit<M: Trainable + Classify>(
     model: &mut M,
     config: TrainerConfig,
     source: &mut Batches<ImageBatch>,

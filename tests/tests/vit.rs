@@ -31,7 +31,7 @@ fn config() -> VitConfig {
 }
 
 fn network(config: &VitConfig, seed: u64, device: &Tensors) -> Network {
-    Network::new(&config.graph().unwrap(), seed, device).unwrap()
+    Network::on(&config.graph().unwrap(), seed, device)
 }
 
 fn forward(model: &Network, images: Tensor<4>) -> forgeling::Result<Tensor<2>> {

@@ -207,7 +207,7 @@ pub fn picture_options(
     })
 }
 
-/// What people are told of how pictures were read; `options` come with whether they are a model's.
+/// What people learn of how pictures were read; `options` come with whether they are a model's.
 pub fn told(
     (options, by_model): (&PictureOptions, bool),
     preparation: Preparation,

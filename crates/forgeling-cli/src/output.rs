@@ -150,7 +150,7 @@ impl Output {
     }
 }
 
-/// An error on standard error. Nobody is left to be told that this cannot be written.
+/// An error on standard error. Nobody is left to hear that this cannot be written.
 fn complain(what: &dyn std::fmt::Display) {
     let _ = writeln!(io::stderr(), "error: {what}");
 }

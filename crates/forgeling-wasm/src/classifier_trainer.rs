@@ -8,8 +8,8 @@ use forgeling::data::{Dataset as _, Loader, LoaderConfig, split_examples};
 use forgeling::nn::{MemoryPlan, Network, PlanConfig};
 use forgeling::ops::plan::PlannedOptimizer;
 use forgeling::train::{
-    CrossEntropy, Epochs, HardwareManager, NetworkSummary, OptimizerConfig, Paced, Run,
-    SavedNetwork, StopReason, TrainEvent, TrainSummary, Trainer, TrainerConfig, probabilities,
+    CrossEntropy, Epochs, HardwareManager, OptimizerConfig, Paced, Run, SavedNetwork, StopReason,
+    TrainEvent, TrainSummary, Trainer, TrainerConfig, TrainingHistory, probabilities,
 };
 use forgeling::{Error, Result};
 use js_sys::{Array, Function, Uint8Array};
@@ -150,7 +150,7 @@ impl ClassifierTrainer {
         let manager = HardwareManager::on(device.clone(), settings.hardware.clone());
         let trainer = manager.and_then(|manager| Trainer::new(settings.trainer.clone(), manager));
         let trainer = trainer.map_err(failure)?;
-        let network = Network::new(&settings.network, settings.seed, &device.autodiff());
+        let network = Network::new(&settings.network, settings.seed, &device);
         let network = network.map_err(failure)?;
         let shape = settings.network.image_shape();
         let examples = Examples::new(shape, settings.classes.clone());
@@ -251,7 +251,7 @@ impl ClassifierTrainer {
                 model: self.settings.model.clone(),
                 classes: self.settings.classes.clone(),
                 pictures: None,
-                summary: NetworkSummary {
+                history: TrainingHistory {
                     steps: summary.steps,
                     epochs: summary.epochs,
                     examples: summary.examples,
@@ -264,7 +264,7 @@ impl ClassifierTrainer {
         saved.to_bytes().await.map_err(failure)
     }
 
-    /// What a training step takes at most, told from the shapes.
+    /// What a training step takes at most, computed from the shapes.
     pub fn plan(&self, batch: Option<usize>) -> JsResult<JsValue> {
         let trainer = &self.settings.trainer;
         let batch = batch.unwrap_or(self.settings.loader.batch_size);

@@ -64,7 +64,7 @@ impl Network {
     /// How it was trained.
     #[wasm_bindgen(getter)]
     pub fn training(&self) -> JsResult<JsValue> {
-        object(&self.saved.summary)
+        object(&self.saved.history)
     }
 
     /// The probability of each class for each example, example by example.

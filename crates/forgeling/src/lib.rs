@@ -47,5 +47,7 @@ pub mod report;
 pub mod rng;
 pub mod train;
 
+/// The tensors, modules and optimizers that networks stand on, in the version this crate was built with.
+pub use burn;
 pub use device::{Device, DeviceChoice, Readback};
 pub use error::{Error, ErrorKind, Result};

@@ -46,7 +46,7 @@ async fn train(folder: &str, steps: usize, every: usize) -> Result<()> {
         hidden: vec![128, 64],
         classes: CLASSES,
     };
-    let mut model = Network::new(&config.graph()?, 1, &manager.device().autodiff())?;
+    let mut model = Network::new(&config.graph()?, 1, manager.device());
     let schedule = Schedule::Cosine {
         initial: 0.01,
         floor: 0.0001,

@@ -137,7 +137,7 @@ fn a_batchs_statistics_can_take_the_place_of_the_running_ones() {
         ..Default::default()
     };
     let graph = config.graph().unwrap();
-    let conv4 = Network::new(&graph, 0, cpu().tensors()).unwrap();
+    let conv4 = Network::on(&graph, 0, cpu().tensors());
     let images = |count: usize, phase| {
         let values = burn::tensor::TensorData::new(waves(count * 81, phase), [count, 1, 9, 9]);
         burn::tensor::Tensor::<4>::from_data(values, cpu().tensors())

@@ -25,7 +25,7 @@ fn conv4(device: &Tensors) -> Network {
         size: 9,
         ..Default::default()
     };
-    Network::new(&config.graph().unwrap(), 4, device).unwrap()
+    Network::on(&config.graph().unwrap(), 4, device)
 }
 
 /// Running statistics and `up` of some values, as if trained.

@@ -38,8 +38,8 @@ fn a_run_takes_the_steps_that_one_would_take() {
         by_hand.finish(&data).unwrap();
         assert_eq!(losses, expected, "{method}");
         assert_eq!(values(&whole), values(&by_hand), "{method}");
-        assert_eq!(whole.summary().episodes, by_hand.summary().episodes);
-        assert_eq!(whole.summary().loss, by_hand.summary().loss);
+        assert_eq!(whole.history().episodes, by_hand.history().episodes);
+        assert_eq!(whole.history().loss, by_hand.history().loss);
     }
 }
 
@@ -122,9 +122,9 @@ fn a_run_that_was_killed_goes_on_as_if_it_had_not_been() {
             let counts = |summary: &FitSummary| (summary.steps, summary.episodes, summary.loss);
             assert_eq!(counts(&gone_on), counts(&summary), "{method}");
             assert_eq!(gone_on.validation, summary.validation, "{method}");
-            let mut told_of = again.summary().clone();
-            told_of.seconds = model.summary().seconds;
-            assert_eq!(&told_of, model.summary(), "{method}");
+            let mut told_of = again.history().clone();
+            told_of.seconds = model.history().seconds;
+            assert_eq!(&told_of, model.history(), "{method}");
         }
     }
 }

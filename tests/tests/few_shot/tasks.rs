@@ -66,7 +66,7 @@ fn train(model: &mut Learner, source: &mut dyn TaskSource, tasks: usize, steps: 
             .collect();
         pollster::block_on(trainer.step_on(model, batch)).unwrap();
     }
-    assert_eq!(model.summary().episodes, tasks * steps);
+    assert_eq!(model.history().episodes, tasks * steps);
 }
 
 fn evaluate(model: &Learner, mut source: impl TaskSource, names: &TableSet) -> TaskEvaluation {

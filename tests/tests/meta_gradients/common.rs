@@ -72,7 +72,7 @@ pub fn mlp(golden: &Value) -> Network {
         classes: sides(parameters, "head")[0],
     };
     let graph = config.graph().unwrap();
-    let network = Network::new(&graph, 0, &device()).unwrap();
+    let network = Network::on(&graph, 0, &device());
     network.with_values(|node, _| match graph.nodes()[node].name.as_str() {
         "layers.0" => linear(parameters, "hidden"),
         _ => linear(parameters, "head"),
@@ -99,7 +99,7 @@ pub fn conv(golden: &Value) -> Network {
     }
     let classes = sides(parameters, "head")[0];
     let graph = graph.finish().unwrap().with_outputs(classes).unwrap();
-    let network = Network::new(&graph, 0, &device()).unwrap();
+    let network = Network::on(&graph, 0, &device());
     network.with_values(|node, values| {
         let name = graph.nodes()[node].name.as_str();
         match values {

@@ -49,7 +49,7 @@ fn tasks(shape: ImageShape) -> Vec<Task> {
 #[test]
 fn of_every_layer() {
     let graph = mixed();
-    let network = in_f64(Network::new(&graph, 3, &device()).unwrap());
+    let network = in_f64(Network::on(&graph, 3, &device()));
     let tasks = tasks(graph.image_shape());
     let inner = InnerConfig {
         steps: 2,
@@ -80,7 +80,7 @@ fn programs_compute_what_their_networks_do() {
             config.graph().unwrap()
         });
     for graph in named.chain([mixed()]) {
-        let network = Network::new(&graph, 3, &device).unwrap();
+        let network = Network::on(&graph, 3, &device);
         let shape = graph.image_shape();
         let mut rng = Rng::new(1);
         let pixels: Vec<f32> = (0..4 * shape.len()).map(|_| rng.range(-1.0, 1.0)).collect();
@@ -115,7 +115,7 @@ fn attention_is_refused_by_name() {
 #[test]
 fn parameters_are_those_of_the_layers() {
     let graph = mixed();
-    let network = Network::new(&graph, 3, &device()).unwrap();
+    let network = Network::on(&graph, 3, &device());
     let program = Program::new(&graph).unwrap();
     let lengths = program.parameters_of(&network).unwrap().into_iter();
     let lengths: Vec<usize> = lengths.map(|parameter| parameter.dims()[0]).collect();

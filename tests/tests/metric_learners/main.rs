@@ -25,5 +25,5 @@ fn encoder(size: usize, filters: usize, blocks: usize) -> Network {
         size,
         ..Default::default()
     };
-    Network::new(&config.graph().unwrap(), 1, &flex()).unwrap()
+    Network::on(&config.graph().unwrap(), 1, &flex())
 }

@@ -10,8 +10,8 @@ use forgeling::nn::graph::Shape;
 use forgeling::nn::zoo::MlpConfig;
 use forgeling::train::weights::collect;
 use forgeling::train::{
-    Checkpoint, Checkpoints, Classifier, CrossEntropy, Epochs, HardwareConfig, HardwareManager,
-    Run, TrainEvent, TrainSummary, Trainer, TrainerConfig,
+    Checkpoint, Checkpoints, Classify, CrossEntropy, Epochs, HardwareConfig, HardwareManager, Run,
+    TrainEvent, TrainSummary, Trainer, TrainerConfig,
 };
 use forgeling::{Device, DeviceChoice, Result};
 
@@ -42,7 +42,7 @@ pub fn mlp(device: &Device) -> Network {
 }
 
 pub fn network(config: &MlpConfig, device: &Device) -> Network {
-    Network::new(&config.graph().unwrap(), 2, &device.autodiff()).unwrap()
+    Network::new(&config.graph().unwrap(), 2, device)
 }
 
 pub fn trainer(device: &Device, config: TrainerConfig, hardware: HardwareConfig) -> Trainer {
@@ -62,7 +62,7 @@ pub fn cpu() -> Device {
 }
 
 /// Losses of the steps, and all events.
-pub fn fit<M: Classifier>(
+pub fn fit<M: Classify>(
     trainer: &mut Trainer,
     model: &mut M,
     run: Run<'_, Epochs, M>,

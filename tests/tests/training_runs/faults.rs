@@ -11,7 +11,7 @@ use forgeling::nn::graph::Graph;
 use forgeling::nn::zoo::{Conv4Config, ResNetConfig};
 use forgeling::parallel::ParallelConfig;
 use forgeling::train::{
-    Checkpoint, CheckpointConfig, CheckpointStore, Checkpoints, Classifier, CrossEntropy, Epochs,
+    Checkpoint, CheckpointConfig, CheckpointStore, Checkpoints, Classify, CrossEntropy, Epochs,
     HardwareConfig, Run, Schedule, TrainEvent, TrainerConfig,
 };
 use forgeling::{Device, Error, ErrorKind, Result};
@@ -32,7 +32,7 @@ fn pictures(batch_size: usize) -> Epochs {
 }
 
 /// The error of a run's first step on so many devices.
-fn failure<M: Classifier + 'static>(
+fn failure<M: Classify + 'static>(
     model: &mut M,
     devices: &[Device],
     hardware: HardwareConfig,
@@ -56,7 +56,7 @@ fn failure<M: Classifier + 'static>(
 /// The variance of what such weights make is beyond what f32 holds. On the CPU all that comes after is constant: the loss
 /// and all gradients are finite.
 fn overflowing(device: &Device) -> (Network, Network) {
-    let network = |graph: Graph| Network::new(&graph, 0, &device.autodiff()).unwrap();
+    let network = |graph: Graph| Network::new(&graph, 0, device);
     let config = Conv4Config {
         filters: 8,
         size: 16,
@@ -75,7 +75,7 @@ fn overflowing(device: &Device) -> (Network, Network) {
     (conv4, resnet)
 }
 
-fn assert_overflow<M: Classifier + 'static>(
+fn assert_overflow<M: Classify + 'static>(
     model: &mut M,
     devices: &[Device],
     hardware: HardwareConfig,

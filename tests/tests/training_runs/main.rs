@@ -2,12 +2,14 @@
 //!
 //! - `common`: what all of them train.
 //! - `faults`: overflowing, without room, damaged.
+//! - `methods`: three small methods.
 //! - `parts`: with parts that methods add.
 //! - `runs`: averaged, stopped early, saved and resumed, within a budget.
 //! - `several`: on several devices, and as ranks.
 
 mod common;
 mod faults;
+mod methods;
 mod parts;
 mod runs;
 mod several;

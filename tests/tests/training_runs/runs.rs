@@ -8,7 +8,7 @@ use forgeling::device::MemoryBudget;
 use forgeling::nn::zoo::{MlpConfig, ResNetConfig};
 use forgeling::nn::{MemoryPlan, PlanConfig};
 use forgeling::train::{
-    Batches, Classifier, CrossEntropy, EarlyStoppingConfig, EmaConfig, Goal, HardwareConfig,
+    Batches, Classify, CrossEntropy, EarlyStoppingConfig, EmaConfig, Goal, HardwareConfig,
     HardwareManager, LossScalerConfig, OptimizerConfig, Precision, Preset, Run, Schedule,
     SgdConfig, Source, StopReason, TrainEvent, TrainerConfig,
 };
@@ -275,7 +275,7 @@ fn one_batch(count: usize) -> ImageBatch {
 }
 
 /// The bytes that steps take without a budget, and the losses.
-fn within<M: Classifier>(
+fn within<M: Classify>(
     device: &Device,
     model: &mut M,
     budget: u64,

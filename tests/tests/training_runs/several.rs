@@ -10,8 +10,8 @@ use forgeling::nn::zoo::{Conv4Config, ResNetConfig};
 use forgeling::nn::{Network, Pass};
 use forgeling::parallel::{Local, ParallelConfig};
 use forgeling::train::{
-    Classifier, CrossEntropy, HardwareConfig, LossScalerConfig, Objective, OptimizerConfig,
-    Outcome, Precision, Run, Schedule, SgdConfig, TrainEvent, TrainerConfig,
+    Classify, CrossEntropy, HardwareConfig, LossScalerConfig, Objective, OptimizerConfig, Outcome,
+    Precision, Run, Schedule, SgdConfig, TrainEvent, TrainerConfig,
 };
 use forgeling::{Device, Error, ErrorKind, Result};
 use forgeling_tests::devices;
@@ -111,7 +111,7 @@ struct Lost {
     when: usize,
 }
 
-impl<M: Classifier> Objective<M> for Lost {
+impl<M: Classify> Objective<M> for Lost {
     type Batch = ImageBatch;
 
     fn forward<'a>(
@@ -227,7 +227,7 @@ fn everything_at_once_still_learns() {
     let mut memory = Memory::default();
     let mut all_losses = Vec::new();
     for count in [6, 24] {
-        let mut model = Network::new(&graph, 0, &device.autodiff()).unwrap();
+        let mut model = Network::new(&graph, 0, device);
         let mut source = glyphs(1, 30);
         let config = TrainerConfig {
             schedule: Schedule::Constant { rate: 3e-3 },

@@ -25,7 +25,7 @@ export interface TrainerFitOptions {
   from?: Uint8Array;
 }
 
-/** What wasm has told and the page has not yet taken. */
+/** What wasm has reported and the page has not yet taken. */
 class Channel {
   readonly events: TrainEvent[] = [];
   /** Whether training is to end after the step under way. */
@@ -234,7 +234,7 @@ export class Trainer extends Handle<RawClassifierTrainer> {
   }
 
   /**
-   * What a training step takes at most, told from the shapes, before anything is allocated.
+   * What a training step takes at most, computed from the shapes, before anything is allocated.
    *
    * @param batchSize default: as configured.
    */

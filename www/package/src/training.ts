@@ -1,4 +1,4 @@
-// What training is told and what it tells: the options and events of `Trainer`.
+// The options and events of `Trainer`.
 import type { MODELS } from "./models.js";
 import type { ModelName, NetworkGraph } from "./network-graph.js";
 
@@ -262,10 +262,10 @@ export interface HardwareReport {
   layout: string;
 }
 
-/** A part of a training step, where memory is told by parts. */
+/** A part of a training step, where memory is reported by parts. */
 export type MemoryPhase = "data" | "forward" | "backward" | "step" | "readback";
 
-/** What a training step takes, told from the shapes. */
+/** What a training step takes, computed from the shapes. */
 export interface MemoryPlan {
   /** Examples of a pass. */
   batch: number;

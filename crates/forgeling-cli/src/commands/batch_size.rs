@@ -124,7 +124,7 @@ async fn verify(
     let (optimizer, rate, _) = supervised::optimizer(OptimizerKind::Adam);
     find_micro_batch(batch, batch, device, async |micro: MicroBatch| {
         let mut manager = HardwareManager::on(device.clone(), hardware.clone())?;
-        let mut model = Network::new(network, seed, &device.autodiff())?;
+        let mut model = Network::new(network, seed, device);
         let mut optimizer = AnyOptimizer::new(optimizer)?;
         let images = [whole.part(0..micro.size)];
         for _ in 0..STEPS {

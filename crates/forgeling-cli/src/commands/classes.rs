@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::output::Output;
 
-/// Classes that people are told of; of more, those that are told least well.
+/// Classes that are listed; of more, those that are classified worst.
 const TOLD: usize = 12;
 
 /// One class.

@@ -1,4 +1,4 @@
-//! How a run of `forgeling train` ends: what is saved, and what is told.
+//! How a run of `forgeling train` ends: what is saved, and what is reported.
 
 use std::path::Path;
 

@@ -49,7 +49,7 @@ pub async fn run(args: &Profile, common: &Common, output: &Output) -> Result<()>
     let mut source = supervised::batches(data, loader)?;
     let device = open(common, output).await?;
     let manager = HardwareManager::on(device.clone(), args.hardware.config())?;
-    let mut model = Network::new(&network, common.seed, &device.autodiff())?;
+    let mut model = Network::new(&network, common.seed, &device);
     let steps = TrainerConfig {
         steps: Some(WARM_UP.saturating_add(args.steps)),
         ..Default::default()

@@ -6,9 +6,9 @@ use forgeling::nn::graph::Graph;
 use forgeling::nn::{Counts, MemoryPlan, Network, PlanConfig};
 use forgeling::parallel::ParallelConfig;
 use forgeling::train::{
-    CrossEntropy, EarlyStoppingConfig, EmaConfig, Epochs, HardwareConfig, HardwareManager,
-    NetworkSummary, Run, SavedNetwork, Schedule, StopReason, TrainEvent, TrainSummary, Trainer,
-    TrainerConfig, Validation,
+    CrossEntropy, EarlyStoppingConfig, EmaConfig, Epochs, HardwareConfig, HardwareManager, Run,
+    SavedNetwork, Schedule, StopReason, TrainEvent, TrainSummary, Trainer, TrainerConfig,
+    TrainingHistory, Validation,
 };
 use forgeling::{Device, ErrorKind, Result};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     let mut checkpoints = folder
         .map(|folder| SameRun::open(folder, identity))
         .transpose()?;
-    let mut model = Network::new(&graph, common.seed, &device.autodiff())?;
+    let mut model = Network::new(&graph, common.seed, device);
     let Counts { trained, buffers } = graph.counts();
     let values = trained + buffers;
     ending::try_places(args, values)?;
@@ -139,7 +139,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
         model: args.network.model.architecture.name().into(),
         classes: data.classes.clone(),
         pictures: Some(data.preparation),
-        summary: NetworkSummary {
+        history: TrainingHistory {
             steps: summary.steps,
             epochs: summary.epochs,
             examples: summary.examples,

@@ -26,7 +26,7 @@ async fn bodies_to_test() -> Vec<(Device, DType)> {
     bodies
 }
 
-/// Whether our own body gives what the reference on the CPU gives, on all devices and in all precisions.
+/// Whether our own implementation gives what the reference on the CPU gives, on all devices and in all precisions.
 pub async fn everywhere(what: &str, run: impl AsyncFn(Body, DType, &Tensors) -> Results) {
     let flex = Tensors::flex().autodiff();
     for (device, dtype) in bodies_to_test().await {

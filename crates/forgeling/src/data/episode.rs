@@ -76,7 +76,7 @@ count!(
     "labelled examples in an episode"
 );
 count!(
-    /// Examples per class of an episode whose class is to be told.
+    /// Examples per class of an episode whose class is to be predicted.
     Queries,
     15,
     "queries in an episode"

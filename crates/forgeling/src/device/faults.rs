@@ -9,7 +9,7 @@ use burn::tensor::wgpu::wgpu;
 
 use super::lock;
 
-/// The complaint that was not told yet, and whether there was one ever.
+/// The complaint that was not reported yet, and whether there was one ever.
 #[derive(Debug, Default)]
 struct Faults {
     untold: Option<String>,

@@ -32,7 +32,7 @@ pub(super) trait Listener: Send + Sync {
         false
     }
 
-    /// The time of the launch that this thread was told of last, to be read later.
+    /// The time of the launch that was last reported to this thread, to be read later.
     fn timed(&self, _time: ProfileDuration) {}
 }
 

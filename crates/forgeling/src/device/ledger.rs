@@ -27,7 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// A device is asked what it holds as rarely as it can be: in between, what our own operations allocate is added up as if
 /// nothing were freed, and only when that sum comes near the budget the device is asked again. What burn's own
-/// operations allocate is seen then too, so a trainer may exceed its budget by some of those before it is told.
+/// operations allocate is seen then too, so a trainer may exceed its budget by some of those before it knows.
 ///
 /// ```
 /// use burn::tensor::Tensor;

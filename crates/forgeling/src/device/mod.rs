@@ -55,10 +55,13 @@ use crate::error::{Error, ErrorKind, Result};
 use choose::{Selection, choose};
 use platform::FoundAdapter;
 
+/// What burn's tensors are on. [`Device::tensors`] and [`Device::autodiff`] give it.
+pub type TensorDevice = burn::tensor::Device;
+
 /// An opened device. Cloning is cheap; clones share the device.
 #[derive(Clone)]
 pub struct Device {
-    tensors: burn::tensor::Device,
+    tensors: TensorDevice,
     /// What the tensors' device is made of, on a GPU.
     gpu: Option<wgpu::Device>,
     /// What a GPU binds at most, in bytes.
@@ -87,16 +90,16 @@ pub struct DeviceInfo {
 static OPENED: Mutex<Vec<(usize, Opened)>> = Mutex::new(Vec::new());
 
 /// The opened ones among them that are emulated on the CPU.
-static SOFTWARE: Mutex<Vec<burn::tensor::Device>> = Mutex::new(Vec::new());
+static SOFTWARE: Mutex<Vec<TensorDevice>> = Mutex::new(Vec::new());
 
 /// A device, or what is wrong with its adapter.
-type Opened = std::result::Result<(burn::tensor::Device, wgpu::Device), String>;
+type Opened = std::result::Result<(TensorDevice, wgpu::Device), String>;
 
 impl Device {
     /// [`Self::open`], with what finds a GPU's disagreement with the CPU.
     pub(crate) async fn open_tested(
         choice: DeviceChoice,
-        disagreement: impl AsyncFn(&burn::tensor::Device) -> Option<String>,
+        disagreement: impl AsyncFn(&TensorDevice) -> Option<String>,
     ) -> Result<Self> {
         const OPERATION: &str = "open_device";
         let (choice, by_environment) = match choice {
@@ -148,7 +151,7 @@ impl Device {
 
     fn cpu(reason: impl fmt::Display) -> Self {
         Self {
-            tensors: burn::tensor::Device::flex(),
+            tensors: TensorDevice::flex(),
             gpu: None,
             largest_buffer: 0,
             adapter: None,
@@ -163,7 +166,7 @@ impl Device {
     }
 
     fn gpu(
-        (tensors, gpu): (burn::tensor::Device, wgpu::Device),
+        (tensors, gpu): (TensorDevice, wgpu::Device),
         adapter: &Adapter,
         reason: String,
     ) -> Self {
@@ -183,12 +186,12 @@ impl Device {
     }
 
     /// The burn device without gradient tracking, for tensors of your own.
-    pub fn tensors(&self) -> &burn::tensor::Device {
+    pub fn tensors(&self) -> &TensorDevice {
         &self.tensors
     }
 
     /// The burn device on which operations are recorded for a backward pass.
-    pub fn autodiff(&self) -> burn::tensor::Device {
+    pub fn autodiff(&self) -> TensorDevice {
         self.tensors.clone().autodiff()
     }
 
@@ -250,7 +253,7 @@ fn environment() -> Result<(DeviceChoice, bool)> {
 /// Opens an adapter and tests it, or returns what the first attempt gave.
 async fn open_once(
     found: &FoundAdapter,
-    disagreement: impl AsyncFn(&burn::tensor::Device) -> Option<String>,
+    disagreement: impl AsyncFn(&TensorDevice) -> Option<String>,
 ) -> Opened {
     let index = found.adapter.index;
     let known = || {
@@ -299,6 +302,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Whether `device` was opened here and is a GPU emulated on the CPU, which other launches suit.
-pub(crate) fn is_software(device: &burn::tensor::Device) -> bool {
+pub(crate) fn is_software(device: &TensorDevice) -> bool {
     lock(&SOFTWARE).contains(&device.clone().inner())
 }

@@ -1,4 +1,4 @@
-//! Finding adapters and letting others run: one body for native machines, one for browsers, with equal signatures.
+//! Finding adapters and letting others run: one implementation for native machines, one for browsers, with equal signatures.
 
 use burn::tensor::Device;
 use burn::tensor::wgpu::{WgpuSetup, wgpu};
@@ -212,7 +212,7 @@ mod web {
 
     use super::{FoundAdapter, UNKNOWN_MEMORY, wgpu};
 
-    /// A page is not told.
+    /// A page does not learn it.
     pub(in super::super) fn host_memory() -> u64 {
         UNKNOWN_MEMORY
     }

@@ -90,7 +90,7 @@ impl Learner {
         self.evaluate_watched(data, config, |_| ()).await
     }
 
-    /// As [`evaluate`](Self::evaluate); `watch` is told how many episodes have been answered, after every pass.
+    /// As [`evaluate`](Self::evaluate); `watch` gets how many episodes have been answered, after every pass.
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate).
@@ -173,7 +173,7 @@ impl Learner {
 
     /// Answers the queries of tasks of any kind, of `limit` tasks or of all that a list has, and averages; each task counts
     /// alike. A source without end needs a limit. `names` gives the name of a class of the set that the tasks come from;
-    /// classes of tasks that come from none are told by their place.
+    /// classes of tasks that come from none are known by their place.
     ///
     /// # Errors
     /// When the tasks do not fit the network or are fewer than two, when an inner loop diverges, and when the device fails.

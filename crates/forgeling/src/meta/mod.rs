@@ -15,6 +15,7 @@ mod classifier;
 mod evaluate;
 mod few_shot;
 mod fit;
+mod fit_config;
 pub mod functional;
 pub mod gradient;
 mod learner;
@@ -30,10 +31,11 @@ pub use classifier::{
 };
 pub use evaluate::{EvaluateConfig, Evaluation, TaskEvaluation};
 pub use few_shot::{FewShot, TaskByTaskLoss, TaskLoss};
-pub use fit::{EpisodeTrainer, FitConfig, FitRun, FitSummary};
+pub use fit::{EpisodeTrainer, FitRun, FitSummary};
+pub use fit_config::FitConfig;
 pub use learner::{
-    AnyGradientMethod, Head, Learner, LearnerConfig, LearnerOptions, Method, MethodConfig, Model,
-    TrainingSummary,
+    AnyGradientMethod, Head, Learner, LearnerConfig, LearnerOptions, MetaTrainingHistory, Method,
+    MethodConfig, Model,
 };
 pub use metric::{
     Centroids, Distance, Embedded, Matching, MetricHead, MetricLearner, Prototypes, Relation, Ridge,

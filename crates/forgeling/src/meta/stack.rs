@@ -1,8 +1,9 @@
 //! Tasks of equal sizes, side by side.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::data::{Examples, ImageShape, Targets, Task};
+use crate::device::TensorDevice;
 use crate::nn::Pass;
 use crate::ops::EpisodeCounts;
 
@@ -167,7 +168,7 @@ impl<'a> Stack<'a> {
     }
 
     /// Some inputs of every task with the channels of all tasks side by side, `[rows, tasks * channels, height, width]`.
-    pub(super) fn maps(&self, rows: &[Row], to: (&Device, DType)) -> Tensor<4> {
+    pub(super) fn maps(&self, rows: &[Row], to: (&TensorDevice, DType)) -> Tensor<4> {
         let shape = self.shape();
         let mut values: Vec<f32> = Vec::with_capacity(rows.len() * self.len() * shape.len());
         for &row in rows {
@@ -181,7 +182,7 @@ impl<'a> Stack<'a> {
     }
 
     /// Some inputs of every task, flat, `[tasks, rows, values]`.
-    pub(super) fn flat(&self, rows: &[Row], to: (&Device, DType)) -> Tensor<3> {
+    pub(super) fn flat(&self, rows: &[Row], to: (&TensorDevice, DType)) -> Tensor<3> {
         let length = self.shape().len();
         let mut values: Vec<f32> = Vec::with_capacity(rows.len() * self.len() * length);
         for task in &self.tasks {
@@ -192,7 +193,7 @@ impl<'a> Stack<'a> {
     }
 
     /// What the outputs for some inputs should be, `[tasks, rows, outputs]`; see [`targets`](Self::targets).
-    pub(super) fn answers(&self, rows: &[Row], to: (&Device, DType)) -> Tensor<3> {
+    pub(super) fn answers(&self, rows: &[Row], to: (&TensorDevice, DType)) -> Tensor<3> {
         let outputs = self.outputs();
         let sides = [Side::Support, Side::Query].map(|side| self.targets(side));
         let mut values: Vec<f32> = Vec::with_capacity(rows.len() * self.len() * outputs);

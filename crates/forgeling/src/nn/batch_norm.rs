@@ -1,10 +1,11 @@
 //! Batch norm with a residual and an activation, and its running statistics.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use super::init::{buffer, constant};
 use super::{BatchStatistics, Normalization, Pass};
+use crate::device::TensorDevice;
 use crate::ops::Statistics;
 
 /// What normalizes each channel: [`batch_norm`](crate::ops::batch_norm). Gamma starts at 1, beta at 0.
@@ -28,7 +29,7 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// A norm of so many channels.
-    pub fn new(channels: usize, device: &Device) -> Self {
+    pub fn new(channels: usize, device: &TensorDevice) -> Self {
         Self {
             gamma: constant(channels, 1.0, device),
             beta: constant(channels, 0.0, device),

@@ -1,10 +1,11 @@
 //! Convolution, batch norm, ReLU and max pooling as one block.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use super::init::{buffer, constant, uniform};
 use super::{BatchStatistics, Normalization, Pass};
+use crate::device::TensorDevice;
 use crate::error::Result;
 use crate::ops::{
     RunningNorm, Statistics, conv_block, conv_block_running, norm_pool, norm_pool_with,
@@ -38,7 +39,7 @@ pub struct ConvBlock {
 
 impl ConvBlock {
     /// A block with weights drawn from `rng`.
-    pub fn new(input: usize, output: usize, rng: &mut Rng, device: &Device) -> Self {
+    pub fn new(input: usize, output: usize, rng: &mut Rng, device: &TensorDevice) -> Self {
         let bound = 1.0 / ((input * 9) as f32).sqrt();
         Self {
             weight: uniform(rng, [output, input, 3, 3], bound, device),

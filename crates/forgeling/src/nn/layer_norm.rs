@@ -1,9 +1,10 @@
 //! Layer norm as a module.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use super::init::constant;
+use crate::device::TensorDevice;
 use crate::error::Result;
 use crate::ops::layer_norm;
 
@@ -23,7 +24,7 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// A norm of rows of `width` numbers.
-    pub fn new(width: usize, device: &Device) -> Self {
+    pub fn new(width: usize, device: &TensorDevice) -> Self {
         Self {
             gamma: constant(width, 1.0, device),
             beta: constant(width, 0.0, device),

@@ -1,9 +1,10 @@
 //! A layer of neurons.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use super::init::{constant, uniform};
+use crate::device::TensorDevice;
 use crate::error::Result;
 use crate::ops::{Activation, linear};
 use crate::rng::Rng;
@@ -21,7 +22,7 @@ pub struct Linear {
 
 impl Linear {
     /// A layer with weights drawn from `rng`.
-    pub fn new(input: usize, output: usize, rng: &mut Rng, device: &Device) -> Self {
+    pub fn new(input: usize, output: usize, rng: &mut Rng, device: &TensorDevice) -> Self {
         let bound = 1.0 / (input as f32).sqrt();
         Self {
             weight: uniform(rng, [input, output], bound, device),
@@ -31,7 +32,7 @@ impl Linear {
 
     /// A layer with weights uniform in `±sqrt(6 / (in + out))` (Glorot and Bengio, 2010) and biases of 0, as
     /// Transformers have them.
-    pub fn glorot(input: usize, output: usize, rng: &mut Rng, device: &Device) -> Self {
+    pub fn glorot(input: usize, output: usize, rng: &mut Rng, device: &TensorDevice) -> Self {
         let bound = (6.0 / (input + output) as f32).sqrt();
         Self {
             weight: uniform(rng, [input, output], bound, device),

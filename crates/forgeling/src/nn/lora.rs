@@ -1,9 +1,10 @@
 //! Low-rank adapters: a frozen network that learns by small changes of its weights.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use super::init::uniform;
+use crate::device::TensorDevice;
 use crate::error::{Error, Result};
 use crate::ops::{Activation, linear};
 use crate::rng::Rng;
@@ -37,7 +38,7 @@ impl Lora {
         rank: usize,
         alpha: f64,
         rng: &mut Rng,
-        device: &Device,
+        device: &TensorDevice,
     ) -> Result<Self> {
         check(rank, alpha)?;
         if output == 0 || input == 0 {

@@ -5,7 +5,7 @@
 //! - [`Pass`]: what goes through a forward pass: checkpointing, precision, statistics.
 //! - [`BatchStatistics`], [`absorb`]: what batch norms find, and where it goes.
 //! - [`Counts`]: how many values there are.
-//! - [`MemoryPlan`]: how much memory training takes, told before any is allocated.
+//! - [`MemoryPlan`]: how much memory training takes, known before any is allocated.
 //! - [`Lora`]: a change of a weight by two small factors.
 //! - [`ConvBlock`], [`BatchNorm`], [`LayerNorm`], [`Linear`]: values of layers as modules.
 //! - `pool`: pooling of any window.

@@ -4,15 +4,16 @@ use std::fmt::Display;
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
+use burn::tensor::{DType, Gradients, Tensor, TensorData};
 
 use super::{BatchStatistics, Normalization};
+use crate::device::TensorDevice;
 use crate::device::profile;
 use crate::error::Result;
 use crate::ops;
 use crate::ops::plan::worth_cutting;
 
-/// What a network is told about a forward pass, and what the pass leaves behind for the backward pass.
+/// What a network needs to know of a forward pass, and what the pass leaves behind for the backward pass.
 ///
 /// A network runs its larger parts through [`block`](Self::block). There, a pass can leave out what the part would keep
 /// for the backward pass ([`checkpointing`](Self::checkpointing)), and look for the first part whose output is not
@@ -25,7 +26,7 @@ use crate::ops::plan::worth_cutting;
 ///
 /// let device = Device::flex().autodiff();
 /// let graph = Conv4Config { filters: 4, ..Default::default() }.graph()?;
-/// let model = Network::new(&graph, 0, &device)?;
+/// let model = Network::on(&graph, 0, &device);
 /// let images = Tensor::ones([2, 1, 28, 28], &device);
 /// let mut pass = Pass::new(Normalization::Batch, &device).checkpointing(true);
 /// let features = model.features(images, &mut pass)?;
@@ -35,7 +36,7 @@ use crate::ops::plan::worth_cutting;
 /// ```
 pub struct Pass<'a> {
     normalization: Normalization,
-    device: Device,
+    device: TensorDevice,
     dtype: DType,
     checkpointing: bool,
     /// Numbers of the largest input of a block so far.
@@ -52,7 +53,7 @@ pub struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     /// A pass in f32 that keeps everything. `device` is where [`values`](Self::values) go, tracked or not.
-    pub fn new(normalization: Normalization, device: &Device) -> Self {
+    pub fn new(normalization: Normalization, device: &TensorDevice) -> Self {
         Self {
             normalization,
             device: device.clone(),
@@ -251,7 +252,7 @@ impl<'a> Pass<'a> {
     }
 
     /// A pass inside a block, which is not cut again.
-    fn again(&self, device: &Device) -> Pass<'a> {
+    fn again(&self, device: &TensorDevice) -> Pass<'a> {
         Pass::new(self.normalization, device)
             .computing_in(self.dtype)
             .after_steps(self.step)

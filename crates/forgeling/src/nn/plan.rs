@@ -1,4 +1,4 @@
-//! How much memory training a network takes, told before any is allocated.
+//! How much memory training a network takes, known before any is allocated.
 
 use std::collections::BTreeMap;
 use std::fmt;

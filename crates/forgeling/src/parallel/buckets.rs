@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
-use crate::device::Readback;
+use crate::device::{Readback, TensorDevice};
 use crate::error::{Error, Result};
 
 const OPERATION: &str = "gradient_buckets";
@@ -28,7 +28,7 @@ const OPERATION: &str = "gradient_buckets";
 /// # pollster::block_on(async {
 /// let device = Device::open(DeviceChoice::Cpu).await?;
 /// let config = MlpConfig { input: Shape::Values(5), hidden: vec![7], classes: 3 };
-/// let mlp = Network::new(&config.graph()?, 0, &device.autodiff())?;
+/// let mlp = Network::new(&config.graph()?, 0, &device);
 /// let buckets = Buckets::of(&mlp, 128)?;
 /// assert_eq!(buckets.lengths(), [3 + 21 + 7, 35]);
 /// # Ok::<(), forgeling::Error>(()) }).unwrap();
@@ -114,7 +114,7 @@ impl Buckets {
                 numbers.extend(slot.shape.iter().map(|&side| side as u32));
             }
         }
-        super::values::hash(numbers) as u32
+        super::flattened::hash(numbers) as u32
     }
 
     /// Takes the gradients of `module` apart.
@@ -171,7 +171,7 @@ impl Buckets {
     pub(super) fn give<M: Module>(
         &self,
         module: &M,
-        device: &Device,
+        device: &TensorDevice,
         rows: &[Vec<f32>],
         present: &[bool],
     ) -> GradientsParams {
@@ -258,7 +258,7 @@ impl ModuleVisitor for Take {
 
 struct Give<'a> {
     places: HashMap<ParamId, &'a [f32]>,
-    device: &'a Device,
+    device: &'a TensorDevice,
     gradients: GradientsParams,
 }
 
@@ -289,7 +289,7 @@ mod tests {
             classes: 3,
         };
         let graph = config.graph().unwrap();
-        Network::new(&graph, 0, &Device::flex().autodiff()).unwrap()
+        Network::on(&graph, 0, &TensorDevice::flex().autodiff())
     }
 
     fn layer<'a>(mlp: &'a Network, name: &str) -> &'a LinearValues {
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(lengths(4), [3, 12, 4, 28, 7, 35]);
         assert!(Buckets::of(&mlp(), 3).unwrap_err().is_bad_input());
         let graph = MlpConfig::default().graph().unwrap();
-        let still = Network::new(&graph, 0, &Device::flex()).unwrap();
+        let still = Network::on(&graph, 0, &TensorDevice::flex());
         assert!(Buckets::of(&still, 4).unwrap_err().is_bad_input());
         assert_eq!(
             Buckets::of(&mlp(), 40).unwrap().signature(),
@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn gradients_come_back_times_their_weight_and_missing_ones_stay_away() {
         let mlp = mlp();
-        let device = Device::flex();
+        let device = TensorDevice::flex();
         for bytes in [4, 4 * 19, 1 << 20] {
             let buckets = Buckets::of(&mlp, bytes).unwrap();
             let mut gradients = GradientsParams::new();
@@ -361,7 +361,7 @@ mod tests {
         let mut gradients = GradientsParams::new();
         gradients.register(
             layer(&mlp, "layers.0").weight.id,
-            Tensor::<2>::zeros([7, 5], &Device::flex()),
+            Tensor::<2>::zeros([7, 5], &TensorDevice::flex()),
         );
         let error = buckets.take(&mlp, gradients).err().unwrap();
         assert!(error.to_string().contains("[5, 7]"), "{error}");

@@ -43,7 +43,7 @@ const OPERATION: &str = "data_parallel";
 /// # pollster::block_on(async {
 /// let cpu = Device::open(DeviceChoice::Cpu).await?;
 /// let config = MlpConfig { input: Shape::Values(2), hidden: vec![8], classes: 2 };
-/// let mlp = Network::new(&config.graph()?, 0, &cpu.autodiff())?;
+/// let mlp = Network::new(&config.graph()?, 0, &cpu);
 /// let sgd = Sgd::new(SgdConfig::default())?;
 /// let work = Arc::new(|mlp: &Network, share: ImageBatch, device: &Device| {
 ///     let examples = share.labels.len();

@@ -185,7 +185,7 @@ mod tests {
             classes: 2,
         };
         let (graph, seed) = (config.graph().unwrap(), rank.rank() as u64);
-        let mlp = Network::new(&graph, seed, &device.autodiff()).unwrap();
+        let mlp = Network::new(&graph, seed, &device);
         let sgd = Sgd::new(SgdConfig::default()).unwrap();
         Distributed::new(&mlp, &sgd, &device, rank, ParallelConfig::default()).unwrap()
     }

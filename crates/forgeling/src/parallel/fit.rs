@@ -120,7 +120,7 @@ impl<O> Passes<O> {
     }
 
     /// Scales losses and counts steps as `manager` does; gives the scale if it is another one than before, which the replicas'
-    /// optimizers have to be told.
+    /// optimizers have to know.
     fn follow(&self, manager: &HardwareManager) -> Option<f64> {
         self.steps.store(manager.steps(), Ordering::Relaxed);
         let scale = manager.loss_scale();
@@ -212,7 +212,7 @@ fn right(predictions: &[Predictions]) -> Option<Tensor<1>> {
     Some(right / rows as f64)
 }
 
-/// What a step on replicas came to, with its events; the scaler is told.
+/// What a step on replicas came to, with its events; the scaler takes note of it.
 fn judge(step: &ParallelStep, core: &mut Core, events: &mut Vec<TrainEvent>) -> Result<StepReport> {
     let all = step.events.iter();
     events.extend(all.filter_map(|event| told(event, core.steps)));

@@ -26,21 +26,22 @@
 mod actor;
 mod buckets;
 mod collective;
+mod contribution;
 mod data_parallel;
 mod distributed;
 mod event;
 mod fit;
+mod flattened;
 mod local;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod replica;
 mod round;
 mod shares;
-mod values;
-mod work;
 
 pub use buckets::Buckets;
 pub use collective::{Collective, Reduction};
+pub use contribution::{Contribution, Work};
 pub use data_parallel::DataParallel;
 pub use distributed::Distributed;
 pub use event::{ParallelEvent, ParallelStep};
@@ -48,7 +49,6 @@ pub use local::Local;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 pub use shares::Shares;
-pub use work::{Contribution, Work};
 
 use serde::{Deserialize, Serialize};
 

@@ -3,8 +3,8 @@
 use burn::module::Module;
 use web_time::Instant;
 
+use super::flattened::{Which, collect, hash, load};
 use super::round::{Ready, Round, all_finite, exchange, variances};
-use super::values::{Which, collect, hash, load};
 use super::{Buckets, Collective, Contribution, ParallelConfig, Reduction};
 use crate::device::{Device, Readback};
 use crate::error::{Error, ErrorKind, Result};

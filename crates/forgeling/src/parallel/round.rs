@@ -250,7 +250,7 @@ enum Reading {
 impl Reading {
     fn start(trip: Readback) -> Self {
         let mut values: Pin<Box<dyn Future<Output = Rows>>> = Box::pin(trip.run_all());
-        // A future does nothing until it is asked for the first time; then the device is told.
+        // A future does nothing until it is asked for the first time; then the device begins.
         let mut context = Context::from_waker(Waker::noop());
         match values.as_mut().poll(&mut context) {
             Poll::Ready(rows) => Self::Done(rows),

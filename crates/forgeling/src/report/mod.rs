@@ -2,7 +2,7 @@
 //!
 //! - [`Page`]: a page built from headings, paragraphs, tables and figures.
 //! - [`LineChart`]: curves over an x axis.
-//! - [`network_figure`]: the layers of a network; [`described_layer`], [`grouped`]: how one is told.
+//! - [`network_figure`]: the layers of a network; [`described_layer`], [`grouped`]: how one is described.
 //! - [`episode_figure`]: one episode drawn with its predictions.
 //! - [`bars_figure`]: methods compared, with their intervals.
 //! - [`confusion_figure`]: which classes are taken for which.

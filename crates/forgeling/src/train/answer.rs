@@ -9,7 +9,7 @@ use crate::device::{Device, Readback};
 use crate::error::{Error, Result};
 use crate::nn::{Network, Normalization, Pass};
 use crate::train::confidence::{Answer, Confidence, Temperature, Typicality, picture_statistics};
-use crate::train::objective::Classifier;
+use crate::train::objective::Classify;
 
 const CALIBRATE: &str = "calibrate";
 const ANSWER: &str = "answer";

@@ -6,7 +6,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::optimizer::{below_one, check, in_place_of};
+use super::moved::in_place_of;
+use super::optimizer::{below_one, check};
 use super::weights::{self, NamedTensor};
 use crate::error::{Error, Result};
 
@@ -78,7 +79,7 @@ pub struct EmaRecord {
 /// use forgeling::nn::zoo::MlpConfig;
 /// use forgeling::train::{Ema, EmaConfig};
 ///
-/// let model = Network::new(&MlpConfig::default().graph()?, 0, &Device::flex().autodiff())?;
+/// let model = Network::on(&MlpConfig::default().graph()?, 0, &Device::flex().autodiff());
 /// let mut ema = Ema::new(EmaConfig::default(), &model)?;
 /// // After each step:
 /// ema.update(&model)?;

@@ -45,7 +45,7 @@ impl MlpTrainer {
     /// When the configuration is not valid.
     pub fn new(config: &MlpConfig, seed: u64, device: &Device) -> Result<Self> {
         Ok(Self {
-            model: Network::new(&config.graph()?, seed, &device.autodiff())?,
+            model: Network::new(&config.graph()?, seed, device),
             optimizer: AnyOptimizer::new(OptimizerConfig::default())?,
             manager: HardwareManager::on(device.clone(), HardwareConfig::default())?,
         })

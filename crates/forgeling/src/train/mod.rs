@@ -22,20 +22,22 @@
 
 mod adam;
 mod answer;
+mod any_optimizer;
 pub mod checkpoint;
-mod choice;
 mod confidence;
 mod early_stopping;
 mod ema;
 mod hardware;
-mod manager;
+mod hardware_manager;
 mod micro_batch;
 mod mlp;
 pub mod model_file;
 mod models;
+mod moved;
 mod objective;
 mod optimizer;
 pub mod parts;
+mod pending;
 mod predict;
 mod recommend;
 mod record;
@@ -48,8 +50,8 @@ mod trainer;
 pub mod weights;
 
 pub use adam::{Adam, AdamConfig};
+pub use any_optimizer::{AnyOptimizer, OptimizerConfig};
 pub use checkpoint::{Checkpoint, CheckpointConfig, CheckpointStore, Checkpoints};
-pub use choice::{AnyOptimizer, OptimizerConfig};
 pub(crate) use confidence::ranked;
 pub use confidence::{
     Answer, Confidence, Ordinary, Prediction, Temperature, Typicality, picture_statistics,
@@ -57,21 +59,20 @@ pub use confidence::{
 pub use early_stopping::{EarlyStopping, EarlyStoppingConfig, EarlyStoppingState, Goal, Verdict};
 pub use ema::{Ema, EmaConfig, EmaRecord};
 pub use hardware::{HardwareConfig, HardwareReport, Precision, Preset, ResolvedPrecision};
-pub use manager::{Forward, HardwareManager, StepReport};
+pub use hardware_manager::{Forward, HardwareManager, StepReport};
 pub(crate) use micro_batch::fewer;
 pub use micro_batch::{FoundMicroBatch, MicroBatch, find_micro_batch};
 pub use mlp::MlpTrainer;
+pub(crate) use moved::in_place_of;
 pub(crate) use objective::ranges;
 pub use objective::{
-    Batch, Classifier, CrossEntropy, Encoder, Objective, Outcome, Predictions, Trainable,
-    count_right,
+    Batch, Classify, CrossEntropy, Encoder, Objective, Outcome, Predictions, Trainable, count_right,
 };
 pub use optimizer::Optimizer;
-pub(crate) use optimizer::in_place_of;
 pub use predict::probabilities;
 pub use recommend::{Recommendation, recommend};
-pub use record::{OptimizerRecord, OptimizerSummary};
-pub use saved_network::{NetworkSummary, SavedNetwork};
+pub use record::{OptimizerCounts, OptimizerRecord};
+pub use saved_network::{SavedNetwork, TrainingHistory};
 pub use scaler::{LossScaler, LossScalerConfig, LossScalerState};
 pub use schedule::{HalvingSchedule, Schedule};
 pub use score::{Scored, Tally, balanced_accuracy};

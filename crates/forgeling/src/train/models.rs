@@ -2,13 +2,13 @@
 
 use burn::tensor::Tensor;
 
-use super::objective::{Classifier, Encoder, Trainable};
+use super::objective::{Classify, Encoder, Trainable};
 use crate::error::Result;
 use crate::nn::{Network, Pass};
 
 impl Trainable for Network {}
 
-impl Classifier for Network {
+impl Classify for Network {
     fn logits<'a>(&'a self, images: Tensor<4>, pass: &mut Pass<'a>) -> Result<Tensor<2>> {
         self.forward(images, pass)
     }

@@ -16,7 +16,7 @@ use crate::train::score::chosen;
 pub trait Trainable: Module {}
 
 /// A network that tells images apart.
-pub trait Classifier: Trainable {
+pub trait Classify: Trainable {
     /// Logits `[batch, classes]` of images `[batch, channels, height, width]`.
     ///
     /// # Errors
@@ -160,11 +160,11 @@ impl<T: Clone + Send> Batch for Vec<T> {
     }
 }
 
-/// The mean cross entropy of a [`Classifier`]'s logits on labelled images.
+/// The mean cross entropy of a [`Classify`]'s logits on labelled images.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CrossEntropy;
 
-impl<M: Classifier> Objective<M> for CrossEntropy {
+impl<M: Classify> Objective<M> for CrossEntropy {
     type Batch = ImageBatch;
 
     fn forward<'a>(

@@ -2,7 +2,7 @@
 
 use burn::tensor::TensorData;
 
-use super::objective::Classifier;
+use super::objective::Classify;
 use crate::data::ImageShape;
 use crate::device::{Device, Readback};
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ const PASS: usize = 64;
 /// let device = Device::open(DeviceChoice::Cpu).await?;
 /// let shape = ImageShape::new(1, 4, 4);
 /// let graph = MlpConfig { input: shape.into(), classes: 3, ..Default::default() }.graph()?;
-/// let network = Network::new(&graph, 0, &device.autodiff())?;
+/// let network = Network::new(&graph, 0, &device);
 /// let found = probabilities(&network, shape, &[0.5; 2 * 16], &device).await?;
 /// assert_eq!(found.len(), 2 * 3);
 /// assert!((found[..3].iter().sum::<f32>() - 1.0).abs() < 1e-6);
@@ -36,7 +36,7 @@ const PASS: usize = 64;
 /// # Errors
 /// When there is no image, when the values are not whole images or one is not finite, when the images do not fit the
 /// network, and when the device fails.
-pub async fn probabilities<M: Classifier>(
+pub async fn probabilities<M: Classify>(
     network: &M,
     shape: ImageShape,
     images: &[f32],

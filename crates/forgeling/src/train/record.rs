@@ -10,12 +10,12 @@ use super::weights::NamedTensor;
 use crate::error::{Error, Result};
 
 /// What of an optimizer changes, for checkpoints: [`Adam::state`](super::Adam::state) and
-/// [`Sgd::state`](super::Sgd::state). It belongs to no device, and to no run of the program: parameters are told by
+/// [`Sgd::state`](super::Sgd::state). It belongs to no device, and to no run of the program: parameters are known by
 /// their names, as [`weights::collect`](super::weights::collect) gives them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OptimizerRecord {
     /// All but the moments.
-    pub summary: OptimizerSummary,
+    pub summary: OptimizerCounts,
     /// The moments of each parameter, in its shape: `NAME.mean` and `NAME.square` of Adam, `NAME.velocity` of SGD with
     /// a momentum.
     pub moments: Vec<NamedTensor>,
@@ -24,7 +24,7 @@ pub struct OptimizerRecord {
 /// What an [`OptimizerRecord`] holds besides moments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OptimizerSummary {
+pub struct OptimizerCounts {
     /// How many steps each parameter has taken, by its name, skipped ones not counted.
     pub parameters: BTreeMap<String, u64>,
     /// Whether the last step was skipped.
@@ -75,7 +75,7 @@ impl OptimizerRecord {
             parameters.insert(place.name, steps);
         }
         Self {
-            summary: OptimizerSummary {
+            summary: OptimizerCounts {
                 parameters,
                 last_skipped,
                 skipped,

@@ -14,7 +14,7 @@ use crate::train::{Confidence, Validation, model_file, weights};
 /// How a [`SavedNetwork`] was trained.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct NetworkSummary {
+pub struct TrainingHistory {
     /// Optimizer steps.
     pub steps: usize,
     /// Times through the data.
@@ -35,7 +35,7 @@ pub struct SavedNetwork {
     /// How pictures become its inputs, where that is known.
     pub pictures: Option<Preparation>,
     /// How it was trained.
-    pub summary: NetworkSummary,
+    pub history: TrainingHistory,
     /// How far its answers can be believed, if [`calibrate`](Self::calibrate) found out.
     pub confidence: Option<Confidence>,
     /// The network.
@@ -74,7 +74,7 @@ impl SavedNetwork {
             classes: self.classes.clone(),
             confidence: self.confidence.clone(),
         };
-        let header = model_file::Header::new(Self::ARCHITECTURE, config, self.summary)
+        let header = model_file::Header::new(Self::ARCHITECTURE, config, self.history)
             .with_pictures(self.pictures);
         model_file::encode(&header, &weights::collect(&self.network).await?)
     }
@@ -86,7 +86,7 @@ impl SavedNetwork {
     pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self> {
         const OPERATION: &str = "load_model";
         let (header, tensors) =
-            model_file::decode::<FileConfig, NetworkSummary>(bytes, Self::ARCHITECTURE)?;
+            model_file::decode::<FileConfig, TrainingHistory>(bytes, Self::ARCHITECTURE)?;
         let FileConfig {
             model,
             network,
@@ -102,12 +102,12 @@ impl SavedNetwork {
                 .expected(format!("{claimed} values"))
                 .got(present));
         }
-        let network = Network::new(&network, 0, &device.autodiff())?;
+        let network = Network::new(&network, 0, device);
         let loaded = Self {
             model,
             network: weights::load(network, tensors)?,
             pictures: header.pictures,
-            summary: header.summary,
+            history: header.summary,
             classes,
             confidence,
         };
@@ -173,12 +173,12 @@ mod tests {
                 config.graph().unwrap()
             };
             let graph = config(4);
-            let network = Network::new(&graph, 3, &device.autodiff()).unwrap();
+            let network = Network::new(&graph, 3, &device);
             let mut saved = SavedNetwork {
                 model: name.into(),
                 classes: ["a", "b", "c"].map(String::from).to_vec(),
                 pictures: Some(Preparation::DRAWINGS),
-                summary: NetworkSummary::default(),
+                history: TrainingHistory::default(),
                 confidence: None,
                 network,
             };
@@ -217,7 +217,7 @@ mod tests {
                 classes: saved.classes.clone(),
                 confidence: None,
             };
-            let header = model_file::Header::new(SavedNetwork::ARCHITECTURE, claims, saved.summary);
+            let header = model_file::Header::new(SavedNetwork::ARCHITECTURE, claims, saved.history);
             let wrong = model_file::encode(&header, &found).unwrap();
             let error = SavedNetwork::from_bytes(&wrong, &device).unwrap_err();
             assert!(error.to_string().contains("do not fit"), "{error}");

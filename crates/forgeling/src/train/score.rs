@@ -4,17 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use super::Validation;
 
-/// How many examples of a class were told right.
+/// How many examples of a class were classified correctly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// Told right.
+    /// Classified correctly.
     pub right: usize,
     /// In all.
     pub total: usize,
 }
 
 impl Tally {
-    /// The share that was told right, the class's recall; 0 where there is nothing to tell.
+    /// The share that was classified correctly, the class's recall; 0 where there is nothing to tell.
     pub fn accuracy(&self) -> f64 {
         self.right as f64 / self.total.max(1) as f64
     }
@@ -45,7 +45,7 @@ pub fn balanced_accuracy(classes: impl IntoIterator<Item = Tally>) -> Option<f64
 pub struct Scored {
     /// Over all examples.
     pub validation: Validation,
-    /// How many examples of each class were told right, in the order of the model's classes; empty where classes are not
+    /// How many examples of each class were classified correctly, in the order of the model's classes; empty where classes are not
     /// told apart. Of episodes, a class is a place in the episode.
     pub classes: Vec<Tally>,
 }

@@ -312,7 +312,7 @@ pub fn has_pytorch(workspace: &Workspace) -> bool {
 /// Cores kept busy by others from which on the figures say so.
 const COMPANY: f64 = 0.05;
 
-/// How the figures were taken. What Chromium's processes use cannot be told from what others use.
+/// How the figures were taken. What Chromium's processes use cannot be separated from what others use.
 fn note(bench: Bench, company: Option<f64>) -> String {
     let note = bench.note();
     match company {

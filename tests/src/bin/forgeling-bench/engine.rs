@@ -67,7 +67,7 @@ pub fn protonet(filters: usize, episodes: &Episodes, device: &Device) -> Result<
         description: description(device),
         trainer: Trainer::new(TrainerConfig::default(), manager)?,
         model: MetricLearner {
-            encoder: Network::new(&config.graph()?, 0, &device.autodiff())?,
+            encoder: Network::new(&config.graph()?, 0, device),
             head: Prototypes::new(Distance::Euclidean, &device.autodiff()),
         },
         batches: batches.collect::<forgeling::Result<_>>()?,

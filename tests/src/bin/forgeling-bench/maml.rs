@@ -85,7 +85,7 @@ impl<'a> Trained<'a> {
             ..Default::default()
         };
         let graph = config.graph()?.with_outputs(5)?;
-        let network = Network::new(&graph, 0, &device.autodiff())?;
+        let network = Network::new(&graph, 0, device);
         let manager = HardwareManager::on(device.clone(), HardwareConfig::default())?;
         Ok(Self {
             name: name.to_owned(),

@@ -49,7 +49,7 @@ impl<'a> Trained<'a> {
             name: name.to_owned(),
             description: description(device),
             bodies,
-            model: Network::new(&config.graph()?, 0, &device.autodiff())?,
+            model: Network::new(&config.graph()?, 0, device),
             optimizer: Adam::new(AdamConfig::default())?,
             device: device.clone(),
             pictures,

@@ -45,7 +45,7 @@ pub async fn run(args: &FewshotEval, common: &Common, output: &Output) -> Result
         output.line(format_args!("Left out {dropped} classes."));
         images = kept;
     }
-    let trained = &model.summary().classes;
+    let trained = &model.history().classes;
     warn_of_shared(&args.data, trained, &images.class_names(), output);
     let data = in_channels(images.into_dataset(false)?, wanted.channels)?;
     let list = episodes(args, common.seed, &*data)?;

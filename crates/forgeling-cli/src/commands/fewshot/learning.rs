@@ -157,7 +157,7 @@ pub fn learner(
     options.config()
 }
 
-/// How it is trained. Drawings are augmented unless told otherwise.
+/// How it is trained. Drawings are augmented unless asked otherwise.
 pub fn fit(
     args: &LearningArgs,
     method: Method,

@@ -62,7 +62,7 @@ pub fn calibration(page: Page, evaluation: &Evaluation) -> Result<Page> {
     Ok(page.heading("Calibration").figure(&figure, &said))
 }
 
-/// The classes that are told least well.
+/// The classes that are classified worst.
 pub fn classes(page: Page, evaluation: &Evaluation) -> Page {
     let mut classes: Vec<_> = evaluation.details.classes.iter().collect();
     classes.sort_by(|a, b| a.1.accuracy().total_cmp(&b.1.accuracy()));

@@ -249,7 +249,7 @@ impl EpisodeList {
         }
     }
 
-    /// What can be told without the set.
+    /// What is known without the set.
     fn check(&self, operation: &'static str) -> Result<()> {
         if self.episodes.is_empty() {
             return Err(Error::bad_data(operation, "the list has no episode"));

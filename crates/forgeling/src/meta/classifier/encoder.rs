@@ -1,10 +1,10 @@
 //! From images to features, each image by itself.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use crate::data::ImageShape;
-use crate::device::Readback;
+use crate::device::{Readback, TensorDevice};
 use crate::error::{Error, Result};
 use crate::meta::functional::Program;
 use crate::meta::{AnyGradientMethod, Model};
@@ -29,7 +29,7 @@ pub(super) fn by_examples(
     model: &Model,
     examples: &[&[f32]],
     shape: ImageShape,
-    device: &Device,
+    device: &TensorDevice,
 ) -> Result<Network> {
     let learner = match model.valid() {
         Model::Metric(model) => return Ok(model.encoder),
@@ -77,7 +77,7 @@ fn with_norms(network: Network, method: &AnyGradientMethod) -> Result<Network> {
 }
 
 /// `[images, channels, height, width]`
-pub(super) fn pixels(images: &[&[f32]], shape: ImageShape, device: &Device) -> Tensor<4> {
+pub(super) fn pixels(images: &[&[f32]], shape: ImageShape, device: &TensorDevice) -> Tensor<4> {
     let dims = [images.len(), shape.channels, shape.height, shape.width];
     Tensor::from_data(TensorData::new(images.concat(), dims), device)
 }
@@ -93,7 +93,7 @@ pub(super) async fn embed(
     encoder: &Network,
     images: &[&[f32]],
     shape: ImageShape,
-    device: &Device,
+    device: &TensorDevice,
 ) -> Result<Vec<Vec<f32>>> {
     let mut features = Vec::with_capacity(images.len());
     for chunk in images.chunks(IMAGES_PER_PASS) {

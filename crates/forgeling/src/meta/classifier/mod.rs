@@ -3,17 +3,17 @@
 //! - [`Classifier`]: examples in, labels out.
 //! - [`Adaptation`]: what is made of the examples.
 //! - `encoder`: from images to features; `answers`: from features to logits.
-//! - `making`: what becomes of the examples.
+//! - `adapt`: what becomes of the examples.
 //! - `fine_tune`: training a head or adapters; `support`: on what; `tuned`: what is trained.
 //! - `calibrate`: how far answers can be believed; `distances`: from classes that were made without an example.
 
+mod adapt;
 mod answers;
 mod calibrate;
 mod config;
 mod distances;
 mod encoder;
 mod fine_tune;
-mod making;
 mod support;
 mod tuned;
 
@@ -193,7 +193,7 @@ impl Classifier {
         self.classes.iter().map(|class| class.label.as_str())
     }
 
-    /// Adapts to the examples; `on_event` is told of every epoch of a fine-tuning, and may stop it. One that is stopped
+    /// Adapts to the examples; `on_event` gets every epoch of a fine-tuning, and may stop it. One that is stopped
     /// or fails leaves the classifier as it was: before the first fine-tuning of these examples, their prototypes answer.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ mod weights;
 
 pub use layer::Layer;
 pub use loss::Loss;
-pub use program::{Forward, Program};
+pub use program::{Program, Trace};
 pub(super) use stock::positive;
 pub use value::Value;
 pub use weights::Weights;

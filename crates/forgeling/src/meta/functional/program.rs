@@ -37,7 +37,7 @@ struct Step {
 
 /// A forward pass, with what its backward pass needs.
 #[derive(Debug, Clone)]
-pub struct Forward {
+pub struct Trace {
     /// What came out.
     pub output: Value,
     /// The statistics of each batch norm, of all tasks, `[tasks * channels]`: tracked like everything else.
@@ -345,7 +345,7 @@ impl Program {
         weights: &Weights,
         input: Value,
         given: Option<&[Statistics]>,
-    ) -> Result<Forward> {
+    ) -> Result<Trace> {
         self.check(weights)?;
         let tasks = weights
             .tensors()
@@ -379,7 +379,7 @@ impl Program {
             true => input,
             false => outputs.swap_remove(self.output),
         };
-        Ok(Forward {
+        Ok(Trace {
             output,
             statistics,
             inputs,
@@ -390,7 +390,7 @@ impl Program {
     ///
     /// # Errors
     /// When the gradient does not fit.
-    pub fn backward(&self, weights: &Weights, forward: &Forward, grad: Value) -> Result<Weights> {
+    pub fn backward(&self, weights: &Weights, forward: &Trace, grad: Value) -> Result<Weights> {
         self.check(weights)?;
         let tasks = weights
             .tensors()

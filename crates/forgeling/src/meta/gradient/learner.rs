@@ -1,13 +1,14 @@
 //! A network with a method that adapts it.
 
 use burn::module::{Module, ModuleDisplay};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 use super::super::few_shot::{FewShot, answered};
 use super::super::functional::{Program, Weights};
 use super::super::stack::{Side, Stack};
 use super::learning::Mode;
 use super::{Adapted, GradientMethod, Learning};
+use crate::device::TensorDevice;
 use crate::error::{Error, Result};
 use crate::nn::{Network, Normalization, Pass};
 use crate::ops::is_cpu;
@@ -77,7 +78,7 @@ impl<G: GradientMethod> GradientLearner<G> {
         let (Some(width), Some(first)) = (program.width(), parameters.first()) else {
             return Err(Error::invalid("adapt", "the network has no last layer"));
         };
-        let device: Device = first.device();
+        let device: TensorDevice = first.device();
         let to = (&device, first.dtype());
         let tasks = Learning::new(stack, program, width, mode, to)?;
         Ok((tasks, Weights::shared(&parameters, stack.len())))

@@ -1,10 +1,11 @@
 //! The tasks that a gradient learner has at hand.
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Tensor};
 
 use super::super::functional::{Loss, Program, Value, Weights};
 use super::super::stack::{Row, Side, Stack};
 use super::InnerConfig;
+use crate::device::TensorDevice;
 use crate::error::{Error, Result};
 use crate::ops::Statistics;
 
@@ -44,7 +45,7 @@ impl<'a> Learning<'a> {
         program: Program,
         width: usize,
         mode: Mode,
-        to: (&Device, DType),
+        to: (&TensorDevice, DType),
     ) -> Result<Self> {
         if stack.outputs() > width {
             return Err(
@@ -281,7 +282,7 @@ impl<'a> Learning<'a> {
     }
 }
 
-fn inputs(stack: &Stack<'_>, program: &Program, rows: &[Row], to: (&Device, DType)) -> Value {
+fn inputs(stack: &Stack<'_>, program: &Program, rows: &[Row], to: (&TensorDevice, DType)) -> Value {
     if program.takes_maps() {
         Value::Maps(stack.maps(rows, to))
     } else {

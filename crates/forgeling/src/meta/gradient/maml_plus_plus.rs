@@ -1,11 +1,12 @@
 //! MAML++: what makes MAML train stably.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::super::functional::{Program, Weights};
 use super::{Adapted, GradientMethod, InnerConfig, Learning, MetaLoss};
+use crate::device::TensorDevice;
 use crate::error::{Error, Result};
 use crate::nn::BatchStatistics;
 use crate::ops::Statistics;
@@ -66,7 +67,11 @@ impl MamlPlusPlus {
     ///
     /// # Errors
     /// As [`InnerConfig::validate`].
-    pub fn new(config: MamlPlusPlusConfig, program: &Program, device: &Device) -> Result<Self> {
+    pub fn new(
+        config: MamlPlusPlusConfig,
+        program: &Program,
+        device: &TensorDevice,
+    ) -> Result<Self> {
         config.inner.validate()?;
         let InnerConfig { steps, rate, .. } = config.inner;
         let sizes = program.sizes();

@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 
 use super::super::functional::{Program, Weights};
 use super::{Adapted, GradientMethod, InnerConfig, Learning};
+use crate::device::TensorDevice;
 use crate::error::Result;
 
 /// MAML with a learned rate for every parameter value, which can be negative:
@@ -25,11 +26,7 @@ impl MetaSgd {
     ///
     /// # Errors
     /// As [`InnerConfig::validate`].
-    pub fn new(
-        inner: InnerConfig,
-        program: &Program,
-        device: &burn::tensor::Device,
-    ) -> Result<Self> {
+    pub fn new(inner: InnerConfig, program: &Program, device: &TensorDevice) -> Result<Self> {
         inner.validate()?;
         let sizes = program.sizes().into_iter();
         let rates = sizes.map(|size| Param::from_tensor(Tensor::full([size], inner.rate, device)));

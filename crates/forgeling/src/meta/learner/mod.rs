@@ -55,13 +55,13 @@ pub struct Learner {
     pub(super) model: Model,
     pub(super) config: LearnerConfig,
     pub(super) device: Device,
-    pub(super) summary: TrainingSummary,
+    pub(super) history: MetaTrainingHistory,
     pictures: Option<Preparation>,
 }
 
 /// How a model was trained, kept in its file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct TrainingSummary {
+pub struct MetaTrainingHistory {
     /// Episodes trained on in all.
     pub episodes: usize,
     /// Classes in each of them.
@@ -96,7 +96,7 @@ impl Learner {
             model: Model::new(config, device)?,
             config: config.clone(),
             device: device.clone(),
-            summary: TrainingSummary::default(),
+            history: MetaTrainingHistory::default(),
             pictures: None,
         })
     }
@@ -140,8 +140,8 @@ impl Learner {
     }
 
     /// How it was trained so far.
-    pub fn summary(&self) -> &TrainingSummary {
-        &self.summary
+    pub fn history(&self) -> &MetaTrainingHistory {
+        &self.history
     }
 
     /// How pictures become its inputs, where that is known.
@@ -156,7 +156,7 @@ impl Learner {
 
     /// Says which classes it was trained on; its file keeps their names.
     pub fn set_classes(&mut self, classes: Vec<String>) {
-        self.summary.classes = classes;
+        self.history.classes = classes;
     }
 
     /// How many values it has, heads included.
@@ -182,7 +182,7 @@ impl Learner {
     /// # Errors
     /// When the device fails or a weight is not finite.
     pub async fn to_bytes(&self) -> Result<Vec<u8>> {
-        let header = model_file::Header::new(Self::ARCHITECTURE, &self.config, &self.summary)
+        let header = model_file::Header::new(Self::ARCHITECTURE, &self.config, &self.history)
             .with_pictures(self.pictures);
         model_file::encode(&header, &weights::collect(&self.model).await?)
     }
@@ -193,10 +193,10 @@ impl Learner {
     /// When the bytes are cut off, of another architecture, or do not fit their own configuration.
     pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self> {
         let (header, tensors) =
-            model_file::decode::<LearnerConfig, TrainingSummary>(bytes, Self::ARCHITECTURE)?;
+            model_file::decode::<LearnerConfig, MetaTrainingHistory>(bytes, Self::ARCHITECTURE)?;
         let model_file::Header {
             config,
-            summary,
+            summary: history,
             pictures,
             ..
         } = header;
@@ -219,7 +219,7 @@ impl Learner {
             model,
             config,
             device: device.clone(),
-            summary,
+            history,
             pictures,
         })
     }

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::config::{LearnerConfig, MethodConfig};
-use crate::device::Device;
+use crate::device::{Device, TensorDevice};
 use crate::error::Result;
 use crate::meta::functional::{Program, Weights};
 use crate::meta::gradient::{
@@ -91,13 +91,13 @@ impl Model {
                 Head::Relation(Relation::new(map, map[0], seed, device)?)
             }
             MethodConfig::SimpleShot { classes } => {
-                let encoder = Network::new(&graph, config.seed, device)?;
+                let encoder = Network::on(&graph, config.seed, device);
                 let model = SimpleShot::new(encoder, config.features(), classes, seed)?;
                 return Ok(Self::SimpleShot(model));
             }
             _ => return gradient(config, &graph, device),
         };
-        let encoder = Network::new(&graph, config.seed, device)?;
+        let encoder = Network::on(&graph, config.seed, device);
         Ok(Self::Metric(MetricLearner { encoder, head }))
     }
 
@@ -111,8 +111,8 @@ impl Model {
     }
 }
 
-fn gradient(config: &LearnerConfig, graph: &Graph, device: &burn::tensor::Device) -> Result<Model> {
-    let network = Network::new(graph, config.seed, device)?;
+fn gradient(config: &LearnerConfig, graph: &Graph, device: &TensorDevice) -> Result<Model> {
+    let network = Network::on(graph, config.seed, device);
     let program = Program::new(graph)?;
     let method = match config.method {
         MethodConfig::Reptile(config) => AnyGradientMethod::Reptile(Reptile::new(config)?),

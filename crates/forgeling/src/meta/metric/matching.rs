@@ -1,12 +1,13 @@
 //! Matching networks.
 
 use burn::module::Module;
+use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Tensor};
 
 use super::embedded::{Embedded, products, unit};
 use super::scale::Scale;
 use super::{MetricHead, Trainable};
+use crate::device::TensorDevice;
 use crate::error::{Error, Result};
 use crate::nn::Pass;
 use crate::ops::matmul;
@@ -27,7 +28,7 @@ pub struct Matching {
 
 impl Matching {
     /// The head, with a learned `tau` that begins at 10.
-    pub fn new(device: &Device) -> Self {
+    pub fn new(device: &TensorDevice) -> Self {
         let scale = Scale::new(10.0, device);
         Self { scale }
     }
@@ -36,7 +37,7 @@ impl Matching {
     ///
     /// # Errors
     /// When `tau` is not a positive number.
-    pub fn with_scale(tau: f64, device: &Device) -> Result<Self> {
+    pub fn with_scale(tau: f64, device: &TensorDevice) -> Result<Self> {
         if !(tau.is_finite() && tau > 0.0) {
             return Err(Error::invalid("matching", "tau is out of range")
                 .expected("a positive number")

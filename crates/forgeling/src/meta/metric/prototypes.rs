@@ -1,12 +1,13 @@
 //! Prototypes: the mean of each class.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::embedded::{Embedded, products, unit};
 use super::scale::Scale;
 use super::{MetricHead, Trainable};
+use crate::device::TensorDevice;
 use crate::error::Result;
 use crate::nn::Pass;
 use crate::ops::{EpisodeCounts, episode_logits, matmul, prototype_logits};
@@ -45,7 +46,7 @@ pub struct Prototypes {
 
 impl Prototypes {
     /// The head, which has one parameter with [`Distance::Cosine`], and none otherwise.
-    pub fn new(distance: Distance, device: &Device) -> Self {
+    pub fn new(distance: Distance, device: &TensorDevice) -> Self {
         let scale = (distance == Distance::Cosine).then(|| Scale::new(10.0, device));
         Self { distance, scale }
     }

@@ -2,11 +2,12 @@
 
 use burn::module::Module;
 use burn::tensor::activation::sigmoid;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use super::embedded::Embedded;
 use super::{MetricHead, Trainable};
 use crate::data::Rng;
+use crate::device::TensorDevice;
 use crate::error::{Error, Result};
 use crate::nn::{ConvBlock, Linear, Pass};
 use crate::ops::{Activation, Conv2dOptions, conv2d};
@@ -47,7 +48,7 @@ impl Relation {
     ///
     /// # Errors
     /// When a size is zero.
-    pub fn new(map: [usize; 3], filters: usize, seed: u64, device: &Device) -> Result<Self> {
+    pub fn new(map: [usize; 3], filters: usize, seed: u64, device: &TensorDevice) -> Result<Self> {
         let [channels, mut height, mut width] = map;
         if map.contains(&0) || filters == 0 {
             return Err(Error::invalid(OPERATION, "empty feature maps or blocks")

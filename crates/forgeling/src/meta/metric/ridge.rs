@@ -1,11 +1,12 @@
 //! R2-D2: ridge regression.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use super::embedded::{Embedded, products};
 use super::scale::Scale;
 use super::{MetricHead, Trainable};
+use crate::device::TensorDevice;
 use crate::error::Result;
 use crate::nn::Pass;
 use crate::ops::{matmul, spd_inverse};
@@ -30,7 +31,7 @@ pub struct Ridge {
 
 impl Ridge {
     /// The head with its initial values.
-    pub fn new(device: &Device) -> Self {
+    pub fn new(device: &TensorDevice) -> Self {
         Self {
             lambda: Scale::new(1.0, device),
             alpha: Scale::new(10.0, device),

@@ -1,7 +1,8 @@
 //! A factor that stays positive.
 
+use crate::device::TensorDevice;
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
 /// A positive factor, kept as its logarithm.
 #[derive(Module, Debug)]
@@ -12,13 +13,13 @@ pub(super) struct Scale {
 
 impl Scale {
     /// A factor that is trained, and begins here.
-    pub fn new(value: f64, device: &Device) -> Self {
+    pub fn new(value: f64, device: &TensorDevice) -> Self {
         let log = Param::from_tensor(Tensor::full([1], value.ln(), device));
         Self { log }
     }
 
     /// A factor that stays as it is.
-    pub fn fixed(value: f64, device: &Device) -> Self {
+    pub fn fixed(value: f64, device: &TensorDevice) -> Self {
         let log = Self::new(value, device).log.set_require_grad(false);
         Self { log }
     }

@@ -28,7 +28,7 @@ pub struct Classification {
     pub accuracies: Vec<f64>,
     /// Queries of all tasks.
     pub queries: usize,
-    /// How often the queries of each class were told right.
+    /// How often the queries of each class were classified correctly.
     pub classes: BTreeMap<String, Tally>,
     /// Mean negative log likelihood of the right classes over all queries, in nats.
     pub negative_log_likelihood: f64,
@@ -52,7 +52,7 @@ pub struct Calibration {
 pub struct CalibrationBin {
     /// How many there are.
     pub count: usize,
-    /// The share of them that was told right; 0 where there is none.
+    /// The share of them that was classified correctly; 0 where there is none.
     pub accuracy: f64,
     /// Their mean confidence; 0 where there is none.
     pub confidence: f64,

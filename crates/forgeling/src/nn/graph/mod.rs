@@ -3,7 +3,7 @@
 //! - [`Graph`], [`Node`]: which layer takes what; [`Builder`]: how one is made.
 //! - [`Layer`] and its options: `layer`.
 //! - [`Shape`]: what goes from node to node, what nodes hold and cost: `shape`.
-//! - [`Summary`]: what a network holds and costs.
+//! - [`NetworkSummary`]: what a network holds and costs.
 //! - `written`: a graph in JSON.
 //! - `blocks`: which nodes are a block, by their names.
 //! - `schedule`: which neighbours run as one operation, in which order.
@@ -23,7 +23,7 @@ pub use layer::{Attention, Conv2d, Initial, Layer, Linear, Padding, Patches, Win
 pub(crate) use schedule::{Item, Operation, Region, Schedule, Step};
 use serde::{Deserialize, Serialize};
 pub use shape::{Parameter, Shape};
-pub use summary::{LayerSummary, Summary};
+pub use summary::{LayerSummary, NetworkSummary};
 
 use crate::error::{Error, Result};
 use crate::image_shape::ImageShape;

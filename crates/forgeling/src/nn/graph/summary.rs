@@ -6,7 +6,7 @@ use super::{Graph, Shape, Wire};
 
 /// A network, layer by layer and in all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub struct NetworkSummary {
     /// What an example is.
     pub input: Shape,
     /// What comes out.
@@ -42,7 +42,7 @@ pub struct LayerSummary {
 
 impl Graph {
     /// What it holds and costs.
-    pub fn summary(&self) -> Summary {
+    pub fn summary(&self) -> NetworkSummary {
         let layers = self.nodes().iter().enumerate().map(|(place, node)| {
             let parameters = self.parameters(place);
             let count = |trained: bool| {
@@ -58,7 +58,7 @@ impl Graph {
                 multiply_adds: self.multiply_adds_of(place),
             }
         });
-        Summary {
+        NetworkSummary {
             layers: layers.collect(),
             input: self.input(),
             output: self.output_shape(),

@@ -1,15 +1,15 @@
 //! A graph with its weights.
 //!
 //! - [`Network`]: made, run, adapted.
-//! - `values`: what nodes hold.
+//! - `node_parameters`: what nodes hold.
 //! - `part`: what the nodes of an item of the schedule hold, under their names.
 //! - `run`: what each operation does with tensors.
 //! - `plan`: the same without tensors, for memory plans.
 
+mod node_parameters;
 mod part;
 mod plan;
 mod run;
-mod values;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,14 +18,15 @@ use std::sync::Arc;
 use burn::module::{
     Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
 };
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
+pub use self::node_parameters::{AttentionValues, ConvValues, LinearValues, PatchValues, Values};
 use self::part::{Held, Part};
 use self::run::{Flow, Slots};
-pub use self::values::{AttentionValues, ConvValues, LinearValues, PatchValues, Values};
 use super::Pass;
 use super::graph::{Graph, Item, Schedule, Shape, Wire};
 use super::lora::Lora;
+use crate::device::{Device, TensorDevice};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 
@@ -34,22 +35,25 @@ use crate::rng::Rng;
 /// Its values are named `node.field`, for example `blocks.0.norm.gamma`, in files, checkpoints and messages.
 ///
 /// ```
-/// use burn::tensor::{Device, Tensor};
+/// use forgeling::burn::tensor::Tensor;
+/// use forgeling::{Device, DeviceChoice};
 /// use forgeling::nn::zoo::Conv4Config;
 /// use forgeling::nn::{Network, Normalization, Pass, absorb};
 ///
+/// # pollster::block_on(async {
+/// let device = Device::open(DeviceChoice::Cpu).await?;
 /// let graph = Conv4Config { filters: 4, ..Default::default() }.graph()?.with_outputs(5)?;
-/// let device = Device::flex().autodiff();
-/// let network = Network::new(&graph, 0, &device)?;
-/// let mut pass = Pass::new(Normalization::Batch, &device);
-/// let logits = network.forward(Tensor::ones([2, 1, 28, 28], &device), &mut pass)?;
+/// let network = Network::new(&graph, 0, &device);
+/// let mut pass = Pass::new(Normalization::Batch, &device.autodiff());
+/// let images = Tensor::ones([2, 1, 28, 28], &device.autodiff());
+/// let logits = network.forward(images, &mut pass)?;
 /// assert_eq!(logits.dims(), [2, 5]);
 /// // The statistics of this batch go into those of the norms that found them.
 /// let found = pass.take_statistics();
 /// drop(pass);
 /// let network = absorb(network, found)?;
 /// assert_eq!(network.graph().trained_values(), 4 * 9 + 3 * (4 * 4 * 9) + 4 * 3 * 4 + 5 * 5);
-/// # Ok::<(), forgeling::Error>(())
+/// # Ok::<(), forgeling::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone)]
 pub struct Network {
@@ -75,11 +79,13 @@ impl fmt::Debug for Network {
 }
 
 impl Network {
-    /// A network with weights drawn from a seed, the same on every platform.
-    ///
-    /// # Errors
-    /// Never for now: graphs are checked when they are made.
-    pub fn new(graph: &Graph, seed: u64, device: &Device) -> Result<Self> {
+    /// A network with weights drawn from a seed, the same on every platform, ready to be trained.
+    pub fn new(graph: &Graph, seed: u64, device: &Device) -> Self {
+        Self::on(graph, seed, &device.autodiff())
+    }
+
+    /// As [`new`](Self::new), on a device of burn's, with or without automatic differentiation.
+    pub fn on(graph: &Graph, seed: u64, device: &TensorDevice) -> Self {
         let mut streams: HashMap<u64, Rng> = HashMap::new();
         let mut values = HashMap::new();
         for (place, node) in graph.nodes().iter().enumerate() {
@@ -94,7 +100,7 @@ impl Network {
                 values.insert(place, drawn);
             }
         }
-        Ok(Self::of(graph.clone(), values))
+        Self::of(graph.clone(), values)
     }
 
     /// A network of values by the places of their nodes.
@@ -416,16 +422,16 @@ impl ConvValues {
 
 /// What burn derives would be named after the order of the parts.
 impl Module for Network {
-    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
+    fn collect_devices(&self, devices: Vec<TensorDevice>) -> Vec<TensorDevice> {
         let parts = self.parts.iter();
         parts.fold(devices, |devices, part| part.collect_devices(devices))
     }
 
-    fn fork(self, device: &Device) -> Self {
+    fn fork(self, device: &TensorDevice) -> Self {
         self.each(|part| part.fork(device))
     }
 
-    fn to_device(self, device: &Device) -> Self {
+    fn to_device(self, device: &TensorDevice) -> Self {
         self.each(|part| part.to_device(device))
     }
 

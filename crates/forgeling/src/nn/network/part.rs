@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor};
-use burn::tensor::Device;
 
 use super::Values;
+use crate::device::TensorDevice;
 
 /// What one node holds.
 #[derive(Debug, Clone)]
@@ -44,18 +44,18 @@ impl Part {
 }
 
 impl Module for Part {
-    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
+    fn collect_devices(&self, devices: Vec<TensorDevice>) -> Vec<TensorDevice> {
         let all = self.0.iter();
         all.fold(devices, |devices, held| {
             held.values.collect_devices(devices)
         })
     }
 
-    fn fork(self, device: &Device) -> Self {
+    fn fork(self, device: &TensorDevice) -> Self {
         self.each(|values| values.fork(device))
     }
 
-    fn to_device(self, device: &Device) -> Self {
+    fn to_device(self, device: &TensorDevice) -> Self {
         self.each(|values| values.to_device(device))
     }
 

@@ -7,7 +7,7 @@ use super::{Part, Values};
 use crate::error::{Error, Result};
 use crate::nn::conv_block::BlockValues;
 use crate::nn::graph::{Conv2d, Graph, Layer, Operation, Region, Shape, Step, Wire};
-use crate::nn::network::values::{AttentionValues, ConvValues, PatchValues};
+use crate::nn::network::node_parameters::{AttentionValues, ConvValues, PatchValues};
 use crate::nn::{BatchNorm, Normalization, Pass, pool};
 use crate::ops::{
     Activation, AfterNorm, AttentionOptions, Conv2dOptions, Statistics, attention, batch_norm,

@@ -37,7 +37,7 @@ const OPERATION: &str = "checkpoint";
 /// use forgeling::train::{Checkpoint, weights};
 ///
 /// # pollster::block_on(async {
-/// let model = Network::new(&MlpConfig::default().graph()?, 0, &Device::flex())?;
+/// let model = Network::on(&MlpConfig::default().graph()?, 0, &Device::flex());
 /// let rng = Rng::new(7);
 ///
 /// let mut checkpoint = Checkpoint::new(100);

@@ -19,7 +19,7 @@ pub struct Taken<'a, M> {
 /// Changes the model after every step that was not skipped, such as a mask on pruned weights, or new values for units that
 /// have died.
 pub trait AfterStep<M, B>: Part<M> {
-    /// Where parameters are drawn anew or grow, the optimizer is to be told: [`forget`](AnyOptimizer::forget),
+    /// Where parameters are drawn anew or grow, the optimizer has to know: [`forget`](AnyOptimizer::forget),
     /// [`grow`](AnyOptimizer::grow).
     ///
     /// # Errors

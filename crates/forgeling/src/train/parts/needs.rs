@@ -8,9 +8,9 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Needs {
-    /// That it is told where one task ends and the next begins.
+    /// That it learns where one task ends and the next begins.
     pub task_boundaries: bool,
-    /// That the model is told, also where it is validated, which task an example is of.
+    /// That the model learns, also where it is validated, which task an example is of.
     pub task_ids: bool,
     /// So many examples of before at each step, from the run's [`Replay`](super::Replay).
     pub replayed: usize,

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::device::Readback;
+use crate::device::{Readback, TensorDevice};
 use crate::error::{Error, Result};
 use crate::train::Checkpoint;
 use crate::train::weights::NamedTensor;
@@ -26,7 +26,7 @@ pub trait RunState {
     ///
     /// # Errors
     /// When something is missing or of another kind.
-    fn load(&mut self, from: &Sections, device: &Device) -> Result<()>;
+    fn load(&mut self, from: &Sections, device: &TensorDevice) -> Result<()>;
 }
 
 /// Values and tensors by name: what one part of a run keeps in a checkpoint.
@@ -73,7 +73,7 @@ impl Sections {
     ///
     /// # Errors
     /// When there is none, or it has another number of sides.
-    pub fn tensor<const D: usize>(&self, name: &str, device: &Device) -> Result<Tensor<D>> {
+    pub fn tensor<const D: usize>(&self, name: &str, device: &TensorDevice) -> Result<Tensor<D>> {
         let found = self.tensors.get(name).ok_or_else(|| missing(name))?;
         let shape: [usize; D] = found.shape.clone().try_into().map_err(|shape| {
             Error::bad_data(OPERATION, format!("tensor '{name}' has another shape"))

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use burn::tensor::Device;
-
 use super::{AfterStep, GradientRule, LossTerm, Needs, Part, Predictor, Replay, Sections};
+use crate::device::TensorDevice;
 use crate::error::{Error, Result};
 use crate::train::Checkpoint;
 
@@ -140,7 +139,7 @@ impl<M, B> Parts<'_, M, B> {
         Ok(())
     }
 
-    pub fn load(&mut self, from: &mut Checkpoint, device: &Device) -> Result<()> {
+    pub fn load(&mut self, from: &mut Checkpoint, device: &TensorDevice) -> Result<()> {
         let mut names: BTreeSet<&str> = self.all().map(Part::name).collect();
         names.extend(self.replay.is_some().then_some(REPLAY));
         let saved: BTreeSet<&str> = Sections::parts(from).collect();

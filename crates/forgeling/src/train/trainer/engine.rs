@@ -4,7 +4,7 @@ use burn::optim::GradientsParams;
 
 use super::{Objective, TrainEvent, Trainable};
 use crate::error::Result;
-use crate::train::manager::See;
+use crate::train::hardware_manager::See;
 use crate::train::micro_batch::fewer;
 use crate::train::parts::{Parts, StepContext, WithTerms, gradients};
 use crate::train::{AnyOptimizer, Batch, HardwareManager, OptimizerRecord, StepReport};

@@ -24,7 +24,7 @@ impl Trainer {
         Ok(scored.validation)
     }
 
-    /// As [`validate`](Self::validate), with how many examples of each class were told right.
+    /// As [`validate`](Self::validate), with how many examples of each class were classified correctly.
     ///
     /// # Errors
     /// When the data cannot be read or do not fit the model, when there are none, and when the device fails.

@@ -1,8 +1,9 @@
 //! What the nodes of a network hold.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
+use crate::device::TensorDevice;
 use crate::nn::graph::{Initial, Layer, Parameter};
 use crate::nn::init::{constant, uniform};
 use crate::nn::{BatchNorm, LayerNorm, Linear, Lora};
@@ -82,7 +83,7 @@ impl Values {
         layer: &Layer,
         parameters: &[Parameter],
         rng: &mut Rng,
-        device: &Device,
+        device: &TensorDevice,
     ) -> Option<Self> {
         let size = |place: usize, axis: usize| parameters[place].sizes[axis];
         Some(match layer {
@@ -162,7 +163,7 @@ fn bias(
     rng: &mut Rng,
     outputs: usize,
     bound: f32,
-    device: &Device,
+    device: &TensorDevice,
 ) -> Param<Tensor<1>> {
     match initial {
         Initial::Uniform => uniform(rng, [outputs], bound, device),
@@ -212,15 +213,15 @@ macro_rules! changed {
 
 /// burn's own derivation would put the kind into every name.
 impl Module for Values {
-    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
+    fn collect_devices(&self, devices: Vec<TensorDevice>) -> Vec<TensorDevice> {
         each!(self, values => values.collect_devices(devices))
     }
 
-    fn fork(self, device: &Device) -> Self {
+    fn fork(self, device: &TensorDevice) -> Self {
         changed!(self, values => values.fork(device))
     }
 
-    fn to_device(self, device: &Device) -> Self {
+    fn to_device(self, device: &TensorDevice) -> Self {
         changed!(self, values => values.to_device(device))
     }
 

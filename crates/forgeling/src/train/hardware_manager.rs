@@ -6,13 +6,14 @@ use serde::Serialize;
 
 use super::hardware::HardwareReport;
 use super::micro_batch::even_parts;
-use super::objective::{Batch, Outcome, Predictions, Trainable, count_right};
+use super::objective::{Batch, Outcome, Trainable, count_right};
 use super::parts::gradients;
+use super::pending::{Pending, variances};
 use super::{AnyOptimizer, HardwareConfig, LossScaler, Objective, ResolvedPrecision};
 use crate::device::profile::{self, Phase};
 use crate::device::{Device, Ledger, Readback};
 use crate::error::{Error, ErrorKind, Result};
-use crate::nn::{BatchStatistics, Normalization, Pass, absorb};
+use crate::nn::{Normalization, Pass, absorb};
 use crate::ops::store_as;
 
 const OPERATION: &str = "train_step";
@@ -39,7 +40,7 @@ const SMALLEST_SCALE: f64 = 1.0 / 1024.0;
 /// # pollster::block_on(async {
 /// let mut manager = HardwareManager::open(HardwareConfig::default()).await?;
 /// let config = MlpConfig { input: Shape::Values(2), hidden: vec![32], classes: 2 };
-/// let mut model = Network::new(&config.graph()?, 0, &manager.device().autodiff())?;
+/// let mut model = Network::new(&config.graph()?, 0, manager.device());
 /// let mut optimizer = AnyOptimizer::new(OptimizerConfig::default())?;
 /// let points = TensorData::new(vec![0.0f32, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0], [4, 2]);
 /// for _ in 0..100 {
@@ -69,25 +70,6 @@ pub struct HardwareManager {
     /// Bytes that others keep from one step to the next.
     beside: u64,
     pending: Pending,
-}
-
-/// What backward passes have left for the next step.
-#[derive(Default)]
-pub(crate) struct Pending {
-    pub gradients: Option<GradientsParams>,
-    /// Each pass's loss with its part of the whole.
-    pub losses: Vec<(Tensor<1>, f64)>,
-    pub predictions: Vec<Predictions>,
-    /// Of each pass.
-    pub statistics: Vec<Vec<BatchStatistics>>,
-}
-
-impl std::fmt::Debug for Pending {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pending")
-            .field("passes", &self.losses.len())
-            .finish_non_exhaustive()
-    }
 }
 
 /// A forward pass that waits for its backward pass.
@@ -214,7 +196,7 @@ impl HardwareManager {
         self.steps = steps;
     }
 
-    /// How many optimizer steps there were, as far as was told.
+    /// How many optimizer steps there were, as far as was reported.
     pub(crate) fn steps(&self) -> usize {
         self.steps
     }
@@ -505,16 +487,6 @@ impl HardwareManager {
         }
         Ok(())
     }
-}
-
-/// The sum of each norm's variances over all passes, which are never negative: finite if all of them are.
-fn variances(passes: &[Vec<BatchStatistics>]) -> Vec<Tensor<1>> {
-    let of = |passes: &Vec<BatchStatistics>| passes.iter().map(BatchStatistics::variance).collect();
-    let sum = |sums: Vec<Tensor<1>>, more: Vec<Tensor<1>>| {
-        let pairs = sums.into_iter().zip(more);
-        pairs.map(|(sum, more)| sum + more).collect()
-    };
-    passes.iter().map(of).reduce(sum).unwrap_or_default()
 }
 
 fn next(values: &mut impl Iterator<Item = Vec<f32>>) -> Vec<f32> {

@@ -108,7 +108,7 @@ mod tests {
                 blocks: 2,
                 ..Default::default()
             };
-            Network::new(&config.graph().unwrap(), seed, &Device::flex().autodiff()).unwrap()
+            Network::on(&config.graph().unwrap(), seed, &Device::flex().autodiff())
         };
         let (one, mut other) = (new(1), new(2));
         for which in [Which::Trained, Which::Still] {
