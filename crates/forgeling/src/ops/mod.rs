@@ -31,6 +31,7 @@ mod self_test;
 mod softmax_cross_entropy;
 mod spd_inverse;
 mod storage;
+mod tape;
 
 pub use attention::{AttentionOptions, attention};
 pub use batch_norm::{AfterNorm, batch_norm, batch_norm_running};

@@ -10,8 +10,8 @@ use burn::tensor::{DType, Shape, Slice};
 use forgeling_shaders::cpu::AttentionShape;
 use forgeling_shaders::{ATTENTION, ATTENTION_GRAD_KEY_VALUE, ATTENTION_GRAD_QUERY, Kernel};
 
-use super::{AttentionForward, AttentionGradients, AttentionOps, Weighing};
-use crate::ops::launch::{Launch, f32s, part};
+use super::{AttentionBackward, AttentionForward, AttentionGradients, AttentionOps, Weighing};
+use crate::ops::launch::{Grid, Launch, f32s, part};
 
 /// Tokens and quads (of four numbers) of a workgroup, as in `wgsl/shared/attention.wgsl`.
 const SPAN: usize = 32;
@@ -97,9 +97,7 @@ impl Plan {
             inputs,
             outputs,
             sizes: self.shape.sizes(),
-            grid: kernel
-                .spread(groups)
-                .expect("the caller checked that the launch fits"),
+            grid: Grid::Workgroups(groups),
         }
         .run()
     }
@@ -133,7 +131,9 @@ impl AttentionOps for CubeBackend {
             lse,
         }
     }
+}
 
+impl AttentionBackward for CubeBackend {
     fn softmax_attention_backward(
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,

@@ -9,8 +9,8 @@ use forgeling_shaders::{
     BATCH_NORM_STATISTICS, Kernel,
 };
 
-use super::{BatchNormOps, NormForward, NormGradients, NormOptions};
-use crate::ops::launch::{Launch, PART, channels_first, channels_last, f32s, nothing, part};
+use super::{BatchNormBackward, BatchNormOps, NormForward, NormGradients, NormOptions};
+use crate::ops::launch::{Grid, Launch, PART, channels_first, channels_last, f32s, nothing, part};
 
 /// Pixels of an invocation that sums at least.
 const PIXELS: usize = 64;
@@ -59,9 +59,7 @@ impl Plan {
             inputs,
             outputs,
             sizes,
-            grid: kernel
-                .grid(invocations)
-                .expect("the caller checked that the launch fits"),
+            grid: Grid::Invocations(invocations),
         }
         .run()
     }
@@ -111,7 +109,9 @@ impl BatchNormOps for CubeBackend {
             variance,
         }
     }
+}
 
+impl BatchNormBackward for CubeBackend {
     fn normalize_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -135,11 +135,11 @@ impl BatchNormOps for CubeBackend {
             plan.slots * plan.channels,
         );
         let flow = if options.relu { flow } else { grad };
-        let [sums] = Launch::per_element(
+        let sums = Launch::per_element(
             &ADD_PARTS,
             vec![partials],
             f32s([2 * plan.row()]),
-            vec![2 * plan.row(), plan.slots],
+            [2 * plan.row(), plan.slots],
         );
         let inputs = vec![x, statistics, gamma, flow.clone(), sums.clone()];
         let invocations = shape.num_elements();

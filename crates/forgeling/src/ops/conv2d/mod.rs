@@ -8,7 +8,7 @@ mod gradients;
 mod specs;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Dispatch, backend_extension};
+use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Tensor, TensorData};
 use forgeling_shaders::cpu::conv2d::ConvShape;
 
@@ -230,7 +230,7 @@ fn check_shapes(
 }
 
 #[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
-pub(crate) trait Conv2dOps: StorageOps {
+pub(crate) trait Conv2dOps: Backend {
     /// `bias` is of no elements if there is none.
     #[fusion(meta = specs::forward)]
     fn convolve(
@@ -256,7 +256,10 @@ pub(crate) trait Conv2dOps: StorageOps {
         shape: ConvShape,
         heuristics: Heuristics,
     ) -> FloatTensor<Self>;
+}
 
+#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait Conv2dBackward: Conv2dOps + StorageOps {
     #[fusion(meta = specs::grad_bias)]
     fn convolve_grad_bias(grad: FloatTensor<Self>, shape: ConvShape) -> FloatTensor<Self>;
 }

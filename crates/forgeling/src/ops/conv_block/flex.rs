@@ -5,7 +5,7 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Shape;
 
-use super::{Backwards, BlockForward, BlockGradients, ConvBlockOps, Formats};
+use super::{Backwards, BlockForward, BlockGradients, ConvBlockBackward, ConvBlockOps, Formats};
 use crate::ops::cpu::conv_block as cpu;
 use crate::ops::cpu::half::Values;
 use crate::ops::flex::{tensor, with_values};
@@ -73,40 +73,6 @@ impl ConvBlockOps for Flex {
         }
     }
 
-    fn conv_block_backward(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        _packed: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        convolved: FloatTensor<Self>,
-        statistics: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        what: Backwards,
-    ) -> BlockGradients<Self> {
-        let shape = sizes(&x.shape(), &weight.shape());
-        let inputs = [&x, &weight, &gamma, &beta, &convolved, &statistics, &grad];
-        let gradients = with_values(
-            inputs,
-            |[x, weight, gamma, beta, convolved, statistics, grad]| {
-                let block = cpu::Block {
-                    x: Values::Full(x),
-                    weight,
-                    gamma,
-                    beta,
-                    convolved: Values::Full(convolved),
-                    output: None,
-                    statistics,
-                    running: what.running,
-                    grad,
-                    shape,
-                };
-                cpu::backward(&block, what.input_gradient)
-            },
-        );
-        assemble(gradients, x.shape(), weight.shape())
-    }
-
     fn conv_block_running(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -143,6 +109,42 @@ impl ConvBlockOps for Flex {
             mean,
             variance,
         }
+    }
+}
+
+impl ConvBlockBackward for Flex {
+    fn conv_block_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        _packed: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        convolved: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        what: Backwards,
+    ) -> BlockGradients<Self> {
+        let shape = sizes(&x.shape(), &weight.shape());
+        let inputs = [&x, &weight, &gamma, &beta, &convolved, &statistics, &grad];
+        let gradients = with_values(
+            inputs,
+            |[x, weight, gamma, beta, convolved, statistics, grad]| {
+                let block = cpu::Block {
+                    x: Values::Full(x),
+                    weight,
+                    gamma,
+                    beta,
+                    convolved: Values::Full(convolved),
+                    output: None,
+                    statistics,
+                    running: what.running,
+                    grad,
+                    shape,
+                };
+                cpu::backward(&block, what.input_gradient)
+            },
+        );
+        assemble(gradients, x.shape(), weight.shape())
     }
 
     fn conv_block_packed(

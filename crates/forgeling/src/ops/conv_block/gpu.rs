@@ -12,9 +12,11 @@ use forgeling_shaders::{
     CONV_BLOCK_NORMALIZE, CONV_BLOCK_NORMALIZE_RUNNING, CONV_BLOCK_PACK, Kernel,
 };
 
-use super::{Backwards, BlockForward, BlockGradients, ConvBlockOps, Formats, gpu_packed};
+use super::{
+    Backwards, BlockForward, BlockGradients, ConvBlockBackward, ConvBlockOps, Formats, gpu_packed,
+};
 use crate::ops::heuristics::Heuristics;
-use crate::ops::launch::{Launch, PART, channels_first, channels_last, f32s, part, zeros};
+use crate::ops::launch::{Grid, Launch, PART, channels_first, channels_last, f32s, part, zeros};
 use crate::ops::storage::Half;
 
 /// Quads (of four channels) that lie side by side in a workgroup at most, as in `wgsl/shared/place.wgsl`.
@@ -194,8 +196,7 @@ impl Plan {
         outputs: [(Shape, DType); N],
         workgroups: usize,
     ) -> [CubeTensor; N] {
-        let launch = self.prepare(kernel, inputs, outputs, workgroups);
-        launch.run()
+        self.prepare(kernel, inputs, outputs, workgroups).run()
     }
 
     /// As [`launch`](Self::launch), to be run.
@@ -211,9 +212,7 @@ impl Plan {
             inputs,
             outputs,
             sizes: self.sizes(),
-            grid: kernel
-                .spread(workgroups)
-                .expect("the caller checked that the launch fits"),
+            grid: Grid::Workgroups(workgroups),
         }
     }
 
@@ -315,6 +314,41 @@ impl ConvBlockOps for CubeBackend {
         }
     }
 
+    fn conv_block_running(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        _keep: bool,
+        heuristics: Heuristics,
+    ) -> BlockForward<Self> {
+        let plan = Plan::new(&x, &weight, heuristics);
+        let packed = plan.pack(weight);
+        let [convolved, _] = plan.convolve(channels_last(x), packed.clone());
+        // What the bias adds, the mean may as well lack.
+        let shifted = CubeBackend::float_sub(mean.clone(), bias);
+        let invocations = plan.images * plan.pooled()[0] * plan.quads;
+        let [output, statistics] = plan.launch(
+            &CONV_BLOCK_NORMALIZE_RUNNING,
+            vec![convolved.clone(), shifted, variance.clone(), gamma, beta],
+            [plan.output(), f32s([3 * plan.row()])],
+            invocations.div_ceil(CONV_BLOCK_NORMALIZE_RUNNING.workgroup_size as usize),
+        );
+        BlockForward {
+            output: channels_first(output),
+            packed,
+            convolved,
+            statistics,
+            mean,
+            variance,
+        }
+    }
+}
+
+impl ConvBlockBackward for CubeBackend {
     fn conv_block_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -357,39 +391,6 @@ impl ConvBlockOps for CubeBackend {
             weight: dweight,
             gamma: part(&sums, 0, plan.channels),
             beta: part(&sums, plan.row(), plan.channels),
-        }
-    }
-
-    fn conv_block_running(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-        _keep: bool,
-        heuristics: Heuristics,
-    ) -> BlockForward<Self> {
-        let plan = Plan::new(&x, &weight, heuristics);
-        let packed = plan.pack(weight);
-        let [convolved, _] = plan.convolve(channels_last(x), packed.clone());
-        // What the bias adds, the mean may as well lack.
-        let shifted = CubeBackend::float_sub(mean.clone(), bias);
-        let invocations = plan.images * plan.pooled()[0] * plan.quads;
-        let [output, statistics] = plan.launch(
-            &CONV_BLOCK_NORMALIZE_RUNNING,
-            vec![convolved.clone(), shifted, variance.clone(), gamma, beta],
-            [plan.output(), f32s([3 * plan.row()])],
-            invocations.div_ceil(CONV_BLOCK_NORMALIZE_RUNNING.workgroup_size as usize),
-        );
-        BlockForward {
-            output: channels_first(output),
-            packed,
-            convolved,
-            statistics,
-            mean,
-            variance,
         }
     }
 

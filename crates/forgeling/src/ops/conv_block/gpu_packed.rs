@@ -16,7 +16,7 @@ use super::gpu::Plan;
 use super::{Backwards, BlockForward, BlockGradients, Formats};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::{
-    Launch, PART, channels_first, channels_last, empty, f32s, part, reshaped, zeros,
+    Grid, Launch, PART, channels_first, channels_last, empty, f32s, part, reshaped, zeros,
 };
 use crate::ops::storage::{Half, unpack, words};
 
@@ -111,7 +111,6 @@ impl Plan {
         start: usize,
         [convolved, peaks]: [&CubeTensor; 2],
     ) {
-        let kernel = &CONV_BLOCK_KEEP;
         let bits = self.range(start, self.pixels() * self.quads * 4);
         let windows = self.range(start, self.windows() * self.channels);
         let outputs = [
@@ -119,7 +118,7 @@ impl Plan {
             part(peaks, windows.start, windows.len()),
         ];
         Launch {
-            kernel,
+            kernel: &CONV_BLOCK_KEEP,
             inputs: vec![y, gamma.clone()],
             outputs: [f32s([words(bits.len())]), f32s([windows.len()])],
             sizes: vec![
@@ -129,9 +128,7 @@ impl Plan {
                 self.channels,
                 half.code(),
             ],
-            grid: kernel
-                .grid(self.images * self.height.div_ceil(2) * self.quads)
-                .expect("the caller checked that the launch fits"),
+            grid: Grid::Invocations(self.images * self.height.div_ceil(2) * self.quads),
         }
         .run_into(outputs.map(Some));
     }
@@ -273,9 +270,7 @@ fn cut(plan: &Plan, output: CubeTensor, format: Option<Half>, grad: CubeTensor) 
             inputs: vec![output, grad],
             outputs: [f32s([range.len()])],
             sizes: vec![range.len(), RELU],
-            grid: ACTIVATION_GRAD
-                .grid(range.len())
-                .expect("the caller checked that the launch fits"),
+            grid: Grid::Invocations(range.len()),
         }
         .run_into([Some(flow)]);
     }
@@ -287,7 +282,5 @@ fn add(parts: CubeTensor, length: usize, count: usize) -> CubeTensor {
     if count == 1 {
         return parts;
     }
-    let sizes = vec![length, count];
-    let [sums] = Launch::per_element(&ADD_PARTS, vec![parts], f32s([length]), sizes);
-    sums
+    Launch::per_element(&ADD_PARTS, vec![parts], f32s([length]), [length, count])
 }

@@ -242,7 +242,7 @@ pub(crate) struct Formats {
 }
 
 #[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
-pub(crate) trait ConvBlockOps: StorageOps {
+pub(crate) trait ConvBlockOps: Backend {
     #[fusion(meta = specs::forward)]
     fn conv_block(
         x: FloatTensor<Self>,
@@ -266,7 +266,10 @@ pub(crate) trait ConvBlockOps: StorageOps {
         keep: bool,
         heuristics: Heuristics,
     ) -> BlockForward<Self>;
+}
 
+#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait ConvBlockBackward: ConvBlockOps + StorageOps {
     #[allow(clippy::too_many_arguments)]
     #[fusion(meta = specs::backward)]
     fn conv_block_backward(
@@ -281,7 +284,7 @@ pub(crate) trait ConvBlockOps: StorageOps {
         what: Backwards,
     ) -> BlockGradients<Self>;
 
-    /// As [`conv_block`](Self::conv_block), but the convolution is given in 16 bits, and never held as a whole otherwise;
+    /// As [`conv_block`](ConvBlockOps::conv_block), but the convolution is given in 16 bits, and never held as a whole otherwise;
     /// the output is the same bit for bit. With `mean` and `variance` unless these are of no elements.
     #[allow(clippy::too_many_arguments)]
     #[fusion(meta = specs::packed)]

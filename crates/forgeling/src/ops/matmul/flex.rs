@@ -6,10 +6,11 @@ use forgeling_shaders::cpu::{activate, activation_grad};
 
 use super::Activation;
 use super::extension::{
-    End, MatmulForward, MatmulOps, RightGradients, Sizes, left_shape, right_shape, with_columns,
+    End, MatmulBackward, MatmulForward, MatmulOps, RightGradients, Sizes, left_shape, right_shape,
+    with_columns,
 };
 use crate::ops::cpu::gemm::{self, Matrices, ProductShape, column_sums, product, relu_gradient};
-use crate::ops::flex::{tensor, with_values};
+use crate::ops::flex::{computed, tensor, with_values};
 use crate::ops::heuristics::Heuristics;
 
 impl MatmulOps for Flex {
@@ -56,7 +57,9 @@ impl MatmulOps for Flex {
             kept,
         }
     }
+}
 
+impl MatmulBackward for Flex {
     fn activation_grad(
         kept: FloatTensor<Self>,
         grad: FloatTensor<Self>,
@@ -86,13 +89,11 @@ impl MatmulOps for Flex {
             inner: sizes.columns,
             columns: sizes.inner,
         };
-        let mut out = vec![0.0; shape.num_elements()];
-        with_values([&grad, &b], |[grad, b]| {
+        computed([&grad, &b], shape, |[grad, b], out| {
             let grad = Matrices::new(grad, sizes.columns);
             let b = Matrices::new(b, sizes.columns).transposed();
-            product(product_shape, grad, b, gemm::End::default(), &mut out);
-        });
-        tensor(out, shape)
+            product(product_shape, grad, b, gemm::End::default(), out);
+        })
     }
 
     fn matmul_grad_right(

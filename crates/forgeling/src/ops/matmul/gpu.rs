@@ -6,16 +6,17 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Shape};
 use forgeling_shaders::{
-    ACTIVATION_GRAD, Kernel, MATMUL, MATMUL_GRAD_RIGHT, MATMUL_GRAD_RIGHT_VEC4, MATMUL_REDUCE,
+    ACTIVATION_GRAD, MATMUL, MATMUL_GRAD_RIGHT, MATMUL_GRAD_RIGHT_VEC4, MATMUL_REDUCE,
     MATMUL_TRANSPOSED_VEC4, MATMUL_VEC4,
 };
 
 use super::extension::{
-    End, MatmulForward, MatmulOps, RightGradients, Sizes, left_shape, right_shape, with_columns,
+    End, MatmulBackward, MatmulForward, MatmulOps, RightGradients, Sizes, left_shape, right_shape,
+    with_columns,
 };
 use super::{Activation, NOTHING};
 use crate::ops::heuristics::Heuristics;
-use crate::ops::launch::{Launch, PART, empty, f32s, part, reshaped};
+use crate::ops::launch::{Grid, Launch, PART, empty, f32s, part, reshaped};
 
 /// Rows of the register tile of `wgsl/shared/product.wgsl`.
 const TILE_ROWS: usize = 8;
@@ -75,10 +76,8 @@ impl Plan {
         numbers
     }
 
-    fn grid(&self, kernel: &Kernel) -> [u32; 3] {
-        kernel
-            .spread(self.workgroups)
-            .expect("the caller checked that the launch fits")
+    fn grid(&self) -> Grid {
+        Grid::Workgroups(self.workgroups)
     }
 }
 
@@ -121,7 +120,7 @@ fn product(
             inputs: vec![a, b, bias],
             outputs: [(shape.clone(), dtype), kept(end.keeps_sum())],
             sizes: plan.numbers(&[code, flags(end), strides[0], strides[1]]),
-            grid: plan.grid(kernel),
+            grid: plan.grid(),
         }
         .run();
     }
@@ -131,7 +130,7 @@ fn product(
         inputs: vec![a, b, none],
         outputs: [f32s([plan.splits * plan.section]), kept(false)],
         sizes: plan.numbers(&[0, 0, strides[0], strides[1]]),
-        grid: plan.grid(kernel),
+        grid: plan.grid(),
     }
     .run();
     reduce(
@@ -152,9 +151,8 @@ fn reduce(
     outputs: [(Shape, DType); 2],
 ) -> [CubeTensor; 2] {
     let length = outputs[0].0.num_elements();
-    let kernel = &MATMUL_REDUCE;
     Launch {
-        kernel,
+        kernel: &MATMUL_REDUCE,
         inputs: vec![parts, bias],
         outputs,
         sizes: vec![
@@ -165,9 +163,7 @@ fn reduce(
             end.activation.code(),
             flags(end),
         ],
-        grid: kernel
-            .grid(length)
-            .expect("the caller checked that the launch fits"),
+        grid: Grid::Invocations(length),
     }
     .run()
 }
@@ -199,16 +195,17 @@ impl MatmulOps for CubeBackend {
             right,
         }
     }
+}
 
+impl MatmulBackward for CubeBackend {
     fn activation_grad(
         kept: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         activation: Activation,
     ) -> FloatTensor<Self> {
         let output = (grad.shape(), grad.dtype);
-        let sizes = vec![output.0.num_elements(), activation.code()];
-        let [out] = Launch::per_element(&ACTIVATION_GRAD, vec![kept, grad], output, sizes);
-        out
+        let sizes = [output.0.num_elements(), activation.code()];
+        Launch::per_element(&ACTIVATION_GRAD, vec![kept, grad], output, sizes)
     }
 
     fn matmul_grad_left(
@@ -254,14 +251,9 @@ impl MatmulOps for CubeBackend {
             &MATMUL_GRAD_RIGHT
         };
         let nothing = empty(&a, NOTHING);
-        let [mut out] = Launch {
-            kernel,
-            inputs: vec![a, grad],
-            outputs: [f32s([plan.splits * section])],
-            sizes: plan.numbers(&[if bias { behind } else { 0 }]),
-            grid: plan.grid(kernel),
-        }
-        .run();
+        let output = f32s([plan.splits * section]);
+        let numbers = plan.numbers(&[if bias { behind } else { 0 }]);
+        let mut out = Launch::one(kernel, vec![a, grad], output, numbers, plan.grid());
         if plan.splits > 1 {
             let outputs = [f32s([section]), f32s([NOTHING])];
             [out, _] = reduce(&plan, out, nothing, End::default(), outputs);
