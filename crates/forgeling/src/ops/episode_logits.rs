@@ -12,6 +12,7 @@ use forgeling_shaders::cpu::{self, EpisodeShape};
 use forgeling_shaders::{EPISODE_LOGITS, EPISODE_LOGITS_GRAD, EPISODE_PROTOTYPES};
 
 use super::bodies::composite;
+use super::check::not_empty;
 use super::flex::{computed, tensor, with_values};
 use super::launch::{Launch, f32s, has_kernels};
 use super::plan::admit_op;
@@ -65,11 +66,8 @@ pub fn episode_logits(features: Tensor<2>, counts: EpisodeCounts) -> Result<Tens
         shots,
         queries,
     } = counts;
-    if [episodes, ways, shots, queries, width].contains(&0) {
-        return Err(Error::invalid(OPERATION, "empty input")
-            .expected("every size at least 1")
-            .got(format!("{counts:?} with {width} features")));
-    }
+    let got = format_args!("{counts:?} with {width} features");
+    not_empty(OPERATION, &[episodes, ways, shots, queries, width], got)?;
     if rows != counts.rows() {
         return Err(
             Error::invalid(OPERATION, "the features are not those of the episodes")

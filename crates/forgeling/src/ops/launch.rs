@@ -14,7 +14,7 @@ use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::{CubeCount, KernelId};
 use cubecl::server::{Handle, KernelArguments};
 pub(super) use forgeling_shaders::PART;
-use forgeling_shaders::{Kernel, Storage};
+use forgeling_shaders::{ADD_PARTS, Kernel, Storage};
 
 use super::bodies::{Bodies, bodies};
 use crate::device::{allocated, launching};
@@ -221,6 +221,16 @@ impl Launch<1> {
         let grid = Grid::Invocations(output.0.num_elements());
         Self::one(kernel, inputs, output, sizes, grid)
     }
+}
+
+/// Sums of `length` numbers from so many parts, which lie one behind the other.
+pub(super) fn add_parts(
+    parts: CubeTensor,
+    length: usize,
+    count: usize,
+    shape: impl Into<Shape>,
+) -> CubeTensor {
+    Launch::per_element(&ADD_PARTS, vec![parts], f32s(shape), [length, count])
 }
 
 /// Whether two bindings share bytes, which WebGPU refuses.

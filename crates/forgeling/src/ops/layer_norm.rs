@@ -8,9 +8,12 @@ use burn::backend::{
     backend_extension,
 };
 use burn::tensor::{DType, Shape, Tensor};
+use forgeling_shaders::layer_norm::LANES;
+use forgeling_shaders::layer_norm_backward::SIDE;
 use forgeling_shaders::{LAYER_NORM, LAYER_NORM_BACKWARD};
 
 use super::bodies::composite;
+use super::check::vectors_fit;
 use super::cpu::layer_norm as cpu;
 use super::flex::{tensor, with_values};
 use super::launch::{Grid, Launch, PART, f32s, has_kernels, part};
@@ -41,16 +44,16 @@ pub fn layer_norm(
 ) -> Result<Tensor<2>> {
     check(&x, &[("gamma", &gamma), ("beta", &beta)], epsilon)?;
     let [rows, width] = x.dims();
-    // Kernels count in 32 bits, and give a row SIDE invocations at least.
-    let largest = (rows.next_multiple_of(SIDE) + width) as u64 * width.max(SIDE) as u64;
+    // Kernels count in 32 bits, and give a row so many invocations at least.
+    let largest = (rows.next_multiple_of(SIDE) + width) as u64 * width.max(LANES) as u64;
     let parameters = [gamma.dtype(), beta.dtype()];
     let own = i32::try_from(largest).is_ok()
         && parameters == [DType::F32; 2]
         && has_kernels(&x.device(), x.dtype());
     if !own {
-        let dtype = x.dtype();
-        let reference = || reference::layer_norm(x, gamma, beta, epsilon);
-        return composite(OPERATION, dtype, reference);
+        return composite(OPERATION, x.dtype(), || {
+            reference::layer_norm(x, gamma, beta, epsilon)
+        });
     }
     admit_op(OPERATION, &x.device(), |sim| {
         sim.layer_norm(sim.given(&x)).map(drop)
@@ -70,16 +73,7 @@ fn check(x: &Tensor<2>, vectors: &[(&str, &Tensor<1>)], epsilon: f64) -> Result<
             .expected("at least one row and one column")
             .got(format!("x {:?}", x.dims())));
     }
-    let stored = x.dtype();
-    let half = matches!(stored, DType::F16 | DType::BF16);
-    for (name, vector) in vectors {
-        let fits = vector.dtype() == stored || half && vector.dtype() == DType::F32;
-        if vector.dims() != [x.dims()[1]] || !fits {
-            return Err(Error::invalid(OPERATION, format!("{name} does not fit"))
-                .expected(format!("[{}] of {stored:?}", x.dims()[1]))
-                .got(format!("{:?} of {:?}", vector.dims(), vector.dtype())));
-        }
-    }
+    vectors_fit(OPERATION, vectors, x.dims()[1], x.dtype())?;
     let small = epsilon as f32;
     if !(small > 0.0 && small.is_finite()) {
         return Err(Error::invalid(OPERATION, "epsilon is out of range")
@@ -163,9 +157,6 @@ mod specs {
     }
 }
 
-/// Invocations that share a row, and rows or columns of a workgroup of the backward pass, as in the shaders.
-const SIDE: usize = 16;
-
 fn sizes(x: &Shape, epsilon: f32) -> Vec<usize> {
     vec![x[0], x[1], epsilon.to_bits() as usize]
 }
@@ -181,7 +172,7 @@ impl LayerNormOps for CubeBackend {
         let [output, statistics] = Launch {
             kernel: &LAYER_NORM,
             sizes: sizes(&shape, epsilon),
-            grid: Grid::Invocations(shape[0] * SIDE),
+            grid: Grid::Invocations(shape[0] * LANES),
             outputs: [(shape.clone(), stored), f32s([shape[0], 2])],
             inputs: vec![x, gamma, beta],
         }

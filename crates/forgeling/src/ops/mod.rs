@@ -11,6 +11,7 @@
 mod attention;
 mod batch_norm;
 mod bodies;
+mod check;
 mod conv2d;
 mod conv_block;
 mod cpu;

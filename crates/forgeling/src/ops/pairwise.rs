@@ -13,6 +13,7 @@ use forgeling_shaders::{
 };
 
 use super::bodies::composite;
+use super::check::{not_empty, same_dtype};
 use super::flex::computed;
 use super::launch::{Launch, f32s, has_kernels};
 use super::{reference, tape};
@@ -65,25 +66,16 @@ fn distances(
             .expected(format!("{b_name} [{batch}, rows, {features}]"))
             .got(format!("{:?}", b.dims())));
     }
-    if [batch, rows, others, features].contains(&0) {
-        return Err(Error::invalid(operation, "empty input")
-            .expected("every size at least 1")
-            .got(format!("{a_name} {:?}, {b_name} {:?}", a.dims(), b.dims())));
-    }
-    if a.dtype() != b.dtype() {
-        let message = format!("{a_name} and {b_name} differ in dtype");
-        return Err(Error::invalid(operation, message)
-            .expected(format!("{:?}", a.dtype()))
-            .got(format!("{:?}", b.dtype())));
-    }
+    let got = format_args!("{a_name} {:?}, {b_name} {:?}", a.dims(), b.dims());
+    not_empty(operation, &[batch, rows, others, features], got)?;
+    same_dtype(operation, names, [a.dtype(), b.dtype()])?;
     let largest = (batch * rows * features)
         .max(batch * others * features)
         .max(batch * rows * others);
     let own_kernel =
         PAIRWISE_SQ_DISTANCE.grid(largest).is_some() && has_kernels(&a.device(), a.dtype());
     if !own_kernel {
-        let dtype = a.dtype();
-        return composite(operation, dtype, || {
+        return composite(operation, a.dtype(), || {
             let distances = reference::pairwise_sq_distance(a, b);
             if factor == 1.0 {
                 distances

@@ -49,9 +49,9 @@ pub fn softmax_cross_entropy(logits: Tensor<2>, labels: &[usize]) -> Result<Tens
     let logits = wide(logits);
     let countable = i32::try_from(rows * classes).is_ok();
     if logits.dtype() != DType::F32 || !countable || !has_kernels(&logits.device(), DType::F32) {
-        let dtype = logits.dtype();
-        let reference = || reference::softmax_cross_entropy(logits, labels);
-        return composite(OPERATION, dtype, reference);
+        return composite(OPERATION, logits.dtype(), || {
+            reference::softmax_cross_entropy(logits, labels)
+        });
     }
     admit_op(OPERATION, &logits.device(), |sim| {
         sim.softmax_cross_entropy(sim.given(&logits)).map(drop)

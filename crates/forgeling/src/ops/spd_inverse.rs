@@ -8,8 +8,10 @@ use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Shape, Tensor};
 use forgeling_shaders::SPD_INVERSE;
 use forgeling_shaders::cpu::{self, SpdInverseShape};
+use forgeling_shaders::spd_inverse::LARGEST;
 
 use super::bodies::composite;
+use super::check::not_empty;
 use super::flex::computed;
 use super::launch::{Grid, Launch, f32s, has_kernels};
 use super::matmul::matmul;
@@ -17,9 +19,6 @@ use super::reference;
 use crate::error::{Error, Result};
 
 const OPERATION: &str = "spd_inverse";
-
-/// Rows of a matrix at most: the shader keeps one of them in workgroup memory.
-const LARGEST: usize = 512;
 
 /// Inverses of symmetric positive definite matrices: `inverse[e] = a[e]^-1`
 ///
@@ -39,11 +38,7 @@ pub fn spd_inverse(a: Tensor<3>) -> Result<Tensor<3>> {
             .expected(format!("[batch, n, n], n at most {LARGEST}"))
             .got(format!("{:?}", a.dims())));
     }
-    if batch == 0 || n == 0 {
-        return Err(Error::invalid(OPERATION, "empty input")
-            .expected("every size at least 1")
-            .got(format!("{:?}", a.dims())));
-    }
+    not_empty(OPERATION, &[batch, n], format_args!("{:?}", a.dims()))?;
     let inverse = untracked(a.clone().without_autodiff())?;
     if !a.is_autodiff() {
         return Ok(inverse);

@@ -7,15 +7,13 @@ use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Shape, Slice};
+use forgeling_shaders::attention::{QUADS, SPAN};
 use forgeling_shaders::cpu::AttentionShape;
 use forgeling_shaders::{ATTENTION, ATTENTION_GRAD_KEY_VALUE, ATTENTION_GRAD_QUERY, Kernel};
 
 use super::{AttentionBackward, AttentionForward, AttentionGradients, AttentionOps, Weighing};
 use crate::ops::launch::{Grid, Launch, f32s, part};
 
-/// Tokens and quads (of four numbers) of a workgroup, as in `wgsl/shared/attention.wgsl`.
-const SPAN: usize = 32;
-const QUADS: usize = 16;
 /// Quads of f16 from which a part of a buffer may be bound by itself.
 const PART_QUADS: usize = 32;
 

@@ -13,6 +13,7 @@ use burn::backend::{
 use burn::tensor::Tensor;
 
 use super::bodies::composite;
+use super::check::{fits, not_empty};
 use super::launch::has_kernels;
 use super::plan::admit_op;
 use super::storage::{Order, StorageOps, Stored};
@@ -71,9 +72,9 @@ pub fn attention(
         })
         .is_some();
     if !countable || !has_kernels(&query.device(), query.dtype()) {
-        let dtype = query.dtype();
-        let reference = || reference::attention(query, key, value, options);
-        return composite(OPERATION, dtype, reference);
+        return composite(OPERATION, query.dtype(), || {
+            reference::attention(query, key, value, options)
+        });
     }
     admit_op(OPERATION, &query.device(), |sim| {
         let [query, key, value] = [&query, &key, &value].map(|tensor| sim.given(tensor));
@@ -95,24 +96,12 @@ pub fn attention(
 fn check(query: &Tensor<4>, others: [&Tensor<4>; 2], options: AttentionOptions) -> Result<f32> {
     let [batches, heads, queries, width] = query.dims();
     let keys = others[0].dims()[2];
-    if [batches, heads, queries, width, keys].contains(&0) {
-        return Err(Error::invalid(OPERATION, "empty input")
-            .expected("every size at least 1")
-            .got(format!(
-                "query {:?}, key {:?}",
-                query.dims(),
-                others[0].dims()
-            )));
-    }
-    let (shape, dtype) = ([batches, heads, keys, width], query.dtype());
+    let got = format_args!("query {:?}, key {:?}", query.dims(), others[0].dims());
+    not_empty(OPERATION, &[batches, heads, queries, width, keys], got)?;
+    let shape = [batches, heads, keys, width];
     for (name, tensor) in ["key", "value"].into_iter().zip(others) {
-        if tensor.dims() != shape || tensor.dtype() != dtype {
-            return Err(
-                Error::invalid(OPERATION, format!("{name} does not fit the query"))
-                    .expected(format!("{shape:?} of {dtype:?}"))
-                    .got(format!("{:?} of {:?}", tensor.dims(), tensor.dtype())),
-            );
-        }
+        let misfit = format!("{name} does not fit the query");
+        fits(OPERATION, misfit, tensor, shape, query.dtype())?;
     }
     let scale = options.scale_of(width) as f32;
     if !scale.is_finite() {

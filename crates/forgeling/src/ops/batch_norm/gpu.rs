@@ -5,12 +5,14 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Shape};
 use forgeling_shaders::{
-    ADD_PARTS, BATCH_NORM, BATCH_NORM_GRAD, BATCH_NORM_GRAD_PARTIALS, BATCH_NORM_PARTIALS,
+    BATCH_NORM, BATCH_NORM_GRAD, BATCH_NORM_GRAD_PARTIALS, BATCH_NORM_PARTIALS,
     BATCH_NORM_STATISTICS, Kernel,
 };
 
 use super::{BatchNormBackward, BatchNormOps, NormForward, NormGradients, NormOptions};
-use crate::ops::launch::{Grid, Launch, PART, channels_first, channels_last, f32s, nothing, part};
+use crate::ops::launch::{
+    Grid, Launch, PART, add_parts, channels_first, channels_last, f32s, nothing, part,
+};
 
 /// Pixels of an invocation that sums at least.
 const PIXELS: usize = 64;
@@ -135,12 +137,8 @@ impl BatchNormBackward for CubeBackend {
             plan.slots * plan.channels,
         );
         let flow = if options.relu { flow } else { grad };
-        let sums = Launch::per_element(
-            &ADD_PARTS,
-            vec![partials],
-            f32s([2 * plan.row()]),
-            [2 * plan.row(), plan.slots],
-        );
+        let length = 2 * plan.row();
+        let sums = add_parts(partials, length, plan.slots, [length]);
         let inputs = vec![x, statistics, gamma, flow.clone(), sums.clone()];
         let invocations = shape.num_elements();
         let [dx] = plan.launch(&BATCH_NORM_GRAD, inputs, [(shape, stored)], invocations);

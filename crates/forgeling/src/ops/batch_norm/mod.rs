@@ -13,12 +13,13 @@ use burn::backend::{
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::bodies::composite;
+use super::check::{fits, not_empty, vectors_fit};
 use super::heuristics::Heuristics;
 use super::launch::has_kernels;
 use super::plan::{NormSizes, admit_op};
 use super::storage::{Order, StorageOps, Stored};
 use super::{Statistics, reference, tape};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// What follows the normalization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,11 +56,11 @@ pub fn batch_norm(
     let vectors = [("gamma", &gamma), ("beta", &beta)];
     check(OPERATION, &x, &vectors, residual.as_ref())?;
     let countable = i32::try_from(x.shape().num_elements()).is_ok();
-    let plain = gamma.dtype() == DType::F32;
+    let plain = [gamma.dtype(), beta.dtype()] == [DType::F32; 2];
     if !countable || !plain || !has_kernels(&x.device(), x.dtype()) {
-        let dtype = x.dtype();
-        let reference = || reference::batch_norm(x, gamma, beta, residual, activation);
-        return composite(OPERATION, dtype, reference);
+        return composite(OPERATION, x.dtype(), || {
+            reference::batch_norm(x, gamma, beta, residual, activation)
+        });
     }
     let relu = activation == AfterNorm::Relu;
     admit_op(OPERATION, &x.device(), |sim| {
@@ -126,28 +127,11 @@ fn check(
     vectors: &[(&str, &Tensor<1>)],
     residual: Option<&Tensor<4>>,
 ) -> Result<()> {
-    let channels = x.dims()[1];
-    if x.dims().contains(&0) {
-        return Err(Error::invalid(operation, "empty input")
-            .expected("every size at least 1")
-            .got(format!("x {:?}", x.dims())));
-    }
-    let half = matches!(x.dtype(), DType::F16 | DType::BF16);
-    let dtype = vectors[0].1.dtype();
-    for (name, vector) in vectors {
-        let fits = vector.dtype() == x.dtype() || half && vector.dtype() == DType::F32;
-        if vector.dims() != [channels] || !fits || vector.dtype() != dtype {
-            return Err(Error::invalid(operation, format!("{name} does not fit"))
-                .expected(format!("[{channels}] of {:?}", x.dtype()))
-                .got(format!("{:?} of {:?}", vector.dims(), vector.dtype())));
-        }
-    }
-    if let Some(residual) = residual
-        && (residual.dims() != x.dims() || residual.dtype() != x.dtype())
-    {
-        return Err(Error::invalid(operation, "the residual does not fit")
-            .expected(format!("{:?} of {:?}", x.dims(), x.dtype()))
-            .got(format!("{:?} of {:?}", residual.dims(), residual.dtype())));
+    not_empty(operation, &x.dims(), format_args!("x {:?}", x.dims()))?;
+    vectors_fit(operation, vectors, x.dims()[1], x.dtype())?;
+    if let Some(residual) = residual {
+        let misfit = "the residual does not fit";
+        fits(operation, misfit, residual, x.dims(), x.dtype())?;
     }
     Ok(())
 }

@@ -6,19 +6,16 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Shape};
 use forgeling_shaders::cpu::conv2d::ConvShape;
+use forgeling_shaders::gather::TILE;
+use forgeling_shaders::outer::BLOCK;
 use forgeling_shaders::{
-    ADD_PARTS, CONV2D, CONV2D_GRAD_BIAS, CONV2D_GRAD_INPUT, CONV2D_GRAD_INPUT_VEC4,
-    CONV2D_GRAD_WEIGHT, CONV2D_GRAD_WEIGHT_VEC4, CONV2D_PACK, CONV2D_VEC4, Kernel,
+    CONV2D, CONV2D_GRAD_BIAS, CONV2D_GRAD_INPUT, CONV2D_GRAD_INPUT_VEC4, CONV2D_GRAD_WEIGHT,
+    CONV2D_GRAD_WEIGHT_VEC4, CONV2D_PACK, CONV2D_VEC4, Kernel,
 };
 
 use super::{Conv2dBackward, Conv2dOps, weight_shape};
 use crate::ops::heuristics::Heuristics;
-use crate::ops::launch::{Grid, Launch, channels_first, channels_last, f32s, nothing};
-
-/// Pixels of an invocation, as in `wgsl/shared/gather.wgsl`.
-const TILE: usize = 8;
-/// Inputs and outputs of an invocation, as in `wgsl/shared/outer.wgsl`.
-const BLOCK: usize = 8;
+use crate::ops::launch::{Grid, Launch, add_parts, channels_first, channels_last, f32s, nothing};
 
 fn pack(weight: CubeTensor, stored: DType, shape: &ConvShape, transposed: bool) -> CubeTensor {
     let [inputs, outputs] = shape.group();
@@ -96,11 +93,6 @@ impl Gather {
             Grid::Invocations(invocations),
         ))
     }
-}
-
-/// Sums of `count` numbers from so many parts, which lie one behind the other.
-fn add_parts(parts: CubeTensor, count: usize, all: usize, shape: impl Into<Shape>) -> CubeTensor {
-    Launch::per_element(&ADD_PARTS, vec![parts], f32s(shape), [count, all])
 }
 
 impl Conv2dOps for CubeBackend {

@@ -5,10 +5,9 @@ use burn::backend::autodiff::ops::NodeGuard;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 use burn::tensor::{DType, Shape};
+use forgeling_shaders::epsilon::EPSILON;
 
-use super::{
-    Backwards, BlockForward, BlockGradients, ConvBlockBackward, ConvBlockOps, EPSILON, Formats,
-};
+use super::{Backwards, BlockForward, BlockGradients, ConvBlockBackward, ConvBlockOps, Formats};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::storage::{Half, Order, Storage, Stored, WORTH_PACKING};
 use crate::ops::tape::{self, Parents, Pull};
@@ -49,18 +48,11 @@ impl<T: TensorMetadata + 'static> Kept<T> {
             running,
             heuristics: self.heuristics,
         };
-        match self.convolved {
-            Convolved::Full(convolved) => B::conv_block_backward(
-                self.x.restore::<B>(),
-                self.weight,
-                self.packed,
-                self.gamma,
-                self.beta,
-                convolved,
-                self.statistics,
-                grad,
-                what,
-            ),
+        let (x, convolved, output, formats) = match self.convolved {
+            Convolved::Full(convolved) => {
+                let nothing = self.statistics.clone();
+                (self.x.restore::<B>(), convolved, nothing, None)
+            }
             Convolved::Packed {
                 bits,
                 half,
@@ -74,21 +66,22 @@ impl<T: TensorMetadata + 'static> Kept<T> {
                     x: of_x,
                     output: of_output,
                 };
-                B::conv_block_packed_backward(
-                    x,
-                    self.weight,
-                    self.packed,
-                    self.gamma,
-                    self.beta,
-                    bits,
-                    output,
-                    self.statistics,
-                    grad,
-                    formats,
-                    what,
-                )
+                (x, bits, output, Some(formats))
             }
-        }
+        };
+        B::conv_block_backward(
+            x,
+            self.weight,
+            self.packed,
+            self.gamma,
+            self.beta,
+            convolved,
+            output,
+            self.statistics,
+            grad,
+            formats,
+            what,
+        )
     }
 }
 

@@ -7,21 +7,19 @@ use burn::backend::TensorMetadata;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
 use burn::tensor::{DType, Shape};
+use forgeling_shaders::activation::RELU;
 use forgeling_shaders::{
-    ACTIVATION_GRAD, ADD_PARTS, CONV_BLOCK_BACKWARD_REDUCE, CONV_BLOCK_KEEP,
-    CONV_BLOCK_NORMALIZE_PEAKS,
+    ACTIVATION_GRAD, CONV_BLOCK_BACKWARD_REDUCE, CONV_BLOCK_KEEP, CONV_BLOCK_NORMALIZE_PEAKS,
 };
 
 use super::gpu::Plan;
 use super::{Backwards, BlockForward, BlockGradients, Formats};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::{
-    Grid, Launch, PART, channels_first, channels_last, empty, f32s, part, reshaped, zeros,
+    Grid, Launch, PART, add_parts, channels_first, channels_last, empty, f32s, part, reshaped,
+    zeros,
 };
 use crate::ops::storage::{Half, unpack, words};
-
-/// ReLU in `wgsl/shared/activation.wgsl`.
-const RELU: usize = 1;
 
 impl Plan {
     fn pixels(&self) -> usize {
@@ -162,12 +160,7 @@ pub struct Kept {
     pub formats: Formats,
 }
 
-pub fn backward(
-    plan: &Plan,
-    kept: Kept,
-    grad: CubeTensor,
-    what: Backwards,
-) -> BlockGradients<CubeBackend> {
+pub fn backward(kept: Kept, grad: CubeTensor, what: Backwards) -> BlockGradients<CubeBackend> {
     let Kept {
         x,
         weight_shape,
@@ -179,6 +172,8 @@ pub fn backward(
         statistics,
         formats,
     } = kept;
+    let shape = Shape::new(formats.shape);
+    let plan = &Plan::of(DType::F32, &shape, &weight_shape, what.heuristics);
     let grad = cut(plan, output, formats.output, grad);
     let groups = plan.groups().count();
     let convolution = |start: usize, group: &Plan| {
@@ -282,5 +277,5 @@ fn add(parts: CubeTensor, length: usize, count: usize) -> CubeTensor {
     if count == 1 {
         return parts;
     }
-    Launch::per_element(&ADD_PARTS, vec![parts], f32s([length]), [length, count])
+    add_parts(parts, length, count, [length])
 }

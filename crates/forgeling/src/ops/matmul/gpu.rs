@@ -5,6 +5,9 @@ use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Shape};
+use forgeling_shaders::flags::{HAS_BIAS, KEEP};
+use forgeling_shaders::product::{SCALAR_COLUMNS, TILE_ROWS};
+use forgeling_shaders::quads::TILE_COLUMNS;
 use forgeling_shaders::{
     ACTIVATION_GRAD, MATMUL, MATMUL_GRAD_RIGHT, MATMUL_GRAD_RIGHT_VEC4, MATMUL_REDUCE,
     MATMUL_TRANSPOSED_VEC4, MATMUL_VEC4,
@@ -18,13 +21,6 @@ use super::{Activation, NOTHING};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::{Grid, Launch, PART, empty, f32s, part, reshaped};
 
-/// Rows of the register tile of `wgsl/shared/product.wgsl`.
-const TILE_ROWS: usize = 8;
-
-/// Its columns, where a kernel reads four values at a time and where it does not.
-const fn tile_columns(quads: bool) -> usize {
-    if quads { 8 } else { 4 }
-}
 /// Terms of a split sum at least: fewer are not worth one more launch, which adds the parts up.
 const FEWEST_TERMS: usize = 128;
 
@@ -48,7 +44,8 @@ impl Plan {
         heuristics: Heuristics,
     ) -> Self {
         let rows = sizes.rows.div_ceil(TILE_ROWS);
-        let tiles = sizes.batch * rows * sizes.columns.div_ceil(tile_columns(quads));
+        let tile_columns = if quads { TILE_COLUMNS } else { SCALAR_COLUMNS };
+        let tiles = sizes.batch * rows * sizes.columns.div_ceil(tile_columns);
         let most = if dtype == DType::F32 {
             sizes.inner / FEWEST_TERMS
         } else {
@@ -82,7 +79,7 @@ impl Plan {
 }
 
 fn flags(end: End) -> usize {
-    usize::from(end.bias) + 2 * usize::from(end.keeps_sum())
+    HAS_BIAS * usize::from(end.bias) + KEEP * usize::from(end.keeps_sum())
 }
 
 /// `activation(a b + bias)`, with `b` transposed or not; and the value before the activation, if it is to be kept.

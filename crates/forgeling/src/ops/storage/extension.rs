@@ -5,6 +5,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::backend::{Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::Shape;
+use forgeling_shaders::half::BF16;
 use forgeling_shaders::{PACK_HALF, UNPACK_HALF};
 
 use crate::ops::cpu::half as cpu;
@@ -19,11 +20,11 @@ pub(crate) enum Half {
 }
 
 impl Half {
-    /// Its number in the kernels, as in `wgsl/shared/half.wgsl`.
+    /// Its number in the kernels.
     pub const fn code(self) -> usize {
         match self {
             Self::F16 => 0,
-            Self::Bf16 => 1,
+            Self::Bf16 => BF16,
         }
     }
 }
