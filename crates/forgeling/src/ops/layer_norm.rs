@@ -13,7 +13,7 @@ use forgeling_shaders::layer_norm_backward::SIDE;
 use forgeling_shaders::{LAYER_NORM, LAYER_NORM_BACKWARD};
 
 use super::bodies::composite;
-use super::check::vectors_fit;
+use super::check::{not_empty, vectors_fit};
 use super::cpu::layer_norm as cpu;
 use super::flex::{tensor, with_values};
 use super::launch::{Grid, Launch, PART, f32s, has_kernels, part};
@@ -68,11 +68,7 @@ pub fn layer_norm(
 }
 
 fn check(x: &Tensor<2>, vectors: &[(&str, &Tensor<1>)], epsilon: f64) -> Result<()> {
-    if x.dims().contains(&0) {
-        return Err(Error::invalid(OPERATION, "empty input")
-            .expected("at least one row and one column")
-            .got(format!("x {:?}", x.dims())));
-    }
+    not_empty(OPERATION, &x.dims(), format_args!("x {:?}", x.dims()))?;
     vectors_fit(OPERATION, vectors, x.dims()[1], x.dtype())?;
     let small = epsilon as f32;
     if !(small > 0.0 && small.is_finite()) {

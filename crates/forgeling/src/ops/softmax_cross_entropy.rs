@@ -13,6 +13,7 @@ use burn::tensor::{DType, Shape, Tensor};
 use forgeling_shaders::{SOFTMAX_CROSS_ENTROPY, cpu};
 
 use super::bodies::composite;
+use super::check::not_empty;
 use super::flex::{tensor, with_values};
 use super::launch::{Grid, Launch, f32s, has_kernels};
 use super::plan::admit_op;
@@ -31,11 +32,8 @@ use crate::error::{Error, Result};
 pub fn softmax_cross_entropy(logits: Tensor<2>, labels: &[usize]) -> Result<Tensor<1>> {
     const OPERATION: &str = "softmax_cross_entropy";
     let [rows, classes] = logits.dims();
-    if rows == 0 || classes == 0 {
-        return Err(Error::invalid(OPERATION, "empty input")
-            .expected("at least one row and one class")
-            .got(format!("logits {:?}", logits.dims())));
-    }
+    let got = format_args!("logits {:?}", logits.dims());
+    not_empty(OPERATION, &[rows, classes], got)?;
     if labels.len() != rows {
         return Err(Error::invalid(OPERATION, "not one label for each row")
             .expected(format!("{rows} labels"))

@@ -10,6 +10,7 @@ use burn::tensor::Shape;
 use super::Activation;
 #[cfg(feature = "fusion")]
 use super::specs;
+use crate::ops::cpu::gemm::ProductShape;
 use crate::ops::heuristics::Heuristics;
 use crate::ops::storage::{Order, StorageOps, Stored};
 use crate::ops::tape;
@@ -31,16 +32,7 @@ impl End {
     }
 }
 
-/// Sizes of products of `[.., rows, inner]` and `[.., inner, columns]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sizes {
-    pub batch: usize,
-    pub rows: usize,
-    pub columns: usize,
-    pub inner: usize,
-}
-
-impl Sizes {
+impl ProductShape {
     /// Of checked operands.
     pub fn of(a: &Shape, b: &Shape) -> Self {
         let rank = a.num_dims();
@@ -49,6 +41,24 @@ impl Sizes {
             rows: a[rank - 2],
             columns: b[rank - 1],
             inner: a[rank - 1],
+        }
+    }
+
+    /// Of the product that gives the left side's gradient.
+    pub fn of_left(self) -> Self {
+        Self {
+            columns: self.inner,
+            inner: self.columns,
+            ..self
+        }
+    }
+
+    /// Of the product that gives the right side's gradient.
+    pub fn of_right(self) -> Self {
+        Self {
+            rows: self.inner,
+            inner: self.rows,
+            ..self
         }
     }
 }

@@ -14,10 +14,11 @@ use forgeling_shaders::{
 };
 
 use super::extension::{
-    End, MatmulBackward, MatmulForward, MatmulOps, RightGradients, Sizes, left_shape, right_shape,
+    End, MatmulBackward, MatmulForward, MatmulOps, RightGradients, left_shape, right_shape,
     with_columns,
 };
 use super::{Activation, NOTHING};
+use crate::ops::cpu::gemm::ProductShape;
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::{Grid, Launch, PART, empty, f32s, part, reshaped};
 
@@ -26,7 +27,7 @@ const FEWEST_TERMS: usize = 128;
 
 /// Launches of a product.
 struct Plan {
-    sizes: Sizes,
+    sizes: ProductShape,
     /// Parts into which the sum is split.
     splits: usize,
     /// Numbers of one part's result.
@@ -37,7 +38,7 @@ struct Plan {
 impl Plan {
     /// Of a result of `section` numbers; one that is not f32 cannot be split.
     fn new(
-        sizes: Sizes,
+        sizes: ProductShape,
         quads: bool,
         section: usize,
         dtype: DType,
@@ -62,7 +63,7 @@ impl Plan {
     }
 
     fn numbers(&self, more: &[usize]) -> Vec<usize> {
-        let Sizes {
+        let ProductShape {
             batch,
             rows,
             columns,
@@ -88,7 +89,7 @@ fn product(
     transposed: bool,
     end: End,
     shape: Shape,
-    sizes: Sizes,
+    sizes: ProductShape,
     heuristics: Heuristics,
 ) -> [CubeTensor; 2] {
     let dtype = a.dtype;
@@ -173,7 +174,7 @@ impl MatmulOps for CubeBackend {
         end: End,
         heuristics: Heuristics,
     ) -> MatmulForward<Self> {
-        let sizes = Sizes::of(&a.shape(), &b.shape());
+        let sizes = ProductShape::of(&a.shape(), &b.shape());
         let right = if b.dtype == a.dtype {
             b
         } else {
@@ -211,12 +212,7 @@ impl MatmulBackward for CubeBackend {
         heuristics: Heuristics,
     ) -> FloatTensor<Self> {
         let shape = left_shape(&grad.shape(), &b.shape());
-        let forward = Sizes::of(&shape, &b.shape());
-        let sizes = Sizes {
-            columns: forward.inner,
-            inner: forward.columns,
-            ..forward
-        };
+        let sizes = ProductShape::of(&shape, &b.shape()).of_left();
         let nothing = empty(&grad, NOTHING);
         let operands = [grad, b, nothing];
         let [out, _] = product(operands, true, End::default(), shape, sizes, heuristics);
@@ -230,13 +226,8 @@ impl MatmulBackward for CubeBackend {
         heuristics: Heuristics,
     ) -> RightGradients<Self> {
         let shape = right_shape(&a.shape(), &grad.shape());
-        let forward = Sizes::of(&a.shape(), &shape);
-        let (rows, columns) = (forward.inner, forward.columns);
-        let sizes = Sizes {
-            rows,
-            inner: forward.rows,
-            ..forward
-        };
+        let sizes = ProductShape::of(&a.shape(), &shape).of_right();
+        let (rows, columns) = (sizes.rows, sizes.columns);
         // The sums of the bias lie behind, as a part that may be bound by itself.
         let behind = shape.num_elements().next_multiple_of(PART);
         let section = behind + columns.next_multiple_of(PART);
