@@ -4,7 +4,7 @@
 //! declared or cannot be translated for Vulkan, Metal and DX12 stops the build here instead of failing
 //! silently in a browser or on a machine that nobody tested.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -275,11 +275,13 @@ fn main() {
     let mut constants = BTreeMap::new();
     for kernel in KERNELS {
         let pieces = pieces(kernel);
-        constants.extend(
-            pieces
-                .iter()
-                .map(|(path, text)| (path.clone(), constants_of(text))),
-        );
+        for (path, text) in &pieces {
+            let name = Path::new(path).file_stem().expect("a file's path");
+            for constant in constants_of(text) {
+                let known: &mut BTreeSet<_> = constants.entry(name.to_owned()).or_default();
+                known.insert(constant);
+            }
+        }
         let text = compose(kernel, &pieces);
         let mut bindings = Vec::new();
         for &storage in kernel.variants {
@@ -301,15 +303,11 @@ fn main() {
         "/// Every kernel of this package.\npub static ALL: &[&Kernel] = &[{}];",
         names.join(", ")
     );
-    for (path, constants) in constants
-        .iter()
-        .filter(|(_, constants)| !constants.is_empty())
-    {
-        let name = Path::new(path).file_stem().expect("a file's path");
-        let module = name.display();
+    for (name, constants) in constants {
+        let (module, constants) = (name.display(), String::from_iter(constants));
         let _ = writeln!(
             generated,
-            "/// Constants of `{path}`.\npub mod {module} {{\n{constants}}}"
+            "/// Constants of `{module}.wgsl`.\npub mod {module} {{\n{constants}}}"
         );
     }
     fs::write(out.join("kernels.rs"), generated).expect("OUT_DIR is writable");
@@ -344,13 +342,11 @@ fn pieces(kernel: &Declared) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A file's numbers as constants of Rust.
-fn constants_of(text: &str) -> String {
-    let declared = text.lines().filter_map(|line| {
-        let (name, value) = line
-            .strip_prefix("const ")?
-            .strip_suffix(';')?
-            .split_once(" = ")?;
+/// A file's numbers as constants of Rust, which need not be told twice then.
+fn constants_of(text: &str) -> impl Iterator<Item = String> {
+    text.lines().filter_map(|line| {
+        let declared = line.strip_prefix("const ")?.strip_suffix(';')?;
+        let (name, value) = declared.split_once(" = ")?;
         let (kind, value) = match value.strip_suffix('u') {
             Some(value) => ("usize", value),
             None => ("f64", value),
@@ -359,8 +355,7 @@ fn constants_of(text: &str) -> String {
         Some(format!(
             "    /// `{name}`.\n    pub const {name}: {kind} = {value};\n"
         ))
-    });
-    declared.collect()
+    })
 }
 
 fn compose(kernel: &Declared, pieces: &[(String, String)]) -> String {
