@@ -3,7 +3,7 @@
 mod backward;
 mod forward;
 
-pub use backward::{Block, Gradients, backward};
+pub use backward::{Block, backward};
 pub use forward::{Forward, forward, forward_packed, forward_with};
 
 pub use super::block_shape::BlockShape;
