@@ -10,12 +10,17 @@ use forgeling_shaders::{
 };
 
 use super::{BatchNormBackward, BatchNormOps, NormForward, NormGradients, NormOptions};
+use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::{
     Grid, Launch, PART, add_parts, channels_first, channels_last, f32s, nothing, part,
 };
 
-/// Pixels of an invocation that sums at least.
-const PIXELS: usize = 64;
+/// Parts of so many pixels, each with sums of its own.
+pub(in crate::ops) fn slots(pixels: usize, heuristics: Heuristics) -> usize {
+    /// Of a part at least.
+    const PIXELS: usize = 64;
+    pixels.div_ceil(PIXELS).min(heuristics.statistics_slots)
+}
 
 struct Plan {
     pixels: usize,
@@ -28,11 +33,10 @@ impl Plan {
     fn new(x: &CubeTensor, options: NormOptions) -> Self {
         let x = x.shape();
         let pixels = x[0] * x[2] * x[3];
-        let most = options.heuristics.statistics_slots;
         Self {
             pixels,
             channels: x[1],
-            slots: pixels.div_ceil(PIXELS).min(most),
+            slots: slots(pixels, options.heuristics),
             options,
         }
     }

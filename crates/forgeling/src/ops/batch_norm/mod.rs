@@ -12,6 +12,8 @@ use burn::backend::{
 };
 use burn::tensor::{DType, Tensor, TensorData};
 
+pub(super) use gpu::slots;
+
 use super::bodies::composite;
 use super::check::{fits, not_empty, vectors_fit};
 use super::heuristics::Heuristics;

@@ -25,6 +25,19 @@ use crate::ops::launch::{Grid, Launch, PART, empty, f32s, part, reshaped};
 /// Terms of a split sum at least: fewer are not worth one more launch, which adds the parts up.
 const FEWEST_TERMS: usize = 128;
 
+impl ProductShape {
+    fn tiles(self, quads: bool) -> usize {
+        let columns = if quads { TILE_COLUMNS } else { SCALAR_COLUMNS };
+        self.batch * self.rows.div_ceil(TILE_ROWS) * self.columns.div_ceil(columns)
+    }
+
+    /// Parts into which the sums are split; those of a result that is not f32 cannot be.
+    pub fn splits(self, quads: bool, single: bool, heuristics: Heuristics) -> usize {
+        let most = if single { self.inner / FEWEST_TERMS } else { 1 };
+        (heuristics.product_invocations / self.tiles(quads)).clamp(1, most.max(1))
+    }
+}
+
 /// Launches of a product.
 struct Plan {
     sizes: ProductShape,
@@ -36,7 +49,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// Of a result of `section` numbers; one that is not f32 cannot be split.
+    /// Of a result of `section` numbers.
     fn new(
         sizes: ProductShape,
         quads: bool,
@@ -44,21 +57,13 @@ impl Plan {
         dtype: DType,
         heuristics: Heuristics,
     ) -> Self {
-        let rows = sizes.rows.div_ceil(TILE_ROWS);
-        let tile_columns = if quads { TILE_COLUMNS } else { SCALAR_COLUMNS };
-        let tiles = sizes.batch * rows * sizes.columns.div_ceil(tile_columns);
-        let most = if dtype == DType::F32 {
-            sizes.inner / FEWEST_TERMS
-        } else {
-            1
-        };
-        let splits = (heuristics.product_invocations / tiles).clamp(1, most.max(1));
+        let splits = sizes.splits(quads, dtype == DType::F32, heuristics);
         let size = MATMUL.workgroup_size as usize;
         Self {
             sizes,
             splits,
             section,
-            workgroups: (tiles * splits).div_ceil(size),
+            workgroups: (sizes.tiles(quads) * splits).div_ceil(size),
         }
     }
 
