@@ -1,7 +1,6 @@
 //! The step that follows the gradients.
 
 use forgeling_shaders::cpu::GATHERED;
-
 use serde::{Deserialize, Serialize};
 
 use super::tally::Buffer;
