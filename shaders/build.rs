@@ -4,6 +4,7 @@
 //! declared or cannot be translated for Vulkan, Metal and DX12 stops the build here instead of failing
 //! silently in a browser or on a machine that nobody tested.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -105,7 +106,7 @@ const fn kernel(
 }
 
 const KERNELS: &[Declared] = &[
-    single("optimizer_gather", &["finite"], 64),
+    single("optimizer_gather", &["finite", "channels"], 64),
     single("adam", &["finite", "optimizer"], 64),
     single("sgd", &["finite", "optimizer"], 64),
     kernel("batch_norm_partials", &["index"], 64),
@@ -143,13 +144,14 @@ const KERNELS: &[Declared] = &[
             "window",
             "channels",
             "pool",
+            "epsilon",
             "normalize",
         ],
         64,
     ),
     single(
         "conv_block_normalize_peaks",
-        &["place", "moments", "channels", "normalize"],
+        &["place", "moments", "channels", "epsilon", "normalize"],
         64,
     ),
     single(
@@ -159,7 +161,7 @@ const KERNELS: &[Declared] = &[
     ),
     kernel(
         "conv_block_normalize_running",
-        &["index", "window", "channels", "pool"],
+        &["index", "window", "channels", "pool", "epsilon"],
         64,
     ),
     kernel("conv_block_backward_reduce", &["window", "channels"], 128),
@@ -185,17 +187,38 @@ const KERNELS: &[Declared] = &[
     ),
     kernel(
         "norm_pool_grad",
-        &["window", "cells", "cell_flow", "over_lanes", "cell_moments"],
+        &[
+            "window",
+            "cells",
+            "cell_flow",
+            "over_lanes",
+            "cell_moments",
+            "epsilon",
+        ],
         128,
     ),
     kernel(
         "norm_pool_second",
-        &["window", "cells", "cell_flow", "cell_norm", "over_lanes"],
+        &[
+            "window",
+            "cells",
+            "cell_flow",
+            "epsilon",
+            "cell_norm",
+            "over_lanes",
+        ],
         128,
     ),
     kernel(
         "norm_pool_second_vectors",
-        &["index", "window", "cells", "cell_flow", "cell_norm"],
+        &[
+            "index",
+            "window",
+            "cells",
+            "cell_flow",
+            "epsilon",
+            "cell_norm",
+        ],
         64,
     ),
     kernel("episode_prototypes", &["index"], 64),
@@ -204,20 +227,34 @@ const KERNELS: &[Declared] = &[
     kernel("layer_norm", &["index"], 64),
     kernel("layer_norm_backward", &["channels"], 256),
     single("softmax_cross_entropy", &[], 256),
-    kernel("matmul", &["index", "product", "activation"], 64),
+    kernel("matmul", &["index", "product", "activation", "flags"], 64),
     kernel(
         "matmul_vec4",
-        &["index", "product", "quads", "activation", "epilogue"],
+        &[
+            "index",
+            "product",
+            "quads",
+            "activation",
+            "flags",
+            "epilogue",
+        ],
         64,
     ),
     kernel(
         "matmul_transposed_vec4",
-        &["index", "product", "quads", "activation", "epilogue"],
+        &[
+            "index",
+            "product",
+            "quads",
+            "activation",
+            "flags",
+            "epilogue",
+        ],
         64,
     ),
     kernel("matmul_grad_right", &["index", "product"], 64),
     kernel("matmul_grad_right_vec4", &["index", "product", "quads"], 64),
-    single("matmul_reduce", &["index", "activation"], 64),
+    single("matmul_reduce", &["index", "activation", "flags"], 64),
     kernel("activation_grad", &["index", "activation"], 64),
     single("pack_half", &["index", "half"], 64),
     single("unpack_half", &["index", "half"], 64),
@@ -235,8 +272,16 @@ fn main() {
     let spirv = out.join("spirv");
     renew(&spirv).unwrap_or_else(|error| panic!("{}: {error}", spirv.display()));
     let mut generated = String::new();
+    let mut constants = BTreeMap::new();
     for kernel in KERNELS {
         let pieces = pieces(kernel);
+        for (path, text) in &pieces {
+            let name = Path::new(path).file_stem().expect("a file's path");
+            for constant in constants_of(text) {
+                let known: &mut BTreeSet<_> = constants.entry(name.to_owned()).or_default();
+                known.insert(constant);
+            }
+        }
         let text = compose(kernel, &pieces);
         let mut bindings = Vec::new();
         for &storage in kernel.variants {
@@ -258,6 +303,13 @@ fn main() {
         "/// Every kernel of this package.\npub static ALL: &[&Kernel] = &[{}];",
         names.join(", ")
     );
+    for (name, constants) in constants {
+        let (module, constants) = (name.display(), String::from_iter(constants));
+        let _ = writeln!(
+            generated,
+            "/// Constants of `{module}.wgsl`.\npub mod {module} {{\n{constants}}}"
+        );
+    }
     fs::write(out.join("kernels.rs"), generated).expect("OUT_DIR is writable");
 }
 
@@ -288,6 +340,22 @@ fn pieces(kernel: &Declared) -> Vec<(String, String)> {
             (path, text)
         })
         .collect()
+}
+
+/// A file's numbers as constants of Rust, which need not be told twice then.
+fn constants_of(text: &str) -> impl Iterator<Item = String> {
+    text.lines().filter_map(|line| {
+        let declared = line.strip_prefix("const ")?.strip_suffix(';')?;
+        let (name, value) = declared.split_once(" = ")?;
+        let (kind, value) = match value.strip_suffix('u') {
+            Some(value) => ("usize", value),
+            None => ("f64", value),
+        };
+        value.parse::<f64>().ok()?;
+        Some(format!(
+            "    /// `{name}`.\n    pub const {name}: {kind} = {value};\n"
+        ))
+    })
 }
 
 fn compose(kernel: &Declared, pieces: &[(String, String)]) -> String {

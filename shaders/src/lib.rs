@@ -44,8 +44,8 @@ pub struct Kernel {
 }
 
 /// Numbers from the beginning of one part of a buffer to that of the next are a multiple of this, so that a part may be
-/// bound by itself: bindings begin at multiples of 256 bytes. `row_of` in `wgsl/shared/channels.wgsl`.
-pub const PART: usize = 64;
+/// bound by itself: bindings begin at multiples of 256 bytes.
+pub const PART: usize = channels::PART;
 
 /// WebGPU's limit on workgroups along one dimension.
 const MAX_WORKGROUPS: u32 = 65_535;

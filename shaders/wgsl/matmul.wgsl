@@ -10,9 +10,6 @@
 @group(0) @binding(4) var<storage, read_write> kept: array<stored>;
 @group(0) @binding(5) var<storage, read_write> shape: array<u32>;
 
-const HAS_BIAS = 1u;
-const KEEP = 2u;
-
 // Each column for itself: a vector indexed by a variable is slow in software.
 fn put(at: u32, columns: u32, y: vec4<f32>) {
     out[at] = stored(y.x);
@@ -69,7 +66,7 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let inner = shape[3];
-    let tile = tile_at(flat_index(workgroup, workgroups, local), 4u, inner);
+    let tile = tile_at(flat_index(workgroup, workgroups, local), SCALAR_COLUMNS, inner);
     if !tile.exists {
         return;
     }

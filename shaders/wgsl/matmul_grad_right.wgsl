@@ -39,7 +39,7 @@ fn main(
     let rows = shape[1];
     let columns = shape[2];
     let inner = shape[3];
-    let tile = tile_at(flat_index(workgroup, workgroups, local), 4u, inner);
+    let tile = tile_at(flat_index(workgroup, workgroups, local), SCALAR_COLUMNS, inner);
     if !tile.exists {
         return;
     }

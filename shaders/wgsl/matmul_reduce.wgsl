@@ -8,9 +8,6 @@
 @group(0) @binding(3) var<storage, read_write> kept: array<f32>;
 @group(0) @binding(4) var<storage, read_write> shape: array<u32>;
 
-const HAS_BIAS = 1u;
-const KEEP = 2u;
-
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,

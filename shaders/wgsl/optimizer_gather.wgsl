@@ -13,8 +13,6 @@
 @group(0) @binding(7) var<storage, read_write> shape: array<u32>;
 
 const TENSORS = 6u;
-// In vec4.
-const PART = 16u;
 
 var<workgroup> lane_squares: array<f32, WORKGROUP_SIZE>;
 var<workgroup> lane_bad: array<u32, WORKGROUP_SIZE>;
@@ -55,7 +53,7 @@ fn main(
     for (var tensor = 0u; tensor < TENSORS; tensor++) {
         let destination = shape[2u + 2u * tensor];
         let length = shape[3u + 2u * tensor];
-        let quads = (length + 4u * PART - 1u) / (4u * PART) * PART;
+        let quads = (length + PART - 1u) / PART * (PART / 4u);
         for (var quad = first; quad < quads; quad += workgroups.x * WORKGROUP_SIZE) {
             let i = vec4<u32>(4u * quad) + vec4<u32>(0u, 1u, 2u, 3u);
             let loaded = scale * load(tensor, min(i, vec4<u32>(length - 1u)));

@@ -2,7 +2,7 @@
 //!
 //! Activations are channels-last. Rows of statistics lie [`row_of`] apart.
 
-use super::conv_block::row_of;
+use super::conv_block::{EPSILON, row_of};
 
 /// Sizes of a batch norm, as the shaders' last binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,9 +18,6 @@ pub struct NormShape {
     /// Whether ReLU follows.
     pub relu: bool,
 }
-
-/// Added to variances.
-const EPSILON: f32 = 1e-5;
 
 impl NormShape {
     /// The values of one channel of one slot.

@@ -22,7 +22,7 @@ pub struct BlockShape {
 }
 
 /// Added to variances.
-const EPSILON: f32 = 1e-5;
+pub(super) const EPSILON: f32 = crate::epsilon::EPSILON as f32;
 
 /// From one row of the statistics to the next.
 pub const fn row_of(channels: usize) -> usize {

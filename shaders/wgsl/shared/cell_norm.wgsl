@@ -1,5 +1,4 @@
 // Reads numbers, as wgsl/norm_pool_grad.wgsl has written them.
-const EPSILON = 1e-5;
 
 struct Norm {
     mean: f32,

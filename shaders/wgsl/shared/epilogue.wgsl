@@ -2,8 +2,6 @@
 // the split's section.
 // Reads bias and shape = [batch, rows, columns, inner, splits, section, activation, flags, ...], writes out and kept,
 // the bindings of the kernel that it belongs to.
-const HAS_BIAS = 1u;
-const KEEP = 2u;
 
 fn store_quad(tile: Tile, row_offset: u32, column_offset: u32, sum: vec4<f32>) {
     let row = tile.row + row_offset;

@@ -3,6 +3,7 @@
 // shape = [images, groups, depth, rows, source height, source width, target height, target width, kernel rows,
 // kernel columns, stride 0, stride 1, padding 0, padding 1, whether there is a bias, tiles of a phase], `depth`
 // source channels and `rows` target channels of a group.
+const TILE = 8u;
 
 // Four target pixels: the row of their image among all source rows, their position, and whether they exist.
 struct Pixels {
@@ -110,8 +111,8 @@ fn main(
     let origin = select(vec2<u32>() - padding, (first + padding) / stride, TRANSPOSED);
     let onward = select(1u, 0xffffffffu, TRANSPOSED);
 
-    let low = pixels_of(tile * 8u, count.x, count.y);
-    let high = pixels_of(tile * 8u + 4u, count.x, count.y);
+    let low = pixels_of(tile * TILE, count.x, count.y);
+    let high = pixels_of(tile * TILE + 4u, count.x, count.y);
     let channel = group * rows + quad * 4u;
     let channels = min(rows - quad * 4u, 4u);
     var start = vec4<f32>();

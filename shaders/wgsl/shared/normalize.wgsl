@@ -1,5 +1,4 @@
 // Reads partials, gamma, beta and shape and writes stats, the bindings of the kernel that it belongs to.
-const EPSILON = 1e-5;
 
 var<workgroup> lane_moments: array<Moments, WORKGROUP_SIZE>;
 

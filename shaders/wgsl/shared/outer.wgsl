@@ -1,6 +1,7 @@
 // The body of weight gradients. Calls `inputs_at` and `flow_at`, which give four channels, and writes dweight, the
 // binding of the kernel. shape = [images, groups, inputs and outputs of a group, height, width, out height, out width,
 // kernel rows, kernel columns, stride 0, stride 1, padding 0, padding 1, parts].
+const BLOCK = 8u;
 
 fn outer(channels: vec4<f32>, inputs: vec4<f32>) -> mat4x4<f32> {
     return mat4x4<f32>(channels * inputs.x, channels * inputs.y, channels * inputs.z, channels * inputs.w);
@@ -57,11 +58,11 @@ fn main(
     let stride = vec2<u32>(shape[10], shape[11]);
     let padding = vec2<u32>(shape[12], shape[13]);
     let parts = shape[14];
-    let output_blocks = (outputs + 7u) / 8u;
-    let input_blocks = (inputs + 7u) / 8u;
+    let output_blocks = (outputs + BLOCK - 1u) / BLOCK;
+    let input_blocks = (inputs + BLOCK - 1u) / BLOCK;
     let index = flat_index(workgroup, workgroups, local);
-    let output = index % output_blocks * 8u;
-    let input = index / output_blocks % input_blocks * 8u;
+    let output = index % output_blocks * BLOCK;
+    let input = index / output_blocks % input_blocks * BLOCK;
     let tap = index / (output_blocks * input_blocks) % taps;
     let group = index / (output_blocks * input_blocks * taps) % groups;
     let part = index / (output_blocks * input_blocks * taps * groups);

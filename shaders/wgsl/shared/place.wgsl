@@ -1,6 +1,8 @@
 // What one invocation does when a workgroup works on up to 16 quads (of 4 channels) side by side, which
 // keeps neighbours on neighbouring addresses. The other dimension of the workgroup, its lanes, and the
 // workgroups of the same quads, its slots, share the pixels.
+const QUADS_SIDE_BY_SIDE = 16u;
+
 struct Place {
     quad: u32,
     block: u32,
@@ -12,7 +14,7 @@ struct Place {
 }
 
 fn place(workgroup: vec3<u32>, workgroups: vec3<u32>, local: u32, quads: u32) -> Place {
-    let blocks = (quads + 15u) / 16u;
+    let blocks = (quads + QUADS_SIDE_BY_SIDE - 1u) / QUADS_SIDE_BY_SIDE;
     let block = (quads + blocks - 1u) / blocks;
     let group = workgroup.y * workgroups.x + workgroup.x;
     let quad = group % blocks * block + local % block;

@@ -1,6 +1,8 @@
 // One tile of 8 rows and some columns of a batched product, and which part of the inner dimension is summed for it.
 // Reads shape = [batch, rows, columns, inner, splits, section, ...], the binding of the kernel that it belongs to.
 const TILE_ROWS = 8u;
+// Where values are read one by one.
+const SCALAR_COLUMNS = 4u;
 
 struct Tile {
     batch: u32,

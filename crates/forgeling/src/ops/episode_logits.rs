@@ -1,8 +1,6 @@
 //! Logits of whole episodes, straight from the features of their images.
 
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::CubeBackend;
 use burn::backend::{
@@ -14,10 +12,11 @@ use forgeling_shaders::cpu::{self, EpisodeShape};
 use forgeling_shaders::{EPISODE_LOGITS, EPISODE_LOGITS_GRAD, EPISODE_PROTOTYPES};
 
 use super::bodies::composite;
-use super::flex::{tensor, with_values};
+use super::check::not_empty;
+use super::flex::{computed, tensor, with_values};
 use super::launch::{Launch, f32s, has_kernels};
 use super::plan::admit_op;
-use super::reference;
+use super::{reference, tape};
 use crate::error::{Error, Result};
 
 /// How many of each an episode batch has.
@@ -67,11 +66,8 @@ pub fn episode_logits(features: Tensor<2>, counts: EpisodeCounts) -> Result<Tens
         shots,
         queries,
     } = counts;
-    if [episodes, ways, shots, queries, width].contains(&0) {
-        return Err(Error::invalid(OPERATION, "empty input")
-            .expected("every size at least 1")
-            .got(format!("{counts:?} with {width} features")));
-    }
+    let got = format_args!("{counts:?} with {width} features");
+    not_empty(OPERATION, &[episodes, ways, shots, queries, width], got)?;
     if rows != counts.rows() {
         return Err(
             Error::invalid(OPERATION, "the features are not those of the episodes")
@@ -104,7 +100,10 @@ pub(crate) struct EpisodeForward<B: Backend> {
 pub(crate) trait EpisodeOps: Backend {
     #[fusion(meta = specs::forward)]
     fn episode_logits(features: FloatTensor<Self>, counts: EpisodeCounts) -> EpisodeForward<Self>;
+}
 
+#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait EpisodeBackward: EpisodeOps {
     #[fusion(dtype = features, shape = features)]
     fn episode_logits_grad(
         features: FloatTensor<Self>,
@@ -156,14 +155,14 @@ fn sizes(counts: EpisodeCounts, width: usize) -> EpisodeShape {
 impl EpisodeOps for CubeBackend {
     fn episode_logits(features: FloatTensor<Self>, counts: EpisodeCounts) -> EpisodeForward<Self> {
         let width = features.shape()[1];
-        let sizes = sizes(counts, width).to_vec();
-        let [prototypes] = Launch::per_element(
+        let sizes = sizes(counts, width);
+        let prototypes = Launch::per_element(
             &EPISODE_PROTOTYPES,
             vec![features.clone()],
             f32s(prototypes_shape(counts, width)),
-            sizes.clone(),
+            sizes,
         );
-        let [logits] = Launch::per_element(
+        let logits = Launch::per_element(
             &EPISODE_LOGITS,
             vec![features, prototypes.clone()],
             f32s(logits_shape(counts)),
@@ -171,7 +170,9 @@ impl EpisodeOps for CubeBackend {
         );
         EpisodeForward { logits, prototypes }
     }
+}
 
+impl EpisodeBackward for CubeBackend {
     fn episode_logits_grad(
         features: FloatTensor<Self>,
         prototypes: FloatTensor<Self>,
@@ -180,10 +181,9 @@ impl EpisodeOps for CubeBackend {
     ) -> FloatTensor<Self> {
         let shape = features.shape();
         let output = (shape.clone(), features.dtype());
-        let sizes = sizes(counts, shape[1]).to_vec();
+        let sizes = sizes(counts, shape[1]);
         let inputs = vec![features, prototypes, grad];
-        let [gradient] = Launch::per_element(&EPISODE_LOGITS_GRAD, inputs, output, sizes);
-        gradient
+        Launch::per_element(&EPISODE_LOGITS_GRAD, inputs, output, sizes)
     }
 }
 
@@ -202,7 +202,9 @@ impl EpisodeOps for Flex {
             prototypes: tensor(prototypes, prototypes_shape(counts, width)),
         }
     }
+}
 
+impl EpisodeBackward for Flex {
     fn episode_logits_grad(
         features: FloatTensor<Self>,
         prototypes: FloatTensor<Self>,
@@ -210,74 +212,31 @@ impl EpisodeOps for Flex {
         counts: EpisodeCounts,
     ) -> FloatTensor<Self> {
         let shape = features.shape();
-        let mut gradient = vec![0.0; shape.num_elements()];
-        with_values(
-            [&features, &prototypes, &grad],
-            |[features, prototypes, grad]| {
-                let sizes = sizes(counts, shape[1]);
-                cpu::episode_logits_grad(features, prototypes, grad, &mut gradient, sizes);
+        let sizes = sizes(counts, shape[1]);
+        let inputs = [&features, &prototypes, &grad];
+        computed(inputs, shape, |[features, prototypes, grad], gradient| {
+            cpu::episode_logits_grad(features, prototypes, grad, gradient, sizes);
+        })
+    }
+}
+
+impl<B: EpisodeBackward, C: CheckpointStrategy> EpisodeOps for Autodiff<B, C> {
+    fn episode_logits(features: FloatTensor<Self>, counts: EpisodeCounts) -> EpisodeForward<Self> {
+        let ([features], parents) = tape::open([features]);
+        let EpisodeForward { logits, prototypes } = B::episode_logits(features.clone(), counts);
+        let logits = tape::record::<B, _, 1>(
+            parents,
+            logits,
+            |_| (features, prototypes.clone(), counts),
+            |(features, prototypes, counts), grad, parents| {
+                parents.give_with(0, || {
+                    B::episode_logits_grad(features, prototypes, grad, counts)
+                });
             },
         );
-        tensor(gradient, shape)
-    }
-}
-
-#[derive(Debug)]
-struct EpisodeLogits;
-
-impl<B: EpisodeOps> Backward<B, 1> for EpisodeLogits {
-    /// Features, prototypes and counts.
-    type State = (FloatTensor<B>, FloatTensor<B>, EpisodeCounts);
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let (features, prototypes, counts) = ops.state;
-        let grad = grads.consume::<B>(&ops.node);
-        let [parent] = ops.parents;
-        if let Some(node) = parent {
-            let value = B::episode_logits_grad(features, prototypes, grad, counts);
-            grads.register::<B>(node.id, value);
-        }
-    }
-}
-
-impl<B: EpisodeOps, C: CheckpointStrategy> EpisodeOps for Autodiff<B, C> {
-    fn episode_logits(features: FloatTensor<Self>, counts: EpisodeCounts) -> EpisodeForward<Self> {
-        let (features, node) = features.into_parts();
-        let forward = B::episode_logits(features.clone(), counts);
-        let prepared = EpisodeLogits
-            .prepare::<C>([node])
-            .compute_bound()
-            .stateful();
-        let logits = match prepared {
-            OpsKind::Tracked(prep) => {
-                let kept = (features, forward.prototypes.clone(), counts);
-                prep.finish(kept, forward.logits)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(forward.logits),
-        };
         EpisodeForward {
             logits,
-            prototypes: Self::from_inner(forward.prototypes),
+            prototypes: Self::from_inner(prototypes),
         }
-    }
-
-    // The tape is first order, as everywhere in burn: the gradients themselves are not recorded.
-    fn episode_logits_grad(
-        features: FloatTensor<Self>,
-        prototypes: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        counts: EpisodeCounts,
-    ) -> FloatTensor<Self> {
-        Self::from_inner(B::episode_logits_grad(
-            features.into_primitive(),
-            prototypes.into_primitive(),
-            grad.into_primitive(),
-            counts,
-        ))
     }
 }

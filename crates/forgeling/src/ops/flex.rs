@@ -24,3 +24,15 @@ pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     let bytes = pool::bytes(values);
     FlexTensor::from_data(TensorData::from_bytes(bytes, shape.into(), DType::F32))
 }
+
+/// A tensor of `shape` whose values `body` computes from those of `inputs`; they are zero at first.
+pub(super) fn computed<const N: usize>(
+    inputs: [&FlexTensor; N],
+    shape: impl Into<Shape>,
+    body: impl FnOnce([&[f32]; N], &mut [f32]),
+) -> FlexTensor {
+    let shape = shape.into();
+    let mut values = vec![0.0; shape.num_elements()];
+    with_values(inputs, |inputs| body(inputs, &mut values));
+    tensor(values, shape)
+}

@@ -14,7 +14,7 @@ use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::{CubeCount, KernelId};
 use cubecl::server::{Handle, KernelArguments};
 pub(super) use forgeling_shaders::PART;
-use forgeling_shaders::{Kernel, Storage};
+use forgeling_shaders::{ADD_PARTS, Kernel, Storage};
 
 use super::bodies::{Bodies, bodies};
 use crate::device::{allocated, launching};
@@ -84,8 +84,16 @@ pub(super) struct Launch<const N: usize> {
     pub outputs: [(Shape, DType); N],
     /// The values of the last binding, `shape`.
     pub sizes: Vec<usize>,
-    /// Workgroups along each dimension.
-    pub grid: [u32; 3],
+    pub grid: Grid,
+}
+
+/// How far a launch reaches, which the caller of the operation has checked to fit.
+#[derive(Clone, Copy)]
+pub(super) enum Grid {
+    /// So many invocations at least.
+    Invocations(usize),
+    /// So many workgroups at least.
+    Workgroups(usize),
 }
 
 impl<const N: usize> Launch<N> {
@@ -139,7 +147,11 @@ impl<const N: usize> Launch<N> {
             .chain([sizes])
             .map(|handle| handle.binding())
             .collect();
-        let [x, y, z] = self.grid;
+        let grid = match self.grid {
+            Grid::Invocations(count) => self.kernel.grid(count),
+            Grid::Workgroups(count) => self.kernel.spread(count),
+        };
+        let [x, y, z] = grid.expect("the caller checked that the launch fits");
         launching(self.kernel.name, bytes, || {
             client.launch(
                 Box::new(SourceKernel::new(
@@ -180,25 +192,45 @@ fn sizes_on(like: &CubeTensor, sizes: &[usize]) -> Handle {
 }
 
 impl Launch<1> {
-    /// Runs a kernel that has one invocation per element of its output, on sizes that fit.
+    /// Runs a kernel of one output.
+    pub fn one(
+        kernel: &'static Kernel,
+        inputs: Vec<CubeTensor>,
+        output: (Shape, DType),
+        sizes: impl Into<Vec<usize>>,
+        grid: Grid,
+    ) -> CubeTensor {
+        let launch = Self {
+            kernel,
+            inputs,
+            outputs: [output],
+            sizes: sizes.into(),
+            grid,
+        };
+        let [output] = launch.run();
+        output
+    }
+
+    /// As [`one`](Self::one), with an invocation for each element of the output.
     pub fn per_element(
         kernel: &'static Kernel,
         inputs: Vec<CubeTensor>,
         output: (Shape, DType),
-        sizes: Vec<usize>,
-    ) -> [CubeTensor; 1] {
-        let grid = kernel
-            .grid(output.0.num_elements())
-            .expect("the caller checked that the launch fits");
-        Self {
-            kernel,
-            inputs,
-            outputs: [output],
-            sizes,
-            grid,
-        }
-        .run()
+        sizes: impl Into<Vec<usize>>,
+    ) -> CubeTensor {
+        let grid = Grid::Invocations(output.0.num_elements());
+        Self::one(kernel, inputs, output, sizes, grid)
     }
+}
+
+/// Sums of `length` numbers from so many parts, which lie one behind the other.
+pub(super) fn add_parts(
+    parts: CubeTensor,
+    length: usize,
+    count: usize,
+    shape: impl Into<Shape>,
+) -> CubeTensor {
+    Launch::per_element(&ADD_PARTS, vec![parts], f32s(shape), [length, count])
 }
 
 /// Whether two bindings share bytes, which WebGPU refuses.

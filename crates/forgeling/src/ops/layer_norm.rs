@@ -1,8 +1,6 @@
 //! Normalisation of rows.
 
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::CubeBackend;
 use burn::backend::{
@@ -10,15 +8,18 @@ use burn::backend::{
     backend_extension,
 };
 use burn::tensor::{DType, Shape, Tensor};
+use forgeling_shaders::layer_norm::LANES;
+use forgeling_shaders::layer_norm_backward::SIDE;
 use forgeling_shaders::{LAYER_NORM, LAYER_NORM_BACKWARD};
 
 use super::bodies::composite;
+use super::check::{not_empty, vectors_fit};
 use super::cpu::layer_norm as cpu;
 use super::flex::{tensor, with_values};
-use super::launch::{Launch, PART, f32s, has_kernels, part};
+use super::launch::{Grid, Launch, PART, f32s, has_kernels, part};
 use super::plan::admit_op;
-use super::reference;
 use super::storage::{Order, StorageOps, Stored};
+use super::{reference, tape};
 use crate::error::{Error, Result};
 
 const OPERATION: &str = "layer_norm";
@@ -43,16 +44,16 @@ pub fn layer_norm(
 ) -> Result<Tensor<2>> {
     check(&x, &[("gamma", &gamma), ("beta", &beta)], epsilon)?;
     let [rows, width] = x.dims();
-    // Kernels count in 32 bits, and give a row SIDE invocations at least.
-    let largest = (rows.next_multiple_of(SIDE) + width) as u64 * width.max(SIDE) as u64;
+    // Kernels count in 32 bits, and give a row so many invocations at least.
+    let largest = (rows.next_multiple_of(SIDE) + width) as u64 * width.max(LANES) as u64;
     let parameters = [gamma.dtype(), beta.dtype()];
     let own = i32::try_from(largest).is_ok()
         && parameters == [DType::F32; 2]
         && has_kernels(&x.device(), x.dtype());
     if !own {
-        let dtype = x.dtype();
-        let reference = || reference::layer_norm(x, gamma, beta, epsilon);
-        return composite(OPERATION, dtype, reference);
+        return composite(OPERATION, x.dtype(), || {
+            reference::layer_norm(x, gamma, beta, epsilon)
+        });
     }
     admit_op(OPERATION, &x.device(), |sim| {
         sim.layer_norm(sim.given(&x)).map(drop)
@@ -67,21 +68,8 @@ pub fn layer_norm(
 }
 
 fn check(x: &Tensor<2>, vectors: &[(&str, &Tensor<1>)], epsilon: f64) -> Result<()> {
-    if x.dims().contains(&0) {
-        return Err(Error::invalid(OPERATION, "empty input")
-            .expected("at least one row and one column")
-            .got(format!("x {:?}", x.dims())));
-    }
-    let stored = x.dtype();
-    let half = matches!(stored, DType::F16 | DType::BF16);
-    for (name, vector) in vectors {
-        let fits = vector.dtype() == stored || half && vector.dtype() == DType::F32;
-        if vector.dims() != [x.dims()[1]] || !fits {
-            return Err(Error::invalid(OPERATION, format!("{name} does not fit"))
-                .expected(format!("[{}] of {stored:?}", x.dims()[1]))
-                .got(format!("{:?} of {:?}", vector.dims(), vector.dtype())));
-        }
-    }
+    not_empty(OPERATION, &x.dims(), format_args!("x {:?}", x.dims()))?;
+    vectors_fit(OPERATION, vectors, x.dims()[1], x.dtype())?;
     let small = epsilon as f32;
     if !(small > 0.0 && small.is_finite()) {
         return Err(Error::invalid(OPERATION, "epsilon is out of range")
@@ -110,7 +98,7 @@ pub(crate) struct LayerNormGradients<B: Backend> {
 }
 
 #[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
-pub(crate) trait LayerNormOps: StorageOps {
+pub(crate) trait LayerNormOps: Backend {
     #[fusion(meta = specs::forward)]
     fn row_norm(
         x: FloatTensor<Self>,
@@ -118,7 +106,10 @@ pub(crate) trait LayerNormOps: StorageOps {
         beta: FloatTensor<Self>,
         epsilon: f32,
     ) -> LayerNormForward<Self>;
+}
 
+#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait LayerNormBackward: LayerNormOps + StorageOps {
     #[fusion(meta = specs::backward)]
     fn row_norm_backward(
         x: FloatTensor<Self>,
@@ -162,9 +153,6 @@ mod specs {
     }
 }
 
-/// Invocations that share a row, and rows or columns of a workgroup of the backward pass, as in the shaders.
-const SIDE: usize = 16;
-
 fn sizes(x: &Shape, epsilon: f32) -> Vec<usize> {
     vec![x[0], x[1], epsilon.to_bits() as usize]
 }
@@ -180,16 +168,16 @@ impl LayerNormOps for CubeBackend {
         let [output, statistics] = Launch {
             kernel: &LAYER_NORM,
             sizes: sizes(&shape, epsilon),
-            grid: LAYER_NORM
-                .grid(shape[0] * SIDE)
-                .expect("the caller checked that the launch fits"),
+            grid: Grid::Invocations(shape[0] * LANES),
             outputs: [(shape.clone(), stored), f32s([shape[0], 2])],
             inputs: vec![x, gamma, beta],
         }
         .run();
         LayerNormForward { output, statistics }
     }
+}
 
+impl LayerNormBackward for CubeBackend {
     fn row_norm_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -202,9 +190,7 @@ impl LayerNormOps for CubeBackend {
         let [x, parameters] = Launch {
             kernel: &LAYER_NORM_BACKWARD,
             sizes: sizes(&shape, 0.0),
-            grid: LAYER_NORM_BACKWARD
-                .spread(rows.div_ceil(SIDE) + width.div_ceil(SIDE))
-                .expect("the caller checked that the launch fits"),
+            grid: Grid::Workgroups(rows.div_ceil(SIDE) + width.div_ceil(SIDE)),
             outputs: [(shape, stored), f32s([2 * row])],
             inputs: vec![x, gamma, statistics, grad],
         }
@@ -233,7 +219,9 @@ impl LayerNormOps for Flex {
             output: tensor(forward.y, shape),
         }
     }
+}
 
+impl LayerNormBackward for Flex {
     fn row_norm_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -252,77 +240,32 @@ impl LayerNormOps for Flex {
     }
 }
 
-#[derive(Debug)]
-struct LayerNorm;
-
-impl<B: LayerNormOps> Backward<B, 3> for LayerNorm {
-    /// Input, gamma and statistics.
-    type State = (Stored<FloatTensor<B>>, FloatTensor<B>, FloatTensor<B>);
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 3>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let (x, gamma, statistics) = ops.state;
-        let grad = grads.consume::<B>(&ops.node);
-        let all = B::row_norm_backward(x.restore::<B>(), gamma, statistics, grad);
-        let gradients = [all.x, all.gamma, all.beta];
-        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(node) = parent {
-                grads.register::<B>(node.id, gradient);
-            }
-        }
-    }
-}
-
-impl<B: LayerNormOps, C: CheckpointStrategy> LayerNormOps for Autodiff<B, C> {
+impl<B: LayerNormBackward, C: CheckpointStrategy> LayerNormOps for Autodiff<B, C> {
     fn row_norm(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         epsilon: f32,
     ) -> LayerNormForward<Self> {
-        let (x, x_node) = x.into_parts();
-        let (gamma, gamma_node) = gamma.into_parts();
-        let (beta, beta_node) = beta.into_parts();
-        let forward = B::row_norm(x.clone(), gamma.clone(), beta, epsilon);
-        let x_id = x_node.id();
-        let prepared = LayerNorm
-            .prepare::<C>([x_node, gamma_node, beta_node])
-            .compute_bound()
-            .stateful();
-        let output = match prepared {
-            OpsKind::Tracked(prep) => {
+        let ([x, gamma, beta], parents) = tape::open([x, gamma, beta]);
+        let LayerNormForward { output, statistics } =
+            B::row_norm(x.clone(), gamma.clone(), beta, epsilon);
+        let x_id = parents[0].id();
+        let output = tape::record::<B, _, 3>(
+            parents,
+            output,
+            |_| {
                 let x = Stored::of_node::<B>(x, x_id, Order::Plain);
-                prep.finish((x, gamma, forward.statistics.clone()), forward.output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(forward.output),
-        };
+                (x, gamma, statistics.clone())
+            },
+            |(x, gamma, statistics), grad, parents| {
+                let all = B::row_norm_backward(x.restore::<B>(), gamma, statistics, grad);
+                parents.give_all([all.x, all.gamma, all.beta]);
+            },
+        );
         LayerNormForward {
             output,
-            statistics: Self::from_inner(forward.statistics),
-        }
-    }
-
-    // The tape is first order, as everywhere in burn: the gradients themselves are not recorded.
-    fn row_norm_backward(
-        x: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        statistics: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> LayerNormGradients<Self> {
-        let all = B::row_norm_backward(
-            x.into_primitive(),
-            gamma.into_primitive(),
-            statistics.into_primitive(),
-            grad.into_primitive(),
-        );
-        LayerNormGradients {
-            x: Self::from_inner(all.x),
-            gamma: Self::from_inner(all.gamma),
-            beta: Self::from_inner(all.beta),
+            statistics: Self::from_inner(statistics),
         }
     }
 }

@@ -11,6 +11,7 @@
 mod attention;
 mod batch_norm;
 mod bodies;
+mod check;
 mod conv2d;
 mod conv_block;
 mod cpu;
@@ -31,6 +32,7 @@ mod self_test;
 mod softmax_cross_entropy;
 mod spd_inverse;
 mod storage;
+mod tape;
 
 pub use attention::{AttentionOptions, attention};
 pub use batch_norm::{AfterNorm, batch_norm, batch_norm_running};

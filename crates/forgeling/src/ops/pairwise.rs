@@ -1,24 +1,22 @@
 //! Squared distances of all pairs of rows, as they are and as the logits of prototypes.
 
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::flex::FlexTensor;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::wgpu::{CubeBackend, CubeTensor};
-use burn::backend::{
-    Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata, backend_extension,
-};
-use burn::tensor::{DType, Shape, Tensor};
+use burn::backend::wgpu::CubeBackend;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
+#[cfg(feature = "fusion")]
+use burn::tensor::DType;
+use burn::tensor::{Shape, Tensor};
 use forgeling_shaders::cpu::{self, PairwiseShape};
 use forgeling_shaders::{
-    Kernel, PAIRWISE_SQ_DISTANCE, PAIRWISE_SQ_DISTANCE_GRAD_A, PAIRWISE_SQ_DISTANCE_GRAD_B,
+    PAIRWISE_SQ_DISTANCE, PAIRWISE_SQ_DISTANCE_GRAD_A, PAIRWISE_SQ_DISTANCE_GRAD_B,
 };
 
 use super::bodies::composite;
-use super::flex::{tensor, with_values};
+use super::check::{not_empty, same_dtype};
+use super::flex::computed;
 use super::launch::{Launch, f32s, has_kernels};
-use super::reference;
+use super::{reference, tape};
 use crate::error::{Error, Result};
 
 /// Squared Euclidean distances of every row of `a` to every row of `b`:
@@ -68,25 +66,16 @@ fn distances(
             .expected(format!("{b_name} [{batch}, rows, {features}]"))
             .got(format!("{:?}", b.dims())));
     }
-    if [batch, rows, others, features].contains(&0) {
-        return Err(Error::invalid(operation, "empty input")
-            .expected("every size at least 1")
-            .got(format!("{a_name} {:?}, {b_name} {:?}", a.dims(), b.dims())));
-    }
-    if a.dtype() != b.dtype() {
-        let message = format!("{a_name} and {b_name} differ in dtype");
-        return Err(Error::invalid(operation, message)
-            .expected(format!("{:?}", a.dtype()))
-            .got(format!("{:?}", b.dtype())));
-    }
+    let got = format_args!("{a_name} {:?}, {b_name} {:?}", a.dims(), b.dims());
+    not_empty(operation, &[batch, rows, others, features], got)?;
+    same_dtype(operation, names, [a.dtype(), b.dtype()])?;
     let largest = (batch * rows * features)
         .max(batch * others * features)
         .max(batch * rows * others);
     let own_kernel =
         PAIRWISE_SQ_DISTANCE.grid(largest).is_some() && has_kernels(&a.device(), a.dtype());
     if !own_kernel {
-        let dtype = a.dtype();
-        return composite(operation, dtype, || {
+        return composite(operation, a.dtype(), || {
             let distances = reference::pairwise_sq_distance(a, b);
             if factor == 1.0 {
                 distances
@@ -108,7 +97,10 @@ pub(crate) trait PairwiseOps: Backend {
         b: FloatTensor<Self>,
         factor: f32,
     ) -> FloatTensor<Self>;
+}
 
+#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait PairwiseBackward: PairwiseOps {
     #[fusion(dtype = a, shape = a)]
     fn pairwise_sq_distance_grad_a(
         a: FloatTensor<Self>,
@@ -131,16 +123,6 @@ fn sizes(a: &Shape, b: &Shape, factor: f32) -> PairwiseShape {
     [a[0], a[1], b[1], a[2], factor.to_bits() as usize]
 }
 
-fn launch(
-    kernel: &'static Kernel,
-    inputs: Vec<CubeTensor>,
-    output: (Shape, DType),
-    sizes: PairwiseShape,
-) -> CubeTensor {
-    let [output] = Launch::per_element(kernel, inputs, output, sizes.to_vec());
-    output
-}
-
 impl PairwiseOps for CubeBackend {
     fn pairwise_sq_distance(
         a: FloatTensor<Self>,
@@ -149,9 +131,11 @@ impl PairwiseOps for CubeBackend {
     ) -> FloatTensor<Self> {
         let sizes = sizes(&a.shape(), &b.shape(), factor);
         let output = f32s([sizes[0], sizes[1], sizes[2]]);
-        launch(&PAIRWISE_SQ_DISTANCE, vec![a, b], output, sizes)
+        Launch::per_element(&PAIRWISE_SQ_DISTANCE, vec![a, b], output, sizes)
     }
+}
 
+impl PairwiseBackward for CubeBackend {
     fn pairwise_sq_distance_grad_a(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
@@ -160,12 +144,8 @@ impl PairwiseOps for CubeBackend {
     ) -> FloatTensor<Self> {
         let output = (a.shape(), a.dtype());
         let sizes = sizes(&a.shape(), &b.shape(), factor);
-        launch(
-            &PAIRWISE_SQ_DISTANCE_GRAD_A,
-            vec![a, b, grad],
-            output,
-            sizes,
-        )
+        let inputs = vec![a, b, grad];
+        Launch::per_element(&PAIRWISE_SQ_DISTANCE_GRAD_A, inputs, output, sizes)
     }
 
     fn pairwise_sq_distance_grad_b(
@@ -176,24 +156,9 @@ impl PairwiseOps for CubeBackend {
     ) -> FloatTensor<Self> {
         let output = (b.shape(), b.dtype());
         let sizes = sizes(&a.shape(), &b.shape(), factor);
-        launch(
-            &PAIRWISE_SQ_DISTANCE_GRAD_B,
-            vec![a, b, grad],
-            output,
-            sizes,
-        )
+        let inputs = vec![a, b, grad];
+        Launch::per_element(&PAIRWISE_SQ_DISTANCE_GRAD_B, inputs, output, sizes)
     }
-}
-
-/// Runs a CPU body over the values of `inputs` into a new tensor of `shape`.
-fn on_cpu<const N: usize>(
-    inputs: [&FlexTensor; N],
-    shape: Shape,
-    body: impl FnOnce([&[f32]; N], &mut [f32]),
-) -> FlexTensor {
-    let mut output = vec![0.0; shape.num_elements()];
-    with_values(inputs, |values| body(values, &mut output));
-    tensor(output, shape)
 }
 
 impl PairwiseOps for Flex {
@@ -204,11 +169,13 @@ impl PairwiseOps for Flex {
     ) -> FloatTensor<Self> {
         let sizes = sizes(&a.shape(), &b.shape(), factor);
         let shape = Shape::new([sizes[0], sizes[1], sizes[2]]);
-        on_cpu([&a, &b], shape, |[a, b], distances| {
+        computed([&a, &b], shape, |[a, b], distances| {
             cpu::pairwise_sq_distance(a, b, distances, sizes);
         })
     }
+}
 
+impl PairwiseBackward for Flex {
     fn pairwise_sq_distance_grad_a(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
@@ -216,7 +183,7 @@ impl PairwiseOps for Flex {
         factor: f32,
     ) -> FloatTensor<Self> {
         let sizes = sizes(&a.shape(), &b.shape(), factor);
-        on_cpu([&a, &b, &grad], a.shape(), |[a, b, grad], out| {
+        computed([&a, &b, &grad], a.shape(), |[a, b, grad], out| {
             cpu::pairwise_sq_distance_grad_a(a, b, grad, out, sizes);
         })
     }
@@ -228,84 +195,30 @@ impl PairwiseOps for Flex {
         factor: f32,
     ) -> FloatTensor<Self> {
         let sizes = sizes(&a.shape(), &b.shape(), factor);
-        on_cpu([&a, &b, &grad], b.shape(), |[a, b, grad], out| {
+        computed([&a, &b, &grad], b.shape(), |[a, b, grad], out| {
             cpu::pairwise_sq_distance_grad_b(a, b, grad, out, sizes);
         })
     }
 }
 
-#[derive(Debug)]
-struct PairwiseSqDistance;
-
-impl<B: PairwiseOps> Backward<B, 2> for PairwiseSqDistance {
-    /// Both inputs and the factor.
-    type State = (FloatTensor<B>, FloatTensor<B>, f32);
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 2>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let [a_node, b_node] = ops.parents;
-        let (a, b, factor) = ops.state;
-        let grad = grads.consume::<B>(&ops.node);
-        if let Some(node) = a_node {
-            let value = B::pairwise_sq_distance_grad_a(a.clone(), b.clone(), grad.clone(), factor);
-            grads.register::<B>(node.id, value);
-        }
-        if let Some(node) = b_node {
-            let value = B::pairwise_sq_distance_grad_b(a, b, grad, factor);
-            grads.register::<B>(node.id, value);
-        }
-    }
-}
-
-impl<B: PairwiseOps, C: CheckpointStrategy> PairwiseOps for Autodiff<B, C> {
+impl<B: PairwiseBackward, C: CheckpointStrategy> PairwiseOps for Autodiff<B, C> {
     fn pairwise_sq_distance(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         factor: f32,
     ) -> FloatTensor<Self> {
-        let (a, a_node) = a.into_parts();
-        let (b, b_node) = b.into_parts();
+        let ([a, b], parents) = tape::open([a, b]);
         let distances = B::pairwise_sq_distance(a.clone(), b.clone(), factor);
-        match PairwiseSqDistance
-            .prepare::<C>([a_node, b_node])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => prep.finish((a, b, factor), distances),
-            OpsKind::UnTracked(prep) => prep.finish(distances),
-        }
-    }
-
-    // The tape is first order, as everywhere in burn: the gradients themselves are not recorded.
-    fn pairwise_sq_distance_grad_a(
-        a: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        factor: f32,
-    ) -> FloatTensor<Self> {
-        Self::from_inner(B::pairwise_sq_distance_grad_a(
-            a.into_primitive(),
-            b.into_primitive(),
-            grad.into_primitive(),
-            factor,
-        ))
-    }
-
-    fn pairwise_sq_distance_grad_b(
-        a: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        factor: f32,
-    ) -> FloatTensor<Self> {
-        Self::from_inner(B::pairwise_sq_distance_grad_b(
-            a.into_primitive(),
-            b.into_primitive(),
-            grad.into_primitive(),
-            factor,
-        ))
+        tape::record::<B, _, 2>(
+            parents,
+            distances,
+            |_| (a, b, factor),
+            |(a, b, factor), grad, parents| {
+                parents.give_with(0, || {
+                    B::pairwise_sq_distance_grad_a(a.clone(), b.clone(), grad.clone(), factor)
+                });
+                parents.give_with(1, || B::pairwise_sq_distance_grad_b(a, b, grad, factor));
+            },
+        )
     }
 }

@@ -4,9 +4,9 @@ use burn::tensor::activation::{gelu, log_softmax, relu, softmax};
 use burn::tensor::module::{self, batch_norm_train, max_pool2d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, MaxPoolOptions};
 use burn::tensor::{Bool, DType, Tensor, TensorData};
+use forgeling_shaders::epsilon::EPSILON;
 
 use super::bodies::computed_in;
-use super::conv_block::EPSILON;
 use super::{
     Activation, AfterNorm, AttentionOptions, Blend, Conv2dOptions, ConvBlockOutput, EpisodeCounts,
     RunningNorm, Statistics,

@@ -121,11 +121,11 @@ impl StatisticsOps for CubeBackend {
     ) -> Moved<Self> {
         let channels = bias.shape()[0];
         let row = channels.next_multiple_of(PART);
-        let [moved] = Launch::per_element(
+        let moved = Launch::per_element(
             &RUNNING_STATISTICS,
             vec![old_mean, old_variance, bias, mean, variance],
             f32s([2 * row]),
-            sizes(channels, blend).to_vec(),
+            sizes(channels, blend),
         );
         Moved {
             mean: part(&moved, 0, channels),
@@ -148,16 +148,8 @@ impl StatisticsOps for Flex {
         let mut moved = vec![0.0; 2 * row];
         let inputs = [&old_mean, &old_variance, &bias, &mean, &variance];
         with_values(inputs, |[old_mean, old_variance, bias, mean, variance]| {
-            let sizes = sizes(channels, blend);
-            cpu::running_statistics(
-                old_mean,
-                old_variance,
-                bias,
-                mean,
-                variance,
-                &mut moved,
-                sizes,
-            );
+            let (moved, sizes) = (&mut moved, sizes(channels, blend));
+            cpu::running_statistics(old_mean, old_variance, bias, mean, variance, moved, sizes);
         });
         Moved {
             mean: tensor(moved[..channels].to_vec(), [channels]),
@@ -175,14 +167,10 @@ impl<B: StatisticsOps, C: CheckpointStrategy> StatisticsOps for Autodiff<B, C> {
         variance: FloatTensor<Self>,
         blend: Blend,
     ) -> Moved<Self> {
-        let moved = B::running_statistics(
-            old_mean.into_primitive(),
-            old_variance.into_primitive(),
-            bias.into_primitive(),
-            mean.into_primitive(),
-            variance.into_primitive(),
-            blend,
-        );
+        let inputs = [old_mean, old_variance, bias, mean, variance];
+        let [old_mean, old_variance, bias, mean, variance] =
+            inputs.map(|tensor| tensor.into_primitive());
+        let moved = B::running_statistics(old_mean, old_variance, bias, mean, variance, blend);
         Moved {
             mean: Self::from_inner(moved.mean),
             variance: Self::from_inner(moved.variance),

@@ -1,14 +1,12 @@
 //! A root from which a backward pass goes on with a gradient that is known.
 
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::CubeBackend;
-use burn::backend::{
-    Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata, backend_extension,
-};
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Tensor, TensorData};
+
+use super::tape;
 
 /// A scalar whose backward pass gives `y` the gradient `gradient`, an untracked tensor of its shape and dtype: that of
 /// `sum(y * gradient)`, with nothing computed.
@@ -44,34 +42,16 @@ fn nothing<B: Backend>(y: &FloatTensor<B>) -> FloatTensor<B> {
     B::float_from_data(zero, &y.device())
 }
 
-#[derive(Debug)]
-struct Seed;
-
-impl<B: SeedOps> Backward<B, 1> for Seed {
-    type State = FloatTensor<B>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let _ = grads.consume::<B>(&ops.node);
-        let [parent] = ops.parents;
-        if let Some(node) = parent {
-            grads.register::<B>(node.id, ops.state);
-        }
-    }
-}
-
 impl<B: SeedOps, C: CheckpointStrategy> SeedOps for Autodiff<B, C> {
     fn root(y: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (y, node) = y.into_parts();
-        let gradient = Self::inner(gradient);
+        let ([y], parents) = tape::open([y]);
+        let gradient = gradient.into_primitive();
         let root = B::root(y, gradient.clone());
-        match Seed.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(gradient, root),
-            OpsKind::UnTracked(prep) => prep.finish(root),
-        }
+        tape::record::<B, _, 1>(
+            parents,
+            root,
+            |_| gradient,
+            |gradient, _, parents| parents.give(0, gradient),
+        )
     }
 }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::CubeBackend;
 use burn::backend::{
@@ -15,10 +13,12 @@ use burn::tensor::{DType, Shape, Tensor};
 use forgeling_shaders::{SOFTMAX_CROSS_ENTROPY, cpu};
 
 use super::bodies::composite;
+use super::check::not_empty;
 use super::flex::{tensor, with_values};
-use super::launch::{Launch, f32s, has_kernels};
+use super::launch::{Grid, Launch, f32s, has_kernels};
 use super::plan::admit_op;
 use super::reference::{self, wide};
+use super::tape;
 use crate::error::{Error, Result};
 
 /// Mean cross entropy in nats, `-1/R sum_r log softmax(logits[r])[labels[r]]`.
@@ -32,11 +32,8 @@ use crate::error::{Error, Result};
 pub fn softmax_cross_entropy(logits: Tensor<2>, labels: &[usize]) -> Result<Tensor<1>> {
     const OPERATION: &str = "softmax_cross_entropy";
     let [rows, classes] = logits.dims();
-    if rows == 0 || classes == 0 {
-        return Err(Error::invalid(OPERATION, "empty input")
-            .expected("at least one row and one class")
-            .got(format!("logits {:?}", logits.dims())));
-    }
+    let got = format_args!("logits {:?}", logits.dims());
+    not_empty(OPERATION, &[rows, classes], got)?;
     if labels.len() != rows {
         return Err(Error::invalid(OPERATION, "not one label for each row")
             .expected(format!("{rows} labels"))
@@ -50,9 +47,9 @@ pub fn softmax_cross_entropy(logits: Tensor<2>, labels: &[usize]) -> Result<Tens
     let logits = wide(logits);
     let countable = i32::try_from(rows * classes).is_ok();
     if logits.dtype() != DType::F32 || !countable || !has_kernels(&logits.device(), DType::F32) {
-        let dtype = logits.dtype();
-        let reference = || reference::softmax_cross_entropy(logits, labels);
-        return composite(OPERATION, dtype, reference);
+        return composite(OPERATION, logits.dtype(), || {
+            reference::softmax_cross_entropy(logits, labels)
+        });
     }
     admit_op(OPERATION, &logits.device(), |sim| {
         sim.softmax_cross_entropy(sim.given(&logits)).map(drop)
@@ -108,7 +105,7 @@ impl LossOps for CubeBackend {
             sizes: sizes(&shape, &labels),
             inputs: vec![logits],
             outputs: [f32s([1]), f32s(shape)],
-            grid: [1, 1, 1],
+            grid: Grid::Workgroups(1),
         }
         .run();
         LossForward { loss, gradient }
@@ -131,43 +128,23 @@ impl LossOps for Flex {
     }
 }
 
-#[derive(Debug)]
-struct SoftmaxCrossEntropy;
-
-impl<B: LossOps> Backward<B, 1> for SoftmaxCrossEntropy {
-    /// The gradient of the loss.
-    type State = FloatTensor<B>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let grad = grads.consume::<B>(&ops.node);
-        let [parent] = ops.parents;
-        if let Some(node) = parent {
-            let factor = B::float_reshape(grad, Shape::new([1, 1]));
-            grads.register::<B>(node.id, B::float_mul(ops.state, factor));
-        }
-    }
-}
-
 impl<B: LossOps, C: CheckpointStrategy> LossOps for Autodiff<B, C> {
     fn softmax_cross_entropy(logits: FloatTensor<Self>, labels: Arc<[usize]>) -> LossForward<Self> {
-        let (logits, node) = logits.into_parts();
-        let forward = B::softmax_cross_entropy(logits, labels);
-        let prepared = SoftmaxCrossEntropy
-            .prepare::<C>([node])
-            .compute_bound()
-            .stateful();
-        let loss = match prepared {
-            OpsKind::Tracked(prep) => prep.finish(forward.gradient.clone(), forward.loss),
-            OpsKind::UnTracked(prep) => prep.finish(forward.loss),
-        };
+        let ([logits], parents) = tape::open([logits]);
+        let LossForward { loss, gradient } = B::softmax_cross_entropy(logits, labels);
+        let loss = tape::record::<B, _, 1>(
+            parents,
+            loss,
+            |_| gradient.clone(),
+            |gradient, grad, parents| {
+                parents.give_with(0, || {
+                    B::float_mul(gradient, B::float_reshape(grad, Shape::new([1, 1])))
+                });
+            },
+        );
         LossForward {
             loss,
-            gradient: Self::from_inner(forward.gradient),
+            gradient: Self::from_inner(gradient),
         }
     }
 }

@@ -2,27 +2,23 @@
 
 use std::ops::Range;
 
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::CubeBackend;
-use burn::backend::{
-    Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata, backend_extension,
-};
+use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Shape, Tensor};
 use forgeling_shaders::SPD_INVERSE;
 use forgeling_shaders::cpu::{self, SpdInverseShape};
+use forgeling_shaders::spd_inverse::LARGEST;
 
 use super::bodies::composite;
-use super::flex::{tensor, with_values};
-use super::launch::{Launch, f32s, has_kernels};
+use super::check::not_empty;
+use super::flex::computed;
+use super::launch::{Grid, Launch, f32s, has_kernels};
 use super::matmul::matmul;
 use super::reference;
 use crate::error::{Error, Result};
 
 const OPERATION: &str = "spd_inverse";
-
-/// Rows of a matrix at most: the shader keeps one of them in workgroup memory.
-const LARGEST: usize = 512;
 
 /// Inverses of symmetric positive definite matrices: `inverse[e] = a[e]^-1`
 ///
@@ -42,11 +38,7 @@ pub fn spd_inverse(a: Tensor<3>) -> Result<Tensor<3>> {
             .expected(format!("[batch, n, n], n at most {LARGEST}"))
             .got(format!("{:?}", a.dims())));
     }
-    if batch == 0 || n == 0 {
-        return Err(Error::invalid(OPERATION, "empty input")
-            .expected("every size at least 1")
-            .got(format!("{:?}", a.dims())));
-    }
+    not_empty(OPERATION, &[batch, n], format_args!("{:?}", a.dims()))?;
     let inverse = untracked(a.clone().without_autodiff())?;
     if !a.is_autodiff() {
         return Ok(inverse);
@@ -71,7 +63,8 @@ fn untracked(a: Tensor<3>) -> Result<Tensor<3>> {
     Ok(Tensor::from_dispatch(inverse))
 }
 
-#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+// The gradient comes of products outside.
+#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
 pub(crate) trait SpdInverseOps: Backend {
     #[fusion(dtype = a, shape = a)]
     fn spd_inverse(a: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -95,9 +88,7 @@ impl SpdInverseOps for CubeBackend {
             let [inverse] = Launch {
                 kernel: &SPD_INVERSE,
                 sizes: sizes(&shape, first..n.min(first + steps)).to_vec(),
-                grid: SPD_INVERSE
-                    .spread(shape[0])
-                    .expect("the caller checked that the launch fits"),
+                grid: Grid::Workgroups(shape[0]),
                 outputs: [f32s(shape.clone())],
                 inputs: vec![a.clone()],
             }
@@ -113,17 +104,8 @@ impl SpdInverseOps for CubeBackend {
 impl SpdInverseOps for Flex {
     fn spd_inverse(a: FloatTensor<Self>) -> FloatTensor<Self> {
         let shape = a.shape();
-        let mut inverse = vec![0.0; shape.num_elements()];
-        with_values([&a], |[a]| {
-            cpu::spd_inverse(a, &mut inverse, sizes(&shape, 0..shape[1]))
-        });
-        tensor(inverse, shape)
-    }
-}
-
-// The gradient comes of products outside.
-impl<B: SpdInverseOps, C: CheckpointStrategy> SpdInverseOps for Autodiff<B, C> {
-    fn spd_inverse(a: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::from_inner(B::spd_inverse(a.into_primitive()))
+        computed([&a], shape.clone(), |[a], inverse| {
+            cpu::spd_inverse(a, inverse, sizes(&shape, 0..shape[1]));
+        })
     }
 }

@@ -9,7 +9,7 @@ pub use sgd::{SgdFactors, SgdShape, sgd, sgd_update};
 use crate::PART;
 
 /// Tensors that one launch of the gather kernel takes.
-pub const GATHERED: usize = 6;
+pub const GATHERED: usize = crate::optimizer_gather::TENSORS;
 
 /// The numbers of the gather shader's last binding; `slot` and destinations count in groups of four.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -5,7 +5,7 @@ use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 
-use super::{AttentionForward, AttentionGradients, AttentionOps, Weighing};
+use super::{AttentionBackward, AttentionForward, AttentionGradients, AttentionOps, Weighing};
 use crate::ops::cpu::attention::{self as cpu, AttentionShape, Tokens};
 use crate::ops::flex::{tensor, with_values};
 
@@ -73,7 +73,9 @@ impl AttentionOps for Flex {
             lse: tensor(lse, [shape.batches, shape.heads, shape.queries]),
         }
     }
+}
 
+impl AttentionBackward for Flex {
     fn softmax_attention_backward(
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,

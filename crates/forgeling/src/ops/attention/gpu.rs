@@ -7,15 +7,13 @@ use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Shape, Slice};
+use forgeling_shaders::attention::{QUADS, SPAN};
 use forgeling_shaders::cpu::AttentionShape;
 use forgeling_shaders::{ATTENTION, ATTENTION_GRAD_KEY_VALUE, ATTENTION_GRAD_QUERY, Kernel};
 
-use super::{AttentionForward, AttentionGradients, AttentionOps, Weighing};
-use crate::ops::launch::{Launch, f32s, part};
+use super::{AttentionBackward, AttentionForward, AttentionGradients, AttentionOps, Weighing};
+use crate::ops::launch::{Grid, Launch, f32s, part};
 
-/// Tokens and quads (of four numbers) of a workgroup, as in `wgsl/shared/attention.wgsl`.
-const SPAN: usize = 32;
-const QUADS: usize = 16;
 /// Quads of f16 from which a part of a buffer may be bound by itself.
 const PART_QUADS: usize = 32;
 
@@ -97,9 +95,7 @@ impl Plan {
             inputs,
             outputs,
             sizes: self.shape.sizes(),
-            grid: kernel
-                .spread(groups)
-                .expect("the caller checked that the launch fits"),
+            grid: Grid::Workgroups(groups),
         }
         .run()
     }
@@ -133,7 +129,9 @@ impl AttentionOps for CubeBackend {
             lse,
         }
     }
+}
 
+impl AttentionBackward for CubeBackend {
     fn softmax_attention_backward(
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,

@@ -5,9 +5,7 @@ mod gpu;
 #[cfg(feature = "fusion")]
 mod specs;
 
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
     Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, backend_extension,
@@ -15,10 +13,11 @@ use burn::backend::{
 use burn::tensor::Tensor;
 
 use super::bodies::composite;
+use super::check::{fits, not_empty};
 use super::launch::has_kernels;
 use super::plan::admit_op;
-use super::reference;
 use super::storage::{Order, StorageOps, Stored};
+use super::{reference, tape};
 use crate::error::{Error, Result};
 
 const OPERATION: &str = "attention";
@@ -73,9 +72,9 @@ pub fn attention(
         })
         .is_some();
     if !countable || !has_kernels(&query.device(), query.dtype()) {
-        let dtype = query.dtype();
-        let reference = || reference::attention(query, key, value, options);
-        return composite(OPERATION, dtype, reference);
+        return composite(OPERATION, query.dtype(), || {
+            reference::attention(query, key, value, options)
+        });
     }
     admit_op(OPERATION, &query.device(), |sim| {
         let [query, key, value] = [&query, &key, &value].map(|tensor| sim.given(tensor));
@@ -97,24 +96,12 @@ pub fn attention(
 fn check(query: &Tensor<4>, others: [&Tensor<4>; 2], options: AttentionOptions) -> Result<f32> {
     let [batches, heads, queries, width] = query.dims();
     let keys = others[0].dims()[2];
-    if [batches, heads, queries, width, keys].contains(&0) {
-        return Err(Error::invalid(OPERATION, "empty input")
-            .expected("every size at least 1")
-            .got(format!(
-                "query {:?}, key {:?}",
-                query.dims(),
-                others[0].dims()
-            )));
-    }
-    let (shape, dtype) = ([batches, heads, keys, width], query.dtype());
+    let got = format_args!("query {:?}, key {:?}", query.dims(), others[0].dims());
+    not_empty(OPERATION, &[batches, heads, queries, width, keys], got)?;
+    let shape = [batches, heads, keys, width];
     for (name, tensor) in ["key", "value"].into_iter().zip(others) {
-        if tensor.dims() != shape || tensor.dtype() != dtype {
-            return Err(
-                Error::invalid(OPERATION, format!("{name} does not fit the query"))
-                    .expected(format!("{shape:?} of {dtype:?}"))
-                    .got(format!("{:?} of {:?}", tensor.dims(), tensor.dtype())),
-            );
-        }
+        let misfit = format!("{name} does not fit the query");
+        fits(OPERATION, misfit, tensor, shape, query.dtype())?;
     }
     let scale = options.scale_of(width) as f32;
     if !scale.is_finite() {
@@ -151,7 +138,7 @@ pub(crate) struct AttentionGradients<B: Backend> {
 }
 
 #[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
-pub(crate) trait AttentionOps: StorageOps {
+pub(crate) trait AttentionOps: Backend {
     #[fusion(meta = specs::forward)]
     fn softmax_attention(
         query: FloatTensor<Self>,
@@ -159,7 +146,10 @@ pub(crate) trait AttentionOps: StorageOps {
         value: FloatTensor<Self>,
         weighing: Weighing,
     ) -> AttentionForward<Self>;
+}
 
+#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait AttentionBackward: AttentionOps + StorageOps {
     #[allow(clippy::too_many_arguments)]
     #[fusion(meta = specs::backward)]
     fn softmax_attention_backward(
@@ -173,9 +163,6 @@ pub(crate) trait AttentionOps: StorageOps {
     ) -> AttentionGradients<Self>;
 }
 
-#[derive(Debug)]
-struct Attention;
-
 /// What a backward pass reads.
 #[derive(Debug, Clone)]
 struct Kept<T> {
@@ -187,98 +174,50 @@ struct Kept<T> {
     weighing: Weighing,
 }
 
-impl<B: AttentionOps> Backward<B, 3> for Attention {
-    type State = Kept<FloatTensor<B>>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 3>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let kept = ops.state;
-        let grad = grads.consume::<B>(&ops.node);
-        let all = B::softmax_attention_backward(
-            kept.query.restore::<B>(),
-            kept.key.restore::<B>(),
-            kept.value.restore::<B>(),
-            kept.output.restore::<B>(),
-            kept.lse,
-            grad,
-            kept.weighing,
-        );
-        let gradients = [all.query, all.key, all.value];
-        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(node) = parent {
-                grads.register::<B>(node.id, gradient);
-            }
-        }
-    }
+fn backward<B: AttentionBackward>(
+    kept: Kept<FloatTensor<B>>,
+    grad: FloatTensor<B>,
+    parents: &mut tape::Parents<'_, B, 3>,
+) {
+    let all = B::softmax_attention_backward(
+        kept.query.restore::<B>(),
+        kept.key.restore::<B>(),
+        kept.value.restore::<B>(),
+        kept.output.restore::<B>(),
+        kept.lse,
+        grad,
+        kept.weighing,
+    );
+    parents.give_all([all.query, all.key, all.value]);
 }
 
-impl<B: AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff<B, C> {
+impl<B: AttentionBackward, C: CheckpointStrategy> AttentionOps for Autodiff<B, C> {
     fn softmax_attention(
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,
         value: FloatTensor<Self>,
         weighing: Weighing,
     ) -> AttentionForward<Self> {
-        let (query, query_node) = query.into_parts();
-        let (key, key_node) = key.into_parts();
-        let (value, value_node) = value.into_parts();
-        let forward = B::softmax_attention(query.clone(), key.clone(), value.clone(), weighing);
-        let ids = [query_node.id(), key_node.id(), value_node.id()];
-        let prepared = Attention
-            .prepare::<C>([query_node, key_node, value_node])
-            .compute_bound()
-            .stateful();
-        let output = match prepared {
-            OpsKind::Tracked(prep) => {
-                let store = |tensor, id| Stored::of_node::<B>(tensor, id, Order::Heads);
-                let output = Stored::of::<B>(forward.output.clone(), Order::Heads);
-                let kept = Kept {
-                    query: store(query, ids[0]),
-                    key: store(key, ids[1]),
-                    value: store(value, ids[2]),
-                    output: output.clone(),
-                    lse: forward.lse.clone(),
-                    weighing,
-                };
-                let tracked = prep.finish(kept, forward.output);
-                output.share(tracked.id());
-                tracked
-            }
-            OpsKind::UnTracked(prep) => prep.finish(forward.output),
+        let ([query, key, value], parents) = tape::open([query, key, value]);
+        let AttentionForward { output, lse } =
+            B::softmax_attention(query.clone(), key.clone(), value.clone(), weighing);
+        let ids = parents.each_ref().map(|parent| parent.id());
+        let keep = |output: &FloatTensor<B>| {
+            let store = |tensor, id| Stored::of_node::<B>(tensor, id, Order::Heads);
+            let output = Stored::of::<B>(output.clone(), Order::Heads);
+            let kept = Kept {
+                query: store(query, ids[0]),
+                key: store(key, ids[1]),
+                value: store(value, ids[2]),
+                output: output.clone(),
+                lse: lse.clone(),
+                weighing,
+            };
+            (kept, Some(output))
         };
         AttentionForward {
-            output,
-            lse: Self::from_inner(forward.lse),
-        }
-    }
-
-    // The tape is first order, as everywhere in burn: the gradients themselves are not recorded.
-    fn softmax_attention_backward(
-        query: FloatTensor<Self>,
-        key: FloatTensor<Self>,
-        value: FloatTensor<Self>,
-        output: FloatTensor<Self>,
-        lse: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        weighing: Weighing,
-    ) -> AttentionGradients<Self> {
-        let all = B::softmax_attention_backward(
-            query.into_primitive(),
-            key.into_primitive(),
-            value.into_primitive(),
-            output.into_primitive(),
-            lse.into_primitive(),
-            grad.into_primitive(),
-            weighing,
-        );
-        AttentionGradients {
-            query: Self::from_inner(all.query),
-            key: Self::from_inner(all.key),
-            value: Self::from_inner(all.value),
+            output: tape::record_stored(parents, output, keep, backward::<B>),
+            lse: Self::from_inner(lse),
         }
     }
 }

@@ -5,7 +5,7 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Shape;
 
-use super::{BatchNormOps, NormForward, NormGradients, NormOptions};
+use super::{BatchNormBackward, BatchNormOps, NormForward, NormGradients, NormOptions};
 use crate::ops::cpu::batch_norm as cpu;
 use crate::ops::flex::{tensor, with_values};
 
@@ -39,7 +39,9 @@ impl BatchNormOps for Flex {
             variance: tensor(variance, [shape.channels]),
         }
     }
+}
 
+impl BatchNormBackward for Flex {
     fn normalize_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,

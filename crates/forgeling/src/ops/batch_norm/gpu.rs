@@ -5,15 +5,22 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Shape};
 use forgeling_shaders::{
-    ADD_PARTS, BATCH_NORM, BATCH_NORM_GRAD, BATCH_NORM_GRAD_PARTIALS, BATCH_NORM_PARTIALS,
+    BATCH_NORM, BATCH_NORM_GRAD, BATCH_NORM_GRAD_PARTIALS, BATCH_NORM_PARTIALS,
     BATCH_NORM_STATISTICS, Kernel,
 };
 
-use super::{BatchNormOps, NormForward, NormGradients, NormOptions};
-use crate::ops::launch::{Launch, PART, channels_first, channels_last, f32s, nothing, part};
+use super::{BatchNormBackward, BatchNormOps, NormForward, NormGradients, NormOptions};
+use crate::ops::heuristics::Heuristics;
+use crate::ops::launch::{
+    Grid, Launch, PART, add_parts, channels_first, channels_last, f32s, nothing, part,
+};
 
-/// Pixels of an invocation that sums at least.
-const PIXELS: usize = 64;
+/// Parts of so many pixels, each with sums of its own.
+pub(in crate::ops) fn slots(pixels: usize, heuristics: Heuristics) -> usize {
+    /// Of a part at least.
+    const PIXELS: usize = 64;
+    pixels.div_ceil(PIXELS).min(heuristics.statistics_slots)
+}
 
 struct Plan {
     pixels: usize,
@@ -26,11 +33,10 @@ impl Plan {
     fn new(x: &CubeTensor, options: NormOptions) -> Self {
         let x = x.shape();
         let pixels = x[0] * x[2] * x[3];
-        let most = options.heuristics.statistics_slots;
         Self {
             pixels,
             channels: x[1],
-            slots: pixels.div_ceil(PIXELS).min(most),
+            slots: slots(pixels, options.heuristics),
             options,
         }
     }
@@ -59,9 +65,7 @@ impl Plan {
             inputs,
             outputs,
             sizes,
-            grid: kernel
-                .grid(invocations)
-                .expect("the caller checked that the launch fits"),
+            grid: Grid::Invocations(invocations),
         }
         .run()
     }
@@ -111,7 +115,9 @@ impl BatchNormOps for CubeBackend {
             variance,
         }
     }
+}
 
+impl BatchNormBackward for CubeBackend {
     fn normalize_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -135,12 +141,8 @@ impl BatchNormOps for CubeBackend {
             plan.slots * plan.channels,
         );
         let flow = if options.relu { flow } else { grad };
-        let [sums] = Launch::per_element(
-            &ADD_PARTS,
-            vec![partials],
-            f32s([2 * plan.row()]),
-            vec![2 * plan.row(), plan.slots],
-        );
+        let length = 2 * plan.row();
+        let sums = add_parts(partials, length, plan.slots, [length]);
         let inputs = vec![x, statistics, gamma, flow.clone(), sums.clone()];
         let invocations = shape.num_elements();
         let [dx] = plan.launch(&BATCH_NORM_GRAD, inputs, [(shape, stored)], invocations);

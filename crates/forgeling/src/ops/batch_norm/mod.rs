@@ -5,22 +5,23 @@ mod gpu;
 #[cfg(feature = "fusion")]
 mod specs;
 
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
     Autodiff, AutodiffBackend, Backend, Dispatch, ExtensionType, backend_extension,
 };
 use burn::tensor::{DType, Tensor, TensorData};
 
+pub(super) use gpu::slots;
+
 use super::bodies::composite;
+use super::check::{fits, not_empty, vectors_fit};
 use super::heuristics::Heuristics;
 use super::launch::has_kernels;
 use super::plan::{NormSizes, admit_op};
 use super::storage::{Order, StorageOps, Stored};
-use super::{Statistics, reference};
-use crate::error::{Error, Result};
+use super::{Statistics, reference, tape};
+use crate::error::Result;
 
 /// What follows the normalization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,11 +58,11 @@ pub fn batch_norm(
     let vectors = [("gamma", &gamma), ("beta", &beta)];
     check(OPERATION, &x, &vectors, residual.as_ref())?;
     let countable = i32::try_from(x.shape().num_elements()).is_ok();
-    let plain = gamma.dtype() == DType::F32;
+    let plain = [gamma.dtype(), beta.dtype()] == [DType::F32; 2];
     if !countable || !plain || !has_kernels(&x.device(), x.dtype()) {
-        let dtype = x.dtype();
-        let reference = || reference::batch_norm(x, gamma, beta, residual, activation);
-        return composite(OPERATION, dtype, reference);
+        return composite(OPERATION, x.dtype(), || {
+            reference::batch_norm(x, gamma, beta, residual, activation)
+        });
     }
     let relu = activation == AfterNorm::Relu;
     admit_op(OPERATION, &x.device(), |sim| {
@@ -128,28 +129,11 @@ fn check(
     vectors: &[(&str, &Tensor<1>)],
     residual: Option<&Tensor<4>>,
 ) -> Result<()> {
-    let channels = x.dims()[1];
-    if x.dims().contains(&0) {
-        return Err(Error::invalid(operation, "empty input")
-            .expected("every size at least 1")
-            .got(format!("x {:?}", x.dims())));
-    }
-    let half = matches!(x.dtype(), DType::F16 | DType::BF16);
-    let dtype = vectors[0].1.dtype();
-    for (name, vector) in vectors {
-        let fits = vector.dtype() == x.dtype() || half && vector.dtype() == DType::F32;
-        if vector.dims() != [channels] || !fits || vector.dtype() != dtype {
-            return Err(Error::invalid(operation, format!("{name} does not fit"))
-                .expected(format!("[{channels}] of {:?}", x.dtype()))
-                .got(format!("{:?} of {:?}", vector.dims(), vector.dtype())));
-        }
-    }
-    if let Some(residual) = residual
-        && (residual.dims() != x.dims() || residual.dtype() != x.dtype())
-    {
-        return Err(Error::invalid(operation, "the residual does not fit")
-            .expected(format!("{:?} of {:?}", x.dims(), x.dtype()))
-            .got(format!("{:?} of {:?}", residual.dims(), residual.dtype())));
+    not_empty(operation, &x.dims(), format_args!("x {:?}", x.dims()))?;
+    vectors_fit(operation, vectors, x.dims()[1], x.dtype())?;
+    if let Some(residual) = residual {
+        let misfit = "the residual does not fit";
+        fits(operation, misfit, residual, x.dims(), x.dtype())?;
     }
     Ok(())
 }
@@ -186,7 +170,7 @@ pub(crate) struct NormGradients<B: Backend> {
 }
 
 #[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
-pub(crate) trait BatchNormOps: StorageOps {
+pub(crate) trait BatchNormOps: Backend {
     /// `residual` is of no elements if there is none.
     #[fusion(meta = specs::forward)]
     fn normalize(
@@ -196,7 +180,10 @@ pub(crate) trait BatchNormOps: StorageOps {
         residual: FloatTensor<Self>,
         options: NormOptions,
     ) -> NormForward<Self>;
+}
 
+#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait BatchNormBackward: BatchNormOps + StorageOps {
     /// `output` is only read with ReLU.
     #[fusion(meta = specs::backward)]
     fn normalize_backward(
@@ -209,9 +196,6 @@ pub(crate) trait BatchNormOps: StorageOps {
     ) -> NormGradients<Self>;
 }
 
-#[derive(Debug)]
-struct BatchNorm;
-
 /// What a backward pass reads.
 #[derive(Debug, Clone)]
 struct Kept<T> {
@@ -223,39 +207,27 @@ struct Kept<T> {
     options: NormOptions,
 }
 
-impl<B: BatchNormOps> Backward<B, 4> for BatchNorm {
-    type State = Kept<FloatTensor<B>>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 4>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let kept = ops.state;
-        let grad = grads.consume::<B>(&ops.node);
-        let output = match kept.output {
-            Some(output) => output.restore::<B>(),
-            None => kept.statistics.clone(),
-        };
-        let norm = B::normalize_backward(
-            kept.x.restore::<B>(),
-            kept.gamma,
-            output,
-            kept.statistics,
-            grad,
-            kept.options,
-        );
-        let gradients = [norm.x, norm.gamma, norm.beta, norm.residual];
-        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(node) = parent {
-                grads.register::<B>(node.id, gradient);
-            }
-        }
-    }
+fn backward<B: BatchNormBackward>(
+    kept: Kept<FloatTensor<B>>,
+    grad: FloatTensor<B>,
+    parents: &mut tape::Parents<'_, B, 4>,
+) {
+    let output = match kept.output {
+        Some(output) => output.restore::<B>(),
+        None => kept.statistics.clone(),
+    };
+    let norm = B::normalize_backward(
+        kept.x.restore::<B>(),
+        kept.gamma,
+        output,
+        kept.statistics,
+        grad,
+        kept.options,
+    );
+    parents.give_all([norm.x, norm.gamma, norm.beta, norm.residual]);
 }
 
-impl<B: BatchNormOps, C: CheckpointStrategy> BatchNormOps for Autodiff<B, C> {
+impl<B: BatchNormBackward, C: CheckpointStrategy> BatchNormOps for Autodiff<B, C> {
     fn normalize(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -263,67 +235,27 @@ impl<B: BatchNormOps, C: CheckpointStrategy> BatchNormOps for Autodiff<B, C> {
         residual: FloatTensor<Self>,
         options: NormOptions,
     ) -> NormForward<Self> {
-        let (x, x_node) = x.into_parts();
-        let (gamma, gamma_node) = gamma.into_parts();
-        let (beta, beta_node) = beta.into_parts();
-        let (residual, residual_node) = residual.into_parts();
+        let ([x, gamma, beta, residual], parents) = tape::open([x, gamma, beta, residual]);
         let norm = B::normalize(x.clone(), gamma.clone(), beta, residual, options);
-        let x_id = x_node.id();
-        let prepared = BatchNorm
-            .prepare::<C>([x_node, gamma_node, beta_node, residual_node])
-            .compute_bound()
-            .stateful();
-        let output = match prepared {
-            OpsKind::Tracked(prep) => {
-                let x = Stored::of_node::<B>(x, x_id, Order::Images);
-                let output = options
-                    .relu
-                    .then(|| Stored::of::<B>(norm.output.clone(), Order::Images));
-                let kept = Kept {
-                    x,
-                    gamma,
-                    output: output.clone(),
-                    statistics: norm.statistics.clone(),
-                    options,
-                };
-                let tracked = prep.finish(kept, norm.output);
-                if let Some(output) = output {
-                    output.share(tracked.id());
-                }
-                tracked
-            }
-            OpsKind::UnTracked(prep) => prep.finish(norm.output),
+        let x_id = parents[0].id();
+        let keep = |output: &FloatTensor<B>| {
+            let x = Stored::of_node::<B>(x, x_id, Order::Images);
+            let relu = options.relu;
+            let output = relu.then(|| Stored::of::<B>(output.clone(), Order::Images));
+            let kept = Kept {
+                x,
+                gamma,
+                output: output.clone(),
+                statistics: norm.statistics.clone(),
+                options,
+            };
+            (kept, output)
         };
         NormForward {
-            output,
+            output: tape::record_stored(parents, norm.output, keep, backward::<B>),
             statistics: Self::from_inner(norm.statistics),
             mean: Self::from_inner(norm.mean),
             variance: Self::from_inner(norm.variance),
-        }
-    }
-
-    // The tape is first order, as everywhere in burn: the gradients themselves are not recorded.
-    fn normalize_backward(
-        x: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        output: FloatTensor<Self>,
-        statistics: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        options: NormOptions,
-    ) -> NormGradients<Self> {
-        let norm = B::normalize_backward(
-            x.into_primitive(),
-            gamma.into_primitive(),
-            output.into_primitive(),
-            statistics.into_primitive(),
-            grad.into_primitive(),
-            options,
-        );
-        NormGradients {
-            x: Self::from_inner(norm.x),
-            residual: Self::from_inner(norm.residual),
-            gamma: Self::from_inner(norm.gamma),
-            beta: Self::from_inner(norm.beta),
         }
     }
 }

@@ -4,7 +4,7 @@ use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
 use forgeling_shaders::cpu::conv2d::ConvShape;
 
-use super::{Conv2dOps, weight_shape, x_shape, y_shape};
+use super::{Conv2dBackward, Conv2dOps, weight_shape, x_shape, y_shape};
 use crate::ops::cpu::conv2d as cpu;
 use crate::ops::flex::{tensor, with_values};
 use crate::ops::heuristics::Heuristics;
@@ -46,7 +46,9 @@ impl Conv2dOps for Flex {
         });
         tensor(dweight, weight_shape(&shape))
     }
+}
 
+impl Conv2dBackward for Flex {
     fn convolve_grad_bias(grad: FloatTensor<Self>, shape: ConvShape) -> FloatTensor<Self> {
         let dbias = with_values([&grad], |[grad]| cpu::bias_gradient(grad, &shape));
         tensor(dbias, [shape.outputs])

@@ -6,40 +6,16 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Shape};
 use forgeling_shaders::cpu::conv2d::ConvShape;
+use forgeling_shaders::gather::TILE;
+use forgeling_shaders::outer::BLOCK;
 use forgeling_shaders::{
-    ADD_PARTS, CONV2D, CONV2D_GRAD_BIAS, CONV2D_GRAD_INPUT, CONV2D_GRAD_INPUT_VEC4,
-    CONV2D_GRAD_WEIGHT, CONV2D_GRAD_WEIGHT_VEC4, CONV2D_PACK, CONV2D_VEC4, Kernel,
+    CONV2D, CONV2D_GRAD_BIAS, CONV2D_GRAD_INPUT, CONV2D_GRAD_INPUT_VEC4, CONV2D_GRAD_WEIGHT,
+    CONV2D_GRAD_WEIGHT_VEC4, CONV2D_PACK, CONV2D_VEC4, Kernel,
 };
 
-use super::{Conv2dOps, weight_shape};
+use super::{Conv2dBackward, Conv2dOps, weight_shape};
 use crate::ops::heuristics::Heuristics;
-use crate::ops::launch::{Launch, channels_first, channels_last, f32s, nothing};
-
-/// Pixels of an invocation, as in `wgsl/shared/gather.wgsl`.
-const TILE: usize = 8;
-/// Inputs and outputs of an invocation, as in `wgsl/shared/outer.wgsl`.
-const BLOCK: usize = 8;
-
-/// A launch of at least `invocations` invocations.
-fn launch(
-    kernel: &'static Kernel,
-    inputs: Vec<CubeTensor>,
-    output: (Shape, DType),
-    sizes: Vec<usize>,
-    invocations: usize,
-) -> CubeTensor {
-    let [output] = Launch {
-        kernel,
-        inputs,
-        outputs: [output],
-        sizes,
-        grid: kernel
-            .grid(invocations)
-            .expect("the caller checked that the launch fits"),
-    }
-    .run();
-    output
-}
+use crate::ops::launch::{Grid, Launch, add_parts, channels_first, channels_last, f32s, nothing};
 
 fn pack(weight: CubeTensor, stored: DType, shape: &ConvShape, transposed: bool) -> CubeTensor {
     let [inputs, outputs] = shape.group();
@@ -49,18 +25,13 @@ fn pack(weight: CubeTensor, stored: DType, shape: &ConvShape, transposed: bool) 
         [inputs, outputs]
     };
     let quads = shape.groups * shape.taps() * depth * rows.div_ceil(4);
-    launch(
+    let transposed = usize::from(transposed);
+    Launch::one(
         &CONV2D_PACK,
         vec![weight],
         (Shape::new([4 * quads]), stored),
-        vec![
-            shape.groups,
-            inputs,
-            outputs,
-            shape.taps(),
-            usize::from(transposed),
-        ],
-        quads,
+        [shape.groups, inputs, outputs, shape.taps(), transposed],
+        Grid::Invocations(quads),
     )
 }
 
@@ -113,21 +84,15 @@ impl Gather {
             tiles,
         ];
         let target = Shape::new([shape.images, height, width, shape.groups * rows]);
-        let output = launch(
+        let invocations = self.phases * tiles * shape.groups * rows.div_ceil(4);
+        channels_first(Launch::one(
             kernels[usize::from(depth.is_multiple_of(4))],
             vec![channels_last(source), packed, bias],
             (target, stored),
-            sizes.to_vec(),
-            self.phases * tiles * shape.groups * rows.div_ceil(4),
-        );
-        channels_first(output)
+            sizes,
+            Grid::Invocations(invocations),
+        ))
     }
-}
-
-/// Sums of `count` numbers from so many parts, which lie one behind the other.
-fn add_parts(parts: CubeTensor, count: usize, all: usize, shape: impl Into<Shape>) -> CubeTensor {
-    let sizes = vec![count, all];
-    launch(&ADD_PARTS, vec![parts], f32s(shape), sizes, count)
 }
 
 impl Conv2dOps for CubeBackend {
@@ -211,26 +176,24 @@ impl Conv2dOps for CubeBackend {
         } else {
             f32s([parts * weights])
         };
-        let dweight = launch(
-            kernel,
-            vec![channels_last(x), channels_last(grad)],
-            output,
-            sizes.to_vec(),
-            invocations * parts,
-        );
+        let inputs = vec![channels_last(x), channels_last(grad)];
+        let grid = Grid::Invocations(invocations * parts);
+        let dweight = Launch::one(kernel, inputs, output, sizes, grid);
         if parts == 1 {
             return dweight;
         }
         add_parts(dweight, weights, parts, weight_shape(&shape))
     }
+}
 
+impl Conv2dBackward for CubeBackend {
     fn convolve_grad_bias(grad: FloatTensor<Self>, shape: ConvShape) -> FloatTensor<Self> {
         let pixels = shape.images * shape.out().iter().product::<usize>();
         let parts = pixels.min(64);
-        let sizes = vec![pixels, shape.outputs, parts];
-        let count = parts * shape.outputs;
+        let sizes = [pixels, shape.outputs, parts];
+        let output = f32s([parts * shape.outputs]);
         let inputs = vec![channels_last(grad)];
-        let dbias = launch(&CONV2D_GRAD_BIAS, inputs, f32s([count]), sizes, count);
+        let dbias = Launch::per_element(&CONV2D_GRAD_BIAS, inputs, output, sizes);
         add_parts(dbias, shape.outputs, parts, [shape.outputs])
     }
 }

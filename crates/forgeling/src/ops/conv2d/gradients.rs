@@ -7,6 +7,7 @@ use forgeling_shaders::cpu::conv2d::ConvShape;
 use super::{Conv2dOps, Conv2dOptions, check_dtypes, check_shapes, own_body, sizes, y_shape};
 use crate::error::{Error, Result};
 use crate::ops::bodies::composite;
+use crate::ops::check::same_dtype;
 use crate::ops::heuristics::Heuristics;
 use crate::ops::reference;
 
@@ -36,9 +37,9 @@ pub fn conv2d_grad_input(
     let shape = check(OPERATION, x, weight.dims(), &grad, options)?;
     check_dtypes(OPERATION, "grad", grad.dtype(), weight.dtype())?;
     if !own_body(&grad, &[Some(weight.dtype())], &shape) {
-        let dtype = grad.dtype();
-        let reference = || reference::conv2d_grad_input(grad, weight, size, options);
-        return composite(OPERATION, dtype, reference);
+        return composite(OPERATION, grad.dtype(), || {
+            reference::conv2d_grad_input(grad, weight, size, options)
+        });
     }
     let heuristics = Heuristics::of(&grad.device());
     let (grad, weight) = (grad.into_dispatch(), weight.into_dispatch());
@@ -68,15 +69,11 @@ pub fn conv2d_grad_weight(
     let inputs = x.dims()[1].checked_div(options.groups).unwrap_or(0);
     let weight = [grad.dims()[1], inputs, kernel[0], kernel[1]];
     let shape = check(OPERATION, x.dims(), weight, &grad, options)?;
-    if x.dtype() != grad.dtype() {
-        return Err(Error::invalid(OPERATION, "x and grad differ in dtype")
-            .expected(format!("{:?}", x.dtype()))
-            .got(format!("{:?}", grad.dtype())));
-    }
+    same_dtype(OPERATION, ["x", "grad"], [x.dtype(), grad.dtype()])?;
     if !own_body(&x, &[], &shape) {
-        let dtype = x.dtype();
-        let reference = || reference::conv2d_grad_weight(x, grad, kernel, options);
-        return composite(OPERATION, dtype, reference);
+        return composite(OPERATION, x.dtype(), || {
+            reference::conv2d_grad_weight(x, grad, kernel, options)
+        });
     }
     let heuristics = Heuristics::of(&x.device());
     let (x, grad) = (x.into_dispatch(), grad.into_dispatch());

@@ -8,11 +8,12 @@ mod gradients;
 mod specs;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Dispatch, backend_extension};
+use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Tensor, TensorData};
 use forgeling_shaders::cpu::conv2d::ConvShape;
 
 use super::bodies::composite;
+use super::check::{fits, is_half, not_empty, same_dtype};
 use super::heuristics::Heuristics;
 use super::launch::has_kernels;
 use super::plan::{ConvSizes, admit_op};
@@ -71,9 +72,9 @@ pub fn conv2d(
     let shape = sizes(x.dims(), weight.dims(), options);
     let parameters = [Some(weight.dtype()), bias.as_ref().map(Tensor::dtype)];
     if !own_body(&x, &parameters, &shape) {
-        let dtype = x.dtype();
-        let reference = || reference::conv2d(x, weight, bias, options);
-        return composite(OPERATION, dtype, reference);
+        return composite(OPERATION, x.dtype(), || {
+            reference::conv2d(x, weight, bias, options)
+        });
     }
     admit_op(OPERATION, &x.device(), |sim| {
         let sizes = ConvSizes {
@@ -156,28 +157,19 @@ fn check(
 ) -> Result<()> {
     check_shapes(OPERATION, x.dims(), weight.dims(), options)?;
     check_dtypes(OPERATION, "x", x.dtype(), weight.dtype())?;
-    let output = weight.dims()[0];
-    if let Some(bias) = bias
-        && (bias.dims() != [output] || bias.dtype() != weight.dtype())
-    {
-        return Err(Error::invalid(OPERATION, "bias does not fit")
-            .expected(format!("[{output}] of {:?}", weight.dtype()))
-            .got(format!("{:?} of {:?}", bias.dims(), bias.dtype())));
+    if let Some(bias) = bias {
+        let (shape, dtype) = ([weight.dims()[0]], weight.dtype());
+        fits(OPERATION, "bias does not fit", bias, shape, dtype)?;
     }
     Ok(())
 }
 
 /// Parameters beside activations of half precision may be f32.
 fn check_dtypes(operation: &'static str, name: &str, x: DType, weight: DType) -> Result<()> {
-    let half = matches!(x, DType::F16 | DType::BF16);
-    if weight == x || half && weight == DType::F32 {
+    if is_half(x) && weight == DType::F32 {
         return Ok(());
     }
-    Err(
-        Error::invalid(operation, format!("{name} and weight differ in dtype"))
-            .expected(format!("{x:?}"))
-            .got(format!("{weight:?}")),
-    )
+    same_dtype(operation, [name, "weight"], [x, weight])
 }
 
 fn check_shapes(
@@ -198,11 +190,8 @@ fn check_shapes(
             .expected("strides and groups of at least 1")
             .got(format!("{options:?}")));
     }
-    if x.contains(&0) || weight.contains(&0) {
-        return Err(Error::invalid(operation, "empty input")
-            .expected("every size at least 1")
-            .got(format!("x {x:?}, weight {weight:?}")));
-    }
+    let got = format_args!("x {x:?}, weight {weight:?}");
+    not_empty(operation, &[x, weight].concat(), got)?;
     if input * groups != channels || !output.is_multiple_of(groups) {
         let expected = if channels.is_multiple_of(groups) {
             format!("weight [a multiple of {groups}, {}, ..]", channels / groups)
@@ -230,7 +219,7 @@ fn check_shapes(
 }
 
 #[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
-pub(crate) trait Conv2dOps: StorageOps {
+pub(crate) trait Conv2dOps: Backend {
     /// `bias` is of no elements if there is none.
     #[fusion(meta = specs::forward)]
     fn convolve(
@@ -256,7 +245,10 @@ pub(crate) trait Conv2dOps: StorageOps {
         shape: ConvShape,
         heuristics: Heuristics,
     ) -> FloatTensor<Self>;
+}
 
+#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait Conv2dBackward: Conv2dOps + StorageOps {
     #[fusion(meta = specs::grad_bias)]
     fn convolve_grad_bias(grad: FloatTensor<Self>, shape: ConvShape) -> FloatTensor<Self>;
 }

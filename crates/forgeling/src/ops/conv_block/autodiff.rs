@@ -1,16 +1,16 @@
 //! The block on the tape.
 
-use burn::backend::autodiff::NodeId;
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::ops::NodeGuard;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 use burn::tensor::{DType, Shape};
+use forgeling_shaders::epsilon::EPSILON;
 
-use super::{Backwards, BlockForward, BlockGradients, ConvBlockOps, EPSILON, Formats};
+use super::{Backwards, BlockForward, BlockGradients, ConvBlockBackward, ConvBlockOps, Formats};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::storage::{Half, Order, Storage, Stored, WORTH_PACKING};
+use crate::ops::tape::{self, Parents, Pull};
 
 /// What a backward pass reads.
 #[derive(Debug, Clone)]
@@ -41,25 +41,18 @@ enum Convolved<T> {
 impl<T: TensorMetadata + 'static> Kept<T> {
     fn backward<B>(self, grad: T, input_gradient: bool, running: bool) -> BlockGradients<B>
     where
-        B: ConvBlockOps<FloatTensorPrimitive = T>,
+        B: ConvBlockBackward<FloatTensorPrimitive = T>,
     {
         let what = Backwards {
             input_gradient,
             running,
             heuristics: self.heuristics,
         };
-        match self.convolved {
-            Convolved::Full(convolved) => B::conv_block_backward(
-                self.x.restore::<B>(),
-                self.weight,
-                self.packed,
-                self.gamma,
-                self.beta,
-                convolved,
-                self.statistics,
-                grad,
-                what,
-            ),
+        let (x, convolved, output, formats) = match self.convolved {
+            Convolved::Full(convolved) => {
+                let nothing = self.statistics.clone();
+                (self.x.restore::<B>(), convolved, nothing, None)
+            }
             Convolved::Packed {
                 bits,
                 half,
@@ -73,111 +66,54 @@ impl<T: TensorMetadata + 'static> Kept<T> {
                     x: of_x,
                     output: of_output,
                 };
-                B::conv_block_packed_backward(
-                    x,
-                    self.weight,
-                    self.packed,
-                    self.gamma,
-                    self.beta,
-                    bits,
-                    output,
-                    self.statistics,
-                    grad,
-                    formats,
-                    what,
-                )
+                (x, bits, output, Some(formats))
             }
-        }
+        };
+        B::conv_block_backward(
+            x,
+            self.weight,
+            self.packed,
+            self.gamma,
+            self.beta,
+            convolved,
+            output,
+            self.statistics,
+            grad,
+            formats,
+            what,
+        )
     }
 }
 
 /// With the statistics of the batch; parents are x, weight, gamma and beta.
-#[derive(Debug)]
-struct OfBatch;
-
-impl<B: ConvBlockOps> Backward<B, 4> for OfBatch {
-    type State = Kept<FloatTensor<B>>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 4>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let grad = grads.consume::<B>(&ops.node);
-        let input_gradient = ops.parents[0].is_some();
-        let block = ops.state.backward::<B>(grad, input_gradient, false);
-        let gradients = [block.x, block.weight, block.gamma, block.beta];
-        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(node) = parent {
-                grads.register::<B>(node.id, gradient);
-            }
-        }
-    }
+fn backward<B: ConvBlockBackward>(
+    kept: Kept<FloatTensor<B>>,
+    grad: FloatTensor<B>,
+    parents: &mut Parents<'_, B, 4>,
+) {
+    let block = kept.backward::<B>(grad, parents.wants(0), false);
+    parents.give_all([block.x, block.weight, block.gamma, block.beta]);
 }
 
 /// With running statistics; parents are x, weight, gamma, beta and bias.
-#[derive(Debug)]
-struct OfRunning;
-
-impl<B: ConvBlockOps> Backward<B, 5> for OfRunning {
-    type State = Kept<FloatTensor<B>>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 5>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let grad = grads.consume::<B>(&ops.node);
-        let input_gradient = ops.parents[0].is_some();
-        let (gamma, variance) = (ops.state.gamma.clone(), ops.state.variance.clone());
-        let block = ops.state.backward::<B>(grad, input_gradient, true);
-        let gradients = [block.x, block.weight, block.gamma, block.beta.clone()];
-        let [x, weight, of_gamma, beta, bias] = ops.parents;
-        for (parent, gradient) in [x, weight, of_gamma, beta].into_iter().zip(gradients) {
-            if let Some(node) = parent {
-                grads.register::<B>(node.id, gradient);
-            }
-        }
-        if let Some(node) = bias {
-            // The bias is shifted as beta is, and scaled by the norm on its way.
-            let deviation = B::float_sqrt(B::float_add_scalar(variance, EPSILON.into()));
-            let scale = B::float_div(gamma, deviation);
-            grads.register::<B>(node.id, B::float_mul(block.beta, scale));
-        }
-    }
-}
-
-fn untracked<B: ConvBlockOps, C: CheckpointStrategy>(
-    output: FloatTensor<Autodiff<B, C>>,
-    block: BlockForward<B>,
-) -> BlockForward<Autodiff<B, C>> {
-    let inner = Autodiff::<B, C>::from_inner;
-    BlockForward {
-        output,
-        packed: inner(block.packed),
-        convolved: inner(block.convolved),
-        statistics: inner(block.statistics),
-        mean: inner(block.mean),
-        variance: inner(block.variance),
-    }
-}
-
-fn untracked_gradients<B: ConvBlockOps, C: CheckpointStrategy>(
-    block: BlockGradients<B>,
-) -> BlockGradients<Autodiff<B, C>> {
-    let inner = Autodiff::<B, C>::from_inner;
-    BlockGradients {
-        x: inner(block.x),
-        weight: inner(block.weight),
-        gamma: inner(block.gamma),
-        beta: inner(block.beta),
-    }
+fn backward_running<B: ConvBlockBackward>(
+    kept: Kept<FloatTensor<B>>,
+    grad: FloatTensor<B>,
+    parents: &mut Parents<'_, B, 5>,
+) {
+    let (gamma, variance) = (kept.gamma.clone(), kept.variance.clone());
+    let block = kept.backward::<B>(grad, parents.wants(0), true);
+    parents.give_all([block.x, block.weight, block.gamma, block.beta.clone()]);
+    parents.give_with(4, || {
+        // The bias is shifted as beta is, and scaled by the norm on its way.
+        let deviation = B::float_sqrt(B::float_add_scalar(variance, EPSILON.into()));
+        let scale = B::float_div(gamma, deviation);
+        B::float_mul(block.beta, scale)
+    });
 }
 
 /// What goes into a block, without the tape.
-struct Block<B: ConvBlockOps> {
+struct Block<B: ConvBlockBackward> {
     x: FloatTensor<B>,
     weight: FloatTensor<B>,
     gamma: FloatTensor<B>,
@@ -187,7 +123,7 @@ struct Block<B: ConvBlockOps> {
     heuristics: Heuristics,
 }
 
-impl<B: ConvBlockOps> Block<B> {
+impl<B: ConvBlockBackward> Block<B> {
     /// In which format the convolution is to be kept.
     fn half(&self) -> Option<Half> {
         let (x, weight) = (self.x.shape(), self.weight.shape());
@@ -216,47 +152,57 @@ impl<B: ConvBlockOps> Block<B> {
         )
     }
 
-    /// What a backward pass reads of a block whose convolution is packed if there is a `half`.
-    fn keep(
+    /// Puts the block on the tape, whose convolution is packed if there is a `half`.
+    fn record<C: CheckpointStrategy, const N: usize>(
         self,
-        forward: &BlockForward<B>,
+        parents: [NodeGuard; N],
+        forward: BlockForward<B>,
         variance: FloatTensor<B>,
-        x_id: NodeId,
         half: Option<Half>,
-    ) -> Kept<FloatTensor<B>> {
-        let convolved = forward.convolved.clone();
-        let convolved = match half {
-            None => Convolved::Full(convolved),
-            Some(half) => Convolved::Packed {
-                bits: convolved,
-                half,
-                output: Stored::of::<B>(forward.output.clone(), Order::Images),
-                shape: self.x.shape().dims(),
-            },
+        pull: Pull<B, Kept<FloatTensor<B>>, N>,
+    ) -> BlockForward<Autodiff<B, C>> {
+        let x_id = parents[0].id();
+        let keep = |output: &FloatTensor<B>| {
+            let convolved = forward.convolved.clone();
+            let (convolved, stored) = match half {
+                None => (Convolved::Full(convolved), None),
+                Some(half) => {
+                    let output = Stored::of::<B>(output.clone(), Order::Images);
+                    let packed = Convolved::Packed {
+                        bits: convolved,
+                        half,
+                        output: output.clone(),
+                        shape: self.x.shape().dims(),
+                    };
+                    (packed, Some(output))
+                }
+            };
+            let kept = Kept {
+                x: Stored::of_node::<B>(self.x, x_id, Order::Images),
+                weight: self.weight,
+                packed: forward.packed.clone(),
+                gamma: self.gamma,
+                beta: self.beta,
+                convolved,
+                statistics: forward.statistics.clone(),
+                variance,
+                heuristics: self.heuristics,
+            };
+            (kept, stored)
         };
-        Kept {
-            x: Stored::of_node::<B>(self.x, x_id, Order::Images),
-            weight: self.weight,
-            packed: forward.packed.clone(),
-            gamma: self.gamma,
-            beta: self.beta,
-            convolved,
-            statistics: forward.statistics.clone(),
-            variance,
-            heuristics: self.heuristics,
+        let inner = Autodiff::<B, C>::from_inner;
+        BlockForward {
+            output: tape::record_stored(parents, forward.output, keep, pull),
+            packed: inner(forward.packed),
+            convolved: inner(forward.convolved),
+            statistics: inner(forward.statistics),
+            mean: inner(forward.mean),
+            variance: inner(forward.variance),
         }
     }
 }
 
-/// The output as the next operations may store it.
-fn output_of<T: Clone>(kept: &Kept<T>) -> Option<Stored<T>> {
-    match &kept.convolved {
-        Convolved::Packed { output, .. } => Some(output.clone()),
-        Convolved::Full(_) => None,
-    }
-}
-
-impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
+impl<B: ConvBlockBackward, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
     fn conv_block(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -264,11 +210,9 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
         beta: FloatTensor<Self>,
         heuristics: Heuristics,
     ) -> BlockForward<Self> {
-        let (x, x_node) = x.into_parts();
-        let (weight, weight_node) = weight.into_parts();
-        let (gamma, gamma_node) = gamma.into_parts();
-        let (beta, beta_node) = beta.into_parts();
-        let x_id = x_node.id();
+        let inputs = [x, weight, gamma, beta];
+        let tracked = inputs.iter().any(|input| input.is_tracked());
+        let ([x, weight, gamma, beta], parents) = tape::open(inputs);
         let block = Block::<B> {
             x,
             weight,
@@ -277,36 +221,19 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
             given: None,
             heuristics,
         };
-        let full = |block: &Block<B>| {
-            B::conv_block(
+        let half = block.half().filter(|_| tracked);
+        let forward = match half {
+            Some(half) => block.packed(half),
+            None => B::conv_block(
                 block.x.clone(),
                 block.weight.clone(),
                 block.gamma.clone(),
                 block.beta.clone(),
                 heuristics,
-            )
+            ),
         };
-        let prepared = OfBatch
-            .prepare::<C>([x_node, weight_node, gamma_node, beta_node])
-            .compute_bound()
-            .stateful();
-        match prepared {
-            OpsKind::Tracked(prep) => {
-                let half = block.half();
-                let forward = half.map_or_else(|| full(&block), |half| block.packed(half));
-                let kept = block.keep(&forward, forward.variance.clone(), x_id, half);
-                let shared = output_of(&kept);
-                let output = prep.finish(kept, forward.output.clone());
-                if let Some(shared) = shared {
-                    shared.share(output.id());
-                }
-                untracked(output, forward)
-            }
-            OpsKind::UnTracked(prep) => {
-                let forward = full(&block);
-                untracked(prep.finish(forward.output.clone()), forward)
-            }
-        }
+        let variance = forward.variance.clone();
+        block.record(parents, forward, variance, half, backward::<B>)
     }
 
     fn conv_block_running(
@@ -320,13 +247,10 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
         _keep: bool,
         heuristics: Heuristics,
     ) -> BlockForward<Self> {
-        let (x, x_node) = x.into_parts();
-        let (weight, weight_node) = weight.into_parts();
-        let (bias, bias_node) = bias.into_parts();
-        let (gamma, gamma_node) = gamma.into_parts();
-        let (beta, beta_node) = beta.into_parts();
+        let inputs = [x, weight, gamma, beta, bias];
+        let tracked = inputs.iter().any(|input| input.is_tracked());
+        let ([x, weight, gamma, beta, bias], parents) = tape::open(inputs);
         let (mean, variance) = (mean.into_primitive(), variance.into_primitive());
-        let x_id = x_node.id();
         let mut block = Block::<B> {
             x,
             weight,
@@ -335,7 +259,12 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
             given: None,
             heuristics,
         };
-        let full = |block: &Block<B>, bias: FloatTensor<B>, mean: FloatTensor<B>, keep: bool| {
+        let half = block.half().filter(|_| tracked);
+        let forward = if let Some(half) = half {
+            // What the bias adds, the mean may as well lack.
+            block.given = Some([B::float_sub(mean, bias), variance.clone()]);
+            block.packed(half)
+        } else {
             B::conv_block_running(
                 block.x.clone(),
                 block.weight.clone(),
@@ -344,112 +273,10 @@ impl<B: ConvBlockOps, C: CheckpointStrategy> ConvBlockOps for Autodiff<B, C> {
                 block.beta.clone(),
                 mean,
                 variance.clone(),
-                keep,
+                tracked,
                 heuristics,
             )
         };
-        let prepared = OfRunning
-            .prepare::<C>([x_node, weight_node, gamma_node, beta_node, bias_node])
-            .compute_bound()
-            .stateful();
-        match prepared {
-            OpsKind::Tracked(prep) => {
-                let half = block.half();
-                let forward = if let Some(half) = half {
-                    // What the bias adds, the mean may as well lack.
-                    block.given = Some([B::float_sub(mean, bias), variance.clone()]);
-                    block.packed(half)
-                } else {
-                    full(&block, bias, mean, true)
-                };
-                let kept = block.keep(&forward, variance, x_id, half);
-                let shared = output_of(&kept);
-                let output = prep.finish(kept, forward.output.clone());
-                if let Some(shared) = shared {
-                    shared.share(output.id());
-                }
-                untracked(output, forward)
-            }
-            OpsKind::UnTracked(prep) => {
-                let forward = full(&block, bias, mean, false);
-                untracked(prep.finish(forward.output.clone()), forward)
-            }
-        }
-    }
-
-    // The tape is first order, as everywhere in burn: the gradients themselves are not recorded.
-    fn conv_block_backward(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        packed: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        convolved: FloatTensor<Self>,
-        statistics: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        what: Backwards,
-    ) -> BlockGradients<Self> {
-        untracked_gradients(B::conv_block_backward(
-            x.into_primitive(),
-            weight.into_primitive(),
-            packed.into_primitive(),
-            gamma.into_primitive(),
-            beta.into_primitive(),
-            convolved.into_primitive(),
-            statistics.into_primitive(),
-            grad.into_primitive(),
-            what,
-        ))
-    }
-
-    fn conv_block_packed(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-        half: Half,
-        heuristics: Heuristics,
-    ) -> BlockForward<Self> {
-        let block = B::conv_block_packed(
-            x.into_primitive(),
-            weight.into_primitive(),
-            gamma.into_primitive(),
-            beta.into_primitive(),
-            mean.into_primitive(),
-            variance.into_primitive(),
-            half,
-            heuristics,
-        );
-        untracked(Self::from_inner(block.output.clone()), block)
-    }
-
-    fn conv_block_packed_backward(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        packed: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        convolved: FloatTensor<Self>,
-        output: FloatTensor<Self>,
-        statistics: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        formats: Formats,
-        what: Backwards,
-    ) -> BlockGradients<Self> {
-        untracked_gradients(B::conv_block_packed_backward(
-            x.into_primitive(),
-            weight.into_primitive(),
-            packed.into_primitive(),
-            gamma.into_primitive(),
-            beta.into_primitive(),
-            convolved.into_primitive(),
-            output.into_primitive(),
-            statistics.into_primitive(),
-            grad.into_primitive(),
-            formats,
-            what,
-        ))
+        block.record(parents, forward, variance, half, backward_running::<B>)
     }
 }

@@ -2,10 +2,11 @@
 
 use burn::backend::Flex;
 use burn::backend::TensorMetadata;
+use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Shape;
 
-use super::{Backwards, BlockForward, BlockGradients, ConvBlockOps, Formats};
+use super::{Backwards, BlockForward, BlockGradients, ConvBlockBackward, ConvBlockOps, Formats};
 use crate::ops::cpu::conv_block as cpu;
 use crate::ops::cpu::half::Values;
 use crate::ops::flex::{tensor, with_values};
@@ -27,19 +28,22 @@ fn pooled(shape: cpu::BlockShape) -> [usize; 4] {
     [shape.images, shape.output, height, width]
 }
 
-/// That of `x` is empty unless it was asked for.
-fn assemble(gradients: cpu::Gradients, x: Shape, weight: Shape) -> BlockGradients<Flex> {
-    let of_input = if gradients.x.is_empty() {
-        Shape::new([0])
-    } else {
-        x
-    };
-    let channels = [weight[0]];
-    BlockGradients {
-        x: tensor(gradients.x, of_input),
-        weight: tensor(gradients.weight, weight),
-        gamma: tensor(gradients.gamma, channels),
-        beta: tensor(gradients.beta, channels),
+/// With the statistics' means and variances, as the forward pass found them.
+fn assemble(
+    forward: cpu::Forward,
+    weight: FlexTensor,
+    shape: cpu::BlockShape,
+) -> BlockForward<Flex> {
+    let convolved = [forward.convolved.len()];
+    let (means, variances) = forward.statistics.split_at(shape.output);
+    let [mean, variance] = [means, variances].map(|row| tensor(row.to_vec(), [shape.output]));
+    BlockForward {
+        output: tensor(forward.output, pooled(shape)),
+        packed: weight,
+        convolved: tensor(forward.convolved, convolved),
+        statistics: tensor(forward.statistics, [2 * shape.output]),
+        mean,
+        variance,
     }
 }
 
@@ -60,51 +64,7 @@ impl ConvBlockOps for Flex {
         let forward = with_values([&x, &weight, &gamma, &beta], |[x, weight, gamma, beta]| {
             cpu::forward(x, weight, gamma, beta, None, shape)
         });
-        let convolved = [shape.images, shape.output, shape.height, shape.width];
-        let (means, variances) = forward.statistics.split_at(shape.output);
-        let (mean, variance) = (means.to_vec(), variances.to_vec());
-        BlockForward {
-            output: tensor(forward.output, pooled(shape)),
-            packed: weight,
-            convolved: tensor(forward.convolved, convolved),
-            statistics: tensor(forward.statistics, [2 * shape.output]),
-            mean: tensor(mean, [shape.output]),
-            variance: tensor(variance, [shape.output]),
-        }
-    }
-
-    fn conv_block_backward(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        _packed: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        convolved: FloatTensor<Self>,
-        statistics: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        what: Backwards,
-    ) -> BlockGradients<Self> {
-        let shape = sizes(&x.shape(), &weight.shape());
-        let inputs = [&x, &weight, &gamma, &beta, &convolved, &statistics, &grad];
-        let gradients = with_values(
-            inputs,
-            |[x, weight, gamma, beta, convolved, statistics, grad]| {
-                let block = cpu::Block {
-                    x: Values::Full(x),
-                    weight,
-                    gamma,
-                    beta,
-                    convolved: Values::Full(convolved),
-                    output: None,
-                    statistics,
-                    running: what.running,
-                    grad,
-                    shape,
-                };
-                cpu::backward(&block, what.input_gradient)
-            },
-        );
-        assemble(gradients, x.shape(), weight.shape())
+        assemble(forward, weight, shape)
     }
 
     fn conv_block_running(
@@ -134,17 +94,15 @@ impl ConvBlockOps for Flex {
                 }
             }
         });
-        let convolved = [forward.convolved.len()];
         BlockForward {
-            output: tensor(forward.output, pooled(shape)),
-            packed: weight,
-            convolved: tensor(forward.convolved, convolved),
-            statistics: tensor(forward.statistics, [2 * shape.output]),
             mean,
             variance,
+            ..assemble(forward, weight, shape)
         }
     }
+}
 
+impl ConvBlockBackward for Flex {
     fn conv_block_packed(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -161,20 +119,10 @@ impl ConvBlockOps for Flex {
             let given = (!mean.is_empty()).then(|| given(mean.iter().copied(), variance));
             cpu::forward_packed(x, weight, gamma, beta, given, half.code(), shape)
         });
-        let words = forward.convolved.len();
-        let (means, variances) = forward.statistics.split_at(shape.output);
-        let (mean, variance) = (means.to_vec(), variances.to_vec());
-        BlockForward {
-            output: tensor(forward.output, pooled(shape)),
-            packed: weight,
-            convolved: tensor(forward.convolved, [words]),
-            statistics: tensor(forward.statistics, [2 * shape.output]),
-            mean: tensor(mean, [shape.output]),
-            variance: tensor(variance, [shape.output]),
-        }
+        assemble(forward, weight, shape)
     }
 
-    fn conv_block_packed_backward(
+    fn conv_block_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         _packed: FloatTensor<Self>,
@@ -184,12 +132,11 @@ impl ConvBlockOps for Flex {
         output: FloatTensor<Self>,
         statistics: FloatTensor<Self>,
         grad: FloatTensor<Self>,
-        formats: Formats,
+        formats: Option<Formats>,
         what: Backwards,
     ) -> BlockGradients<Self> {
-        let of_input = Shape::new(formats.shape);
+        let of_input = formats.map_or_else(|| x.shape(), |formats| Shape::new(formats.shape));
         let shape = sizes(&of_input, &weight.shape());
-        let code = |half: Option<Half>| half.map(Half::code);
         let inputs = [
             &x,
             &weight,
@@ -203,15 +150,20 @@ impl ConvBlockOps for Flex {
         let gradients = with_values(
             inputs,
             |[x, weight, gamma, beta, convolved, output, statistics, grad]| {
-                let format = code(Some(formats.convolved));
-                let outputs = shape.output_len();
+                let read = |values, length, half: Option<Half>| {
+                    Values::new(values, length, half.map(Half::code))
+                };
                 let block = cpu::Block {
-                    x: Values::new(x, shape.input_len(), code(formats.x)),
+                    x: read(x, shape.input_len(), formats.and_then(|all| all.x)),
                     weight,
                     gamma,
                     beta,
-                    convolved: Values::new(convolved, shape.convolved_len(), format),
-                    output: Some(Values::new(output, outputs, code(formats.output))),
+                    convolved: read(
+                        convolved,
+                        shape.convolved_len(),
+                        formats.map(|all| all.convolved),
+                    ),
+                    output: formats.map(|all| read(output, shape.output_len(), all.output)),
                     statistics,
                     running: what.running,
                     grad,
@@ -220,6 +172,18 @@ impl ConvBlockOps for Flex {
                 cpu::backward(&block, what.input_gradient)
             },
         );
-        assemble(gradients, of_input, weight.shape())
+        let channels = [shape.output];
+        // The input's is empty unless it was asked for.
+        let of_input = if gradients.x.is_empty() {
+            Shape::new([0])
+        } else {
+            of_input
+        };
+        BlockGradients {
+            x: tensor(gradients.x, of_input),
+            weight: tensor(gradients.weight, weight.shape()),
+            gamma: tensor(gradients.gamma, channels),
+            beta: tensor(gradients.beta, channels),
+        }
     }
 }

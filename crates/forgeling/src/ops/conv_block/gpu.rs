@@ -6,21 +6,20 @@ use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Shape};
+use forgeling_shaders::place::QUADS_SIDE_BY_SIDE;
+use forgeling_shaders::row::{TILE_HEIGHT, TILE_WIDTH};
 use forgeling_shaders::{
     CONV_BLOCK_BACKWARD_ACTIVATION, CONV_BLOCK_BACKWARD_REDUCE, CONV_BLOCK_FORWARD,
     CONV_BLOCK_GRAD_INPUT, CONV_BLOCK_GRAD_WEIGHT, CONV_BLOCK_GRAD_WEIGHT_VEC4,
     CONV_BLOCK_NORMALIZE, CONV_BLOCK_NORMALIZE_RUNNING, CONV_BLOCK_PACK, Kernel,
 };
 
-use super::{Backwards, BlockForward, BlockGradients, ConvBlockOps, Formats, gpu_packed};
+use super::{
+    Backwards, BlockForward, BlockGradients, ConvBlockBackward, ConvBlockOps, Formats, gpu_packed,
+};
 use crate::ops::heuristics::Heuristics;
-use crate::ops::launch::{Launch, PART, channels_first, channels_last, f32s, part, zeros};
+use crate::ops::launch::{Grid, Launch, PART, channels_first, channels_last, f32s, part, zeros};
 use crate::ops::storage::Half;
-
-/// Quads (of four channels) that lie side by side in a workgroup at most, as in `wgsl/shared/place.wgsl`.
-const QUADS_SIDE_BY_SIDE: usize = 16;
-/// The register tile of `wgsl/shared/row.wgsl`.
-const TILE: [usize; 2] = [2, 7];
 
 /// Sizes of a block and of its launches.
 #[derive(Clone, Copy)]
@@ -154,7 +153,7 @@ impl Plan {
     }
 
     fn tiles(&self) -> usize {
-        self.images * self.height.div_ceil(TILE[0]) * self.width.div_ceil(TILE[1])
+        self.images * self.height.div_ceil(TILE_HEIGHT) * self.width.div_ceil(TILE_WIDTH)
     }
 
     /// Groups of quads that lie side by side, and invocations beside each other on the same quad.
@@ -194,8 +193,7 @@ impl Plan {
         outputs: [(Shape, DType); N],
         workgroups: usize,
     ) -> [CubeTensor; N] {
-        let launch = self.prepare(kernel, inputs, outputs, workgroups);
-        launch.run()
+        self.prepare(kernel, inputs, outputs, workgroups).run()
     }
 
     /// As [`launch`](Self::launch), to be run.
@@ -211,9 +209,7 @@ impl Plan {
             inputs,
             outputs,
             sizes: self.sizes(),
-            grid: kernel
-                .spread(workgroups)
-                .expect("the caller checked that the launch fits"),
+            grid: Grid::Workgroups(workgroups),
         }
     }
 
@@ -315,51 +311,6 @@ impl ConvBlockOps for CubeBackend {
         }
     }
 
-    fn conv_block_backward(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        packed: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        convolved: FloatTensor<Self>,
-        statistics: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        what: Backwards,
-    ) -> BlockGradients<Self> {
-        let plan = Plan::new(&x, &weight, what.heuristics);
-        let weight_shape = weight.shape();
-        let inputs = vec![convolved, statistics, gamma, beta, channels_last(grad)];
-        let [sums] = plan.launch(
-            &CONV_BLOCK_BACKWARD_REDUCE,
-            inputs.clone(),
-            [f32s([2 * plan.row()])],
-            plan.quads,
-        );
-        // Where statistics are constants, their gradients do not come back to the activations.
-        let through_statistics = if what.running {
-            zeros(&sums, 2 * plan.row())
-        } else {
-            sums.clone()
-        };
-        let inputs = inputs.into_iter().chain([through_statistics]).collect();
-        let [flow] = plan.flow(inputs).run();
-        let dx = if what.input_gradient {
-            let [dx] = plan.input_gradient(flow.clone(), packed).run();
-            channels_first(dx)
-        } else {
-            part(&sums, 0, 0)
-        };
-        let [dweight] = plan
-            .weight_gradient(channels_last(x), flow, f32s(weight_shape))
-            .run();
-        BlockGradients {
-            x: dx,
-            weight: dweight,
-            gamma: part(&sums, 0, plan.channels),
-            beta: part(&sums, plan.row(), plan.channels),
-        }
-    }
-
     fn conv_block_running(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -392,6 +343,69 @@ impl ConvBlockOps for CubeBackend {
             variance,
         }
     }
+}
+
+impl ConvBlockBackward for CubeBackend {
+    fn conv_block_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        packed: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        convolved: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        formats: Option<Formats>,
+        what: Backwards,
+    ) -> BlockGradients<Self> {
+        let weight_shape = weight.shape();
+        if let Some(formats) = formats {
+            let kept = gpu_packed::Kept {
+                x,
+                weight_shape,
+                packed,
+                gamma,
+                beta,
+                convolved,
+                output,
+                statistics,
+                formats,
+            };
+            return gpu_packed::backward(kept, grad, what);
+        }
+        let plan = Plan::new(&x, &weight, what.heuristics);
+        let inputs = vec![convolved, statistics, gamma, beta, channels_last(grad)];
+        let [sums] = plan.launch(
+            &CONV_BLOCK_BACKWARD_REDUCE,
+            inputs.clone(),
+            [f32s([2 * plan.row()])],
+            plan.quads,
+        );
+        // Where statistics are constants, their gradients do not come back to the activations.
+        let through_statistics = if what.running {
+            zeros(&sums, 2 * plan.row())
+        } else {
+            sums.clone()
+        };
+        let inputs = inputs.into_iter().chain([through_statistics]).collect();
+        let [flow] = plan.flow(inputs).run();
+        let dx = if what.input_gradient {
+            let [dx] = plan.input_gradient(flow.clone(), packed).run();
+            channels_first(dx)
+        } else {
+            part(&sums, 0, 0)
+        };
+        let [dweight] = plan
+            .weight_gradient(channels_last(x), flow, f32s(weight_shape))
+            .run();
+        BlockGradients {
+            x: dx,
+            weight: dweight,
+            gamma: part(&sums, 0, plan.channels),
+            beta: part(&sums, plan.row(), plan.channels),
+        }
+    }
 
     fn conv_block_packed(
         x: FloatTensor<Self>,
@@ -406,34 +420,5 @@ impl ConvBlockOps for CubeBackend {
         let plan = Plan::new(&x, &weight, heuristics);
         let given = (mean.shape().num_elements() > 0).then_some([mean, variance]);
         gpu_packed::forward(&plan, x, weight, [gamma, beta], given, half, heuristics)
-    }
-
-    fn conv_block_packed_backward(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        packed: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        convolved: FloatTensor<Self>,
-        output: FloatTensor<Self>,
-        statistics: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        formats: Formats,
-        what: Backwards,
-    ) -> BlockGradients<Self> {
-        let shape = Shape::new(formats.shape);
-        let plan = Plan::of(DType::F32, &shape, &weight.shape(), what.heuristics);
-        let kept = gpu_packed::Kept {
-            x,
-            weight_shape: weight.shape(),
-            packed,
-            gamma,
-            beta,
-            convolved,
-            output,
-            statistics,
-            formats,
-        };
-        gpu_packed::backward(&plan, kept, grad, what)
     }
 }

@@ -7,21 +7,19 @@ use burn::backend::TensorMetadata;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
 use burn::tensor::{DType, Shape};
+use forgeling_shaders::activation::RELU;
 use forgeling_shaders::{
-    ACTIVATION_GRAD, ADD_PARTS, CONV_BLOCK_BACKWARD_REDUCE, CONV_BLOCK_KEEP,
-    CONV_BLOCK_NORMALIZE_PEAKS,
+    ACTIVATION_GRAD, CONV_BLOCK_BACKWARD_REDUCE, CONV_BLOCK_KEEP, CONV_BLOCK_NORMALIZE_PEAKS,
 };
 
 use super::gpu::Plan;
 use super::{Backwards, BlockForward, BlockGradients, Formats};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::{
-    Launch, PART, channels_first, channels_last, empty, f32s, part, reshaped, zeros,
+    Grid, Launch, PART, add_parts, channels_first, channels_last, empty, f32s, part, reshaped,
+    zeros,
 };
 use crate::ops::storage::{Half, unpack, words};
-
-/// ReLU in `wgsl/shared/activation.wgsl`.
-const RELU: usize = 1;
 
 impl Plan {
     fn pixels(&self) -> usize {
@@ -111,7 +109,6 @@ impl Plan {
         start: usize,
         [convolved, peaks]: [&CubeTensor; 2],
     ) {
-        let kernel = &CONV_BLOCK_KEEP;
         let bits = self.range(start, self.pixels() * self.quads * 4);
         let windows = self.range(start, self.windows() * self.channels);
         let outputs = [
@@ -119,7 +116,7 @@ impl Plan {
             part(peaks, windows.start, windows.len()),
         ];
         Launch {
-            kernel,
+            kernel: &CONV_BLOCK_KEEP,
             inputs: vec![y, gamma.clone()],
             outputs: [f32s([words(bits.len())]), f32s([windows.len()])],
             sizes: vec![
@@ -129,9 +126,7 @@ impl Plan {
                 self.channels,
                 half.code(),
             ],
-            grid: kernel
-                .grid(self.images * self.height.div_ceil(2) * self.quads)
-                .expect("the caller checked that the launch fits"),
+            grid: Grid::Invocations(self.images * self.height.div_ceil(2) * self.quads),
         }
         .run_into(outputs.map(Some));
     }
@@ -165,12 +160,7 @@ pub struct Kept {
     pub formats: Formats,
 }
 
-pub fn backward(
-    plan: &Plan,
-    kept: Kept,
-    grad: CubeTensor,
-    what: Backwards,
-) -> BlockGradients<CubeBackend> {
+pub fn backward(kept: Kept, grad: CubeTensor, what: Backwards) -> BlockGradients<CubeBackend> {
     let Kept {
         x,
         weight_shape,
@@ -182,6 +172,8 @@ pub fn backward(
         statistics,
         formats,
     } = kept;
+    let shape = Shape::new(formats.shape);
+    let plan = &Plan::of(DType::F32, &shape, &weight_shape, what.heuristics);
     let grad = cut(plan, output, formats.output, grad);
     let groups = plan.groups().count();
     let convolution = |start: usize, group: &Plan| {
@@ -273,9 +265,7 @@ fn cut(plan: &Plan, output: CubeTensor, format: Option<Half>, grad: CubeTensor) 
             inputs: vec![output, grad],
             outputs: [f32s([range.len()])],
             sizes: vec![range.len(), RELU],
-            grid: ACTIVATION_GRAD
-                .grid(range.len())
-                .expect("the caller checked that the launch fits"),
+            grid: Grid::Invocations(range.len()),
         }
         .run_into([Some(flow)]);
     }
@@ -287,7 +277,5 @@ fn add(parts: CubeTensor, length: usize, count: usize) -> CubeTensor {
     if count == 1 {
         return parts;
     }
-    let sizes = vec![length, count];
-    let [sums] = Launch::per_element(&ADD_PARTS, vec![parts], f32s([length]), sizes);
-    sums
+    add_parts(parts, length, count, [length])
 }

@@ -13,16 +13,13 @@ use burn::tensor::Tensor;
 
 pub(super) use self::gpu::Plan as BlockPlan;
 use super::bodies::{composite, computed_in};
-use super::cpu::conv_block as cpu;
+use super::check::fits;
 use super::heuristics::Heuristics;
 use super::launch::has_kernels;
 use super::plan::admit_op;
 use super::reference;
 use super::storage::{Half, StorageOps};
 use crate::error::{Error, Result};
-
-/// Added to variances; PyTorch's default.
-pub(super) const EPSILON: f64 = cpu::EPSILON;
 
 /// What [`conv_block`] gives.
 #[derive(Debug, Clone)]
@@ -65,9 +62,9 @@ pub fn conv_block(
         &[("gamma", &gamma), ("beta", &beta)],
     )?;
     if !own_body(&x, &weight) {
-        let dtype = x.dtype();
-        let reference = || reference::conv_block(x, weight, gamma, beta);
-        return composite(OPERATION, dtype, reference);
+        return composite(OPERATION, x.dtype(), || {
+            reference::conv_block(x, weight, gamma, beta)
+        });
     }
     admit(OPERATION, &x, &weight)?;
     let heuristics = Heuristics::of(&x.device());
@@ -120,9 +117,9 @@ pub fn conv_block_running(x: Tensor<4>, weight: Tensor<4>, norm: RunningNorm) ->
     ];
     check(OPERATION, &x, &weight, &vectors)?;
     if !own_body(&x, &weight) {
-        let dtype = x.dtype();
-        let reference = || reference::conv_block_running(x, weight, norm);
-        return composite(OPERATION, dtype, reference);
+        return composite(OPERATION, x.dtype(), || {
+            reference::conv_block_running(x, weight, norm)
+        });
     }
     admit(OPERATION, &x, &weight)?;
     let heuristics = Heuristics::of(&x.device());
@@ -184,11 +181,8 @@ fn check(
         );
     }
     for (name, vector) in vectors {
-        if vector.dims() != [output] || vector.dtype() != dtype {
-            return Err(Error::invalid(operation, format!("{name} does not fit"))
-                .expected(format!("[{output}] of {dtype:?}"))
-                .got(format!("{:?} of {:?}", vector.dims(), vector.dtype())));
-        }
+        let misfit = format!("{name} does not fit");
+        fits(operation, misfit, vector, [output], dtype)?;
     }
     Ok(())
 }
@@ -242,7 +236,7 @@ pub(crate) struct Formats {
 }
 
 #[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
-pub(crate) trait ConvBlockOps: StorageOps {
+pub(crate) trait ConvBlockOps: Backend {
     #[fusion(meta = specs::forward)]
     fn conv_block(
         x: FloatTensor<Self>,
@@ -266,23 +260,12 @@ pub(crate) trait ConvBlockOps: StorageOps {
         keep: bool,
         heuristics: Heuristics,
     ) -> BlockForward<Self>;
+}
 
-    #[allow(clippy::too_many_arguments)]
-    #[fusion(meta = specs::backward)]
-    fn conv_block_backward(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        packed: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        convolved: FloatTensor<Self>,
-        statistics: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        what: Backwards,
-    ) -> BlockGradients<Self>;
-
-    /// As [`conv_block`](Self::conv_block), but the convolution is given in 16 bits, and never held as a whole otherwise;
-    /// the output is the same bit for bit. With `mean` and `variance` unless these are of no elements.
+#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait ConvBlockBackward: ConvBlockOps + StorageOps {
+    /// As [`conv_block`](ConvBlockOps::conv_block), but the convolution is given in 16 bits, and never held as a whole
+    /// otherwise; the output is the same bit for bit. With `mean` and `variance` unless these are of no elements.
     #[allow(clippy::too_many_arguments)]
     #[fusion(meta = specs::packed)]
     fn conv_block_packed(
@@ -296,11 +279,11 @@ pub(crate) trait ConvBlockOps: StorageOps {
         heuristics: Heuristics,
     ) -> BlockForward<Self>;
 
-    /// As [`conv_block_backward`](Self::conv_block_backward), from what is packed. The output says what ReLU cut off,
-    /// which a rounded convolution does not.
+    /// With `formats` from what is packed: then the output says what ReLU cut off, which a rounded convolution does not.
+    /// Otherwise it is not read.
     #[allow(clippy::too_many_arguments)]
-    #[fusion(meta = specs::packed_backward)]
-    fn conv_block_packed_backward(
+    #[fusion(meta = specs::backward)]
+    fn conv_block_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         packed: FloatTensor<Self>,
@@ -310,7 +293,7 @@ pub(crate) trait ConvBlockOps: StorageOps {
         output: FloatTensor<Self>,
         statistics: FloatTensor<Self>,
         grad: FloatTensor<Self>,
-        formats: Formats,
+        formats: Option<Formats>,
         what: Backwards,
     ) -> BlockGradients<Self>;
 }

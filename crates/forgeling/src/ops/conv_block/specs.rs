@@ -57,14 +57,16 @@ pub fn backward(
     gamma: &TensorSpec,
     beta: &TensorSpec,
     _convolved: &TensorSpec,
+    _output: &TensorSpec,
     _statistics: &TensorSpec,
     _grad: &TensorSpec,
+    formats: &Option<Formats>,
     what: &Backwards,
 ) -> BlockGradientsMetadata {
-    let of_input = if what.input_gradient {
-        x.clone()
-    } else {
-        TensorSpec::new(Shape::new([0]), DType::F32)
+    let of_input = match formats {
+        _ if !what.input_gradient => TensorSpec::new(Shape::new([0]), DType::F32),
+        Some(formats) => TensorSpec::new(Shape::new(formats.shape), DType::F32),
+        None => x.clone(),
     };
     BlockGradientsMetadata {
         x: of_input,
@@ -92,25 +94,4 @@ pub fn packed(
         convolved: TensorSpec::new(Shape::new([words]), DType::F32),
         ..forward
     }
-}
-
-/// As [`backward`].
-#[allow(clippy::too_many_arguments)]
-pub fn packed_backward(
-    _x: &TensorSpec,
-    weight: &TensorSpec,
-    packed: &TensorSpec,
-    gamma: &TensorSpec,
-    beta: &TensorSpec,
-    convolved: &TensorSpec,
-    _output: &TensorSpec,
-    statistics: &TensorSpec,
-    grad: &TensorSpec,
-    formats: &Formats,
-    what: &Backwards,
-) -> BlockGradientsMetadata {
-    let x = TensorSpec::new(Shape::new(formats.shape), DType::F32);
-    backward(
-        &x, weight, packed, gamma, beta, convolved, statistics, grad, what,
-    )
 }

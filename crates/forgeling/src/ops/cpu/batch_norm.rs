@@ -1,13 +1,11 @@
 //! Batch norm with a residual and ReLU. Every channel is read a second time while it is still in the cache.
 
+use forgeling_shaders::epsilon::EPSILON;
 use macerator::Simd;
 
 use super::moments::{Moments, moments, sum, sum_of_pairs};
 use super::parallel;
 use super::pool::{Slot, slots, written};
-
-/// Added to variances; PyTorch's default.
-pub const EPSILON: f64 = 1e-5;
 
 /// Sizes of a tensor `[images, channels, pixels]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

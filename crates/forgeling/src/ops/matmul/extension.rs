@@ -1,8 +1,6 @@
 //! The products as an extension of the back ends, and their backward pass.
 
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
     Autodiff, AutodiffBackend, Backend, ExtensionType, TensorMetadata, backend_extension,
@@ -12,8 +10,10 @@ use burn::tensor::Shape;
 use super::Activation;
 #[cfg(feature = "fusion")]
 use super::specs;
+use crate::ops::cpu::gemm::ProductShape;
 use crate::ops::heuristics::Heuristics;
 use crate::ops::storage::{Order, StorageOps, Stored};
+use crate::ops::tape;
 
 /// What a product ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,16 +32,7 @@ impl End {
     }
 }
 
-/// Sizes of products of `[.., rows, inner]` and `[.., inner, columns]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sizes {
-    pub batch: usize,
-    pub rows: usize,
-    pub columns: usize,
-    pub inner: usize,
-}
-
-impl Sizes {
+impl ProductShape {
     /// Of checked operands.
     pub fn of(a: &Shape, b: &Shape) -> Self {
         let rank = a.num_dims();
@@ -50,6 +41,24 @@ impl Sizes {
             rows: a[rank - 2],
             columns: b[rank - 1],
             inner: a[rank - 1],
+        }
+    }
+
+    /// Of the product that gives the left side's gradient.
+    pub fn of_left(self) -> Self {
+        Self {
+            columns: self.inner,
+            inner: self.columns,
+            ..self
+        }
+    }
+
+    /// Of the product that gives the right side's gradient.
+    pub fn of_right(self) -> Self {
+        Self {
+            rows: self.inner,
+            inner: self.rows,
+            ..self
         }
     }
 }
@@ -97,7 +106,7 @@ pub(crate) struct RightGradients<B: Backend> {
 }
 
 #[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
-pub(crate) trait MatmulOps: StorageOps {
+pub(crate) trait MatmulOps: Backend {
     /// `activation(a b + bias)`
     #[fusion(meta = specs::forward)]
     fn matmul(
@@ -107,7 +116,10 @@ pub(crate) trait MatmulOps: StorageOps {
         end: End,
         heuristics: Heuristics,
     ) -> MatmulForward<Self>;
+}
 
+#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait MatmulBackward: MatmulOps + StorageOps {
     /// The gradient before the activation.
     #[fusion(dtype = grad, shape = grad)]
     fn activation_grad(
@@ -134,9 +146,6 @@ pub(crate) trait MatmulOps: StorageOps {
     ) -> RightGradients<Self>;
 }
 
-#[derive(Debug)]
-struct Matmul;
-
 /// What a backward pass reads.
 #[derive(Debug, Clone)]
 struct Kept<T> {
@@ -151,55 +160,45 @@ struct Kept<T> {
     heuristics: Heuristics,
 }
 
-impl<B: MatmulOps> Backward<B, 3> for Matmul {
-    type State = Kept<FloatTensor<B>>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 3>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let Kept {
-            a,
-            right,
-            kept,
-            same_dtype,
-            end,
-            heuristics,
-        } = ops.state;
-        let [left_node, right_node, bias_node] = ops.parents;
-        let mut grad = grads.consume::<B>(&ops.node);
-        if let Some(kept) = kept {
-            grad = B::activation_grad(kept.restore::<B>(), grad, end.activation);
+fn backward<B: MatmulBackward>(
+    kept: Kept<FloatTensor<B>>,
+    mut grad: FloatTensor<B>,
+    parents: &mut tape::Parents<'_, B, 3>,
+) {
+    let Kept {
+        a,
+        right,
+        kept,
+        same_dtype,
+        end,
+        heuristics,
+    } = kept;
+    if let Some(kept) = kept {
+        grad = B::activation_grad(kept.restore::<B>(), grad, end.activation);
+    }
+    parents.give_with(0, || {
+        B::matmul_grad_left(grad.clone(), right.restore::<B>(), heuristics)
+    });
+    let of_bias = end.bias && parents.wants(2);
+    if !parents.wants(1) && !of_bias {
+        return;
+    }
+    let a = a.restore::<B>();
+    let dtype = a.dtype();
+    let value = B::matmul_grad_right(a, grad, of_bias, heuristics);
+    parents.give_with(1, || {
+        if same_dtype && value.right.dtype() != dtype {
+            B::float_cast(value.right, dtype.into())
+        } else {
+            value.right
         }
-        if let Some(node) = left_node {
-            let right = right.restore::<B>();
-            let value = B::matmul_grad_left(grad.clone(), right, heuristics);
-            grads.register::<B>(node.id, value);
-        }
-        let bias_node = bias_node.filter(|_| end.bias);
-        if right_node.is_none() && bias_node.is_none() {
-            return;
-        }
-        let a = a.restore::<B>();
-        let dtype = a.dtype();
-        let value = B::matmul_grad_right(a, grad, bias_node.is_some(), heuristics);
-        if let Some(node) = right_node {
-            let right = if same_dtype && value.right.dtype() != dtype {
-                B::float_cast(value.right, dtype.into())
-            } else {
-                value.right
-            };
-            grads.register::<B>(node.id, right);
-        }
-        if let Some(node) = bias_node {
-            grads.register::<B>(node.id, value.bias);
-        }
+    });
+    if of_bias {
+        parents.give(2, value.bias);
     }
 }
 
-impl<B: MatmulOps, C: CheckpointStrategy> MatmulOps for Autodiff<B, C> {
+impl<B: MatmulBackward, C: CheckpointStrategy> MatmulOps for Autodiff<B, C> {
     fn matmul(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
@@ -207,87 +206,38 @@ impl<B: MatmulOps, C: CheckpointStrategy> MatmulOps for Autodiff<B, C> {
         end: End,
         heuristics: Heuristics,
     ) -> MatmulForward<Self> {
-        let (a, a_node) = a.into_parts();
-        let (b, b_node) = b.into_parts();
-        let (bias, bias_node) = bias.into_parts();
+        let ([a, b, bias], parents) = tape::open([a, b, bias]);
         let end = End { keep: true, ..end };
         let same_dtype = a.dtype() == b.dtype();
-        let (a_id, b_id) = (a_node.id(), b_node.id());
-        let forward = B::matmul(a.clone(), b, bias, end, heuristics);
-        let prepared = Matmul
-            .prepare::<C>([a_node, b_node, bias_node])
-            .compute_bound()
-            .stateful();
-        let output = match prepared {
-            OpsKind::Tracked(prep) => {
-                let store = |tensor| Stored::of::<B>(tensor, Order::Plain);
-                let right = forward.right.clone();
-                let kept =
-                    (end.activation != Activation::None).then(|| store(forward.kept.clone()));
-                // Weights are no activations.
-                let right = match right.rank() {
-                    2 => Stored::Full(right),
-                    _ => Stored::of_node::<B>(right, b_id, Order::Plain),
-                };
-                let state = Kept {
-                    a: Stored::of_node::<B>(a, a_id, Order::Plain),
-                    right,
-                    kept: kept.clone(),
-                    same_dtype,
-                    end,
-                    heuristics,
-                };
-                let tracked = prep.finish(state, forward.output);
-                if let Some(output) = kept.filter(|_| !end.keeps_sum()) {
-                    output.share(tracked.id());
-                }
-                tracked
-            }
-            OpsKind::UnTracked(prep) => prep.finish(forward.output),
+        let MatmulForward {
+            output,
+            right,
+            kept,
+        } = B::matmul(a.clone(), b, bias, end, heuristics);
+        let (a_id, b_id) = (parents[0].id(), parents[1].id());
+        let keep = |_: &FloatTensor<B>| {
+            let kept = (end.activation != Activation::None)
+                .then(|| Stored::of::<B>(kept.clone(), Order::Plain));
+            // Weights are no activations.
+            let right = match right.rank() {
+                2 => Stored::Full(right.clone()),
+                _ => Stored::of_node::<B>(right.clone(), b_id, Order::Plain),
+            };
+            let output = kept.clone().filter(|_| !end.keeps_sum());
+            let all = Kept {
+                a: Stored::of_node::<B>(a, a_id, Order::Plain),
+                right,
+                kept,
+                same_dtype,
+                end,
+                heuristics,
+            };
+            (all, output)
         };
         MatmulForward {
-            output,
-            right: Self::from_inner(forward.right),
-            kept: Self::from_inner(forward.kept),
-        }
-    }
-
-    // The tape is first order, as everywhere in burn: the gradients themselves are not recorded.
-    fn activation_grad(
-        kept: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        activation: Activation,
-    ) -> FloatTensor<Self> {
-        Self::from_inner(B::activation_grad(
-            kept.into_primitive(),
-            grad.into_primitive(),
-            activation,
-        ))
-    }
-
-    fn matmul_grad_left(
-        grad: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        heuristics: Heuristics,
-    ) -> FloatTensor<Self> {
-        Self::from_inner(B::matmul_grad_left(
-            grad.into_primitive(),
-            b.into_primitive(),
-            heuristics,
-        ))
-    }
-
-    fn matmul_grad_right(
-        a: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        bias: bool,
-        heuristics: Heuristics,
-    ) -> RightGradients<Self> {
-        let (a, grad) = (a.into_primitive(), grad.into_primitive());
-        let value = B::matmul_grad_right(a, grad, bias, heuristics);
-        RightGradients {
-            right: Self::from_inner(value.right),
-            bias: Self::from_inner(value.bias),
+            output: tape::record_stored(parents, output, keep, backward::<B>),
+            right: Self::from_inner(right),
+            kept: Self::from_inner(kept),
         }
     }
 }

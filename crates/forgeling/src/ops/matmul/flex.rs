@@ -6,10 +6,11 @@ use forgeling_shaders::cpu::{activate, activation_grad};
 
 use super::Activation;
 use super::extension::{
-    End, MatmulForward, MatmulOps, RightGradients, Sizes, left_shape, right_shape, with_columns,
+    End, MatmulBackward, MatmulForward, MatmulOps, RightGradients, left_shape, right_shape,
+    with_columns,
 };
 use crate::ops::cpu::gemm::{self, Matrices, ProductShape, column_sums, product, relu_gradient};
-use crate::ops::flex::{tensor, with_values};
+use crate::ops::flex::{computed, tensor, with_values};
 use crate::ops::heuristics::Heuristics;
 
 impl MatmulOps for Flex {
@@ -20,28 +21,20 @@ impl MatmulOps for Flex {
         end: End,
         _heuristics: Heuristics,
     ) -> MatmulForward<Self> {
-        let Sizes {
-            batch,
-            rows,
-            columns,
-            inner,
-        } = Sizes::of(&a.shape(), &b.shape());
-        let shape = ProductShape {
-            batch,
-            rows,
-            inner,
-            columns,
-        };
-        let mut out = vec![0.0; batch * rows * columns];
+        let sizes = ProductShape::of(&a.shape(), &b.shape());
+        let mut out = vec![0.0; sizes.batch * sizes.rows * sizes.columns];
         with_values([&a, &b, &bias], |[a, b, bias]| {
             let end = gemm::End {
                 bias: end.bias.then_some(bias),
                 relu: end.activation == Activation::Relu,
             };
-            let (a, b) = (Matrices::new(a, inner), Matrices::new(b, columns));
-            product(shape, a, b, end, &mut out);
+            let (a, b) = (
+                Matrices::new(a, sizes.inner),
+                Matrices::new(b, sizes.columns),
+            );
+            product(sizes, a, b, end, &mut out);
         });
-        let shape = with_columns(&a.shape(), columns);
+        let shape = with_columns(&a.shape(), sizes.columns);
         let (output, kept) = if end.activation == Activation::Gelu {
             let code = end.activation.code();
             let output = out.iter().map(|z| activate(*z, code)).collect();
@@ -56,7 +49,9 @@ impl MatmulOps for Flex {
             kept,
         }
     }
+}
 
+impl MatmulBackward for Flex {
     fn activation_grad(
         kept: FloatTensor<Self>,
         grad: FloatTensor<Self>,
@@ -79,20 +74,12 @@ impl MatmulOps for Flex {
         _heuristics: Heuristics,
     ) -> FloatTensor<Self> {
         let shape = left_shape(&grad.shape(), &b.shape());
-        let sizes = Sizes::of(&shape, &b.shape());
-        let product_shape = ProductShape {
-            batch: sizes.batch,
-            rows: sizes.rows,
-            inner: sizes.columns,
-            columns: sizes.inner,
-        };
-        let mut out = vec![0.0; shape.num_elements()];
-        with_values([&grad, &b], |[grad, b]| {
+        let sizes = ProductShape::of(&shape, &b.shape());
+        computed([&grad, &b], shape, |[grad, b], out| {
             let grad = Matrices::new(grad, sizes.columns);
             let b = Matrices::new(b, sizes.columns).transposed();
-            product(product_shape, grad, b, gemm::End::default(), &mut out);
-        });
-        tensor(out, shape)
+            product(sizes.of_left(), grad, b, gemm::End::default(), out);
+        })
     }
 
     fn matmul_grad_right(
@@ -102,13 +89,7 @@ impl MatmulOps for Flex {
         _heuristics: Heuristics,
     ) -> RightGradients<Self> {
         let shape = right_shape(&a.shape(), &grad.shape());
-        let sizes = Sizes::of(&a.shape(), &shape);
-        let product_shape = ProductShape {
-            batch: sizes.batch,
-            rows: sizes.inner,
-            inner: sizes.rows,
-            columns: sizes.columns,
-        };
+        let sizes = ProductShape::of(&a.shape(), &shape);
         let mut out = vec![0.0; shape.num_elements()];
         let sums = with_values([&a, &grad], |[a, grad]| {
             let sums = if bias {
@@ -118,7 +99,7 @@ impl MatmulOps for Flex {
             };
             let a = Matrices::new(a, sizes.inner).transposed();
             let grad = Matrices::new(grad, sizes.columns);
-            product(product_shape, a, grad, gemm::End::default(), &mut out);
+            product(sizes.of_right(), a, grad, gemm::End::default(), &mut out);
             sums
         });
         RightGradients {

@@ -5,31 +5,42 @@ use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Shape};
+use forgeling_shaders::flags::{HAS_BIAS, KEEP};
+use forgeling_shaders::product::{SCALAR_COLUMNS, TILE_ROWS};
+use forgeling_shaders::quads::TILE_COLUMNS;
 use forgeling_shaders::{
-    ACTIVATION_GRAD, Kernel, MATMUL, MATMUL_GRAD_RIGHT, MATMUL_GRAD_RIGHT_VEC4, MATMUL_REDUCE,
+    ACTIVATION_GRAD, MATMUL, MATMUL_GRAD_RIGHT, MATMUL_GRAD_RIGHT_VEC4, MATMUL_REDUCE,
     MATMUL_TRANSPOSED_VEC4, MATMUL_VEC4,
 };
 
 use super::extension::{
-    End, MatmulForward, MatmulOps, RightGradients, Sizes, left_shape, right_shape, with_columns,
+    End, MatmulBackward, MatmulForward, MatmulOps, RightGradients, left_shape, right_shape,
+    with_columns,
 };
 use super::{Activation, NOTHING};
+use crate::ops::cpu::gemm::ProductShape;
 use crate::ops::heuristics::Heuristics;
-use crate::ops::launch::{Launch, PART, empty, f32s, part, reshaped};
+use crate::ops::launch::{Grid, Launch, PART, empty, f32s, part, reshaped};
 
-/// Rows of the register tile of `wgsl/shared/product.wgsl`.
-const TILE_ROWS: usize = 8;
-
-/// Its columns, where a kernel reads four values at a time and where it does not.
-const fn tile_columns(quads: bool) -> usize {
-    if quads { 8 } else { 4 }
-}
 /// Terms of a split sum at least: fewer are not worth one more launch, which adds the parts up.
 const FEWEST_TERMS: usize = 128;
 
+impl ProductShape {
+    fn tiles(self, quads: bool) -> usize {
+        let columns = if quads { TILE_COLUMNS } else { SCALAR_COLUMNS };
+        self.batch * self.rows.div_ceil(TILE_ROWS) * self.columns.div_ceil(columns)
+    }
+
+    /// Parts into which the sums are split; those of a result that is not f32 cannot be.
+    pub fn splits(self, quads: bool, single: bool, heuristics: Heuristics) -> usize {
+        let most = if single { self.inner / FEWEST_TERMS } else { 1 };
+        (heuristics.product_invocations / self.tiles(quads)).clamp(1, most.max(1))
+    }
+}
+
 /// Launches of a product.
 struct Plan {
-    sizes: Sizes,
+    sizes: ProductShape,
     /// Parts into which the sum is split.
     splits: usize,
     /// Numbers of one part's result.
@@ -38,33 +49,26 @@ struct Plan {
 }
 
 impl Plan {
-    /// Of a result of `section` numbers; one that is not f32 cannot be split.
+    /// Of a result of `section` numbers.
     fn new(
-        sizes: Sizes,
+        sizes: ProductShape,
         quads: bool,
         section: usize,
         dtype: DType,
         heuristics: Heuristics,
     ) -> Self {
-        let rows = sizes.rows.div_ceil(TILE_ROWS);
-        let tiles = sizes.batch * rows * sizes.columns.div_ceil(tile_columns(quads));
-        let most = if dtype == DType::F32 {
-            sizes.inner / FEWEST_TERMS
-        } else {
-            1
-        };
-        let splits = (heuristics.product_invocations / tiles).clamp(1, most.max(1));
+        let splits = sizes.splits(quads, dtype == DType::F32, heuristics);
         let size = MATMUL.workgroup_size as usize;
         Self {
             sizes,
             splits,
             section,
-            workgroups: (tiles * splits).div_ceil(size),
+            workgroups: (sizes.tiles(quads) * splits).div_ceil(size),
         }
     }
 
     fn numbers(&self, more: &[usize]) -> Vec<usize> {
-        let Sizes {
+        let ProductShape {
             batch,
             rows,
             columns,
@@ -75,15 +79,13 @@ impl Plan {
         numbers
     }
 
-    fn grid(&self, kernel: &Kernel) -> [u32; 3] {
-        kernel
-            .spread(self.workgroups)
-            .expect("the caller checked that the launch fits")
+    fn grid(&self) -> Grid {
+        Grid::Workgroups(self.workgroups)
     }
 }
 
 fn flags(end: End) -> usize {
-    usize::from(end.bias) + 2 * usize::from(end.keeps_sum())
+    HAS_BIAS * usize::from(end.bias) + KEEP * usize::from(end.keeps_sum())
 }
 
 /// `activation(a b + bias)`, with `b` transposed or not; and the value before the activation, if it is to be kept.
@@ -92,7 +94,7 @@ fn product(
     transposed: bool,
     end: End,
     shape: Shape,
-    sizes: Sizes,
+    sizes: ProductShape,
     heuristics: Heuristics,
 ) -> [CubeTensor; 2] {
     let dtype = a.dtype;
@@ -121,7 +123,7 @@ fn product(
             inputs: vec![a, b, bias],
             outputs: [(shape.clone(), dtype), kept(end.keeps_sum())],
             sizes: plan.numbers(&[code, flags(end), strides[0], strides[1]]),
-            grid: plan.grid(kernel),
+            grid: plan.grid(),
         }
         .run();
     }
@@ -131,7 +133,7 @@ fn product(
         inputs: vec![a, b, none],
         outputs: [f32s([plan.splits * plan.section]), kept(false)],
         sizes: plan.numbers(&[0, 0, strides[0], strides[1]]),
-        grid: plan.grid(kernel),
+        grid: plan.grid(),
     }
     .run();
     reduce(
@@ -152,9 +154,8 @@ fn reduce(
     outputs: [(Shape, DType); 2],
 ) -> [CubeTensor; 2] {
     let length = outputs[0].0.num_elements();
-    let kernel = &MATMUL_REDUCE;
     Launch {
-        kernel,
+        kernel: &MATMUL_REDUCE,
         inputs: vec![parts, bias],
         outputs,
         sizes: vec![
@@ -165,9 +166,7 @@ fn reduce(
             end.activation.code(),
             flags(end),
         ],
-        grid: kernel
-            .grid(length)
-            .expect("the caller checked that the launch fits"),
+        grid: Grid::Invocations(length),
     }
     .run()
 }
@@ -180,7 +179,7 @@ impl MatmulOps for CubeBackend {
         end: End,
         heuristics: Heuristics,
     ) -> MatmulForward<Self> {
-        let sizes = Sizes::of(&a.shape(), &b.shape());
+        let sizes = ProductShape::of(&a.shape(), &b.shape());
         let right = if b.dtype == a.dtype {
             b
         } else {
@@ -199,16 +198,17 @@ impl MatmulOps for CubeBackend {
             right,
         }
     }
+}
 
+impl MatmulBackward for CubeBackend {
     fn activation_grad(
         kept: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         activation: Activation,
     ) -> FloatTensor<Self> {
         let output = (grad.shape(), grad.dtype);
-        let sizes = vec![output.0.num_elements(), activation.code()];
-        let [out] = Launch::per_element(&ACTIVATION_GRAD, vec![kept, grad], output, sizes);
-        out
+        let sizes = [output.0.num_elements(), activation.code()];
+        Launch::per_element(&ACTIVATION_GRAD, vec![kept, grad], output, sizes)
     }
 
     fn matmul_grad_left(
@@ -217,12 +217,7 @@ impl MatmulOps for CubeBackend {
         heuristics: Heuristics,
     ) -> FloatTensor<Self> {
         let shape = left_shape(&grad.shape(), &b.shape());
-        let forward = Sizes::of(&shape, &b.shape());
-        let sizes = Sizes {
-            columns: forward.inner,
-            inner: forward.columns,
-            ..forward
-        };
+        let sizes = ProductShape::of(&shape, &b.shape()).of_left();
         let nothing = empty(&grad, NOTHING);
         let operands = [grad, b, nothing];
         let [out, _] = product(operands, true, End::default(), shape, sizes, heuristics);
@@ -236,13 +231,8 @@ impl MatmulOps for CubeBackend {
         heuristics: Heuristics,
     ) -> RightGradients<Self> {
         let shape = right_shape(&a.shape(), &grad.shape());
-        let forward = Sizes::of(&a.shape(), &shape);
-        let (rows, columns) = (forward.inner, forward.columns);
-        let sizes = Sizes {
-            rows,
-            inner: forward.rows,
-            ..forward
-        };
+        let sizes = ProductShape::of(&a.shape(), &shape).of_right();
+        let (rows, columns) = (sizes.rows, sizes.columns);
         // The sums of the bias lie behind, as a part that may be bound by itself.
         let behind = shape.num_elements().next_multiple_of(PART);
         let section = behind + columns.next_multiple_of(PART);
@@ -254,14 +244,9 @@ impl MatmulOps for CubeBackend {
             &MATMUL_GRAD_RIGHT
         };
         let nothing = empty(&a, NOTHING);
-        let [mut out] = Launch {
-            kernel,
-            inputs: vec![a, grad],
-            outputs: [f32s([plan.splits * section])],
-            sizes: plan.numbers(&[if bias { behind } else { 0 }]),
-            grid: plan.grid(kernel),
-        }
-        .run();
+        let output = f32s([plan.splits * section]);
+        let numbers = plan.numbers(&[if bias { behind } else { 0 }]);
+        let mut out = Launch::one(kernel, vec![a, grad], output, numbers, plan.grid());
         if plan.splits > 1 {
             let outputs = [f32s([section]), f32s([NOTHING])];
             [out, _] = reduce(&plan, out, nothing, End::default(), outputs);

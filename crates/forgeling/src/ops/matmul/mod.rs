@@ -8,10 +8,12 @@ mod specs;
 
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Tensor};
+use forgeling_shaders::activation::{GELU, RELU};
 use serde::{Deserialize, Serialize};
 
 use self::extension::{End, MatmulOps};
 use super::bodies::composite;
+use super::check::{not_empty, same_dtype};
 use super::heuristics::Heuristics;
 use super::launch::has_kernels;
 use super::plan::admit_op;
@@ -34,12 +36,12 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Its number in the kernels, as in `wgsl/shared/activation.wgsl`.
+    /// Its number in the kernels.
     fn code(self) -> usize {
         match self {
             Self::None => 0,
-            Self::Relu => 1,
-            Self::Gelu => 2,
+            Self::Relu => RELU,
+            Self::Gelu => GELU,
         }
     }
 }
@@ -71,11 +73,8 @@ pub fn linear(
                 .got(format!("{:?}", weight.dims())),
         );
     }
-    if [rows, input, output].contains(&0) {
-        return Err(Error::invalid(OPERATION, "empty input")
-            .expected("every size at least 1")
-            .got(format!("x {:?}, weight {:?}", x.dims(), weight.dims())));
-    }
+    let got = format_args!("x {:?}, weight {:?}", x.dims(), weight.dims());
+    not_empty(OPERATION, &[rows, input, output], got)?;
     if let Some(bias) = bias.as_ref().filter(|bias| bias.dims() != [output]) {
         return Err(Error::invalid(OPERATION, "the bias does not fit")
             .expected(format!("[{output}]"))
@@ -96,9 +95,9 @@ pub fn linear(
         && countable([1, rows, output, input])
         && has_kernels(&x.device(), x.dtype());
     if !own {
-        let dtype = x.dtype();
-        let reference = || reference::linear(x, weight, bias, activation);
-        return composite(OPERATION, dtype, reference);
+        return composite(OPERATION, x.dtype(), || {
+            reference::linear(x, weight, bias, activation)
+        });
     }
     admit_op(OPERATION, &x.device(), |sim| {
         sim.linear(sim.given(&x), output, activation).map(drop)
@@ -137,20 +136,11 @@ pub fn matmul(a: Tensor<3>, b: Tensor<3>) -> Result<Tensor<3>> {
             .expected(format!("b [{batch}, {inner}, columns]"))
             .got(format!("{:?}", b.dims())));
     }
-    if [batch, rows, inner, columns].contains(&0) {
-        return Err(Error::invalid(OPERATION, "empty input")
-            .expected("every size at least 1")
-            .got(format!("a {:?}, b {:?}", a.dims(), b.dims())));
-    }
-    if a.dtype() != b.dtype() {
-        return Err(Error::invalid(OPERATION, "a and b differ in dtype")
-            .expected(format!("{:?}", a.dtype()))
-            .got(format!("{:?}", b.dtype())));
-    }
+    let got = format_args!("a {:?}, b {:?}", a.dims(), b.dims());
+    not_empty(OPERATION, &[batch, rows, inner, columns], got)?;
+    same_dtype(OPERATION, ["a", "b"], [a.dtype(), b.dtype()])?;
     if !countable([batch, rows, columns, inner]) || !has_kernels(&a.device(), a.dtype()) {
-        let dtype = a.dtype();
-        let reference = || reference::matmul(a, b);
-        return composite(OPERATION, dtype, reference);
+        return composite(OPERATION, a.dtype(), || reference::matmul(a, b));
     }
     admit_op(OPERATION, &a.device(), |sim| {
         sim.matmul(sim.given(&a), sim.given(&b)).map(drop)

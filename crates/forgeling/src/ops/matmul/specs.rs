@@ -4,8 +4,9 @@ use burn::backend::fusion::custom::TensorSpec;
 use burn::tensor::{DType, Shape};
 
 use super::extension::{
-    End, MatmulForwardMetadata, RightGradientsMetadata, Sizes, right_shape, with_columns,
+    End, MatmulForwardMetadata, RightGradientsMetadata, right_shape, with_columns,
 };
+use crate::ops::cpu::gemm::ProductShape;
 use crate::ops::heuristics::Heuristics;
 
 /// The result has the dtype of the left side.
@@ -16,7 +17,7 @@ pub fn forward(
     _end: &End,
     _heuristics: &Heuristics,
 ) -> MatmulForwardMetadata {
-    let columns = Sizes::of(&a.shape, &b.shape).columns;
+    let columns = ProductShape::of(&a.shape, &b.shape).columns;
     let output = TensorSpec::new(with_columns(&a.shape, columns), a.dtype);
     MatmulForwardMetadata {
         right: TensorSpec::new(b.shape.clone(), a.dtype),

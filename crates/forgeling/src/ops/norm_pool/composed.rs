@@ -2,10 +2,10 @@
 //! and devices, and to compare with.
 
 use burn::tensor::{Tensor, TensorData};
+use forgeling_shaders::epsilon::EPSILON;
 
 use super::NormPoolGrad;
 use crate::ops::Statistics;
-use crate::ops::conv_block::EPSILON;
 use crate::ops::reference::wide;
 
 /// As [`channel_moments`](crate::ops::channel_moments), on images that fit.

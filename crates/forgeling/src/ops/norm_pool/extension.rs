@@ -1,8 +1,6 @@
 //! The operations as an extension of the back ends that have bodies for them, and on the tape.
 
-use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, backend_extension};
 #[cfg(feature = "fusion")]
@@ -10,6 +8,7 @@ use burn::tensor::{DType, Shape};
 
 #[cfg(feature = "fusion")]
 use super::specs;
+use crate::ops::tape;
 
 /// Gradients of `affine_relu_pool`.
 #[derive(ExtensionType)]
@@ -46,18 +45,29 @@ pub(crate) trait NormPoolOps: Backend {
     #[fusion(dtype = DType::F32, shape = Shape::new([2, z[1]]))]
     fn channel_moments(z: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    #[fusion(dtype = z, shape = z)]
-    fn channel_moments_grad(
-        z: FloatTensor<Self>,
-        moments: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> FloatTensor<Self>;
-
     #[fusion(dtype = z, shape = Shape::new([z[0], z[1], z[2] / 2, z[3] / 2]))]
     fn affine_relu_pool(
         z: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    #[fusion(meta = specs::first)]
+    fn norm_pool_grad(
+        z: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> PoolGradients<Self>;
+}
+
+#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+pub(crate) trait NormPoolBackward: NormPoolOps {
+    #[fusion(dtype = z, shape = z)]
+    fn channel_moments_grad(
+        z: FloatTensor<Self>,
+        moments: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
     #[fusion(meta = specs::line)]
@@ -67,14 +77,6 @@ pub(crate) trait NormPoolOps: Backend {
         shift: FloatTensor<Self>,
         grad: FloatTensor<Self>,
     ) -> LineGradients<Self>;
-
-    #[fusion(meta = specs::first)]
-    fn norm_pool_grad(
-        z: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> PoolGradients<Self>;
 
     /// The gradients where `input` has the gradient `flow`, or `vectors` has if `of_vectors`: then there is none of gamma.
     #[allow(clippy::too_many_arguments)]
@@ -90,54 +92,6 @@ pub(crate) trait NormPoolOps: Backend {
     ) -> SecondGradients<Self>;
 }
 
-#[derive(Debug)]
-struct Moments;
-
-impl<B: NormPoolOps> Backward<B, 1> for Moments {
-    /// `z` and its moments.
-    type State = [FloatTensor<B>; 2];
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let [z, moments] = ops.state;
-        let grad = grads.consume::<B>(&ops.node);
-        let [parent] = ops.parents;
-        if let Some(node) = parent {
-            grads.register::<B>(node.id, B::channel_moments_grad(z, moments, grad));
-        }
-    }
-}
-
-/// Parents are `z`, scale and shift.
-#[derive(Debug)]
-struct Line;
-
-impl<B: NormPoolOps> Backward<B, 3> for Line {
-    /// The parents' values.
-    type State = [FloatTensor<B>; 3];
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 3>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let [z, scale, shift] = ops.state;
-        let grad = grads.consume::<B>(&ops.node);
-        let line = B::affine_relu_pool_grad(z, scale, shift, grad);
-        let gradients = [line.z, line.scale, line.shift];
-        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(node) = parent {
-                grads.register::<B>(node.id, gradient);
-            }
-        }
-    }
-}
-
 /// What both parts of `norm_pool_grad` read in their backward passes.
 #[derive(Debug, Clone)]
 struct Kept<T> {
@@ -151,7 +105,7 @@ struct Kept<T> {
 impl<T> Kept<T> {
     fn backward<B>(self, flow: T, of_vectors: bool) -> SecondGradients<B>
     where
-        B: NormPoolOps<FloatTensorPrimitive = T>,
+        B: NormPoolBackward<FloatTensorPrimitive = T>,
     {
         B::norm_pool_second(
             self.z,
@@ -165,72 +119,18 @@ impl<T> Kept<T> {
     }
 }
 
-/// The gradient of `z`; parents are `z`, gamma and `grad`.
-#[derive(Debug)]
-struct OfInput;
-
-impl<B: NormPoolOps> Backward<B, 3> for OfInput {
-    type State = Kept<FloatTensor<B>>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 3>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let flow = grads.consume::<B>(&ops.node);
-        let second = ops.state.backward::<B>(flow, false);
-        let gradients = [second.z, second.gamma, second.grad];
-        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(node) = parent {
-                grads.register::<B>(node.id, gradient);
-            }
-        }
-    }
-}
-
-/// The gradients of gamma and beta; parents are `z` and `grad`.
-#[derive(Debug)]
-struct OfVectors;
-
-impl<B: NormPoolOps> Backward<B, 2> for OfVectors {
-    type State = Kept<FloatTensor<B>>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 2>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let flow = grads.consume::<B>(&ops.node);
-        let second = ops.state.backward::<B>(flow, true);
-        let gradients = [second.z, second.grad];
-        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(node) = parent {
-                grads.register::<B>(node.id, gradient);
-            }
-        }
-    }
-}
-
-impl<B: NormPoolOps, C: CheckpointStrategy> NormPoolOps for Autodiff<B, C> {
+impl<B: NormPoolBackward, C: CheckpointStrategy> NormPoolOps for Autodiff<B, C> {
     fn channel_moments(z: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (z, node) = z.into_parts();
+        let ([z], parents) = tape::open([z]);
         let moments = B::channel_moments(z.clone());
-        match Moments.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish([z, moments.clone()], moments),
-            OpsKind::UnTracked(prep) => prep.finish(moments),
-        }
-    }
-
-    // Second order is as far as the tape goes here: gradients of gradients are not recorded.
-    fn channel_moments_grad(
-        z: FloatTensor<Self>,
-        moments: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> FloatTensor<Self> {
-        let [z, moments, grad] = [z, moments, grad].map(|tensor| tensor.into_primitive());
-        Self::from_inner(B::channel_moments_grad(z, moments, grad))
+        tape::record::<B, _, 1>(
+            parents,
+            moments,
+            |moments| [z, moments.clone()],
+            |[z, moments], grad, parents| {
+                parents.give_with(0, || B::channel_moments_grad(z, moments, grad));
+            },
+        )
     }
 
     fn affine_relu_pool(
@@ -238,37 +138,17 @@ impl<B: NormPoolOps, C: CheckpointStrategy> NormPoolOps for Autodiff<B, C> {
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let (z, z_node) = z.into_parts();
-        let (scale, scale_node) = scale.into_parts();
-        let (shift, shift_node) = shift.into_parts();
+        let ([z, scale, shift], parents) = tape::open([z, scale, shift]);
         let y = B::affine_relu_pool(z.clone(), scale.clone(), shift.clone());
-        let prepared = Line
-            .prepare::<C>([z_node, scale_node, shift_node])
-            .compute_bound()
-            .stateful();
-        match prepared {
-            OpsKind::Tracked(prep) => prep.finish([z, scale, shift], y),
-            OpsKind::UnTracked(prep) => prep.finish(y),
-        }
-    }
-
-    fn affine_relu_pool_grad(
-        z: FloatTensor<Self>,
-        scale: FloatTensor<Self>,
-        shift: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> LineGradients<Self> {
-        let line = B::affine_relu_pool_grad(
-            z.into_primitive(),
-            scale.into_primitive(),
-            shift.into_primitive(),
-            grad.into_primitive(),
-        );
-        LineGradients {
-            z: Self::from_inner(line.z),
-            scale: Self::from_inner(line.scale),
-            shift: Self::from_inner(line.shift),
-        }
+        tape::record::<B, _, 3>(
+            parents,
+            y,
+            |_| [z, scale, shift],
+            |[z, scale, shift], grad, parents| {
+                let line = B::affine_relu_pool_grad(z, scale, shift, grad);
+                parents.give_all([line.z, line.scale, line.shift]);
+            },
+        )
     }
 
     fn norm_pool_grad(
@@ -277,67 +157,44 @@ impl<B: NormPoolOps, C: CheckpointStrategy> NormPoolOps for Autodiff<B, C> {
         beta: FloatTensor<Self>,
         grad: FloatTensor<Self>,
     ) -> PoolGradients<Self> {
-        // Both parts are children of these.
-        let [(_, z_again), (_, grad_again)] =
-            [z.clone(), grad.clone()].map(|tensor| tensor.into_parts());
-        let (z, z_node) = z.into_parts();
-        let (gamma, gamma_node) = gamma.into_parts();
-        let (grad, grad_node) = grad.into_parts();
+        // The gradients of gamma and beta are children of these, too.
+        let (_, of_vectors) = tape::open([z.clone(), grad.clone()]);
+        let ([z, gamma, grad], of_input) = tape::open([z, gamma, grad]);
         let beta = beta.into_primitive();
-        let given = (z.clone(), gamma.clone(), beta.clone(), grad.clone());
-        let gradients = B::norm_pool_grad(given.0, given.1, given.2, given.3);
-        let numbers = Self::from_inner(gradients.numbers.clone());
+        let PoolGradients {
+            input,
+            vectors,
+            numbers,
+        } = B::norm_pool_grad(z.clone(), gamma.clone(), beta.clone(), grad.clone());
         let kept = Kept {
             z,
             gamma,
             beta,
             grad,
-            numbers: gradients.numbers,
+            numbers: numbers.clone(),
         };
-        let prepared = OfInput
-            .prepare::<C>([z_node, gamma_node, grad_node])
-            .compute_bound()
-            .stateful();
-        let input = match prepared {
-            OpsKind::Tracked(prep) => prep.finish(kept.clone(), gradients.input),
-            OpsKind::UnTracked(prep) => prep.finish(gradients.input),
-        };
-        let prepared = OfVectors
-            .prepare::<C>([z_again, grad_again])
-            .compute_bound()
-            .stateful();
-        let vectors = match prepared {
-            OpsKind::Tracked(prep) => prep.finish(kept, gradients.vectors),
-            OpsKind::UnTracked(prep) => prep.finish(gradients.vectors),
-        };
+        let input = tape::record::<B, _, 3>(
+            of_input,
+            input,
+            |_| kept.clone(),
+            |kept, flow, parents| {
+                let second = kept.backward::<B>(flow, false);
+                parents.give_all([second.z, second.gamma, second.grad]);
+            },
+        );
+        let vectors = tape::record::<B, _, 2>(
+            of_vectors,
+            vectors,
+            |_| kept,
+            |kept, flow, parents| {
+                let second = kept.backward::<B>(flow, true);
+                parents.give_all([second.z, second.grad]);
+            },
+        );
         PoolGradients {
             input,
             vectors,
-            numbers,
-        }
-    }
-
-    fn norm_pool_second(
-        z: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        numbers: FloatTensor<Self>,
-        flow: FloatTensor<Self>,
-        of_vectors: bool,
-    ) -> SecondGradients<Self> {
-        let kept = Kept {
-            z: z.into_primitive(),
-            gamma: gamma.into_primitive(),
-            beta: beta.into_primitive(),
-            grad: grad.into_primitive(),
-            numbers: numbers.into_primitive(),
-        };
-        let second = kept.backward::<B>(flow.into_primitive(), of_vectors);
-        SecondGradients {
-            z: Self::from_inner(second.z),
-            gamma: Self::from_inner(second.gamma),
-            grad: Self::from_inner(second.grad),
+            numbers: Self::from_inner(numbers),
         }
     }
 }

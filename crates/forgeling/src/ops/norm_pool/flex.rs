@@ -5,7 +5,9 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Shape;
 
-use super::extension::{LineGradients, NormPoolOps, PoolGradients, SecondGradients};
+use super::extension::{
+    LineGradients, NormPoolBackward, NormPoolOps, PoolGradients, SecondGradients,
+};
 use crate::ops::cpu::norm_pool as cpu;
 use crate::ops::flex::{tensor, with_values};
 
@@ -25,18 +27,6 @@ impl NormPoolOps for Flex {
         tensor(moments, [2, shape.channels])
     }
 
-    fn channel_moments_grad(
-        z: FloatTensor<Self>,
-        moments: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> FloatTensor<Self> {
-        let shape = sizes(&z.shape());
-        let dz = with_values([&z, &moments, &grad], |[z, moments, grad]| {
-            cpu::channel_moments_grad(z, moments, grad, shape)
-        });
-        tensor(dz, z.shape())
-    }
-
     fn affine_relu_pool(
         z: FloatTensor<Self>,
         scale: FloatTensor<Self>,
@@ -47,24 +37,6 @@ impl NormPoolOps for Flex {
             cpu::affine_relu_pool(z, scale, shift, shape)
         });
         tensor(y, shape.pooled())
-    }
-
-    fn affine_relu_pool_grad(
-        z: FloatTensor<Self>,
-        scale: FloatTensor<Self>,
-        shift: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> LineGradients<Self> {
-        let shape = sizes(&z.shape());
-        let inputs = [&z, &scale, &shift, &grad];
-        let line = with_values(inputs, |[z, scale, shift, grad]| {
-            cpu::affine_relu_pool_grad(z, scale, shift, grad, shape)
-        });
-        LineGradients {
-            z: tensor(line.z, z.shape()),
-            scale: tensor(line.scale, [shape.channels]),
-            shift: tensor(line.shift, [shape.channels]),
-        }
     }
 
     fn norm_pool_grad(
@@ -83,6 +55,38 @@ impl NormPoolOps for Flex {
             input: tensor(gradients.input, z.shape()),
             vectors: tensor(vectors, [2, shape.channels]),
             numbers: tensor(gradients.numbers, [4, shape.channels]),
+        }
+    }
+}
+
+impl NormPoolBackward for Flex {
+    fn channel_moments_grad(
+        z: FloatTensor<Self>,
+        moments: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let shape = sizes(&z.shape());
+        let dz = with_values([&z, &moments, &grad], |[z, moments, grad]| {
+            cpu::channel_moments_grad(z, moments, grad, shape)
+        });
+        tensor(dz, z.shape())
+    }
+
+    fn affine_relu_pool_grad(
+        z: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> LineGradients<Self> {
+        let shape = sizes(&z.shape());
+        let inputs = [&z, &scale, &shift, &grad];
+        let line = with_values(inputs, |[z, scale, shift, grad]| {
+            cpu::affine_relu_pool_grad(z, scale, shift, grad, shape)
+        });
+        LineGradients {
+            z: tensor(line.z, z.shape()),
+            scale: tensor(line.scale, [shape.channels]),
+            shift: tensor(line.shift, [shape.channels]),
         }
     }
 

@@ -9,8 +9,10 @@ use forgeling_shaders::{
     NORM_POOL_GRAD, NORM_POOL_SECOND, NORM_POOL_SECOND_VECTORS,
 };
 
-use super::extension::{LineGradients, NormPoolOps, PoolGradients, SecondGradients};
-use crate::ops::launch::{Launch, PART, channels_first, channels_last, f32s, part};
+use super::extension::{
+    LineGradients, NormPoolBackward, NormPoolOps, PoolGradients, SecondGradients,
+};
+use crate::ops::launch::{Grid, Launch, PART, channels_first, channels_last, f32s, part};
 
 /// Rows of what [`NORM_POOL_GRAD`] keeps.
 pub(super) const NUMBERS: usize = 6;
@@ -79,7 +81,7 @@ impl Plan {
         kernel: &'static Kernel,
         inputs: Vec<CubeTensor>,
         outputs: [(Shape, DType); N],
-        grid: Option<[u32; 3]>,
+        grid: Grid,
     ) -> [CubeTensor; N] {
         let [images, channels, height, width] = self.shape;
         Launch {
@@ -87,7 +89,7 @@ impl Plan {
             inputs,
             outputs,
             sizes: vec![images, height, width, channels, self.block],
-            grid: grid.expect("the caller checked that the launch fits"),
+            grid,
         }
         .run()
     }
@@ -99,7 +101,7 @@ impl Plan {
         inputs: Vec<CubeTensor>,
         outputs: [(Shape, DType); N],
     ) -> [CubeTensor; N] {
-        let grid = kernel.spread(self.channels().div_ceil(self.block));
+        let grid = Grid::Workgroups(self.channels().div_ceil(self.block));
         self.launch(kernel, inputs, outputs, grid)
     }
 
@@ -110,7 +112,7 @@ impl Plan {
         inputs: Vec<CubeTensor>,
         outputs: [(Shape, DType); N],
     ) -> [CubeTensor; N] {
-        let grid = kernel.grid(cells(self.shape) * self.channels());
+        let grid = Grid::Invocations(cells(self.shape) * self.channels());
         self.launch(kernel, inputs, outputs, grid)
     }
 }
@@ -123,19 +125,6 @@ impl NormPoolOps for CubeBackend {
         moments
     }
 
-    fn channel_moments_grad(
-        z: FloatTensor<Self>,
-        moments: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> FloatTensor<Self> {
-        let (plan, stored) = (Plan::new(&z), z.dtype);
-        let kernel = &CHANNEL_MOMENTS_GRAD;
-        let grid = kernel.grid(plan.full().num_elements());
-        let inputs = vec![channels_last(z), moments, grad];
-        let [dz] = plan.launch(kernel, inputs, [(plan.full(), stored)], grid);
-        channels_first(dz)
-    }
-
     fn affine_relu_pool(
         z: FloatTensor<Self>,
         scale: FloatTensor<Self>,
@@ -145,24 +134,6 @@ impl NormPoolOps for CubeBackend {
         let inputs = vec![channels_last(z), scale, shift];
         let [y] = plan.by_cell(&AFFINE_RELU_POOL, inputs, [(plan.pooled(), stored)]);
         channels_first(y)
-    }
-
-    fn affine_relu_pool_grad(
-        z: FloatTensor<Self>,
-        scale: FloatTensor<Self>,
-        shift: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> LineGradients<Self> {
-        let (plan, stored) = (Plan::new(&z), z.dtype);
-        let row = plan.channels().next_multiple_of(PART);
-        let inputs = vec![channels_last(z), scale, shift, channels_last(grad)];
-        let outputs = [(plan.full(), stored), f32s([2 * row])];
-        let [dz, sums] = plan.by_channel(&AFFINE_RELU_POOL_GRAD, inputs, outputs);
-        LineGradients {
-            z: channels_first(dz),
-            scale: part(&sums, 0, plan.channels()),
-            shift: part(&sums, row, plan.channels()),
-        }
     }
 
     fn norm_pool_grad(
@@ -184,6 +155,39 @@ impl NormPoolOps for CubeBackend {
             input: channels_first(input),
             vectors,
             numbers,
+        }
+    }
+}
+
+impl NormPoolBackward for CubeBackend {
+    fn channel_moments_grad(
+        z: FloatTensor<Self>,
+        moments: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let (plan, stored) = (Plan::new(&z), z.dtype);
+        let kernel = &CHANNEL_MOMENTS_GRAD;
+        let grid = Grid::Invocations(plan.full().num_elements());
+        let inputs = vec![channels_last(z), moments, grad];
+        let [dz] = plan.launch(kernel, inputs, [(plan.full(), stored)], grid);
+        channels_first(dz)
+    }
+
+    fn affine_relu_pool_grad(
+        z: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> LineGradients<Self> {
+        let (plan, stored) = (Plan::new(&z), z.dtype);
+        let row = plan.channels().next_multiple_of(PART);
+        let inputs = vec![channels_last(z), scale, shift, channels_last(grad)];
+        let outputs = [(plan.full(), stored), f32s([2 * row])];
+        let [dz, sums] = plan.by_channel(&AFFINE_RELU_POOL_GRAD, inputs, outputs);
+        LineGradients {
+            z: channels_first(dz),
+            scale: part(&sums, 0, plan.channels()),
+            shift: part(&sums, row, plan.channels()),
         }
     }
 

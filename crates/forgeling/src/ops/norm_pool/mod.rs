@@ -10,10 +10,11 @@ mod specs;
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Tensor};
 use extension::NormPoolOps;
+use forgeling_shaders::epsilon::EPSILON;
 
 use super::Statistics;
 use super::bodies::{composite, computed_in};
-use super::conv_block::EPSILON;
+use super::check::{fits, vectors_fit};
 use super::launch::{has_kernels, is_cpu};
 use crate::error::{Error, Result};
 
@@ -55,9 +56,9 @@ pub fn affine_relu_pool(z: Tensor<4>, scale: Tensor<1>, shift: Tensor<1>) -> Res
     const OPERATION: &str = "affine_relu_pool";
     check(OPERATION, &z, [("scale", &scale), ("shift", &shift)])?;
     if !own_body(&z) {
-        let dtype = z.dtype();
-        let composed = || composed::affine_relu_pool(z, scale, shift);
-        return composite(OPERATION, dtype, composed);
+        return composite(OPERATION, z.dtype(), || {
+            composed::affine_relu_pool(z, scale, shift)
+        });
     }
     let [scale, shift] = [scale, shift].map(|vector| vector.cast(DType::F32));
     let y = <Dispatch as NormPoolOps>::affine_relu_pool(
@@ -148,15 +149,12 @@ pub fn norm_pool_grad(
     check(OPERATION, &z, [("gamma", &gamma), ("beta", &beta)])?;
     let [batch, channels, height, width] = z.dims();
     let pooled = [batch, channels, height / 2, width / 2];
-    if grad.dims() != pooled || grad.dtype() != z.dtype() {
-        return Err(Error::invalid(OPERATION, "grad is not that of the output")
-            .expected(format!("{pooled:?} of {:?}", z.dtype()))
-            .got(format!("{:?} of {:?}", grad.dims(), grad.dtype())));
-    }
+    let misfit = "grad is not that of the output";
+    fits(OPERATION, misfit, &grad, pooled, z.dtype())?;
     if !own_body(&z) {
-        let dtype = z.dtype();
-        let composed = || composed::norm_pool_grad(z, gamma, beta, grad);
-        return composite(OPERATION, dtype, composed);
+        return composite(OPERATION, z.dtype(), || {
+            composed::norm_pool_grad(z, gamma, beta, grad)
+        });
     }
     let [gamma, beta] = [gamma, beta].map(|vector| vector.cast(DType::F32));
     let gradients = <Dispatch as NormPoolOps>::norm_pool_grad(
@@ -197,16 +195,5 @@ fn check_images(operation: &'static str, z: &Tensor<4>, least: usize) -> Result<
 
 fn check(operation: &'static str, z: &Tensor<4>, vectors: [(&str, &Tensor<1>); 2]) -> Result<()> {
     check_images(operation, z, 2)?;
-    let channels = z.dims()[1];
-    let half = matches!(z.dtype(), DType::F16 | DType::BF16);
-    let dtype = vectors[0].1.dtype();
-    for (name, vector) in vectors {
-        let fits = vector.dtype() == z.dtype() || half && vector.dtype() == DType::F32;
-        if vector.dims() != [channels] || !fits || vector.dtype() != dtype {
-            return Err(Error::invalid(operation, format!("{name} does not fit"))
-                .expected(format!("[{channels}] of {:?}", z.dtype()))
-                .got(format!("{:?} of {:?}", vector.dims(), vector.dtype())));
-        }
-    }
-    Ok(())
+    vectors_fit(operation, &vectors, z.dims()[1], z.dtype())
 }

@@ -14,7 +14,7 @@ use super::{Cohort, OptimizerState, Rule, Scaling, Snapshot, chosen, composite, 
 use crate::device::Readback;
 use crate::error::Result;
 use crate::ops::heuristics::Heuristics;
-use crate::ops::launch::{Launch, PART, empty, f32s, overlap, part, upload, zeros};
+use crate::ops::launch::{Grid, Launch, PART, empty, f32s, overlap, part, upload, zeros};
 
 #[derive(Debug, Clone)]
 pub(crate) struct State {
@@ -215,20 +215,12 @@ fn gather(tensors: &[CubeTensor], layout: &Layout, scale: f32, workgroups: usize
                 sizes.extend([0, 0]);
             }
         }
-        let grid = OPTIMIZER_GATHER.spread(workgroups).expect("few workgroups");
+        let grid = Grid::Workgroups(workgroups);
         let kernel = &OPTIMIZER_GATHER;
         buffer = match buffer {
             None => {
-                let outputs = [f32s([first + layout.length])];
-                let [made] = Launch {
-                    kernel,
-                    inputs,
-                    outputs,
-                    sizes,
-                    grid,
-                }
-                .run();
-                Some(made)
+                let output = f32s([first + layout.length]);
+                Some(Launch::one(kernel, inputs, output, sizes, grid))
             }
             Some(made) => {
                 inputs.push(CubeTensor::clone(&made));
@@ -314,7 +306,7 @@ pub(super) fn step<R: Rule>(
             inputs: vec![packed, gathered.buffer.clone(), moments],
             outputs: [f32s([layout.length]), f32s([kept + PART])],
             sizes,
-            grid: kernel.spread(groups).expect("few workgroups"),
+            grid: Grid::Workgroups(groups),
         }
         .run();
         for (&place, part) in members.iter().zip(layout.split(&packed)) {

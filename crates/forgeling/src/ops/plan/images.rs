@@ -1,8 +1,11 @@
 //! The operations on images.
 
+use forgeling_shaders::outer::BLOCK;
+
 use super::tally::Buffer;
 use super::{MemoryUse, SINGLE, Shaped, Simulation, misfit};
 use crate::error::Result;
+use crate::ops::batch_norm::slots;
 use crate::ops::launch::PART;
 use crate::ops::storage::Order;
 
@@ -27,11 +30,6 @@ pub struct NormSizes {
     /// Whether ReLU follows.
     pub relu: bool,
 }
-
-/// Pixels of an invocation that sums at least, as in `batch_norm/gpu.rs`.
-const NORM_PIXELS: usize = 64;
-/// Inputs and outputs of an invocation, as in `conv2d/gpu.rs`.
-const BLOCK: usize = 8;
 
 pub(super) fn row(channels: usize) -> usize {
     channels.next_multiple_of(PART)
@@ -158,9 +156,7 @@ impl Simulation {
         let residual_node = residual.as_ref().and_then(|residual| residual.node.clone());
         let copy = self.channels_last(&x);
         let pixels = batch * height * width;
-        let slots = pixels
-            .div_ceil(NORM_PIXELS)
-            .min(self.heuristics.statistics_slots);
+        let slots = slots(pixels, self.heuristics);
         let partials = self.scratch("partials", slots * 3 * channels * SINGLE);
         let statistics = self.buffer(
             MemoryUse::Activations,

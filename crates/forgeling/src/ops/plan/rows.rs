@@ -2,14 +2,10 @@
 
 use super::{MemoryUse, SINGLE, Shaped, Simulation, misfit};
 use crate::error::Result;
+use crate::ops::cpu::gemm::ProductShape;
 use crate::ops::launch::PART;
 use crate::ops::storage::Order;
 use crate::ops::{Activation, EpisodeCounts};
-
-/// The register tile of a product, as in `matmul/gpu.rs`.
-const TILE_ROWS: usize = 8;
-/// Terms of a split sum at least, as there.
-const FEWEST_TERMS: usize = 128;
 
 fn matrix(operation: &'static str, x: &Shaped) -> Result<[usize; 2]> {
     x.shape
@@ -19,16 +15,15 @@ fn matrix(operation: &'static str, x: &Shaped) -> Result<[usize; 2]> {
 }
 
 impl Simulation {
-    /// Parts into which the sums of a product of `[rows, inner]` and `[inner, columns]` are split.
+    /// Parts into which the sums of a product are split.
     fn splits(&self, [rows, columns, inner]: [usize; 3], quads: bool, size: usize) -> usize {
-        let tile = if quads { 8 } else { 4 };
-        let tiles = rows.div_ceil(TILE_ROWS) * columns.div_ceil(tile);
-        let most = if size == SINGLE {
-            inner / FEWEST_TERMS
-        } else {
-            1
+        let shape = ProductShape {
+            batch: 1,
+            rows,
+            inner,
+            columns,
         };
-        (self.heuristics.product_invocations / tiles).clamp(1, most.max(1))
+        shape.splits(quads, size == SINGLE, self.heuristics)
     }
 
     /// A product, after whatever its sums are split into.

@@ -1,16 +1,16 @@
 //! Packing as an extension of the back ends.
 
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
-use burn::backend::{Autodiff, AutodiffBackend, Backend, Flex, TensorMetadata, backend_extension};
+use burn::backend::{Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::Shape;
+use forgeling_shaders::half::BF16;
 use forgeling_shaders::{PACK_HALF, UNPACK_HALF};
 
 use crate::ops::cpu::half as cpu;
 use crate::ops::flex::{tensor, with_values};
-use crate::ops::launch::{Launch, f32s};
+use crate::ops::launch::{Grid, Launch, f32s};
 
 /// A format of 16 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,11 +20,11 @@ pub(crate) enum Half {
 }
 
 impl Half {
-    /// Its number in the kernels, as in `wgsl/shared/half.wgsl`.
+    /// Its number in the kernels.
     pub const fn code(self) -> usize {
         match self {
             Self::F16 => 0,
-            Self::Bf16 => 1,
+            Self::Bf16 => BF16,
         }
     }
 }
@@ -41,8 +41,9 @@ pub(crate) enum Order {
 }
 
 /// Two numbers to each "f32" of a tensor of one dimension, which is nothing but 32 bits: back ends have no other dtype
-/// that all of them can allocate and pass on.
-#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+/// that all of them can allocate and pass on. Packing happens inside other operations' steps; nobody differentiates
+/// through it.
+#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
 pub(crate) trait StorageOps: Backend {
     #[fusion(meta = specs::packed)]
     fn pack_half(x: FloatTensor<Self>, half: Half, order: Order) -> FloatTensor<Self>;
@@ -91,34 +92,18 @@ fn permuted(shape: &Shape, axes: [usize; 4]) -> Shape {
 /// Packs contiguous numbers.
 pub(crate) fn pack(x: CubeTensor, half: Half) -> CubeTensor {
     let length = x.shape().num_elements();
-    let [bits] = Launch {
-        kernel: &PACK_HALF,
-        inputs: vec![x],
-        outputs: [f32s([words(length)])],
-        sizes: vec![length, half.code()],
-        grid: PACK_HALF
-            .grid(length.div_ceil(4))
-            .expect("the caller checked that the launch fits"),
-    }
-    .run();
-    bits
+    let grid = Grid::Invocations(length.div_ceil(4));
+    let (output, sizes) = (f32s([words(length)]), [length, half.code()]);
+    Launch::one(&PACK_HALF, vec![x], output, sizes, grid)
 }
 
 /// Unpacks to contiguous numbers.
 pub(crate) fn unpack(bits: CubeTensor, shape: impl Into<Shape>, half: Half) -> CubeTensor {
     let shape = shape.into();
     let length = shape.num_elements();
-    let [x] = Launch {
-        kernel: &UNPACK_HALF,
-        inputs: vec![bits],
-        outputs: [f32s(shape)],
-        sizes: vec![length, half.code()],
-        grid: UNPACK_HALF
-            .grid(length.div_ceil(4))
-            .expect("the caller checked that the launch fits"),
-    }
-    .run();
-    x
+    let grid = Grid::Invocations(length.div_ceil(4));
+    let (output, sizes) = (f32s(shape), [length, half.code()]);
+    Launch::one(&UNPACK_HALF, vec![bits], output, sizes, grid)
 }
 
 impl StorageOps for CubeBackend {
@@ -173,21 +158,5 @@ impl StorageOps for Flex {
         } else {
             tensor(values, shape)
         }
-    }
-}
-
-impl<B: StorageOps, C: CheckpointStrategy> StorageOps for Autodiff<B, C> {
-    // Packing happens inside other operations' steps; nobody differentiates through it.
-    fn pack_half(x: FloatTensor<Self>, half: Half, order: Order) -> FloatTensor<Self> {
-        Self::from_inner(B::pack_half(x.into_primitive(), half, order))
-    }
-
-    fn unpack_half(
-        bits: FloatTensor<Self>,
-        shape: Shape,
-        half: Half,
-        order: Order,
-    ) -> FloatTensor<Self> {
-        Self::from_inner(B::unpack_half(bits.into_primitive(), shape, half, order))
     }
 }

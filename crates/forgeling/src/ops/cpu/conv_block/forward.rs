@@ -17,7 +17,7 @@ use super::affine;
 pub struct Forward {
     /// `[image, channel, height / 2, width / 2]`
     pub output: Vec<f32>,
-    /// The convolution without bias, `[image, channel, height, width]`.
+    /// The convolution without bias, `[image, channel, height, width]`, or the bits of two numbers in each.
     pub convolved: Vec<f32>,
     /// Mean of each channel, then biased variance of each.
     pub statistics: Vec<f32>,
@@ -64,17 +64,8 @@ fn pack(weight: &[f32], shape: BlockShape) -> PackedWeights {
     })
 }
 
-/// What a block gives in training, its convolution in 16 bits.
-pub struct Packed {
-    /// As [`Forward`] has it, bit for bit.
-    pub output: Vec<f32>,
-    /// Two numbers to the bits of each.
-    pub convolved: Vec<f32>,
-    /// As [`Forward`] has them, bit for bit.
-    pub statistics: Vec<f32>,
-}
-
-/// As [`forward`], but the convolution is never held as a whole: `kind` is 0 for f16, 1 for bf16.
+/// As [`forward`] bit for bit, but the convolution is in 16 bits and never held as a whole: `kind` is 0 for f16, 1 for
+/// bf16.
 pub fn forward_packed(
     x: &[f32],
     weight: &[f32],
@@ -83,7 +74,7 @@ pub fn forward_packed(
     statistics: Option<Vec<f32>>,
     kind: usize,
     shape: BlockShape,
-) -> Packed {
+) -> Forward {
     let [height, width] = shape.pooled();
     let per_image = [shape.output * shape.pixels(), shape.output * height * width];
     let length = shape.convolved_len();
@@ -131,7 +122,7 @@ pub fn forward_packed(
             normalize_peaks(peaks, terms[index % shape.output]);
         }
     });
-    Packed {
+    Forward {
         output,
         convolved,
         statistics,

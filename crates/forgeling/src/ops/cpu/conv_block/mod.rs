@@ -3,13 +3,12 @@
 mod backward;
 mod forward;
 
-pub use backward::{Block, Gradients, backward};
+pub use backward::{Block, backward};
 pub use forward::{Forward, forward, forward_packed, forward_with};
 
 pub use super::block_shape::BlockShape;
 
-/// Added to variances; PyTorch's default.
-pub const EPSILON: f64 = 1e-5;
+use forgeling_shaders::epsilon::EPSILON;
 
 /// Scale and shift of each channel, `y = scale * convolved + shift`, from `[mean.., variance..]`.
 pub fn affine(gamma: &[f32], beta: &[f32], statistics: &[f32]) -> Vec<[f32; 2]> {

@@ -1,8 +1,9 @@
 //! The operations and their gradients.
 
+use forgeling_shaders::epsilon::EPSILON;
 use macerator::Simd;
 
-use super::super::batch_norm::{EPSILON, Planes, sums};
+use super::super::batch_norm::{Planes, sums};
 use super::super::moments::{Moments, moments};
 use super::super::parallel;
 use super::super::pool::{Slot, slots, written};

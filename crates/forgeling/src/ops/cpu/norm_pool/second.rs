@@ -4,9 +4,10 @@
 //! `m2 = mean(g x)`, the gradients were `s (g - m1 - x m2)`, `M m2` and `M m1`. Each of theirs is a sum of `g`, `z` and
 //! the gradient that flows in, with factors of the channel.
 
+use forgeling_shaders::epsilon::EPSILON;
 use macerator::Simd;
 
-use super::super::batch_norm::{EPSILON, Planes};
+use super::super::batch_norm::Planes;
 use super::super::moments::{dot, sum, sum_of_pairs};
 use super::super::parallel;
 use super::super::pool::{Slot, slots, written};

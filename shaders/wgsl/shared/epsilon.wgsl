@@ -1,0 +1,2 @@
+// Added to variances.
+const EPSILON = 1e-5;
