@@ -10,12 +10,12 @@ use burn::backend::{
     Autodiff, AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata, backend_extension,
 };
 use burn::tensor::{DType, Shape, Tensor};
-use forgeling_shaders::cpu::{self, PairwiseShape};
 use forgeling_shaders::{
     Kernel, PAIRWISE_SQ_DISTANCE, PAIRWISE_SQ_DISTANCE_GRAD_A, PAIRWISE_SQ_DISTANCE_GRAD_B,
 };
 
 use super::bodies::composite;
+use super::cpu::pairwise::{self as cpu, PairwiseShape};
 use super::flex::{tensor, with_values};
 use super::launch::{Launch, f32s, has_kernels};
 use super::reference;

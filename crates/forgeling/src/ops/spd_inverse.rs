@@ -10,9 +10,9 @@ use burn::backend::{
 };
 use burn::tensor::{DType, Shape, Tensor};
 use forgeling_shaders::SPD_INVERSE;
-use forgeling_shaders::cpu::{self, SpdInverseShape};
 
 use super::bodies::composite;
+use super::cpu::spd_inverse::{self as cpu, SpdInverseShape};
 use super::flex::{tensor, with_values};
 use super::launch::{Launch, f32s, has_kernels};
 use super::matmul::matmul;

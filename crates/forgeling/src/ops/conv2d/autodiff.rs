@@ -8,9 +8,8 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 use burn::tensor::TensorData;
-use forgeling_shaders::cpu::conv2d::ConvShape;
 
-use super::Conv2dOps;
+use super::{Conv2dOps, ConvShape};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::storage::{Order, Stored};
 

@@ -5,13 +5,12 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Shape};
-use forgeling_shaders::cpu::conv2d::ConvShape;
 use forgeling_shaders::{
     ADD_PARTS, CONV2D, CONV2D_GRAD_BIAS, CONV2D_GRAD_INPUT, CONV2D_GRAD_INPUT_VEC4,
     CONV2D_GRAD_WEIGHT, CONV2D_GRAD_WEIGHT_VEC4, CONV2D_PACK, CONV2D_VEC4, Kernel,
 };
 
-use super::{Conv2dOps, weight_shape};
+use super::{Conv2dOps, ConvShape, weight_shape};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::{Launch, channels_first, channels_last, f32s, nothing};
 

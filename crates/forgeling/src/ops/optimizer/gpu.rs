@@ -8,13 +8,15 @@ use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
 use burn::tensor::Tensor;
 use cubecl::server::Handle;
 use forgeling_shaders::OPTIMIZER_GATHER;
-use forgeling_shaders::cpu::GATHERED;
 
 use super::{Cohort, OptimizerState, Rule, Scaling, Snapshot, chosen, composite, flex};
 use crate::device::Readback;
 use crate::error::Result;
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::{Launch, PART, empty, f32s, overlap, part, upload, zeros};
+
+/// Tensors that one launch of the kernel gathers.
+const GATHERED: usize = 6;
 
 #[derive(Debug, Clone)]
 pub(crate) struct State {
