@@ -144,13 +144,20 @@ pub async fn come_back(x: &[f32], storage: Storage, device: &Tensors) -> Vec<f32
 /// Rows and columns of what [`come_back`] takes.
 pub const ROUND_TRIP: [usize; 2] = [65, 67];
 
-/// Numbers of every size that a format tells apart, and beyond its smallest.
+/// Numbers of every size that a format tells apart, and beyond its smallest; among them some that are halfway between two.
 pub fn numbers() -> Vec<f32> {
     let count = ROUND_TRIP[0] * ROUND_TRIP[1];
     let values = waves(count, 1.0).into_iter().enumerate();
-    values
-        .map(|(i, value)| value * 2f32.powi(i as i32 % 50 - 34))
-        .collect()
+    let number = |(i, value): (usize, f32)| {
+        let bits = (value * 2f32.powi(i as i32 % 50 - 34)).to_bits();
+        f32::from_bits(match i % 3 {
+            0 => bits,
+            // Of f16, and of bf16.
+            1 => bits & !0x1fff | 0x1000,
+            _ => bits & !0xffff | 0x8000,
+        })
+    };
+    values.map(number).collect()
 }
 
 /// What [`come_back`] is to give: the nearest number of the format, but not 0 for what is not 0.
