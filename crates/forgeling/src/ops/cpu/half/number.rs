@@ -154,10 +154,9 @@ mod tests {
             (1, 0x7f7f, of_bf16),
         ] {
             for bits in (0..=largest).chain(0x8000..0x8000 | largest) {
-                let (low, high) = (
-                    of(below(bits, false, kind)),
-                    of(below(bits ^ 0x8000, true, kind)),
-                );
+                let lower = below(bits, false, kind);
+                assert!(equal(below(lower, true, kind), bits), "{bits:x}");
+                let (low, high) = (of(lower), of(below(bits ^ 0x8000, true, kind)));
                 assert!(
                     low < of(bits) && low.is_finite() && high == -low,
                     "{bits:x}"
