@@ -1,13 +1,11 @@
-//! The WGSL kernels of forgeling and their CPU twins.
+//! The WGSL kernels of forgeling.
 //!
 //! Each kernel is one file in `wgsl/`; `build.rs` composes it with its shared pieces, validates it with
 //! naga against the limits every WebGPU device has (256 invocations, 8 storage buffers), translates it for
-//! Vulkan, Metal and DX12, and generates a [`Kernel`] with its bindings. A CPU twin in [`cpu`] has the same
-//! name and argument order; tests compare the two, and the CPU back end runs the twin.
+//! Vulkan, Metal and DX12, and generates a [`Kernel`] with its bindings. What launches them, what the CPU runs instead and
+//! the composite reference that both are compared with are in the crate `forgeling`.
 
 #![deny(missing_docs)]
-
-pub mod cpu;
 
 /// How activations are stored. Sums and parameters are f32 whatever it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,7 +3,9 @@
 
 use burn::tensor::{DType, Device as Tensors};
 use forgeling::Readback;
-use forgeling::ops::{AfterNorm, Conv2dOptions, batch_norm, conv2d, reference};
+use forgeling::ops::{
+    AfterNorm, Blend, Conv2dOptions, Statistics, batch_norm, conv2d, reference, running_statistics,
+};
 
 use super::ops_parity::{Body, Results, named, tensor};
 
@@ -161,4 +163,30 @@ pub async fn batch_normed(
         "grad residual",
     ];
     named(&names, trip).await
+}
+
+/// Channels of [`moved`]: one, odd, and more than a part of a buffer.
+pub const CHANNELS: [usize; 3] = [1, 7, 131];
+
+/// Running statistics after a batch. Always in f32.
+///
+/// # Panics
+/// When the device fails.
+pub async fn moved(body: Body, channels: usize, device: &Tensors) -> Results {
+    let vector = |phase| tensor([channels], phase, device);
+    let statistics = |phase| Statistics {
+        mean: vector(phase),
+        variance: vector(phase + 1.0).abs(),
+    };
+    let (running, batch, bias) = (statistics(1.0), statistics(3.0), vector(5.0));
+    let blend = Blend {
+        momentum: 0.3,
+        correction: 1.25,
+    };
+    let Statistics { mean, variance } = match body {
+        Body::Own => running_statistics(running, bias, batch, blend),
+        Body::Reference => reference::running_statistics(running, bias, batch, blend),
+    };
+    let trip = Readback::new().with(mean).with(variance);
+    named(&["mean", "variance"], trip).await
 }

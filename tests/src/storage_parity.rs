@@ -4,16 +4,17 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 
-use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
+use burn::tensor::{DType, Device as Tensors, Tensor, TensorData, bf16, f16};
 use forgeling::Readback;
 use forgeling::ops::{
-    Activation, AfterNorm, AttentionOptions, Conv2dOptions, Storage, linear, store_as,
+    Activation, AfterNorm, AttentionOptions, Conv2dOptions, Storage, conv_block, linear, reference,
+    store_as,
 };
 
 use super::blocks_parity::{attend, norm};
 use super::conv_parity::{Convolution, batch_normed, convolution};
 use super::linear_parity::{layer, products};
-use super::ops_parity::{Body, Results, block, running_block};
+use super::ops_parity::{Body, Results, block, running_block, tensor};
 use super::values::{assert_close, waves};
 
 /// Both formats with their tolerances.
@@ -143,11 +144,62 @@ pub async fn come_back(x: &[f32], storage: Storage, device: &Tensors) -> Vec<f32
 /// Rows and columns of what [`come_back`] takes.
 pub const ROUND_TRIP: [usize; 2] = [65, 67];
 
-/// Numbers of every size that a format tells apart, and beyond its smallest.
+/// Numbers of every size that a format tells apart, and beyond its smallest; among them some that are halfway between two.
 pub fn numbers() -> Vec<f32> {
     let count = ROUND_TRIP[0] * ROUND_TRIP[1];
     let values = waves(count, 1.0).into_iter().enumerate();
+    let number = |(i, value): (usize, f32)| {
+        let bits = (value * 2f32.powi(i as i32 % 50 - 34)).to_bits();
+        f32::from_bits(match i % 3 {
+            0 => bits,
+            // Of f16, and of bf16.
+            1 => bits & !0x1fff | 0x1000,
+            _ => bits & !0xffff | 0x8000,
+        })
+    };
+    values.map(number).collect()
+}
+
+/// What [`come_back`] is to give: the nearest number of the format, but not 0 for what is not 0.
+pub fn rounded(x: &[f32], storage: Storage) -> Vec<f32> {
+    let round = |value: f32| match storage {
+        Storage::F16 => {
+            let smallest = f16::MIN_POSITIVE_SUBNORMAL.to_f32();
+            let size = f16::from_f32(value.abs()).to_f32().max(smallest);
+            size.copysign(value)
+        }
+        Storage::Bf16 => bf16::from_f32(value).to_f32(),
+        Storage::Full => value,
+    };
+    x.iter().map(|&value| round(value)).collect()
+}
+
+/// The input's gradient of a block whose convolution has nearly a tie in every window, in steps that f16 does not tell apart and
+/// bf16 even less: each next pixel wins by a little, and of equal ones the first. By the composite reference where there is
+/// no `storage`.
+///
+/// # Panics
+/// When anything fails.
+pub async fn ties(storage: Option<Storage>, device: &Tensors) -> Vec<f32> {
+    const SHAPE: [usize; 4] = [5, 1, 29, 27];
+    let values = waves(SHAPE.iter().product(), 1.0).into_iter().enumerate();
+    let values: Vec<f32> = values
+        .map(|(i, value)| 1.0 + (value * 3.0).round() / 4.0 + (i % 7) as f32 * 1e-5)
+        .collect();
+    let x = Tensor::<4>::from_data(TensorData::new(values, SHAPE), device).require_grad();
+    // The image itself, and its negative.
+    let mut centre = vec![0.0; 2 * 9];
+    (centre[4], centre[13]) = (1.0, -1.0);
+    let weight = Tensor::<4>::from_data(TensorData::new(centre, [2, 1, 3, 3]), device);
+    let [gamma, beta] =
+        [[1.5, -0.5], [0.25, -0.5]].map(|values| Tensor::<1>::from_floats(values, device));
+    let output = match storage {
+        Some(storage) => store_as(storage, || conv_block(x.clone(), weight, gamma, beta)).unwrap(),
+        None => reference::conv_block(x.clone(), weight, gamma, beta),
+    };
+    let direction = tensor(output.output.dims(), 2.0, device);
+    let gradients = (output.output * direction).sum().backward();
+    let gradient = x.grad(&gradients).unwrap();
+    let [values] = Readback::new().with(gradient).run().await.unwrap();
     values
-        .map(|(i, value)| value * 2f32.powi(i as i32 % 50 - 34))
-        .collect()
 }

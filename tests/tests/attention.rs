@@ -2,9 +2,8 @@
 
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
 use forgeling::ops::{AttentionOptions, attention, reference};
-use forgeling_shaders::cpu::{self as twin, AttentionShape};
 use forgeling_tests::blocks_parity::{ATTENTION_OPTIONS, ATTENTION_SIZES, attend};
-use forgeling_tests::ops_parity::{Body, Results, assert_same, tensor};
+use forgeling_tests::ops_parity::{Body, Results, tensor};
 use forgeling_tests::{F32_TOLERANCE, assert_close, devices, everywhere, waves};
 use serde_json::Value;
 
@@ -85,71 +84,6 @@ fn the_cpu_gives_the_same_bits_every_time() {
             )
         };
         assert_eq!(again(), again());
-    }
-}
-
-/// `[batch, heads, tokens, width]` to `[batch, tokens, heads, width]` or back.
-fn turned(values: Vec<f32>, shape: [usize; 4]) -> Vec<f32> {
-    let tensor = Tensor::<4>::from_data(TensorData::new(values, shape), &Tensors::flex());
-    tensor.swap_dims(1, 2).into_data().try_into_vec().unwrap()
-}
-
-#[test]
-fn the_shaders_twins_equal_the_reference() {
-    for sizes in ATTENTION_SIZES {
-        let [batches, heads, queries, keys, width] = sizes;
-        if !width.is_multiple_of(4) {
-            continue;
-        }
-        let tokens = [
-            batches * heads * queries * width,
-            batches * heads * keys * width,
-        ];
-        for options in ATTENTION_OPTIONS {
-            let scale = options.scale.unwrap_or(1.0 / (width as f64).sqrt()) as f32;
-            let shape = AttentionShape {
-                batches,
-                heads,
-                queries,
-                keys,
-                quads: width / 4,
-                causal: options.causal,
-                scale: scale.to_bits(),
-                values: tokens[1] / 4 + 3,
-            };
-            let (of_query, of_key) = (
-                [batches, heads, queries, width],
-                [batches, heads, keys, width],
-            );
-            let q = turned(waves(tokens[0], 1.0), of_query);
-            let k = turned(waves(tokens[1], 2.0), of_key);
-            let v = turned(waves(tokens[1], 3.0), of_key);
-            let dout = turned(waves(tokens[0], 4.0), of_query);
-            let mut out = vec![f32::NAN; tokens[0]];
-            let mut lse = vec![f32::NAN; batches * heads * queries];
-            let mut dq = vec![f32::NAN; tokens[0]];
-            let mut both = vec![f32::NAN; 2 * tokens[1] + 12];
-            twin::attention(&q, &k, &v, &mut out, &mut lse, shape);
-            twin::attention_grad_query(&q, &k, &v, &out, &lse, &dout, &mut dq, shape);
-            twin::attention_grad_key_value(&q, &k, &v, &out, &lse, &dout, &mut both, shape);
-            let back = |values: &[f32], tokens: usize| {
-                turned(values.to_vec(), [batches, tokens, heads, width])
-            };
-            let got = vec![
-                ("output", back(&out, queries)),
-                ("grad query", back(&dq, queries)),
-                ("grad key", back(&both[..tokens[1]], keys)),
-                ("grad value", back(&both[tokens[1] + 12..], keys)),
-            ];
-            let flex = Tensors::flex().autodiff();
-            let expected = run(Body::Reference, sizes, options, DType::F32, &flex);
-            assert_same(
-                &got,
-                &expected,
-                DType::F32,
-                &format!("{sizes:?} {options:?}"),
-            );
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
 use forgeling::ops::{AfterNorm, Statistics, batch_norm, batch_norm_running};
-use forgeling_tests::conv_parity::{NORMS, batch_normed};
+use forgeling_tests::conv_parity::{CHANNELS, NORMS, batch_normed, moved};
 use forgeling_tests::ops_parity::{Body, tensor};
 use forgeling_tests::{F32_TOLERANCE, assert_close, devices, everywhere, wave, waves};
 
@@ -15,6 +15,15 @@ fn the_norm_and_its_gradients_equal_the_reference() {
     for sizes in NORMS {
         everywhere(&format!("{sizes:?}"), |body, dtype, device| {
             pollster::block_on(batch_normed(body, sizes, dtype, device))
+        });
+    }
+}
+
+#[test]
+fn running_statistics_move_as_in_the_reference() {
+    for channels in CHANNELS {
+        everywhere(&format!("{channels}"), |body, _, device| {
+            pollster::block_on(moved(body, channels, device))
         });
     }
 }

@@ -2,18 +2,17 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device as Tensors, Tensor, TensorData};
 use forgeling::data::{Glyphs, Split};
 use forgeling::meta::{EvaluateConfig, FitConfig, Learner};
 use forgeling::nn::zoo::Conv4Config;
-use forgeling::ops::{
-    AfterNorm, Storage, batch_norm, conv_block, reference, softmax_cross_entropy, store_as,
-};
+use forgeling::ops::{AfterNorm, Storage, batch_norm, softmax_cross_entropy, store_as};
 use forgeling::{Device, DeviceChoice};
-use forgeling_shaders::cpu::half::{bf16_of, f16_of, of_bf16, of_f16};
 use forgeling_tests::storage_network::Network;
-use forgeling_tests::storage_parity::{FORMATS, OPERATIONS, ROUND_TRIP, come_back, numbers};
-use forgeling_tests::{assert_close, devices, waves};
+use forgeling_tests::storage_parity::{
+    FORMATS, OPERATIONS, ROUND_TRIP, come_back, numbers, rounded, ties,
+};
+use forgeling_tests::{F32_TOLERANCE, assert_close, devices, waves};
 
 #[test]
 fn storage_changes_gradients_only_and_those_a_little() {
@@ -28,21 +27,11 @@ fn storage_changes_gradients_only_and_those_a_little() {
 fn stored_numbers_come_back_rounded_to_the_nearest_on_every_device() {
     let x = numbers();
     for device in devices() {
-        for storage in [Storage::F16, Storage::Bf16] {
+        for storage in [Storage::Full, Storage::F16, Storage::Bf16] {
             let got = pollster::block_on(come_back(&x, storage, &device.autodiff()));
-            let expected = x.iter().map(|&value| match storage {
-                Storage::F16 => of_f16(f16_of(value)),
-                _ => of_bf16(bf16_of(value)),
-            });
-            assert_eq!(
-                got,
-                expected.collect::<Vec<f32>>(),
-                "{}",
-                device.info().name
-            );
+            let name = format!("{storage:?} on {}", device.info().name);
+            assert_eq!(got, rounded(&x, storage), "{name}");
         }
-        let full = pollster::block_on(come_back(&x, Storage::Full, &device.autodiff()));
-        assert_eq!(full, x);
     }
 }
 
@@ -111,47 +100,14 @@ fn whole_networks_have_the_same_loss_and_nearly_the_same_gradients() {
     }
 }
 
-/// Against stock operations, and with a tie in every window, where the first pixel has to win still.
 #[test]
-fn ties_and_cuts_are_those_of_full_storage() {
+fn ties_and_cuts_are_those_of_the_reference() {
+    let expected = pollster::block_on(ties(None, &Tensors::flex().autodiff()));
     for device in devices() {
-        let tensors = device.autodiff();
-        // Steps that f16 does not tell apart, and bf16 even less: each next pixel of a window wins by a little.
-        let values = waves(4 * 28 * 28, 1.0).into_iter().enumerate();
-        let values: Vec<f32> = values
-            .map(|(i, value)| 1.0 + (value * 3.0).round() / 4.0 + (i % 7) as f32 * 1e-5)
-            .collect();
-        let x = Tensor::<4>::from_data(TensorData::new(values, [4, 1, 28, 28]), &tensors);
-        let parameters = || {
-            let mut centre = vec![0.0; 2 * 9];
-            (centre[4], centre[13]) = (1.0, -1.0);
-            let weight = Tensor::<4>::from_data(TensorData::new(centre, [2, 1, 3, 3]), &tensors);
-            let vector = |values: [f32; 2]| Tensor::<1>::from_floats(values, &tensors);
-            (weight, vector([1.5, -0.5]), vector([0.25, -0.5]))
-        };
-        let run = |storage: Option<Storage>| {
-            let x = x.clone().detach().require_grad();
-            let (weight, gamma, beta) = parameters();
-            let output = match storage {
-                Some(storage) => {
-                    store_as(storage, || conv_block(x.clone(), weight, gamma, beta))
-                        .unwrap()
-                        .output
-                }
-                None => reference::conv_block(x.clone(), weight, gamma, beta).output,
-            };
-            let direction = Tensor::<1>::from_floats(&waves(4 * 2 * 196, 2.0)[..], &tensors);
-            let gradients = (output * direction.reshape([4, 2, 14, 14]))
-                .sum()
-                .backward();
-            let gradient = x.grad(&gradients).unwrap().into_data();
-            gradient.try_into_vec::<f32>().unwrap()
-        };
-        let expected = run(None);
-        for storage in [Storage::Full, Storage::F16, Storage::Bf16] {
-            let tolerance = if storage == Storage::Bf16 { 5e-2 } else { 1e-2 };
+        for (storage, tolerance) in [(Storage::Full, F32_TOLERANCE)].into_iter().chain(FORMATS) {
+            let got = pollster::block_on(ties(Some(storage), &device.autodiff()));
             let name = format!("{storage:?} on {}", device.info().name);
-            assert_close(&name, &run(Some(storage)), &expected, tolerance);
+            assert_close(&name, &got, &expected, tolerance);
         }
     }
 }

@@ -42,7 +42,7 @@ mod values;
 use blocks_parity::{ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, attend, norm};
 use burn::tensor::Device as Tensors;
 use common::{cpu, everywhere, webgpu};
-use conv_parity::{CONVOLUTIONS, NORMS, batch_normed, convolution};
+use conv_parity::{CHANNELS, CONVOLUTIONS, NORMS, batch_normed, convolution, moved};
 use forgeling::data::{Glyphs, Split};
 use forgeling::device::profile::GpuTiming;
 use forgeling::meta::{EpisodeTrainer, FitConfig, Learner};
@@ -57,7 +57,7 @@ use ops_parity::{
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use storage_parity::{FORMATS, OPERATIONS, come_back, numbers};
+use storage_parity::{FORMATS, OPERATIONS, come_back, numbers, rounded, ties};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -227,6 +227,10 @@ async fn batch_norm_equals_its_reference_on_cpu_and_webgpu() {
         let run =
             async |body, dtype, device: &Tensors| batch_normed(body, sizes, dtype, device).await;
         everywhere(&format!("{sizes:?}"), run).await;
+    }
+    for channels in CHANNELS {
+        let run = async |body, _, device: &Tensors| moved(body, channels, device).await;
+        everywhere(&format!("statistics of {channels}"), run).await;
     }
 }
 
@@ -398,10 +402,15 @@ async fn stored_activations_change_gradients_a_little() {
             operation.check(&tensors, name).await;
         }
     }
-    for (storage, _) in FORMATS {
-        let expected = come_back(&numbers(), storage, &cpu().await.autodiff()).await;
-        let got = come_back(&numbers(), storage, &webgpu().await.autodiff()).await;
-        assert_eq!(got, expected, "{storage:?}");
+    let expected = ties(None, &cpu().await.autodiff()).await;
+    for device in [cpu().await, webgpu().await] {
+        for (storage, tolerance) in FORMATS {
+            let name = format!("{storage:?} on {}", device.info().name);
+            let got = come_back(&numbers(), storage, &device.autodiff()).await;
+            assert_eq!(got, rounded(&numbers(), storage), "{name}");
+            let got = ties(Some(storage), &device.autodiff()).await;
+            values::assert_close(&name, &got, &expected, tolerance);
+        }
     }
 }
 

@@ -7,13 +7,13 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_e
 #[cfg(feature = "fusion")]
 use burn::tensor::DType;
 use burn::tensor::{Shape, Tensor};
-use forgeling_shaders::cpu::{self, PairwiseShape};
 use forgeling_shaders::{
     PAIRWISE_SQ_DISTANCE, PAIRWISE_SQ_DISTANCE_GRAD_A, PAIRWISE_SQ_DISTANCE_GRAD_B,
 };
 
 use super::bodies::composite;
 use super::check::{not_empty, same_dtype};
+use super::cpu::pairwise::{self as cpu, PairwiseShape};
 use super::flex::computed;
 use super::launch::{Launch, f32s, has_kernels};
 use super::{reference, tape};

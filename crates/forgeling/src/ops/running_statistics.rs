@@ -8,8 +8,9 @@ use burn::backend::{
     backend_extension,
 };
 use burn::tensor::{DType, Tensor};
-use forgeling_shaders::{RUNNING_STATISTICS, cpu};
+use forgeling_shaders::RUNNING_STATISTICS;
 
+use super::cpu::loss as cpu;
 use super::flex::{tensor, with_values};
 use super::launch::{Launch, PART, f32s, has_kernels, part};
 use super::reference;

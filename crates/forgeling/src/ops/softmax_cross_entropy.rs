@@ -10,10 +10,11 @@ use burn::backend::{
     backend_extension,
 };
 use burn::tensor::{DType, Shape, Tensor};
-use forgeling_shaders::{SOFTMAX_CROSS_ENTROPY, cpu};
+use forgeling_shaders::SOFTMAX_CROSS_ENTROPY;
 
 use super::bodies::composite;
 use super::check::not_empty;
+use super::cpu::loss as cpu;
 use super::flex::{tensor, with_values};
 use super::launch::{Grid, Launch, f32s, has_kernels};
 use super::plan::admit_op;

@@ -7,11 +7,11 @@ use burn::backend::wgpu::CubeBackend;
 use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Shape, Tensor};
 use forgeling_shaders::SPD_INVERSE;
-use forgeling_shaders::cpu::{self, SpdInverseShape};
 use forgeling_shaders::spd_inverse::LARGEST;
 
 use super::bodies::composite;
 use super::check::not_empty;
+use super::cpu::spd_inverse::{self as cpu, SpdInverseShape};
 use super::flex::computed;
 use super::launch::{Grid, Launch, f32s, has_kernels};
 use super::matmul::matmul;

@@ -2,7 +2,6 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
-use forgeling_shaders::cpu;
 
 use super::encoder::{self, IMAGES_PER_PASS};
 use crate::data::{Examples, ImageShape, Targets, Task};
@@ -11,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::meta::gradient::{Adapted, GradientLearner};
 use crate::meta::{AnyGradientMethod, Embedded, Learner, MetricHead, Model, Stack};
 use crate::nn::{Linear, Network, Normalization, Pass};
-use crate::ops::Activation;
+use crate::ops::{Activation, squared_distance};
 
 /// What has been made of the examples.
 #[derive(Debug, Clone)]
@@ -199,14 +198,14 @@ fn compare(model: &Model, support: &Embedded, maps: Tensor<4>) -> Result<Tensor<
 
 /// `-|feature - mean|^2` for every feature and mean.
 async fn distances(features: Tensor<2>, means: &[f32]) -> Result<Vec<f32>> {
-    let [images, width] = features.dims();
+    let [_, width] = features.dims();
     let [features] = Readback::new().with(features).run().await?;
-    let negative = (-1f32).to_bits() as usize;
-    let sizes = [1, images, means.len() / width, width, negative];
-    let mut logits = vec![0.0; images * sizes[2]];
     // So few numbers that a trip to the device would cost more.
-    cpu::pairwise_sq_distance(&features, means, &mut logits, sizes);
-    Ok(logits)
+    let of_feature = |feature| {
+        let means = means.chunks_exact(width);
+        means.map(move |mean| -squared_distance(feature, mean))
+    };
+    Ok(features.chunks_exact(width).flat_map(of_feature).collect())
 }
 
 /// The mean of rows of one length.

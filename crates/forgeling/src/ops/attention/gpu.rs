@@ -8,7 +8,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Shape, Slice};
 use forgeling_shaders::attention::{QUADS, SPAN};
-use forgeling_shaders::cpu::AttentionShape;
 use forgeling_shaders::{ATTENTION, ATTENTION_GRAD_KEY_VALUE, ATTENTION_GRAD_QUERY, Kernel};
 
 use super::{AttentionBackward, AttentionForward, AttentionGradients, AttentionOps, Weighing};
@@ -16,6 +15,37 @@ use crate::ops::launch::{Grid, Launch, f32s, part};
 
 /// Quads of f16 from which a part of a buffer may be bound by itself.
 const PART_QUADS: usize = 32;
+
+/// Sizes of an attention, in the order of the kernels' last binding.
+#[derive(Clone, Copy)]
+struct AttentionShape {
+    batches: usize,
+    heads: usize,
+    queries: usize,
+    keys: usize,
+    /// Numbers of a token, four each.
+    quads: usize,
+    causal: bool,
+    /// The factor of the scores, as bits.
+    scale: u32,
+    /// The quad at which the gradient of the values begins.
+    values: usize,
+}
+
+impl AttentionShape {
+    fn sizes(self) -> Vec<usize> {
+        vec![
+            self.batches,
+            self.heads,
+            self.queries,
+            self.keys,
+            self.quads,
+            usize::from(self.causal),
+            self.scale as usize,
+            self.values,
+        ]
+    }
+}
 
 /// Sizes of an attention and of its launches.
 struct Plan {

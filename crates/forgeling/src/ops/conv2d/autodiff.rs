@@ -6,9 +6,8 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, TensorMetadata};
 use burn::tensor::TensorData;
-use forgeling_shaders::cpu::conv2d::ConvShape;
 
-use super::{Conv2dBackward, Conv2dOps};
+use super::{Conv2dBackward, Conv2dOps, ConvShape};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::storage::{Order, Stored};
 use crate::ops::tape;

@@ -2,9 +2,8 @@
 
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
-use forgeling_shaders::cpu::conv2d::ConvShape;
 
-use super::{Conv2dBackward, Conv2dOps, weight_shape, x_shape, y_shape};
+use super::{Conv2dBackward, Conv2dOps, ConvShape, weight_shape, x_shape, y_shape};
 use crate::ops::cpu::conv2d as cpu;
 use crate::ops::flex::{tensor, with_values};
 use crate::ops::heuristics::Heuristics;

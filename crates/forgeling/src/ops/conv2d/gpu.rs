@@ -5,7 +5,6 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Shape};
-use forgeling_shaders::cpu::conv2d::ConvShape;
 use forgeling_shaders::gather::TILE;
 use forgeling_shaders::outer::BLOCK;
 use forgeling_shaders::{
@@ -13,7 +12,7 @@ use forgeling_shaders::{
     CONV2D_GRAD_WEIGHT_VEC4, CONV2D_PACK, CONV2D_VEC4, Kernel,
 };
 
-use super::{Conv2dBackward, Conv2dOps, weight_shape};
+use super::{Conv2dBackward, Conv2dOps, ConvShape, weight_shape};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::{Grid, Launch, add_parts, channels_first, channels_last, f32s, nothing};
 

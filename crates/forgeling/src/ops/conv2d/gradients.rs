@@ -2,9 +2,10 @@
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
-use forgeling_shaders::cpu::conv2d::ConvShape;
 
-use super::{Conv2dOps, Conv2dOptions, check_dtypes, check_shapes, own_body, sizes, y_shape};
+use super::{
+    Conv2dOps, Conv2dOptions, ConvShape, check_dtypes, check_shapes, own_body, sizes, y_shape,
+};
 use crate::error::{Error, Result};
 use crate::ops::bodies::composite;
 use crate::ops::check::same_dtype;

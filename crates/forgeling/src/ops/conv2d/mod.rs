@@ -4,13 +4,13 @@ mod autodiff;
 mod flex;
 mod gpu;
 mod gradients;
+mod shape;
 #[cfg(feature = "fusion")]
 mod specs;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Tensor, TensorData};
-use forgeling_shaders::cpu::conv2d::ConvShape;
 
 use super::bodies::composite;
 use super::check::{fits, is_half, not_empty, same_dtype};
@@ -22,6 +22,7 @@ use super::storage::StorageOps;
 use crate::error::{Error, Result};
 
 pub use gradients::{conv2d_grad_input, conv2d_grad_weight};
+pub(super) use shape::ConvShape;
 
 const OPERATION: &str = "conv2d";
 

@@ -2,8 +2,8 @@
 
 use burn::backend::fusion::custom::TensorSpec;
 use burn::tensor::{DType, Shape};
-use forgeling_shaders::cpu::conv2d::ConvShape;
 
+use super::ConvShape;
 use crate::ops::heuristics::Heuristics;
 
 pub fn forward(

@@ -9,19 +9,24 @@
     reason = "`with_simd` compiles a plain loop anew for each instruction set, which the parameter names"
 )]
 
+pub(super) mod activation;
 pub(super) mod attention;
 pub(super) mod batch_norm;
 mod block_shape;
 mod bordered;
 pub(super) mod conv2d;
 pub(super) mod conv_block;
+pub(super) mod episode;
 mod exp;
 pub(super) mod gemm;
 pub(super) mod half;
 pub(super) mod layer_norm;
+pub(super) mod loss;
 mod moments;
 pub(super) mod norm_pool;
+pub(super) mod pairwise;
 pub(super) mod parallel;
 mod planes;
 pub(super) mod pool;
 mod products;
+pub(super) mod spd_inverse;

@@ -2,13 +2,13 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
-use forgeling_shaders::cpu::{activate, activation_grad};
 
 use super::Activation;
 use super::extension::{
     End, MatmulBackward, MatmulForward, MatmulOps, RightGradients, left_shape, right_shape,
     with_columns,
 };
+use crate::ops::cpu::activation::{activate, activation_grad};
 use crate::ops::cpu::gemm::{self, Matrices, ProductShape, column_sums, product, relu_gradient};
 use crate::ops::flex::{computed, tensor, with_values};
 use crate::ops::heuristics::Heuristics;

@@ -8,7 +8,7 @@ use burn::backend::wgpu::{CubeBackend, CubeTensor, into_contiguous};
 use burn::tensor::Tensor;
 use cubecl::server::Handle;
 use forgeling_shaders::OPTIMIZER_GATHER;
-use forgeling_shaders::cpu::GATHERED;
+use forgeling_shaders::optimizer_gather::TENSORS;
 
 use super::{Cohort, OptimizerState, Rule, Scaling, Snapshot, chosen, composite, flex};
 use crate::device::Readback;
@@ -177,7 +177,7 @@ fn groups(tensors: &[CubeTensor]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for (index, tensor) in tensors.iter().enumerate() {
         let fits = |group: &Vec<usize>| {
-            group.len() < GATHERED && group.iter().all(|&other| !overlap(tensor, &tensors[other]))
+            group.len() < TENSORS && group.iter().all(|&other| !overlap(tensor, &tensors[other]))
         };
         match groups.iter_mut().find(|group| fits(group)) {
             Some(group) => group.push(index),
@@ -207,10 +207,10 @@ fn gather(tensors: &[CubeTensor], layout: &Layout, scale: f32, workgroups: usize
             let range = &layout.parts[i];
             sizes.extend([(first + range.start) / 4, range.len()]);
         }
-        if inputs.len() < GATHERED {
+        if inputs.len() < TENSORS {
             // Bindings without a tensor need some bytes too, and not the same ones.
-            let none = empty(&tensors[0], GATHERED * PART);
-            for i in inputs.len()..GATHERED {
+            let none = empty(&tensors[0], TENSORS * PART);
+            for i in inputs.len()..TENSORS {
                 inputs.push(part(&none, i * PART, 1));
                 sizes.extend([0, 0]);
             }

@@ -1,7 +1,6 @@
 //! The rule of stochastic gradient descent.
 
 use burn::tensor::Tensor;
-use forgeling_shaders::cpu::{SgdFactors, sgd_update};
 #[cfg(not(feature = "fusion"))]
 use forgeling_shaders::{Kernel, SGD};
 
@@ -46,7 +45,7 @@ impl Rule for SgdRule {
         _steps: u64,
         scales: [f32; 2],
     ) {
-        let factors = SgdFactors {
+        let factors = Factors {
             scales,
             rate: self.rate as f32,
             decay: self.weight_decay as f32,
@@ -86,6 +85,21 @@ impl Rule for SgdRule {
     }
 }
 
+/// What [`update`] multiplies with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Factors {
+    /// Gradients are multiplied with the first, then with the second.
+    scales: [f32; 2],
+    rate: f32,
+    /// Weight decay.
+    decay: f32,
+    momentum: f32,
+    /// Whether to look ahead.
+    nesterov: bool,
+}
+
+/// `g = gradient + decay p`, `v = momentum v + g`, `p -= rate (nesterov ? g + momentum v : v)`; without a velocity,
+/// which is then empty, `p -= rate g`.
 // The instructions of `S` are what the body is compiled with; it names none itself.
 #[allow(clippy::extra_unused_type_parameters)]
 #[macerator::with_simd]
@@ -93,7 +107,20 @@ fn update<S: macerator::Simd>(
     parameters: &mut [f32],
     gradients: &[f32],
     velocity: &mut [f32],
-    factors: &SgdFactors,
+    factors: &Factors,
 ) {
-    sgd_update(parameters, gradients, velocity, factors);
+    let f = *factors;
+    let scaled = |p: f32, g: f32| f.scales[1] * (f.scales[0] * g) + f.decay * p;
+    if velocity.is_empty() {
+        for (p, g) in parameters.iter_mut().zip(gradients) {
+            *p -= f.rate * scaled(*p, *g);
+        }
+        return;
+    }
+    for ((p, g), v) in parameters.iter_mut().zip(gradients).zip(velocity) {
+        let g = scaled(*p, *g);
+        *v = f.momentum * *v + g;
+        let direction = if f.nesterov { g + f.momentum * *v } else { *v };
+        *p -= f.rate * direction;
+    }
 }

@@ -1,6 +1,6 @@
 //! The step that follows the gradients.
 
-use forgeling_shaders::cpu::GATHERED;
+use forgeling_shaders::optimizer_gather::TENSORS;
 use serde::{Deserialize, Serialize};
 
 use super::tally::Buffer;
@@ -39,7 +39,7 @@ pub(super) struct State {
 }
 
 /// Numbers that are bound where there is no tensor.
-const NOTHING: usize = GATHERED * PART;
+const NOTHING: usize = TENSORS * PART;
 
 impl Simulation {
     /// Moves all parameters by the gradients that are pending: `ops/optimizer/gpu.rs`. The parameters before the step
@@ -55,7 +55,7 @@ impl Simulation {
                 .map(|&place| parts(&parameters[place].1))
                 .sum()
         };
-        let slots = places.len().div_ceil(GATHERED) * self.heuristics.gather_workgroups;
+        let slots = places.len().div_ceil(TENSORS) * self.heuristics.gather_workgroups;
         let gathered = (slots * 4).next_multiple_of(PART) + length;
         let kept = optimizer.moments() * length + PART;
         let State { packed, moments } = self.optimizer.take();

@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 
-use forgeling_shaders::cpu::conv2d::ConvShape;
-
 use super::super::parallel;
 use super::super::pool::{Slot, slots, written};
 use super::frame::{Aligned, SLACK};
 use super::plan::{Phase, Plan};
 use super::tiles::{Pixels, multiply, tile_rows, weigh};
+use crate::ops::conv2d::ConvShape;
 
 /// Positions that are worked on together: enough to use each weight often, few enough for the cache.
 const CHUNK_POSITIONS: usize = 512;

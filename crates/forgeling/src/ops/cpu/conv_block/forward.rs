@@ -2,11 +2,9 @@
 
 use std::ops::Range;
 
-use forgeling_shaders::cpu::half::{below, equal};
-
 use super::super::block_shape::{BlockShape, split};
 use super::super::bordered::Bordered;
-use super::super::half::{halves_mut, pack_into};
+use super::super::half::{below, equal, halves_mut, pack_into};
 use super::super::moments::{Moments, moments};
 use super::super::parallel;
 use super::super::planes::{PackedWeights, TAPS, convolve};

@@ -1,7 +1,7 @@
 //! Inverses of symmetric positive definite matrices.
 
-/// `[batch, n]`, the bits of NaN, and the first step and the end of the steps, as the shader's last binding. The twin takes
-/// all steps at once.
+/// `[batch, n]`, the bits of NaN, and the first step and the end of the steps, as the shader's last binding. Here all steps
+/// are taken at once.
 pub type SpdInverseShape = [usize; 5];
 
 /// `inverse[e] = a[e]^-1`, by Gauss-Jordan elimination in f64. A pivot that is not above f32's rounding beside the

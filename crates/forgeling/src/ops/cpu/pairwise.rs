@@ -25,7 +25,7 @@ pub fn pairwise_sq_distance(a: &[f32], b: &[f32], distances: &mut [f32], shape: 
 }
 
 /// Eight partial sums, so that the compiler may use SIMD without reordering a float sum by itself.
-pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+pub fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0f32; 8];
     let (a_chunks, a_rest) = a.as_chunks::<8>();
     let (b_chunks, b_rest) = b.as_chunks::<8>();

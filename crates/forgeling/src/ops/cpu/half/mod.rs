@@ -1,12 +1,16 @@
 //! Numbers in 16 bits, two in the bits of each f32 that the pool lends.
 
+mod number;
+
 use std::ops::Range;
 
-use forgeling_shaders::cpu::half::{bf16_of, f16_of, of_bf16, of_f16};
 use macerator::Simd;
+use number::{bf16_of, f16_of, of_bf16, of_f16};
 
 use super::parallel;
 use super::pool::{room, tight_room};
+
+pub use number::{below, equal};
 
 /// Numbers that one thread packs at a time.
 const CHUNK: usize = 1 << 14;

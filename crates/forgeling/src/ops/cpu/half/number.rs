@@ -1,4 +1,4 @@
-//! Numbers in 16 bits: what is kept for a backward pass.
+//! A number in 16 bits, as `wgsl/shared/half.wgsl` has it too.
 
 /// A number as f16, rounded to the nearest, ties to even; infinite beyond f16's largest, 65504, and NaN if it is. What is
 /// not 0 does not become 0 either, but the smallest number of its sign: what ReLU let through can be told.
@@ -63,48 +63,6 @@ pub fn bf16_of(value: f32) -> u16 {
 #[inline(always)]
 pub fn of_bf16(half: u16) -> f32 {
     f32::from_bits(u32::from(half) << 16)
-}
-
-/// A number in 16 bits: f16 where `kind` is 0, bf16 where it is 1.
-fn half_of(value: f32, kind: usize) -> u16 {
-    if kind == 1 {
-        bf16_of(value)
-    } else {
-        f16_of(value)
-    }
-}
-
-/// `halves[i]` is `x[2 i]` and `x[2 i + 1]` in 16 bits each, the first in the lower ones; `shape` is the length of `x`
-/// and 0 for f16, 1 for bf16.
-///
-/// # Panics
-/// When a slice is shorter than `shape` says.
-pub fn pack_half(x: &[f32], halves: &mut [u32], shape: [usize; 2]) {
-    let [length, kind] = shape;
-    let pairs = x[..length].chunks(2);
-    for (word, pair) in halves[..length.div_ceil(2)].iter_mut().zip(pairs) {
-        let half = |i: usize| {
-            pair.get(i)
-                .map_or(0, |value| u32::from(half_of(*value, kind)))
-        };
-        *word = half(0) | half(1) << 16;
-    }
-}
-
-/// The other way of [`pack_half`].
-///
-/// # Panics
-/// When a slice is shorter than `shape` says.
-pub fn unpack_half(halves: &[u32], x: &mut [f32], shape: [usize; 2]) {
-    let [length, kind] = shape;
-    for (i, value) in x[..length].iter_mut().enumerate() {
-        let half = (halves[i / 2] >> (16 * (i % 2))) as u16;
-        *value = if kind == 1 {
-            of_bf16(half)
-        } else {
-            of_f16(half)
-        };
-    }
 }
 
 /// The half below another one; the one above where `falling`. Not beyond the largest, and not from what is not finite.
@@ -196,10 +154,9 @@ mod tests {
             (1, 0x7f7f, of_bf16),
         ] {
             for bits in (0..=largest).chain(0x8000..0x8000 | largest) {
-                let (low, high) = (
-                    of(below(bits, false, kind)),
-                    of(below(bits ^ 0x8000, true, kind)),
-                );
+                let lower = below(bits, false, kind);
+                assert!(equal(below(lower, true, kind), bits), "{bits:x}");
+                let (low, high) = (of(lower), of(below(bits ^ 0x8000, true, kind)));
                 assert!(
                     low < of(bits) && low.is_finite() && high == -low,
                     "{bits:x}"
