@@ -13,7 +13,6 @@ mod batch_norm;
 mod bodies;
 mod conv2d;
 mod conv_block;
-mod cpu;
 mod episode_logits;
 mod flex;
 mod heuristics;
@@ -31,6 +30,8 @@ mod self_test;
 mod softmax_cross_entropy;
 mod spd_inverse;
 mod storage;
+
+use forgeling_cpu as cpu;
 
 pub use attention::{AttentionOptions, attention};
 pub use batch_norm::{AfterNorm, batch_norm, batch_norm_running};

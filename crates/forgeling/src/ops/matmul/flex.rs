@@ -2,13 +2,15 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
-use forgeling_shaders::cpu::{activate, activation_grad};
+use forgeling_shaders::cpu::activation_grad;
 
 use super::Activation;
 use super::extension::{
     End, MatmulForward, MatmulOps, RightGradients, Sizes, left_shape, right_shape, with_columns,
 };
-use crate::ops::cpu::gemm::{self, Matrices, ProductShape, column_sums, product, relu_gradient};
+use crate::ops::cpu::gemm::{
+    self, Matrices, ProductShape, activated, column_sums, product, relu_gradient,
+};
 use crate::ops::flex::{tensor, with_values};
 use crate::ops::heuristics::Heuristics;
 
@@ -43,8 +45,7 @@ impl MatmulOps for Flex {
         });
         let shape = with_columns(&a.shape(), columns);
         let (output, kept) = if end.activation == Activation::Gelu {
-            let code = end.activation.code();
-            let output = out.iter().map(|z| activate(*z, code)).collect();
+            let output = activated(&out, end.activation.code());
             (tensor(output, shape.clone()), tensor(out, shape))
         } else {
             let output = tensor(out, shape);

@@ -1,7 +1,8 @@
 //! Adam's rule.
 
 use burn::tensor::Tensor;
-use forgeling_shaders::cpu::{AdamFactors, adam_update};
+use forgeling_cpu::optimizer::adam;
+use forgeling_shaders::cpu::AdamFactors;
 #[cfg(not(feature = "fusion"))]
 use forgeling_shaders::{ADAM, Kernel};
 
@@ -75,7 +76,7 @@ impl Rule for AdamRule {
             epsilon: self.epsilon as f32,
         };
         if let [first, second] = moments {
-            update(values, gradients, first, second, &factors);
+            adam(values, gradients, first, second, &factors);
         }
     }
 
@@ -101,17 +102,4 @@ impl Rule for AdamRule {
         let moved = m.clone() * factors[0].clone() / denominator;
         (value * self.keep() - moved, vec![m, v])
     }
-}
-
-// The instructions of `S` are what the body is compiled with; it names none itself.
-#[allow(clippy::extra_unused_type_parameters)]
-#[macerator::with_simd]
-fn update<S: macerator::Simd>(
-    parameters: &mut [f32],
-    gradients: &[f32],
-    first: &mut [f32],
-    second: &mut [f32],
-    factors: &AdamFactors,
-) {
-    adam_update(parameters, gradients, first, second, factors);
 }

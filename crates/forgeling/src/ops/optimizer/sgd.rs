@@ -1,7 +1,8 @@
 //! The rule of stochastic gradient descent.
 
 use burn::tensor::Tensor;
-use forgeling_shaders::cpu::{SgdFactors, sgd_update};
+use forgeling_cpu::optimizer::sgd;
+use forgeling_shaders::cpu::SgdFactors;
 #[cfg(not(feature = "fusion"))]
 use forgeling_shaders::{Kernel, SGD};
 
@@ -58,7 +59,7 @@ impl Rule for SgdRule {
             [velocity] => &mut **velocity,
             _ => &mut none,
         };
-        update(values, gradients, velocity, &factors);
+        sgd(values, gradients, velocity, &factors);
     }
 
     fn factors(&self, _time: &Tensor<1>) -> Vec<Tensor<1>> {
@@ -84,16 +85,4 @@ impl Rule for SgdRule {
         };
         (value - direction * self.rate, vec![velocity])
     }
-}
-
-// The instructions of `S` are what the body is compiled with; it names none itself.
-#[allow(clippy::extra_unused_type_parameters)]
-#[macerator::with_simd]
-fn update<S: macerator::Simd>(
-    parameters: &mut [f32],
-    gradients: &[f32],
-    velocity: &mut [f32],
-    factors: &SgdFactors,
-) {
-    sgd_update(parameters, gradients, velocity, factors);
 }

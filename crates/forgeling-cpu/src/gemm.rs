@@ -5,6 +5,7 @@
 //! where it lies: a tile needs a few of its values at a time, which are close together either way. Each element is
 //! summed in the order of the inner dimension, block after block.
 
+use forgeling_shaders::cpu::activate;
 use macerator::{Scalar, Simd, Vector, vload_unaligned, vstore_unaligned};
 
 use super::parallel;
@@ -355,6 +356,11 @@ pub fn column_sums<S: Simd>(values: &[f32], columns: usize) -> Vec<f32> {
         }
     }
     sums
+}
+
+/// The activation with this code, of each value.
+pub fn activated(values: &[f32], code: usize) -> Vec<f32> {
+    values.iter().map(|&value| activate(value, code)).collect()
 }
 
 /// `grad` where `output` is above 0, or is not a number; 0 elsewhere.
