@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use burn::backend::DispatchDevice;
 use cubecl::MemoryScope;
+use forgeling_cpu::pool;
 use serde::{Deserialize, Serialize};
 
 use super::{Device, Ledger, lock};
@@ -32,13 +33,11 @@ static PEAKS: Mutex<Vec<(burn::tensor::Device, u64)>> = Mutex::new(Vec::new());
 #[derive(Debug)]
 struct Host {
     in_use: AtomicU64,
-    waiting: AtomicU64,
     peak: AtomicU64,
 }
 
 static HOST: Host = Host {
     in_use: AtomicU64::new(0),
-    waiting: AtomicU64::new(0),
     peak: AtomicU64::new(0),
 };
 
@@ -97,11 +96,6 @@ impl Drop for Counted {
     }
 }
 
-/// Notes how many bytes of the host wait to be used again.
-pub(crate) fn waiting(bytes: u64) {
-    HOST.waiting.store(bytes, Ordering::Relaxed);
-}
-
 /// Bytes in use and reserved on a GPU, or `None` on the CPU.
 pub(super) fn on_gpu(device: &burn::tensor::Device, scope: MemoryScope) -> Option<[u64; 2]> {
     match device.as_dispatch() {
@@ -121,7 +115,7 @@ impl Device {
             let in_use = HOST.in_use.load(Ordering::Relaxed);
             return MemoryUsage {
                 in_use,
-                reserved: in_use + HOST.waiting.load(Ordering::Relaxed),
+                reserved: in_use + pool::held(),
                 peak: HOST.peak.load(Ordering::Relaxed),
             };
         };

@@ -1,10 +1,14 @@
 //! Values of the CPU back end's tensors as slices, and tensors from values.
 
+use std::mem::MaybeUninit;
+
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
-use burn::tensor::{DType, Shape, TensorData};
+use burn::tensor::{AllocationProperty, Bytes, DType, Shape, TensorData};
+use cubecl_environment::bytes::{AccessError, AccessPolicy, AllocationController};
 
 use super::cpu::pool;
+use crate::device::Counted;
 
 /// Runs `body` over the contiguous f32 values of `inputs`.
 pub(super) fn with_values<const N: usize, R>(
@@ -21,8 +25,60 @@ pub(super) fn with_values<const N: usize, R>(
 
 /// A tensor of `values`, whose memory is used again when it is dropped.
 pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
-    let bytes = pool::bytes(values);
-    FlexTensor::from_data(TensorData::from_bytes(bytes, shape.into(), DType::F32))
+    let data = TensorData::from_bytes(bytes(values), shape.into(), DType::F32);
+    FlexTensor::from_data(data)
+}
+
+/// The bytes of `values`, whose memory is used again when they are dropped.
+fn bytes(values: Vec<f32>) -> Bytes {
+    if values.len() < pool::SMALLEST {
+        return Bytes::from_elems(values);
+    }
+    let length = size_of_val(values.as_slice());
+    let counted = Counted::new((values.capacity() * size_of::<f32>()) as u64);
+    let pooled = Pooled {
+        values,
+        _counted: counted,
+    };
+    // SAFETY: a vector's numbers are initialized, all `length` bytes of them.
+    unsafe { Bytes::from_controller(Box::new(pooled), length) }
+}
+
+struct Pooled {
+    values: Vec<f32>,
+    _counted: Counted,
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        pool::give(std::mem::take(&mut self.values));
+    }
+}
+
+impl AllocationController for Pooled {
+    fn alloc_align(&self) -> usize {
+        align_of::<f32>()
+    }
+
+    fn property(&self) -> AllocationProperty {
+        AllocationProperty::Other
+    }
+
+    unsafe fn memory_mut(
+        &mut self,
+        _policy: AccessPolicy,
+    ) -> Result<&mut [MaybeUninit<u8>], AccessError> {
+        let length = size_of_val(self.values.as_slice());
+        // SAFETY: these are the vector's bytes, borrowed as it is; the caller writes initialized data only, and any
+        // bytes make an f32.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.values.as_mut_ptr().cast(), length) })
+    }
+
+    fn memory(&self, _policy: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
+        let length = size_of_val(self.values.as_slice());
+        // SAFETY: these are the vector's bytes, borrowed as it is.
+        Ok(unsafe { std::slice::from_raw_parts(self.values.as_ptr().cast(), length) })
+    }
 }
 
 /// A tensor of `shape` whose values `body` computes from those of `inputs`; they are zero at first.

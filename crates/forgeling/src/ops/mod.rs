@@ -14,7 +14,6 @@ mod bodies;
 mod check;
 mod conv2d;
 mod conv_block;
-mod cpu;
 mod episode_logits;
 mod flex;
 mod heuristics;
@@ -33,6 +32,8 @@ mod softmax_cross_entropy;
 mod spd_inverse;
 mod storage;
 mod tape;
+
+use forgeling_cpu as cpu;
 
 pub use attention::{AttentionOptions, attention};
 pub use batch_norm::{AfterNorm, batch_norm, batch_norm_running};

@@ -4,7 +4,6 @@ mod autodiff;
 mod flex;
 mod gpu;
 mod gradients;
-mod shape;
 #[cfg(feature = "fusion")]
 mod specs;
 
@@ -21,8 +20,8 @@ use super::reference;
 use super::storage::StorageOps;
 use crate::error::{Error, Result};
 
+pub(super) use super::cpu::conv2d::ConvShape;
 pub use gradients::{conv2d_grad_input, conv2d_grad_weight};
-pub(super) use shape::ConvShape;
 
 const OPERATION: &str = "conv2d";
 

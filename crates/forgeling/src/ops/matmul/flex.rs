@@ -8,8 +8,10 @@ use super::extension::{
     End, MatmulBackward, MatmulForward, MatmulOps, RightGradients, left_shape, right_shape,
     with_columns,
 };
-use crate::ops::cpu::activation::{activate, activation_grad};
-use crate::ops::cpu::gemm::{self, Matrices, ProductShape, column_sums, product, relu_gradient};
+use crate::ops::cpu::activation::activation_grad;
+use crate::ops::cpu::gemm::{
+    self, Matrices, ProductShape, activated, column_sums, product, relu_gradient,
+};
 use crate::ops::flex::{computed, tensor, with_values};
 use crate::ops::heuristics::Heuristics;
 
@@ -36,8 +38,7 @@ impl MatmulOps for Flex {
         });
         let shape = with_columns(&a.shape(), sizes.columns);
         let (output, kept) = if end.activation == Activation::Gelu {
-            let code = end.activation.code();
-            let output = out.iter().map(|z| activate(*z, code)).collect();
+            let output = activated(&out, end.activation.code());
             (tensor(output, shape.clone()), tensor(out, shape))
         } else {
             let output = tensor(out, shape);

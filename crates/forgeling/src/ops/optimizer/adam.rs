@@ -1,6 +1,7 @@
 //! Adam's rule.
 
 use burn::tensor::Tensor;
+use forgeling_cpu::optimizer::{AdamFactors, adam};
 #[cfg(not(feature = "fusion"))]
 use forgeling_shaders::{ADAM, Kernel};
 
@@ -64,7 +65,7 @@ impl Rule for AdamRule {
     ) {
         let correction = |logarithm: f64| -libm::expm1(steps as f64 * logarithm);
         let [correction1, correction2] = self.logarithms().map(correction);
-        let factors = Factors {
+        let factors = AdamFactors {
             scales,
             keep: self.keep() as f32,
             step: (self.rate / correction1) as f32,
@@ -74,7 +75,7 @@ impl Rule for AdamRule {
             epsilon: self.epsilon as f32,
         };
         if let [first, second] = moments {
-            update(values, gradients, first, second, &factors);
+            adam(values, gradients, first, second, &factors);
         }
     }
 
@@ -99,45 +100,5 @@ impl Rule for AdamRule {
         let denominator = v.clone().sqrt() / factors[1].clone() + self.epsilon;
         let moved = m.clone() * factors[0].clone() / denominator;
         (value * self.keep() - moved, vec![m, v])
-    }
-}
-
-/// What [`update`] multiplies with.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Factors {
-    /// Gradients are multiplied with the first, then with the second.
-    scales: [f32; 2],
-    /// What a parameter keeps.
-    keep: f32,
-    /// The learning rate over `1 - beta1^t`.
-    step: f32,
-    /// The root of `1 - beta2^t`.
-    root: f32,
-    /// `beta1` and `1 - beta1`.
-    beta1: [f32; 2],
-    /// `beta2` and `1 - beta2`.
-    beta2: [f32; 2],
-    /// Added to the root.
-    epsilon: f32,
-}
-
-/// `m = beta1 m + (1 - beta1) g`, `v = beta2 v + (1 - beta2) g^2`, `p = keep p - step m / (sqrt(v) / root + epsilon)`
-// The instructions of `S` are what the body is compiled with; it names none itself.
-#[allow(clippy::extra_unused_type_parameters)]
-#[macerator::with_simd]
-fn update<S: macerator::Simd>(
-    parameters: &mut [f32],
-    gradients: &[f32],
-    first: &mut [f32],
-    second: &mut [f32],
-    factors: &Factors,
-) {
-    let f = *factors;
-    let moments = first.iter_mut().zip(second);
-    for ((p, g), (m, v)) in parameters.iter_mut().zip(gradients).zip(moments) {
-        let g = f.scales[1] * (f.scales[0] * g);
-        *m = f.beta1[0] * *m + f.beta1[1] * g;
-        *v = f.beta2[0] * *v + f.beta2[1] * g * g;
-        *p = f.keep * *p - f.step * *m / (v.sqrt() / f.root + f.epsilon);
     }
 }

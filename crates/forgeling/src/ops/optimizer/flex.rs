@@ -4,9 +4,10 @@
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Device, Tensor, TensorData};
+use forgeling_cpu::optimizer::sum_of_squares;
+use forgeling_cpu::parallel;
 
 use super::{Cohort, OptimizerState, Rule, Scaling, Snapshot};
-use crate::ops::cpu::parallel;
 use crate::ops::flex::{tensor, with_values};
 
 /// Values of a piece: enough to be worth a task, and few enough to stay in the cache.
@@ -156,31 +157,4 @@ fn pieces<'a>(
         moments: moments.iter_mut().filter_map(Iterator::next).collect(),
     })
     .collect()
-}
-
-/// The sum of the squares of `scale * values`, in eight lanes, and whether they are all finite.
-// The instructions of `S` are what the body is compiled with; it names none itself.
-#[allow(clippy::extra_unused_type_parameters)]
-#[macerator::with_simd]
-fn sum_of_squares<S: macerator::Simd>(values: &[f32], scale: f32) -> (f64, bool) {
-    const INFINITY: u32 = f32::INFINITY.to_bits();
-    let mut lanes = [0f64; 8];
-    // Without its sign, a number's bits are less than those of infinity, and NaN's are more.
-    let mut largest = [0u32; 8];
-    let (chunks, rest) = values.as_chunks::<8>();
-    for chunk in chunks {
-        for ((lane, largest), value) in lanes.iter_mut().zip(&mut largest).zip(chunk) {
-            let value = scale * value;
-            *lane += f64::from(value) * f64::from(value);
-            *largest = (*largest).max(value.abs().to_bits());
-        }
-    }
-    let mut sum: f64 = lanes.iter().sum();
-    let mut finite = largest.iter().all(|bits| *bits < INFINITY);
-    for value in rest {
-        let value = scale * value;
-        sum += f64::from(value) * f64::from(value);
-        finite &= value.is_finite();
-    }
-    (sum, finite)
 }

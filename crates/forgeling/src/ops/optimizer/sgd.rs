@@ -1,6 +1,7 @@
 //! The rule of stochastic gradient descent.
 
 use burn::tensor::Tensor;
+use forgeling_cpu::optimizer::{SgdFactors, sgd};
 #[cfg(not(feature = "fusion"))]
 use forgeling_shaders::{Kernel, SGD};
 
@@ -45,7 +46,7 @@ impl Rule for SgdRule {
         _steps: u64,
         scales: [f32; 2],
     ) {
-        let factors = Factors {
+        let factors = SgdFactors {
             scales,
             rate: self.rate as f32,
             decay: self.weight_decay as f32,
@@ -57,7 +58,7 @@ impl Rule for SgdRule {
             [velocity] => &mut **velocity,
             _ => &mut none,
         };
-        update(values, gradients, velocity, &factors);
+        sgd(values, gradients, velocity, &factors);
     }
 
     fn factors(&self, _time: &Tensor<1>) -> Vec<Tensor<1>> {
@@ -82,45 +83,5 @@ impl Rule for SgdRule {
             velocity.clone()
         };
         (value - direction * self.rate, vec![velocity])
-    }
-}
-
-/// What [`update`] multiplies with.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Factors {
-    /// Gradients are multiplied with the first, then with the second.
-    scales: [f32; 2],
-    rate: f32,
-    /// Weight decay.
-    decay: f32,
-    momentum: f32,
-    /// Whether to look ahead.
-    nesterov: bool,
-}
-
-/// `g = gradient + decay p`, `v = momentum v + g`, `p -= rate (nesterov ? g + momentum v : v)`; without a velocity,
-/// which is then empty, `p -= rate g`.
-// The instructions of `S` are what the body is compiled with; it names none itself.
-#[allow(clippy::extra_unused_type_parameters)]
-#[macerator::with_simd]
-fn update<S: macerator::Simd>(
-    parameters: &mut [f32],
-    gradients: &[f32],
-    velocity: &mut [f32],
-    factors: &Factors,
-) {
-    let f = *factors;
-    let scaled = |p: f32, g: f32| f.scales[1] * (f.scales[0] * g) + f.decay * p;
-    if velocity.is_empty() {
-        for (p, g) in parameters.iter_mut().zip(gradients) {
-            *p -= f.rate * scaled(*p, *g);
-        }
-        return;
-    }
-    for ((p, g), v) in parameters.iter_mut().zip(gradients).zip(velocity) {
-        let g = scaled(*p, *g);
-        *v = f.momentum * *v + g;
-        let direction = if f.nesterov { g + f.momentum * *v } else { *v };
-        *p -= f.rate * direction;
     }
 }

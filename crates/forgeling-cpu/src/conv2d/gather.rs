@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use super::super::parallel;
 use super::super::pool::{Slot, slots, written};
+use super::ConvShape;
 use super::frame::{Aligned, SLACK};
 use super::plan::{Phase, Plan};
 use super::tiles::{Pixels, multiply, tile_rows, weigh};
-use crate::ops::conv2d::ConvShape;
 
 /// Positions that are worked on together: enough to use each weight often, few enough for the cache.
 const CHUNK_POSITIONS: usize = 512;

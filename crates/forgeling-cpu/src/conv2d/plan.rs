@@ -4,8 +4,8 @@
 //! one phase, and each phase is a convolution of stride 1 by its own taps. So nothing is multiplied with the zeros
 //! that a transposed convolution would insert.
 
+use super::ConvShape;
 use super::frame::Frame;
-use crate::ops::conv2d::ConvShape;
 
 /// A place of the kernel.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! Losses and statistics.
 
-use crate::ops::launch::PART;
+use forgeling_shaders::PART;
 
 /// `loss = -1/rows sum_r log softmax(logits[r])[label r]` and its gradient `(softmax(logits[r]) - onehot) / rows`;
 /// `shape` is `[rows, classes, labels..]`.

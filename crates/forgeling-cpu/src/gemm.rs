@@ -7,6 +7,7 @@
 
 use macerator::{Scalar, Simd, Vector, vload_unaligned, vstore_unaligned};
 
+use super::activation::activate;
 use super::parallel;
 
 /// Of the inner dimension at most, so that a packed block fits the nearest cache.
@@ -355,6 +356,11 @@ pub fn column_sums<S: Simd>(values: &[f32], columns: usize) -> Vec<f32> {
         }
     }
     sums
+}
+
+/// The activation with this code, of each value.
+pub fn activated(values: &[f32], code: usize) -> Vec<f32> {
+    values.iter().map(|&value| activate(value, code)).collect()
 }
 
 /// `grad` where `output` is above 0, or is not a number; 0 elsewhere.

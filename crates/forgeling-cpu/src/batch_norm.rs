@@ -16,7 +16,7 @@ pub struct NormShape {
 }
 
 impl NormShape {
-    pub const fn len(self) -> usize {
+    pub(crate) const fn len(self) -> usize {
         self.images * self.channels * self.pixels
     }
 

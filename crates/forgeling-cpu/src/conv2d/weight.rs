@@ -4,10 +4,10 @@ use std::ops::{Deref, Range};
 
 use super::super::moments::sum;
 use super::super::parallel;
+use super::ConvShape;
 use super::frame::{Aligned, SLACK};
 use super::plan::Plan;
 use super::tiles::{Pixels, multiply_rows, unfold};
-use crate::ops::conv2d::ConvShape;
 
 /// Positions that are summed over together.
 const CHUNK_POSITIONS: usize = 1024;

@@ -6,13 +6,8 @@
 use std::mem::MaybeUninit;
 use std::sync::{Mutex, MutexGuard};
 
-use burn::tensor::{AllocationProperty, Bytes};
-use cubecl_environment::bytes::{AccessError, AccessPolicy, AllocationController};
-
-use crate::device::{Counted, waiting as note_waiting};
-
 /// Numbers of a buffer at least; smaller ones are quickly had.
-const SMALLEST: usize = 1 << 14;
+pub const SMALLEST: usize = 1 << 14;
 /// Numbers of all buffers that wait to be used again, at most: 256 MiB.
 const MOST: usize = 1 << 26;
 
@@ -78,78 +73,28 @@ fn fitting(length: usize, most: usize) -> Option<Vec<f32>> {
         .filter(|(_, buffer)| fits(buffer))
         .min_by_key(|(_, buffer)| buffer.capacity())?
         .0;
-    let buffer = waiting.swap_remove(best);
-    note_waiting(held(&waiting));
-    Some(buffer)
+    Some(waiting.swap_remove(best))
 }
 
-/// Bytes of `buffers`.
-fn held(buffers: &[Vec<f32>]) -> u64 {
-    let numbers: usize = buffers.iter().map(Vec::capacity).sum();
-    (numbers * size_of::<f32>()) as u64
+fn numbers(buffers: &[Vec<f32>]) -> usize {
+    buffers.iter().map(Vec::capacity).sum()
+}
+
+/// Bytes of the buffers that wait to be used again.
+pub fn held() -> u64 {
+    (numbers(&waiting()) * size_of::<f32>()) as u64
 }
 
 /// Gives the buffers that wait back to the system.
 pub fn empty() {
+    *waiting() = Vec::new();
+}
+
+/// Keeps `values` for who needs such a buffer next.
+pub fn give(values: Vec<f32>) {
     let mut waiting = waiting();
-    *waiting = Vec::new();
-    note_waiting(0);
-}
-
-/// The bytes of `values`, whose memory is used again when they are dropped.
-pub fn bytes(values: Vec<f32>) -> Bytes {
-    if values.len() < SMALLEST {
-        return Bytes::from_elems(values);
-    }
-    let length = size_of_val(values.as_slice());
-    let counted = Counted::new((values.capacity() * size_of::<f32>()) as u64);
-    let pooled = Pooled {
-        values,
-        _counted: counted,
-    };
-    // SAFETY: a vector's numbers are initialized, all `length` bytes of them.
-    unsafe { Bytes::from_controller(Box::new(pooled), length) }
-}
-
-struct Pooled {
-    values: Vec<f32>,
-    _counted: Counted,
-}
-
-impl Drop for Pooled {
-    fn drop(&mut self) {
-        let mut waiting = waiting();
-        let numbers: usize = waiting.iter().map(Vec::capacity).sum();
-        if numbers + self.values.capacity() <= MOST {
-            waiting.push(std::mem::take(&mut self.values));
-            note_waiting(held(&waiting));
-        }
-    }
-}
-
-impl AllocationController for Pooled {
-    fn alloc_align(&self) -> usize {
-        align_of::<f32>()
-    }
-
-    fn property(&self) -> AllocationProperty {
-        AllocationProperty::Other
-    }
-
-    unsafe fn memory_mut(
-        &mut self,
-        _policy: AccessPolicy,
-    ) -> Result<&mut [MaybeUninit<u8>], AccessError> {
-        let length = size_of_val(self.values.as_slice());
-        // SAFETY: these are the vector's bytes, borrowed as it is; the caller writes initialized data only, and any
-        // bytes make an f32.
-        Ok(unsafe { std::slice::from_raw_parts_mut(self.values.as_mut_ptr().cast(), length) })
-    }
-
-    fn memory(&self, _policy: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
-        let length = size_of_val(self.values.as_slice());
-        // SAFETY: these are the vector's bytes, borrowed as it is.
-        Ok(unsafe { std::slice::from_raw_parts(self.values.as_ptr().cast(), length) })
+    if values.capacity() >= SMALLEST && numbers(&waiting) + values.capacity() <= MOST {
+        waiting.push(values);
     }
 }
 
@@ -163,15 +108,13 @@ mod tests {
         let length = 77_777;
         let values = vec![3.5f32; length];
         let address = values.as_ptr();
-        let held = bytes(values);
-        assert_eq!(held.len(), 4 * length);
         let other = room(length);
         assert_ne!(other.as_ptr(), address, "it is still in use");
-        drop(held);
+        give(values);
         let again = room(length);
         assert_eq!(again.as_ptr(), address);
         assert_eq!(again.len(), length);
-        drop(bytes(again));
+        give(again);
         let tight = tight_room(length / 2 + 1);
         assert_ne!(tight.as_ptr(), address, "half of it would be idle");
         let shorter = room(length - 7);
@@ -180,7 +123,7 @@ mod tests {
 
     #[test]
     fn small_buffers_and_ill_fitting_ones_are_new() {
-        drop(bytes(vec![1.0; 99_999]));
+        give(vec![1.0; 99_999]);
         assert!(room(16).iter().all(|&value| value == 0.0));
         assert!(room(33_333).capacity() < 99_999);
     }
