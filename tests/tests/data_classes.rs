@@ -5,7 +5,7 @@ use std::sync::Arc;
 use forgeling::Result;
 use forgeling::data::{
     Dataset, Glyphs, ImageSet, ImageShape, Imbalance, Loader, LoaderConfig, Missing, Split, Subset,
-    classes, imbalance, match_classes, shared_classes, shared_images,
+    TableSet, classes, imbalance, match_classes, shared_classes, shared_images,
 };
 
 const SHAPE: ImageShape = ImageShape::new(1, 1, 3);
@@ -278,7 +278,7 @@ fn rows_of_numbers_are_a_dataset() {
     );
     assert_eq!(table.features(), 2);
     let mut loader = Loader::new(table, LoaderConfig::validation(3)).unwrap();
-    let batch = block_on(loader.next()).unwrap();
+    let batch = pollster::block_on(loader.next()).unwrap();
     assert_eq!((batch.dims(), batch.labels), ([3, 1, 1, 2], vec![0, 0, 1]));
     assert_eq!(batch.images, [-4.0, 8e9, -1.0, 3.0, 0.5, 2.0]);
 

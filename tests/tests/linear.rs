@@ -32,7 +32,7 @@ fn products_and_their_gradients_equal_the_reference() {
     }
 }
 
-/// Sizes that leave no tile of the CPU's bodies out: one value to several panels and blocks, few rows and many.
+/// Sizes that leave no tile of the CPU's implementations out: one value to several panels and blocks, few rows and many.
 #[test]
 fn products_of_every_size_are_right_on_the_cpu() {
     let flex = Tensors::flex().autodiff();
@@ -52,7 +52,7 @@ fn products_of_every_size_are_right_on_the_cpu() {
     }
 }
 
-/// By hand, in f64, and GELU by its integral: no code is shared with the bodies.
+/// By hand, in f64, and GELU by its integral: no code is shared with the implementations.
 #[test]
 fn a_layer_is_its_definition() {
     let below = |z: f64| {

@@ -1,7 +1,7 @@
 //! The optimizers where a test changes or counts what belongs to the whole process: one test, so that it is alone.
 
 use forgeling::device::LaunchCounter;
-use forgeling::ops::{Bodies, set_bodies};
+use forgeling::ops::{Implementation, set_implementation};
 use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
 use forgeling_tests::bag::{Bag, Optimizer, SIZES, TOLERANCE, assert_same, five_steps};
 use forgeling_tests::{devices, gpus};
@@ -41,9 +41,9 @@ fn the_composite_gives_the_same_and_twelve_tensors_take_three_launches() {
 fn the_composite_gives_the_same<O: Optimizer>(new: impl Fn() -> O) {
     for device in devices() {
         let own = pollster::block_on(five_steps(new(), &device.autodiff()));
-        set_bodies(Bodies::Composite);
+        set_implementation(Implementation::Composite);
         let composite = pollster::block_on(five_steps(new(), &device.autodiff()));
-        set_bodies(Bodies::Own);
+        set_implementation(Implementation::Own);
         assert_same("composite", &own, &composite, TOLERANCE);
     }
 }

@@ -6,7 +6,7 @@ use forgeling::data::{Dataset, Glyphs, ImageShape, Rng, Split};
 use forgeling::nn::graph::{Layer, Node};
 use forgeling::nn::zoo::ResNetConfig;
 use forgeling::nn::{Network, Normalization, absorb};
-use forgeling::ops::{Bodies, set_bodies, softmax_cross_entropy};
+use forgeling::ops::{Implementation, set_implementation, softmax_cross_entropy};
 use forgeling::train::{Adam, AdamConfig, weights};
 use forgeling_tests::networks::{conv, outputs};
 use forgeling_tests::ops_parity::tensor;
@@ -143,9 +143,9 @@ fn gradients_agree_on_every_device_and_with_stock_operations() {
         );
         all
     };
-    set_bodies(Bodies::Composite);
+    set_implementation(Implementation::Composite);
     let expected = gradients(&Tensors::flex().autodiff());
-    set_bodies(Bodies::Own);
+    set_implementation(Implementation::Own);
     for device in devices() {
         let got = gradients(&device.autodiff());
         for (index, (got, expected)) in got.iter().zip(&expected).enumerate() {

@@ -60,6 +60,26 @@ pub struct ProductShape {
     pub columns: usize,
 }
 
+impl ProductShape {
+    /// Of the product that gives the left side's gradient.
+    pub fn of_left(self) -> Self {
+        Self {
+            columns: self.inner,
+            inner: self.columns,
+            ..self
+        }
+    }
+
+    /// Of the product that gives the right side's gradient.
+    pub fn of_right(self) -> Self {
+        Self {
+            rows: self.inner,
+            inner: self.rows,
+            ..self
+        }
+    }
+}
+
 /// What is done to the elements of a product before they are written for the last time.
 #[derive(Clone, Copy, Default)]
 pub struct End<'a> {

@@ -11,7 +11,10 @@ use forgeling::train::parts::{
 };
 use forgeling::train::{AnyOptimizer, Objective, Outcome, Source, Trainable};
 use forgeling::{Device, Result};
+use pollster::block_on;
 use serde_json::{Value, json};
+
+use super::common::values;
 
 /// Two numbers that are to be the examples' mean.
 #[derive(Module, Debug)]
@@ -201,7 +204,7 @@ impl LossTerm<Mean, Examples> for Ewc {
 /// A-GEM*, 2019 (arXiv 1812.00420).
 #[derive(Default)]
 pub struct AGem {
-    projected: usize,
+    pub projected: usize,
 }
 
 impl RunState for AGem {
@@ -286,7 +289,7 @@ impl Replay<Examples> for Firsts {
 pub struct Reset {
     rng: Rng,
     /// What it was told of the last step: weights before, and gradients.
-    seen: Vec<Vec<f32>>,
+    pub seen: Vec<Vec<f32>>,
 }
 
 impl Reset {

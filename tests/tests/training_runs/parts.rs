@@ -2,10 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{Device as Tensors, Tensor};
+use burn::tensor::{Device as Tensors, Tensor, TensorData};
 use forgeling::data::Rng;
+use forgeling::nn::Pass;
 use forgeling::parallel::ParallelConfig;
-use forgeling::train::parts::{Needs, Part, Predictor, RunState, Sections, StepContext};
+use forgeling::train::parts::{Needs, Part, Predictor, RunState, Sections};
 use forgeling::train::{
     Batches, HardwareConfig, OptimizerConfig, Precision, Run, Schedule, SgdConfig, Source,
     TrainEvent, TrainerConfig,
@@ -16,7 +17,9 @@ use pollster::block_on;
 use serde_json::Value;
 
 use super::common::{Memory, cpu, glyphs, losses, mlp, steps, trainer, values};
-use super::methods::{AGem, Distance, Ewc, Examples, Firsts, Mean, RATE, Reset, Tasks, mean, read};
+use super::methods::{
+    AGem, Distance, Ewc, Examples, FIRST, Firsts, Mean, RATE, Reset, Tasks, mean,
+};
 
 fn config(count: usize, momentum: f64, clip_norm: Option<f64>) -> TrainerConfig {
     TrainerConfig {

@@ -1,4 +1,4 @@
-//! Convolution, batch norm, ReLU and pooling as one body.
+//! Convolution, batch norm, ReLU and pooling as one implementation.
 
 mod backward;
 mod forward;

@@ -10,10 +10,10 @@ use burn::backend::{
 use burn::tensor::{Shape, Tensor};
 use forgeling_shaders::{EPISODE_LOGITS, EPISODE_LOGITS_GRAD, EPISODE_PROTOTYPES};
 
-use super::bodies::composite;
 use super::check::not_empty;
 use super::cpu::episode::{self as cpu, EpisodeShape};
-use super::flex::{computed, tensor, with_values};
+use super::cpu_tensors::{computed, tensor, with_values};
+use super::implementation::composite;
 use super::launch::{Launch, f32s, has_kernels};
 use super::plan::admit_op;
 use super::{reference, tape};

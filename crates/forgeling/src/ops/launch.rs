@@ -16,7 +16,7 @@ use cubecl::server::{Handle, KernelArguments};
 pub(super) use forgeling_shaders::PART;
 use forgeling_shaders::{ADD_PARTS, Kernel, Storage};
 
-use super::bodies::{Bodies, bodies};
+use super::implementation::{Implementation, implementation};
 use crate::device::{allocated, launching};
 
 /// The language of our kernels, as CubeCL names it.
@@ -44,7 +44,7 @@ impl KernelSource for Source {
 /// have it, f16 on GPUs that take WGSL text. Where burn's `vulkan` or `metal` features choose another compiler, the
 /// composite reference is used.
 pub(super) fn has_kernels(device: &Device, dtype: DType) -> bool {
-    if bodies() == Bodies::Composite {
+    if implementation() == Implementation::Composite {
         return false;
     }
     match device.clone().inner().as_dispatch() {

@@ -12,10 +12,10 @@ use forgeling_shaders::layer_norm::LANES;
 use forgeling_shaders::layer_norm_backward::SIDE;
 use forgeling_shaders::{LAYER_NORM, LAYER_NORM_BACKWARD};
 
-use super::bodies::composite;
 use super::check::{not_empty, vectors_fit};
 use super::cpu::layer_norm as cpu;
-use super::flex::{tensor, with_values};
+use super::cpu_tensors::{tensor, with_values};
+use super::implementation::composite;
 use super::launch::{Grid, Launch, PART, f32s, has_kernels, part};
 use super::plan::admit_op;
 use super::storage::{Order, StorageOps, Stored};

@@ -1,8 +1,8 @@
 //! Our own differentiable operations.
 //!
-//! Each operation has a WGSL kernel for wgpu devices, a CPU body, a backward pass of its own, and a
+//! Each operation has a WGSL kernel for wgpu devices, a CPU implementation, a backward pass of its own, and a
 //! composite [`mod@reference`] made of stock tensor operations. The reference is what tests compare with,
-//! and what runs, with the cargo feature `composite`, where no body of ours can: a dtype other than f32
+//! and what runs, with the cargo feature `composite`, where no implementation of ours can: a dtype other than f32
 //! (and f16 on GPUs), or a device whose compiler does not take WGSL.
 //!
 //! Activations may be of half precision on GPUs whose shaders have it ([`DeviceInfo::f16`](crate::device::DeviceInfo)):
@@ -10,13 +10,13 @@
 
 mod attention;
 mod batch_norm;
-mod bodies;
 mod check;
 mod conv2d;
 mod conv_block;
+mod cpu_tensors;
 mod episode_logits;
-mod flex;
 mod heuristics;
+mod implementation;
 mod launch;
 mod layer_norm;
 mod matmul;
@@ -37,12 +37,12 @@ use forgeling_cpu as cpu;
 
 pub use attention::{AttentionOptions, attention};
 pub use batch_norm::{AfterNorm, batch_norm, batch_norm_running};
-pub use bodies::{Bodies, bodies, set_bodies};
 pub use conv_block::{ConvBlockOutput, RunningNorm, conv_block, conv_block_running};
 pub use conv2d::{Conv2dOptions, conv2d, conv2d_grad_input, conv2d_grad_weight};
 pub(crate) use cpu::pairwise::squared_distance;
 pub use episode_logits::{EpisodeCounts, episode_logits};
 pub use heuristics::{Heuristics, set_heuristics};
+pub use implementation::{Implementation, implementation, set_implementation};
 pub(crate) use launch::is_cpu;
 pub use layer_norm::layer_norm;
 pub use matmul::{Activation, linear, matmul};

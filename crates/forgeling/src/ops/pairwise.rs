@@ -11,10 +11,10 @@ use forgeling_shaders::{
     PAIRWISE_SQ_DISTANCE, PAIRWISE_SQ_DISTANCE_GRAD_A, PAIRWISE_SQ_DISTANCE_GRAD_B,
 };
 
-use super::bodies::composite;
 use super::check::{not_empty, same_dtype};
 use super::cpu::pairwise::{self as cpu, PairwiseShape};
-use super::flex::computed;
+use super::cpu_tensors::computed;
+use super::implementation::composite;
 use super::launch::{Launch, f32s, has_kernels};
 use super::{reference, tape};
 use crate::error::{Error, Result};

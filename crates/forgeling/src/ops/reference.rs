@@ -6,7 +6,7 @@ use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, MaxPoolOptions};
 use burn::tensor::{Bool, DType, Tensor, TensorData};
 use forgeling_shaders::epsilon::EPSILON;
 
-use super::bodies::computed_in;
+use super::implementation::computed_in;
 use super::{
     Activation, AfterNorm, AttentionOptions, Blend, Conv2dOptions, ConvBlockOutput, EpisodeCounts,
     RunningNorm, Statistics,

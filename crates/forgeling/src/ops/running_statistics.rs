@@ -11,7 +11,7 @@ use burn::tensor::{DType, Tensor};
 use forgeling_shaders::RUNNING_STATISTICS;
 
 use super::cpu::loss as cpu;
-use super::flex::{tensor, with_values};
+use super::cpu_tensors::{tensor, with_values};
 use super::launch::{Launch, PART, f32s, has_kernels, part};
 use super::reference;
 

@@ -12,10 +12,10 @@ use burn::backend::{
 use burn::tensor::{DType, Shape, Tensor};
 use forgeling_shaders::SOFTMAX_CROSS_ENTROPY;
 
-use super::bodies::composite;
 use super::check::not_empty;
 use super::cpu::loss as cpu;
-use super::flex::{tensor, with_values};
+use super::cpu_tensors::{tensor, with_values};
+use super::implementation::composite;
 use super::launch::{Grid, Launch, f32s, has_kernels};
 use super::plan::admit_op;
 use super::reference::{self, wide};

@@ -9,10 +9,10 @@ use burn::tensor::{DType, Shape, Tensor};
 use forgeling_shaders::SPD_INVERSE;
 use forgeling_shaders::spd_inverse::LARGEST;
 
-use super::bodies::composite;
 use super::check::not_empty;
 use super::cpu::spd_inverse::{self as cpu, SpdInverseShape};
-use super::flex::computed;
+use super::cpu_tensors::computed;
+use super::implementation::composite;
 use super::launch::{Grid, Launch, f32s, has_kernels};
 use super::matmul::matmul;
 use super::reference;

@@ -1,6 +1,6 @@
 //! Operations on the tape of burn's autodiff.
 //!
-//! An operation's `Autodiff` body opens its inputs, computes with the back end below, and records what is to be done
+//! An operation's `Autodiff` implementation opens its inputs, computes with the back end below, and records what is to be done
 //! backward. The tape is of first order: what a backward function computes is not recorded.
 
 use std::fmt::Debug;

@@ -10,7 +10,7 @@ use forgeling::train::{
 };
 
 use crate::data::Episodes;
-use crate::runner::{Implementation, Result, Turn, description, timed};
+use crate::runner::{Contestant, Result, Turn, description, timed};
 
 /// A network in training on one device.
 pub struct Engine {
@@ -31,7 +31,7 @@ impl Engine {
     }
 }
 
-impl Implementation for Engine {
+impl Contestant for Engine {
     fn name(&self) -> &str {
         "forgeling, f16"
     }

@@ -29,7 +29,7 @@ use forgeling::device::DeviceKind;
 use forgeling::{Device, DeviceChoice};
 
 use data::{Digits, Episodes, Pictures};
-use runner::{Extent, Implementation, Pace, Result, compare};
+use runner::{Contestant, Extent, Pace, Result, compare};
 use torch::Torch;
 
 /// Filters and episodes per step, the smallest first.
@@ -180,7 +180,7 @@ impl Bench {
         let half = || engine::protonet(filters, &batches, &self.device);
         let half = has_half.then(half);
         let mut half = half.transpose()?;
-        let mut all: Vec<&mut dyn Implementation> = vec![&mut ours];
+        let mut all: Vec<&mut dyn Contestant> = vec![&mut ours];
         if let Some(half) = &mut half {
             all.push(half);
         }
@@ -198,7 +198,7 @@ impl Bench {
         let pictures = Pictures::draw()?;
         let mut ours = resnet::Trained::ours(&pictures, &self.device)?;
         let mut burn = resnet::Trained::composite(&self.burn, &pictures, &self.device)?;
-        let mut all: Vec<&mut dyn Implementation> = vec![&mut ours];
+        let mut all: Vec<&mut dyn Contestant> = vec![&mut ours];
         // With stock operations a step takes minutes on a software adapter.
         if !self.slow {
             all.push(&mut burn);
@@ -215,7 +215,7 @@ impl Bench {
         let digits = Digits::draw()?;
         let mut ours = mlp::Ours::new(&digits, &self.device)?;
         let mut burn = mlp::Trained::new(&self.burn, &digits, &self.device);
-        let mut all: Vec<&mut dyn Implementation> = vec![&mut ours, &mut burn];
+        let mut all: Vec<&mut dyn Contestant> = vec![&mut ours, &mut burn];
         for torch in &mut self.torch {
             torch.mlp(&digits)?;
             all.push(torch);

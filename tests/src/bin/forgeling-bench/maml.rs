@@ -9,9 +9,7 @@ use forgeling::nn::Network;
 use forgeling::nn::zoo::Conv4Config;
 use forgeling::train::{HardwareConfig, HardwareManager, Trainer, TrainerConfig};
 
-use crate::runner::{
-    Extent, Implementation, OURS, Pace, Result, Turn, compare, description, timed,
-};
+use crate::runner::{Contestant, Extent, OURS, Pace, Result, Turn, compare, description, timed};
 
 /// Tasks of a step, and queries of a class: one, as in MAML's paper, and 15, as in most others.
 const SIZES: [(usize, usize); 2] = [(16, 1), (16, 15)];
@@ -32,7 +30,7 @@ pub fn bench(devices: &[Device], extent: Extent) -> Result<()> {
             let batches = draw(tasks, queries)?;
             let mut together = Trained::together(&batches, device)?;
             let mut apart = Trained::task_by_task(&batches, device)?;
-            let mut all: [&mut dyn Implementation; 2] = [&mut together, &mut apart];
+            let mut all: [&mut dyn Contestant; 2] = [&mut together, &mut apart];
             let rounds = if slow { 3 } else { 15 };
             let pace = extent.pace(Pace { rounds, steps: 1 });
             let workload = workload(tasks, queries);
@@ -114,7 +112,7 @@ impl<'a> Trained<'a> {
     }
 }
 
-impl Implementation for Trained<'_> {
+impl Contestant for Trained<'_> {
     fn name(&self) -> &str {
         &self.name
     }

@@ -12,7 +12,7 @@ use forgeling::train::MlpTrainer;
 use forgeling::{Device, Readback};
 
 use crate::data::{DigitBatch, Digits};
-use crate::runner::{Implementation, OURS, Result, Turn, description, timed};
+use crate::runner::{Contestant, OURS, Result, Turn, description, timed};
 
 /// What is measured, for the table.
 pub const WORKLOAD: &str = "MLP training step, 784-400-400-10, batch 128";
@@ -68,7 +68,7 @@ impl<'a> Ours<'a> {
     }
 }
 
-impl Implementation for Ours<'_> {
+impl Contestant for Ours<'_> {
     fn name(&self) -> &str {
         OURS
     }
@@ -131,7 +131,7 @@ impl<'a> Trained<'a> {
     }
 }
 
-impl Implementation for Trained<'_> {
+impl Contestant for Trained<'_> {
     fn name(&self) -> &str {
         &self.name
     }

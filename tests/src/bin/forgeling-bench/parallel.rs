@@ -15,7 +15,7 @@ use forgeling_tests::parallel_bench::{
 };
 use forgeling_tests::parallel_work::{Prototypes, classify};
 
-use crate::runner::{Extent, Implementation, OURS, Pace, Result, Turn, compare, description};
+use crate::runner::{Contestant, Extent, OURS, Pace, Result, Turn, compare, description};
 
 /// Rounds of each workload.
 const PACE: Pace = Pace::of(false, 1);
@@ -107,7 +107,7 @@ where
         })
     });
     let mut started = started.collect::<Result<Vec<_>>>()?;
-    let mut all: Vec<&mut dyn Implementation> = Vec::new();
+    let mut all: Vec<&mut dyn Contestant> = Vec::new();
     for several in &mut started {
         all.push(several);
     }
@@ -126,7 +126,7 @@ struct Several<'a, M: Module + 'static, B, W> {
     synchronization: Vec<f64>,
 }
 
-impl<M, B, W> Implementation for Several<'_, M, B, W>
+impl<M, B, W> Contestant for Several<'_, M, B, W>
 where
     M: Module + 'static,
     B: Batch + Send + 'static,

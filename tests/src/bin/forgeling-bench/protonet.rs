@@ -3,16 +3,16 @@
 use forgeling::Device;
 use forgeling::meta::{EpisodeTrainer, FitConfig, Learner};
 use forgeling::nn::zoo::Conv4Config;
-use forgeling::ops::{Bodies, set_bodies};
+use forgeling::ops::{Implementation, set_implementation};
 
 use crate::data::Episodes;
-use crate::runner::{Implementation, OURS, Result, Turn, description, timed};
+use crate::runner::{Contestant, OURS, Result, Turn, description, timed};
 
 /// A network in training on one device.
 pub struct Trained<'a> {
     name: String,
     device: String,
-    bodies: Bodies,
+    implementation: Implementation,
     model: Learner,
     trainer: EpisodeTrainer,
     episodes: &'a Episodes,
@@ -21,7 +21,7 @@ pub struct Trained<'a> {
 
 impl<'a> Trained<'a> {
     pub fn ours(filters: usize, episodes: &'a Episodes, device: &Device) -> Result<Self> {
-        Self::new(OURS, Bodies::Own, filters, episodes, device)
+        Self::new(OURS, Implementation::Own, filters, episodes, device)
     }
 
     pub fn composite(
@@ -30,12 +30,12 @@ impl<'a> Trained<'a> {
         episodes: &'a Episodes,
         device: &Device,
     ) -> Result<Self> {
-        Self::new(name, Bodies::Composite, filters, episodes, device)
+        Self::new(name, Implementation::Composite, filters, episodes, device)
     }
 
     fn new(
         name: &str,
-        bodies: Bodies,
+        implementation: Implementation,
         filters: usize,
         episodes: &'a Episodes,
         device: &Device,
@@ -51,7 +51,7 @@ impl<'a> Trained<'a> {
         Ok(Self {
             name: name.to_owned(),
             device: description(device),
-            bodies,
+            implementation,
             model: Learner::protonet(&config.graph()?, 0, device)?,
             trainer: EpisodeTrainer::new(fit)?,
             episodes,
@@ -69,7 +69,7 @@ impl<'a> Trained<'a> {
     }
 }
 
-impl Implementation for Trained<'_> {
+impl Contestant for Trained<'_> {
     fn name(&self) -> &str {
         &self.name
     }
@@ -79,9 +79,9 @@ impl Implementation for Trained<'_> {
     }
 
     fn turn(&mut self, steps: usize) -> Result<Turn> {
-        set_bodies(self.bodies);
+        set_implementation(self.implementation);
         let turn = self.steps(steps);
-        set_bodies(Bodies::Own);
+        set_implementation(Implementation::Own);
         turn
     }
 }

@@ -5,13 +5,13 @@ use burn::tensor::{Tensor, TensorData};
 use forgeling::data::ImageShape;
 use forgeling::nn::zoo::ResNetConfig;
 use forgeling::nn::{Network, Normalization, absorb};
-use forgeling::ops::{Bodies, set_bodies, softmax_cross_entropy};
+use forgeling::ops::{Implementation, set_implementation, softmax_cross_entropy};
 use forgeling::train::{Adam, AdamConfig};
 use forgeling::{Device, Readback};
 use forgeling_tests::networks::outputs;
 
 use crate::data::{PictureBatch, Pictures};
-use crate::runner::{Implementation, OURS, Result, Turn, description, timed};
+use crate::runner::{Contestant, OURS, Result, Turn, description, timed};
 
 /// What is measured, for the table.
 pub const WORKLOAD: &str = "ResNet-18 32x32 batch 32 training step";
@@ -22,7 +22,7 @@ const LEARNING_RATE: f64 = 1e-3;
 pub struct Trained<'a> {
     name: String,
     description: String,
-    bodies: Bodies,
+    implementation: Implementation,
     device: Device,
     model: Network,
     optimizer: Adam,
@@ -32,14 +32,19 @@ pub struct Trained<'a> {
 
 impl<'a> Trained<'a> {
     pub fn ours(pictures: &'a Pictures, device: &Device) -> Result<Self> {
-        Self::new(OURS, Bodies::Own, pictures, device)
+        Self::new(OURS, Implementation::Own, pictures, device)
     }
 
     pub fn composite(name: &str, pictures: &'a Pictures, device: &Device) -> Result<Self> {
-        Self::new(name, Bodies::Composite, pictures, device)
+        Self::new(name, Implementation::Composite, pictures, device)
     }
 
-    fn new(name: &str, bodies: Bodies, pictures: &'a Pictures, device: &Device) -> Result<Self> {
+    fn new(
+        name: &str,
+        implementation: Implementation,
+        pictures: &'a Pictures,
+        device: &Device,
+    ) -> Result<Self> {
         let config = ResNetConfig {
             input: ImageShape::new(Pictures::CHANNELS, Pictures::SIZE, Pictures::SIZE),
             classes: Pictures::CLASSES,
@@ -48,7 +53,7 @@ impl<'a> Trained<'a> {
         Ok(Self {
             name: name.to_owned(),
             description: description(device),
-            bodies,
+            implementation,
             model: Network::new(&config.graph()?, 0, device),
             optimizer: Adam::new(AdamConfig::default())?,
             device: device.clone(),
@@ -82,7 +87,7 @@ impl<'a> Trained<'a> {
     }
 }
 
-impl Implementation for Trained<'_> {
+impl Contestant for Trained<'_> {
     fn name(&self) -> &str {
         &self.name
     }
@@ -92,9 +97,9 @@ impl Implementation for Trained<'_> {
     }
 
     fn turn(&mut self, steps: usize) -> Result<Turn> {
-        set_bodies(self.bodies);
+        set_implementation(self.implementation);
         let turn = self.steps(steps);
-        set_bodies(Bodies::Own);
+        set_implementation(Implementation::Own);
         turn
     }
 }

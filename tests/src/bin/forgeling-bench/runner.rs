@@ -16,7 +16,7 @@ pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// One way of doing a workload.
-pub trait Implementation {
+pub trait Contestant {
     fn name(&self) -> &str;
 
     /// Where it runs.
@@ -93,7 +93,7 @@ pub fn compare(
     episodes: Option<usize>,
     pace: Pace,
     device: &Device,
-    implementations: &mut [&mut dyn Implementation],
+    implementations: &mut [&mut dyn Contestant],
 ) -> Result<()> {
     let mut counts = Vec::new();
     for implementation in implementations.iter_mut() {
@@ -111,7 +111,7 @@ struct Counts {
 }
 
 /// Warms up, and counts in one step.
-fn count(implementation: &mut dyn Implementation, device: &Device) -> Result<Counts> {
+fn count(implementation: &mut dyn Contestant, device: &Device) -> Result<Counts> {
     // The first steps allocate, and compile kernels.
     implementation.turn(2)?;
     let counter = LaunchCounter::on(device);
@@ -129,7 +129,7 @@ fn take_turns(
     episodes: Option<usize>,
     pace: Pace,
     counts: Vec<Counts>,
-    implementations: &mut [&mut dyn Implementation],
+    implementations: &mut [&mut dyn Contestant],
 ) -> Result<()> {
     let mut turns = vec![Vec::new(); implementations.len()];
     for _ in 0..pace.rounds {
@@ -256,7 +256,7 @@ mod tests {
 
     struct Counting(Vec<usize>);
 
-    impl Implementation for Counting {
+    impl Contestant for Counting {
         fn name(&self) -> &str {
             OURS
         }

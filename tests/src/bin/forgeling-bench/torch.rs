@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use crate::data::{Digits, Episodes, Pictures};
-use crate::runner::{Implementation, Result, Turn};
+use crate::runner::{Contestant, Result, Turn};
 
 /// From the workspace's folder, where `cargo xtask bench` starts this.
 const SCRIPT: &str = "tests/peers/torch_bench.py";
@@ -109,7 +109,7 @@ impl Torch {
     }
 }
 
-impl Implementation for Torch {
+impl Contestant for Torch {
     fn name(&self) -> &str {
         &self.name
     }

@@ -1,6 +1,6 @@
 //! Softmax attention that never holds all its scores.
 
-mod flex;
+mod cpu;
 mod gpu;
 #[cfg(feature = "fusion")]
 mod specs;
@@ -12,8 +12,8 @@ use burn::backend::{
 };
 use burn::tensor::Tensor;
 
-use super::bodies::composite;
 use super::check::{fits, not_empty};
+use super::implementation::composite;
 use super::launch::has_kernels;
 use super::plan::admit_op;
 use super::storage::{Order, StorageOps, Stored};

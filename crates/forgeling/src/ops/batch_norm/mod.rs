@@ -1,6 +1,6 @@
 //! Batch norm, a residual and ReLU as one operation.
 
-mod flex;
+mod cpu;
 mod gpu;
 #[cfg(feature = "fusion")]
 mod specs;
@@ -14,9 +14,9 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 pub(super) use gpu::slots;
 
-use super::bodies::composite;
 use super::check::{fits, not_empty, vectors_fit};
 use super::heuristics::Heuristics;
+use super::implementation::composite;
 use super::launch::has_kernels;
 use super::plan::{NormSizes, admit_op};
 use super::storage::{Order, StorageOps, Stored};

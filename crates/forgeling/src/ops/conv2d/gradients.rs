@@ -4,12 +4,12 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
 use super::{
-    Conv2dOps, Conv2dOptions, ConvShape, check_dtypes, check_shapes, own_body, sizes, y_shape,
+    Conv2dOps, Conv2dOptions, ConvShape, check_dtypes, check_shapes, has_own, sizes, y_shape,
 };
 use crate::error::{Error, Result};
-use crate::ops::bodies::composite;
 use crate::ops::check::same_dtype;
 use crate::ops::heuristics::Heuristics;
+use crate::ops::implementation::composite;
 use crate::ops::reference;
 
 /// The gradient of [`conv2d`](super::conv2d)'s input, as a tensor that is differentiable again: what a backward pass
@@ -37,7 +37,7 @@ pub fn conv2d_grad_input(
     let x = [batch, inputs, size[0], size[1]];
     let shape = check(OPERATION, x, weight.dims(), &grad, options)?;
     check_dtypes(OPERATION, "grad", grad.dtype(), weight.dtype())?;
-    if !own_body(&grad, &[Some(weight.dtype())], &shape) {
+    if !has_own(&grad, &[Some(weight.dtype())], &shape) {
         return composite(OPERATION, grad.dtype(), || {
             reference::conv2d_grad_input(grad, weight, size, options)
         });
@@ -71,7 +71,7 @@ pub fn conv2d_grad_weight(
     let weight = [grad.dims()[1], inputs, kernel[0], kernel[1]];
     let shape = check(OPERATION, x.dims(), weight, &grad, options)?;
     same_dtype(OPERATION, ["x", "grad"], [x.dtype(), grad.dtype()])?;
-    if !own_body(&x, &[], &shape) {
+    if !has_own(&x, &[], &shape) {
         return composite(OPERATION, x.dtype(), || {
             reference::conv2d_grad_weight(x, grad, kernel, options)
         });

@@ -1,7 +1,7 @@
 //! General convolution.
 
 mod autodiff;
-mod flex;
+mod cpu;
 mod gpu;
 mod gradients;
 #[cfg(feature = "fusion")]
@@ -11,9 +11,9 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Tensor, TensorData};
 
-use super::bodies::composite;
 use super::check::{fits, is_half, not_empty, same_dtype};
 use super::heuristics::Heuristics;
+use super::implementation::composite;
 use super::launch::has_kernels;
 use super::plan::{ConvSizes, admit_op};
 use super::reference;
@@ -71,7 +71,7 @@ pub fn conv2d(
     check(&x, &weight, bias.as_ref(), options)?;
     let shape = sizes(x.dims(), weight.dims(), options);
     let parameters = [Some(weight.dtype()), bias.as_ref().map(Tensor::dtype)];
-    if !own_body(&x, &parameters, &shape) {
+    if !has_own(&x, &parameters, &shape) {
         return composite(OPERATION, x.dtype(), || {
             reference::conv2d(x, weight, bias, options)
         });
@@ -130,9 +130,9 @@ fn y_shape(shape: &ConvShape) -> [usize; 4] {
     [shape.images, shape.outputs, height, width]
 }
 
-/// Whether a body of ours computes with activations on the device and of the dtype of `image`, and with parameters of
+/// Whether an implementation of ours computes with activations on the device and of the dtype of `image`, and with parameters of
 /// these dtypes.
-fn own_body(image: &Tensor<4>, parameters: &[Option<DType>], shape: &ConvShape) -> bool {
+fn has_own(image: &Tensor<4>, parameters: &[Option<DType>], shape: &ConvShape) -> bool {
     let [height, width] = shape.out();
     let [inputs, outputs] = shape.group().map(|channels| channels.next_multiple_of(4));
     let x = shape.images * shape.inputs * shape.size[0] * shape.size[1];

@@ -1,7 +1,7 @@
 //! 3×3 convolution, batch norm, ReLU and 2×2 max pooling as one operation.
 
 mod autodiff;
-mod flex;
+mod cpu;
 mod gpu;
 mod gpu_packed;
 #[cfg(feature = "fusion")]
@@ -12,9 +12,9 @@ use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::tensor::Tensor;
 
 pub(super) use self::gpu::Plan as BlockPlan;
-use super::bodies::{composite, computed_in};
 use super::check::fits;
 use super::heuristics::Heuristics;
+use super::implementation::{composite, computed_in};
 use super::launch::has_kernels;
 use super::plan::admit_op;
 use super::reference;
@@ -61,7 +61,7 @@ pub fn conv_block(
         &weight,
         &[("gamma", &gamma), ("beta", &beta)],
     )?;
-    if !own_body(&x, &weight) {
+    if !has_own(&x, &weight) {
         return composite(OPERATION, x.dtype(), || {
             reference::conv_block(x, weight, gamma, beta)
         });
@@ -116,7 +116,7 @@ pub fn conv_block_running(x: Tensor<4>, weight: Tensor<4>, norm: RunningNorm) ->
         ("variance", &norm.variance),
     ];
     check(OPERATION, &x, &weight, &vectors)?;
-    if !own_body(&x, &weight) {
+    if !has_own(&x, &weight) {
         return composite(OPERATION, x.dtype(), || {
             reference::conv_block_running(x, weight, norm)
         });
@@ -144,7 +144,7 @@ fn admit(operation: &'static str, x: &Tensor<4>, weight: &Tensor<4>) -> Result<(
     })
 }
 
-fn own_body(x: &Tensor<4>, weight: &Tensor<4>) -> bool {
+fn has_own(x: &Tensor<4>, weight: &Tensor<4>) -> bool {
     let [batch, _, height, width] = x.dims();
     let convolved = batch * weight.dims()[0].next_multiple_of(4) * height * width;
     let largest = convolved.max(x.shape().num_elements());

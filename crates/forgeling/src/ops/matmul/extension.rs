@@ -32,34 +32,14 @@ impl End {
     }
 }
 
-impl ProductShape {
-    /// Of checked operands.
-    pub fn of(a: &Shape, b: &Shape) -> Self {
-        let rank = a.num_dims();
-        Self {
-            batch: a[..rank - 2].iter().product(),
-            rows: a[rank - 2],
-            columns: b[rank - 1],
-            inner: a[rank - 1],
-        }
-    }
-
-    /// Of the product that gives the left side's gradient.
-    pub fn of_left(self) -> Self {
-        Self {
-            columns: self.inner,
-            inner: self.columns,
-            ..self
-        }
-    }
-
-    /// Of the product that gives the right side's gradient.
-    pub fn of_right(self) -> Self {
-        Self {
-            rows: self.inner,
-            inner: self.rows,
-            ..self
-        }
+/// The sizes of a product of checked operands.
+pub(crate) fn product_shape(a: &Shape, b: &Shape) -> ProductShape {
+    let rank = a.num_dims();
+    ProductShape {
+        batch: a[..rank - 2].iter().product(),
+        rows: a[rank - 2],
+        columns: b[rank - 1],
+        inner: a[rank - 1],
     }
 }
 

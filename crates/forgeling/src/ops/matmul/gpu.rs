@@ -14,8 +14,8 @@ use forgeling_shaders::{
 };
 
 use super::extension::{
-    End, MatmulBackward, MatmulForward, MatmulOps, RightGradients, left_shape, right_shape,
-    with_columns,
+    End, MatmulBackward, MatmulForward, MatmulOps, RightGradients, left_shape, product_shape,
+    right_shape, with_columns,
 };
 use super::{Activation, NOTHING};
 use crate::ops::cpu::gemm::ProductShape;
@@ -25,17 +25,24 @@ use crate::ops::launch::{Grid, Launch, PART, empty, f32s, part, reshaped};
 /// Terms of a split sum at least: fewer are not worth one more launch, which adds the parts up.
 const FEWEST_TERMS: usize = 128;
 
-impl ProductShape {
-    fn tiles(self, quads: bool) -> usize {
-        let columns = if quads { TILE_COLUMNS } else { SCALAR_COLUMNS };
-        self.batch * self.rows.div_ceil(TILE_ROWS) * self.columns.div_ceil(columns)
-    }
+fn tiles(sizes: ProductShape, quads: bool) -> usize {
+    let columns = if quads { TILE_COLUMNS } else { SCALAR_COLUMNS };
+    sizes.batch * sizes.rows.div_ceil(TILE_ROWS) * sizes.columns.div_ceil(columns)
+}
 
-    /// Parts into which the sums are split; those of a result that is not f32 cannot be.
-    pub fn splits(self, quads: bool, single: bool, heuristics: Heuristics) -> usize {
-        let most = if single { self.inner / FEWEST_TERMS } else { 1 };
-        (heuristics.product_invocations / self.tiles(quads)).clamp(1, most.max(1))
-    }
+/// Parts into which the sums of a product are split; those of a result that is not f32 cannot be.
+pub(crate) fn splits(
+    sizes: ProductShape,
+    quads: bool,
+    single: bool,
+    heuristics: Heuristics,
+) -> usize {
+    let most = if single {
+        sizes.inner / FEWEST_TERMS
+    } else {
+        1
+    };
+    (heuristics.product_invocations / tiles(sizes, quads)).clamp(1, most.max(1))
 }
 
 /// Launches of a product.
@@ -57,13 +64,13 @@ impl Plan {
         dtype: DType,
         heuristics: Heuristics,
     ) -> Self {
-        let splits = sizes.splits(quads, dtype == DType::F32, heuristics);
+        let splits = splits(sizes, quads, dtype == DType::F32, heuristics);
         let size = MATMUL.workgroup_size as usize;
         Self {
             sizes,
             splits,
             section,
-            workgroups: (sizes.tiles(quads) * splits).div_ceil(size),
+            workgroups: (tiles(sizes, quads) * splits).div_ceil(size),
         }
     }
 
@@ -179,7 +186,7 @@ impl MatmulOps for CubeBackend {
         end: End,
         heuristics: Heuristics,
     ) -> MatmulForward<Self> {
-        let sizes = ProductShape::of(&a.shape(), &b.shape());
+        let sizes = product_shape(&a.shape(), &b.shape());
         let right = if b.dtype == a.dtype {
             b
         } else {
@@ -217,7 +224,7 @@ impl MatmulBackward for CubeBackend {
         heuristics: Heuristics,
     ) -> FloatTensor<Self> {
         let shape = left_shape(&grad.shape(), &b.shape());
-        let sizes = ProductShape::of(&shape, &b.shape()).of_left();
+        let sizes = product_shape(&shape, &b.shape()).of_left();
         let nothing = empty(&grad, NOTHING);
         let operands = [grad, b, nothing];
         let [out, _] = product(operands, true, End::default(), shape, sizes, heuristics);
@@ -231,7 +238,7 @@ impl MatmulBackward for CubeBackend {
         heuristics: Heuristics,
     ) -> RightGradients<Self> {
         let shape = right_shape(&a.shape(), &grad.shape());
-        let sizes = ProductShape::of(&a.shape(), &shape).of_right();
+        let sizes = product_shape(&a.shape(), &shape).of_right();
         let (rows, columns) = (sizes.rows, sizes.columns);
         // The sums of the bias lie behind, as a part that may be bound by itself.
         let behind = shape.num_elements().next_multiple_of(PART);

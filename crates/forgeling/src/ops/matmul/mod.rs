@@ -1,7 +1,7 @@
 //! Products of matrices, with a bias and an activation in the same pass.
 
+mod cpu;
 mod extension;
-mod flex;
 mod gpu;
 #[cfg(feature = "fusion")]
 mod specs;
@@ -12,9 +12,10 @@ use forgeling_shaders::activation::{GELU, RELU};
 use serde::{Deserialize, Serialize};
 
 use self::extension::{End, MatmulOps};
-use super::bodies::composite;
+pub(super) use self::gpu::splits;
 use super::check::{not_empty, same_dtype};
 use super::heuristics::Heuristics;
+use super::implementation::composite;
 use super::launch::has_kernels;
 use super::plan::admit_op;
 use super::reference;

@@ -4,9 +4,8 @@ use burn::backend::fusion::custom::TensorSpec;
 use burn::tensor::{DType, Shape};
 
 use super::extension::{
-    End, MatmulForwardMetadata, RightGradientsMetadata, right_shape, with_columns,
+    End, MatmulForwardMetadata, RightGradientsMetadata, product_shape, right_shape, with_columns,
 };
-use crate::ops::cpu::gemm::ProductShape;
 use crate::ops::heuristics::Heuristics;
 
 /// The result has the dtype of the left side.
@@ -17,7 +16,7 @@ pub fn forward(
     _end: &End,
     _heuristics: &Heuristics,
 ) -> MatmulForwardMetadata {
-    let columns = ProductShape::of(&a.shape, &b.shape).columns;
+    let columns = product_shape(&a.shape, &b.shape).columns;
     let output = TensorSpec::new(with_columns(&a.shape, columns), a.dtype);
     MatmulForwardMetadata {
         right: TensorSpec::new(b.shape.clone(), a.dtype),

@@ -1,4 +1,4 @@
-//! The operations as an extension of the back ends that have bodies for them, and on the tape.
+//! The operations as an extension of the back ends that have implementations for them, and on the tape.
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;

@@ -1,8 +1,8 @@
 //! What follows the convolution of a Conv4 block, as operations whose gradients are differentiable again.
 
 pub(super) mod composed;
+mod cpu;
 mod extension;
-mod flex;
 mod gpu;
 #[cfg(feature = "fusion")]
 mod specs;
@@ -13,8 +13,8 @@ use extension::NormPoolOps;
 use forgeling_shaders::epsilon::EPSILON;
 
 use super::Statistics;
-use super::bodies::{composite, computed_in};
 use super::check::{fits, vectors_fit};
+use super::implementation::{composite, computed_in};
 use super::launch::{has_kernels, is_cpu};
 use crate::error::{Error, Result};
 
@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 pub fn channel_moments(z: Tensor<4>) -> Result<Statistics> {
     const OPERATION: &str = "channel_moments";
     check_images(OPERATION, &z, 1)?;
-    if !own_body(&z) {
+    if !has_own(&z) {
         return composite(OPERATION, z.dtype(), || composed::channel_moments(z));
     }
     let channels = z.dims()[1];
@@ -55,7 +55,7 @@ pub fn channel_moments(z: Tensor<4>) -> Result<Statistics> {
 pub fn affine_relu_pool(z: Tensor<4>, scale: Tensor<1>, shift: Tensor<1>) -> Result<Tensor<4>> {
     const OPERATION: &str = "affine_relu_pool";
     check(OPERATION, &z, [("scale", &scale), ("shift", &shift)])?;
-    if !own_body(&z) {
+    if !has_own(&z) {
         return composite(OPERATION, z.dtype(), || {
             composed::affine_relu_pool(z, scale, shift)
         });
@@ -151,7 +151,7 @@ pub fn norm_pool_grad(
     let pooled = [batch, channels, height / 2, width / 2];
     let misfit = "grad is not that of the output";
     fits(OPERATION, misfit, &grad, pooled, z.dtype())?;
-    if !own_body(&z) {
+    if !has_own(&z) {
         return composite(OPERATION, z.dtype(), || {
             composed::norm_pool_grad(z, gamma, beta, grad)
         });
@@ -171,8 +171,8 @@ pub fn norm_pool_grad(
     })
 }
 
-/// Whether a body of ours computes; vectors have been checked to be of the dtype of `z` where it is f32.
-fn own_body(z: &Tensor<4>) -> bool {
+/// Whether an implementation of ours computes; vectors have been checked to be of the dtype of `z` where it is f32.
+fn has_own(z: &Tensor<4>) -> bool {
     has_kernels(&z.device(), z.dtype()) && (is_cpu(&z.device()) || gpu::takes(z.dims()))
 }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 
-use super::{Cohort, OptimizerState, Rule, Scaling, Snapshot, chosen, flex};
+use super::{Cohort, OptimizerState, Rule, Scaling, Snapshot, chosen, cpu};
 use crate::device::Readback;
 use crate::error::Result;
 
@@ -48,7 +48,7 @@ impl State {
             #[cfg(not(feature = "fusion"))]
             Some(OptimizerState::Gpu(state)) => state.apart(),
             Some(OptimizerState::Composite(state)) => state.at(&home),
-            Some(OptimizerState::Cpu(flex::State(snapshot)) | OptimizerState::Read(snapshot)) => {
+            Some(OptimizerState::Cpu(cpu::State(snapshot)) | OptimizerState::Read(snapshot)) => {
                 Self::restore(snapshot, &home, &gradients)
             }
         }

@@ -10,7 +10,7 @@ use cubecl::server::Handle;
 use forgeling_shaders::OPTIMIZER_GATHER;
 use forgeling_shaders::optimizer_gather::TENSORS;
 
-use super::{Cohort, OptimizerState, Rule, Scaling, Snapshot, chosen, composite, flex};
+use super::{Cohort, OptimizerState, Rule, Scaling, Snapshot, chosen, composite, cpu};
 use crate::device::Readback;
 use crate::error::Result;
 use crate::ops::heuristics::Heuristics;
@@ -46,7 +46,7 @@ impl State {
         match state {
             OptimizerState::Gpu(state) => *state,
             OptimizerState::Composite(state) => Self::together(*state, members, parameters),
-            OptimizerState::Cpu(flex::State(snapshot)) | OptimizerState::Read(snapshot) => {
+            OptimizerState::Cpu(cpu::State(snapshot)) | OptimizerState::Read(snapshot) => {
                 Self::restore(&snapshot, &chosen(parameters, members))
             }
         }

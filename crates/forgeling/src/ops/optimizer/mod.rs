@@ -10,7 +10,7 @@
 
 mod adam;
 mod composite;
-mod flex;
+mod cpu;
 #[cfg(not(feature = "fusion"))]
 mod gpu;
 mod sgd;
@@ -86,7 +86,7 @@ pub(crate) struct Cohort<S> {
 pub(crate) enum OptimizerState {
     #[cfg(not(feature = "fusion"))]
     Gpu(Box<gpu::State>),
-    Cpu(flex::State),
+    Cpu(cpu::State),
     Composite(Box<composite::State>),
     /// From a record, before the next step tells where it belongs.
     Read(Snapshot),
@@ -100,7 +100,7 @@ impl OptimizerState {
             Self::Gpu(state) => state.skipped(),
             Self::Cpu(state) => state.skipped(),
             Self::Composite(state) => state.skipped(),
-            Self::Read(snapshot) => flex::State(snapshot.clone()).skipped(),
+            Self::Read(snapshot) => cpu::State(snapshot.clone()).skipped(),
         }
     }
 
@@ -109,7 +109,7 @@ impl OptimizerState {
         match self {
             #[cfg(not(feature = "fusion"))]
             Self::Gpu(state) => state.read().await,
-            Self::Cpu(flex::State(snapshot)) | Self::Read(snapshot) => Ok(snapshot.clone()),
+            Self::Cpu(cpu::State(snapshot)) | Self::Read(snapshot) => Ok(snapshot.clone()),
             Self::Composite(state) => state.read().await,
         }
     }
@@ -119,7 +119,7 @@ impl OptimizerState {
         match self {
             #[cfg(not(feature = "fusion"))]
             Self::Gpu(state) => Self::Composite(Box::new(state.apart().part(members))),
-            Self::Cpu(flex::State(snapshot)) => Self::Cpu(flex::State(snapshot.part(members))),
+            Self::Cpu(cpu::State(snapshot)) => Self::Cpu(cpu::State(snapshot.part(members))),
             Self::Composite(state) => Self::Composite(Box::new(state.part(members))),
             Self::Read(snapshot) => Self::Read(snapshot.part(members)),
         }
@@ -140,7 +140,7 @@ impl OptimizerState {
         match self {
             #[cfg(not(feature = "fusion"))]
             Self::Gpu(state) => composite(state.apart()),
-            Self::Cpu(flex::State(snapshot)) => Self::Cpu(flex::State(rearranged(snapshot))),
+            Self::Cpu(cpu::State(snapshot)) => Self::Cpu(cpu::State(rearranged(snapshot))),
             Self::Composite(state) => composite(composite::State::clone(state)),
             Self::Read(snapshot) => Self::Read(rearranged(snapshot)),
         }
@@ -174,9 +174,9 @@ pub(crate) fn step<R: Rule>(
     parameters: Vec<Tensor<1>>,
     gradients: Vec<Tensor<1>>,
 ) -> (Vec<Tensor<1>>, Vec<Cohort<OptimizerState>>) {
-    match body(&parameters, &gradients) {
+    match route(&parameters, &gradients) {
         #[cfg(not(feature = "fusion"))]
-        Body::Gpu => {
+        Route::Gpu => {
             let cohorts = each(cohorts, |state, members| {
                 gpu::State::of(state, members, &parameters)
             });
@@ -184,13 +184,13 @@ pub(crate) fn step<R: Rule>(
             let wrap = |state, _: &[usize]| OptimizerState::Gpu(Box::new(state));
             (parameters, each(cohorts, wrap))
         }
-        Body::Cpu => {
-            let cohorts = each(cohorts, |state, _| flex::State::of(state));
-            let (parameters, cohorts) = flex::step(rule, scaling, cohorts, parameters, gradients);
+        Route::Cpu => {
+            let cohorts = each(cohorts, |state, _| cpu::State::of(state));
+            let (parameters, cohorts) = cpu::step(rule, scaling, cohorts, parameters, gradients);
             let wrap = |state, _: &[usize]| OptimizerState::Cpu(state);
             (parameters, each(cohorts, wrap))
         }
-        Body::Composite => {
+        Route::Composite => {
             let kinds = rule.moments().len();
             let cohorts = each(cohorts, |state, members| {
                 composite::State::of(Some(state), members, kinds, &parameters, &gradients)
@@ -219,26 +219,26 @@ fn chosen(tensors: &[Tensor<1>], members: &[usize]) -> Vec<Tensor<1>> {
     chosen.collect()
 }
 
-enum Body {
+enum Route {
     #[cfg(not(feature = "fusion"))]
     Gpu,
     Cpu,
     Composite,
 }
 
-fn body(parameters: &[Tensor<1>], gradients: &[Tensor<1>]) -> Body {
+fn route(parameters: &[Tensor<1>], gradients: &[Tensor<1>]) -> Route {
     let device = parameters[0].device();
     let alike = |tensor: &Tensor<1>| tensor.dtype() == DType::F32 && tensor.device() == device;
     let all_alike = parameters.iter().chain(gradients).all(alike);
     if !all_alike || !has_kernels(&device, DType::F32) {
-        return Body::Composite;
+        return Route::Composite;
     }
     if device == burn::tensor::Device::flex() {
-        return Body::Cpu;
+        return Route::Cpu;
     }
     #[cfg(not(feature = "fusion"))]
     if gpu::countable(parameters) {
-        return Body::Gpu;
+        return Route::Gpu;
     }
-    Body::Composite
+    Route::Composite
 }

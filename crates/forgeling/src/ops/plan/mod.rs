@@ -9,7 +9,7 @@
 //! - `conv_block`, `images`, `rows`, `stock`: the operations.
 //! - `optimizer`: the step that follows.
 //!
-//! This is what our bodies on GPUs do. Those on the CPU keep about the same, and use more scratch within an operation.
+//! This is what our implementations on GPUs do. Those on the CPU keep about the same, and use more scratch within an operation.
 
 mod conv_block;
 mod images;

@@ -4,6 +4,7 @@ use super::{MemoryUse, SINGLE, Shaped, Simulation, misfit};
 use crate::error::Result;
 use crate::ops::cpu::gemm::ProductShape;
 use crate::ops::launch::PART;
+use crate::ops::matmul::splits;
 use crate::ops::storage::Order;
 use crate::ops::{Activation, EpisodeCounts};
 
@@ -23,7 +24,7 @@ impl Simulation {
             inner,
             columns,
         };
-        shape.splits(quads, size == SINGLE, self.heuristics)
+        splits(shape, quads, size == SINGLE, self.heuristics)
     }
 
     /// A product, after whatever its sums are split into.

@@ -9,7 +9,7 @@ use forgeling_shaders::half::BF16;
 use forgeling_shaders::{PACK_HALF, UNPACK_HALF};
 
 use crate::ops::cpu::half as cpu;
-use crate::ops::flex::{tensor, with_values};
+use crate::ops::cpu_tensors::{tensor, with_values};
 use crate::ops::launch::{Grid, Launch, f32s};
 
 /// A format of 16 bits.

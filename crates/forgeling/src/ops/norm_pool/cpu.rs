@@ -9,7 +9,7 @@ use super::extension::{
     LineGradients, NormPoolBackward, NormPoolOps, PoolGradients, SecondGradients,
 };
 use crate::ops::cpu::norm_pool as cpu;
-use crate::ops::flex::{tensor, with_values};
+use crate::ops::cpu_tensors::{tensor, with_values};
 
 fn sizes(z: &Shape) -> cpu::PoolShape {
     cpu::PoolShape {

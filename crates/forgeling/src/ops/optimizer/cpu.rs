@@ -8,7 +8,7 @@ use forgeling_cpu::optimizer::sum_of_squares;
 use forgeling_cpu::parallel;
 
 use super::{Cohort, OptimizerState, Rule, Scaling, Snapshot};
-use crate::ops::flex::{tensor, with_values};
+use crate::ops::cpu_tensors::{tensor, with_values};
 
 /// Values of a piece: enough to be worth a task, and few enough to stay in the cache.
 const PIECE: usize = 1 << 14;

@@ -7,7 +7,7 @@ use burn::tensor::Shape;
 
 use super::{BatchNormBackward, BatchNormOps, NormForward, NormGradients, NormOptions};
 use crate::ops::cpu::batch_norm as cpu;
-use crate::ops::flex::{tensor, with_values};
+use crate::ops::cpu_tensors::{tensor, with_values};
 
 fn sizes(x: &Shape) -> cpu::NormShape {
     cpu::NormShape {

@@ -5,14 +5,12 @@ use burn::backend::{Flex, TensorMetadata};
 
 use super::Activation;
 use super::extension::{
-    End, MatmulBackward, MatmulForward, MatmulOps, RightGradients, left_shape, right_shape,
-    with_columns,
+    End, MatmulBackward, MatmulForward, MatmulOps, RightGradients, left_shape, product_shape,
+    right_shape, with_columns,
 };
 use crate::ops::cpu::activation::activation_grad;
-use crate::ops::cpu::gemm::{
-    self, Matrices, ProductShape, activated, column_sums, product, relu_gradient,
-};
-use crate::ops::flex::{computed, tensor, with_values};
+use crate::ops::cpu::gemm::{self, Matrices, activated, column_sums, product, relu_gradient};
+use crate::ops::cpu_tensors::{computed, tensor, with_values};
 use crate::ops::heuristics::Heuristics;
 
 impl MatmulOps for Flex {
@@ -23,7 +21,7 @@ impl MatmulOps for Flex {
         end: End,
         _heuristics: Heuristics,
     ) -> MatmulForward<Self> {
-        let sizes = ProductShape::of(&a.shape(), &b.shape());
+        let sizes = product_shape(&a.shape(), &b.shape());
         let mut out = vec![0.0; sizes.batch * sizes.rows * sizes.columns];
         with_values([&a, &b, &bias], |[a, b, bias]| {
             let end = gemm::End {
@@ -75,7 +73,7 @@ impl MatmulBackward for Flex {
         _heuristics: Heuristics,
     ) -> FloatTensor<Self> {
         let shape = left_shape(&grad.shape(), &b.shape());
-        let sizes = ProductShape::of(&shape, &b.shape());
+        let sizes = product_shape(&shape, &b.shape());
         computed([&grad, &b], shape, |[grad, b], out| {
             let grad = Matrices::new(grad, sizes.columns);
             let b = Matrices::new(b, sizes.columns).transposed();
@@ -90,7 +88,7 @@ impl MatmulBackward for Flex {
         _heuristics: Heuristics,
     ) -> RightGradients<Self> {
         let shape = right_shape(&a.shape(), &grad.shape());
-        let sizes = ProductShape::of(&a.shape(), &shape);
+        let sizes = product_shape(&a.shape(), &shape);
         let mut out = vec![0.0; shape.num_elements()];
         let sums = with_values([&a, &grad], |[a, grad]| {
             let sums = if bias {

@@ -5,7 +5,7 @@ use burn::backend::tensor::FloatTensor;
 
 use super::{Conv2dBackward, Conv2dOps, ConvShape, weight_shape, x_shape, y_shape};
 use crate::ops::cpu::conv2d as cpu;
-use crate::ops::flex::{tensor, with_values};
+use crate::ops::cpu_tensors::{tensor, with_values};
 use crate::ops::heuristics::Heuristics;
 
 impl Conv2dOps for Flex {

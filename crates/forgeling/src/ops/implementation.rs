@@ -1,4 +1,4 @@
-//! Which bodies the operations use.
+//! Which implementation the operations use.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -10,8 +10,8 @@ use crate::error::Result;
 
 /// What an operation is computed by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Bodies {
-    /// Our own kernels and CPU bodies where there are some for the device and dtype. The default.
+pub enum Implementation {
+    /// Our own kernels on GPUs and our own code on the CPU, where there is some for the device and dtype. The default.
     #[default]
     Own,
     /// The composite [`mod@super::reference`] everywhere, which is plain burn: for comparing the two. Needs the cargo
@@ -21,17 +21,17 @@ pub enum Bodies {
 
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
-/// Chooses the bodies of all operations from here on, in the whole process.
-pub fn set_bodies(bodies: Bodies) {
-    CHOSEN.store(bodies as u8, Ordering::Relaxed);
+/// Chooses the implementation of all operations from here on, in the whole process.
+pub fn set_implementation(implementation: Implementation) {
+    CHOSEN.store(implementation as u8, Ordering::Relaxed);
 }
 
-/// The bodies in use.
-pub fn bodies() -> Bodies {
-    if CHOSEN.load(Ordering::Relaxed) == Bodies::Composite as u8 {
-        Bodies::Composite
+/// The implementation in use.
+pub fn implementation() -> Implementation {
+    if CHOSEN.load(Ordering::Relaxed) == Implementation::Composite as u8 {
+        Implementation::Composite
     } else {
-        Bodies::Own
+        Implementation::Own
     }
 }
 
@@ -43,7 +43,7 @@ pub(super) fn computed_in(dtype: DType) -> DType {
     }
 }
 
-/// The composite `reference` of an operation that none of our own bodies can do.
+/// The composite `reference` of an operation that nothing of our own can do.
 ///
 /// # Errors
 /// When the composites were left out of this build, as in the web package: they hold stock operations for every
@@ -65,7 +65,7 @@ pub(super) fn composite<T>(
     _reference: impl FnOnce() -> T,
 ) -> Result<T> {
     Err(
-        Error::invalid(operation, "no body for this dtype or device")
+        Error::invalid(operation, "no implementation for this dtype or device")
             .expected("f32, or f16 on a GPU whose shaders have it")
             .got(format!("{dtype:?}")),
     )

@@ -9,7 +9,7 @@ use burn::tensor::Shape;
 use super::{Backwards, BlockForward, BlockGradients, ConvBlockBackward, ConvBlockOps, Formats};
 use crate::ops::cpu::conv_block as cpu;
 use crate::ops::cpu::half::Values;
-use crate::ops::flex::{tensor, with_values};
+use crate::ops::cpu_tensors::{tensor, with_values};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::storage::Half;
 

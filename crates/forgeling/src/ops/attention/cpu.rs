@@ -7,7 +7,7 @@ use burn::backend::tensor::FloatTensor;
 
 use super::{AttentionBackward, AttentionForward, AttentionGradients, AttentionOps, Weighing};
 use crate::ops::cpu::attention::{self as cpu, AttentionShape, Tokens};
-use crate::ops::flex::{tensor, with_values};
+use crate::ops::cpu_tensors::{tensor, with_values};
 
 fn shape_of(query: &FlexTensor, key: &FlexTensor, weighing: Weighing) -> AttentionShape {
     let shape = query.shape();
