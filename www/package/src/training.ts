@@ -257,8 +257,6 @@ export interface HardwareReport {
   microBatch: number | null;
   /** In bytes. */
   memoryBudget: number | null;
-  fusion: boolean;
-  autotune: boolean;
   layout: string;
 }
 

@@ -90,48 +90,24 @@ pub fn episode_logits(features: Tensor<2>, counts: EpisodeCounts) -> Result<Tens
 
 /// Logits, and the prototypes that the backward pass needs.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct EpisodeForward<B: Backend> {
     pub logits: FloatTensor<B>,
     pub prototypes: FloatTensor<B>,
 }
 
-#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait EpisodeOps: Backend {
-    #[fusion(meta = specs::forward)]
     fn episode_logits(features: FloatTensor<Self>, counts: EpisodeCounts) -> EpisodeForward<Self>;
 }
 
-#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Cube, Flex)]
 pub(crate) trait EpisodeBackward: EpisodeOps {
-    #[fusion(dtype = features, shape = features)]
     fn episode_logits_grad(
         features: FloatTensor<Self>,
         prototypes: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         counts: EpisodeCounts,
     ) -> FloatTensor<Self>;
-}
-
-/// Shapes of the outputs, which burn's fusion asks for before it runs anything.
-#[cfg(feature = "fusion")]
-mod specs {
-    use burn::backend::fusion::custom::TensorSpec;
-    use burn::tensor::{DType, Shape};
-
-    use super::{EpisodeCounts, EpisodeForwardMetadata};
-
-    pub fn forward(features: &TensorSpec, counts: &EpisodeCounts) -> EpisodeForwardMetadata {
-        let (logits, prototypes) = (
-            super::logits_shape(*counts),
-            super::prototypes_shape(*counts, features.shape[1]),
-        );
-        let spec = |shape: Shape| TensorSpec::new(shape, DType::F32);
-        EpisodeForwardMetadata {
-            logits: spec(logits),
-            prototypes: spec(prototypes),
-        }
-    }
 }
 
 fn logits_shape(counts: EpisodeCounts) -> Shape {

@@ -260,7 +260,6 @@ pub(super) fn zeros(like: &CubeTensor, length: usize) -> CubeTensor {
 }
 
 /// These numbers on the device of `like`.
-#[cfg(not(feature = "fusion"))]
 pub(super) fn upload(like: &CubeTensor, values: &[f32]) -> CubeTensor {
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_ne_bytes()).collect();
     let handle = like.client.create_from_slice(&bytes);

@@ -81,7 +81,6 @@ fn check(x: &Tensor<2>, vectors: &[(&str, &Tensor<1>)], epsilon: f64) -> Result<
 
 /// What a forward pass gives and what its backward pass needs.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct LayerNormForward<B: Backend> {
     pub output: FloatTensor<B>,
     /// `[rows, 2]`: mean and `1 / sqrt(variance + epsilon)`.
@@ -90,16 +89,14 @@ pub(crate) struct LayerNormForward<B: Backend> {
 
 /// Gradients of a normalisation.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct LayerNormGradients<B: Backend> {
     pub x: FloatTensor<B>,
     pub gamma: FloatTensor<B>,
     pub beta: FloatTensor<B>,
 }
 
-#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait LayerNormOps: Backend {
-    #[fusion(meta = specs::forward)]
     fn row_norm(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -108,49 +105,14 @@ pub(crate) trait LayerNormOps: Backend {
     ) -> LayerNormForward<Self>;
 }
 
-#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Cube, Flex)]
 pub(crate) trait LayerNormBackward: LayerNormOps + StorageOps {
-    #[fusion(meta = specs::backward)]
     fn row_norm_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         statistics: FloatTensor<Self>,
         grad: FloatTensor<Self>,
     ) -> LayerNormGradients<Self>;
-}
-
-/// Shapes of the outputs, which burn's fusion asks for before it runs anything.
-#[cfg(feature = "fusion")]
-mod specs {
-    use burn::backend::fusion::custom::TensorSpec;
-    use burn::tensor::{DType, Shape};
-
-    use super::{LayerNormForwardMetadata, LayerNormGradientsMetadata};
-
-    pub fn forward(
-        x: &TensorSpec,
-        _gamma: &TensorSpec,
-        _beta: &TensorSpec,
-        _epsilon: &f32,
-    ) -> LayerNormForwardMetadata {
-        LayerNormForwardMetadata {
-            output: x.clone(),
-            statistics: TensorSpec::new(Shape::new([x.shape[0], 2]), DType::F32),
-        }
-    }
-
-    pub fn backward(
-        x: &TensorSpec,
-        gamma: &TensorSpec,
-        _statistics: &TensorSpec,
-        _grad: &TensorSpec,
-    ) -> LayerNormGradientsMetadata {
-        LayerNormGradientsMetadata {
-            x: x.clone(),
-            gamma: gamma.clone(),
-            beta: gamma.clone(),
-        }
-    }
 }
 
 fn sizes(x: &Shape, epsilon: f32) -> Vec<usize> {

@@ -4,8 +4,6 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::CubeBackend;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
-#[cfg(feature = "fusion")]
-use burn::tensor::DType;
 use burn::tensor::{Shape, Tensor};
 use forgeling_shaders::{
     PAIRWISE_SQ_DISTANCE, PAIRWISE_SQ_DISTANCE_GRAD_A, PAIRWISE_SQ_DISTANCE_GRAD_B,
@@ -89,9 +87,8 @@ fn distances(
     Ok(Tensor::from_dispatch(distances))
 }
 
-#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait PairwiseOps: Backend {
-    #[fusion(dtype = DType::F32, shape = Shape::new([a[0], a[1], b[1]]))]
     fn pairwise_sq_distance(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
@@ -99,9 +96,8 @@ pub(crate) trait PairwiseOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
-#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Cube, Flex)]
 pub(crate) trait PairwiseBackward: PairwiseOps {
-    #[fusion(dtype = a, shape = a)]
     fn pairwise_sq_distance_grad_a(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
@@ -109,7 +105,6 @@ pub(crate) trait PairwiseBackward: PairwiseOps {
         factor: f32,
     ) -> FloatTensor<Self>;
 
-    #[fusion(dtype = b, shape = b)]
     fn pairwise_sq_distance_grad_b(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,

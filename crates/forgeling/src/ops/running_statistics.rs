@@ -62,15 +62,13 @@ pub fn running_statistics(
 
 /// What comes out.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct Moved<B: Backend> {
     pub mean: FloatTensor<B>,
     pub variance: FloatTensor<B>,
 }
 
-#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait StatisticsOps: Backend {
-    #[fusion(meta = specs::moved)]
     fn running_statistics(
         old_mean: FloatTensor<Self>,
         old_variance: FloatTensor<Self>,
@@ -79,28 +77,6 @@ pub(crate) trait StatisticsOps: Backend {
         variance: FloatTensor<Self>,
         blend: Blend,
     ) -> Moved<Self>;
-}
-
-/// Shapes of the outputs, which burn's fusion asks for before it runs anything.
-#[cfg(feature = "fusion")]
-mod specs {
-    use burn::backend::fusion::custom::TensorSpec;
-
-    use super::{Blend, MovedMetadata};
-
-    pub fn moved(
-        old_mean: &TensorSpec,
-        old_variance: &TensorSpec,
-        _bias: &TensorSpec,
-        _mean: &TensorSpec,
-        _variance: &TensorSpec,
-        _blend: &Blend,
-    ) -> MovedMetadata {
-        MovedMetadata {
-            mean: old_mean.clone(),
-            variance: old_variance.clone(),
-        }
-    }
 }
 
 fn sizes(channels: usize, blend: Blend) -> [usize; 3] {

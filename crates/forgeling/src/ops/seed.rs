@@ -18,9 +18,8 @@ pub(crate) fn seed<const D: usize>(y: Tensor<D>, gradient: Tensor<D>) -> Tensor<
     ))
 }
 
-#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait SeedOps: Backend {
-    #[fusion(dtype = y, shape = burn::tensor::Shape::new([1]))]
     fn root(y: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 

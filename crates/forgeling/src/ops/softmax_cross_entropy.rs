@@ -62,34 +62,14 @@ pub fn softmax_cross_entropy(logits: Tensor<2>, labels: &[usize]) -> Result<Tens
 
 /// The loss, and its gradient with respect to the logits.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct LossForward<B: Backend> {
     pub loss: FloatTensor<B>,
     pub gradient: FloatTensor<B>,
 }
 
-#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait LossOps: Backend {
-    #[fusion(meta = specs::forward)]
     fn softmax_cross_entropy(logits: FloatTensor<Self>, labels: Arc<[usize]>) -> LossForward<Self>;
-}
-
-/// Shapes of the outputs, which burn's fusion asks for before it runs anything.
-#[cfg(feature = "fusion")]
-mod specs {
-    use std::sync::Arc;
-
-    use burn::backend::fusion::custom::TensorSpec;
-    use burn::tensor::Shape;
-
-    use super::LossForwardMetadata;
-
-    pub fn forward(logits: &TensorSpec, _labels: &Arc<[usize]>) -> LossForwardMetadata {
-        LossForwardMetadata {
-            loss: TensorSpec::new(Shape::new([1]), logits.dtype),
-            gradient: logits.clone(),
-        }
-    }
 }
 
 fn sizes(logits: &Shape, labels: &[usize]) -> Vec<usize> {

@@ -64,9 +64,8 @@ fn untracked(a: Tensor<3>) -> Result<Tensor<3>> {
 }
 
 // The gradient comes of products outside.
-#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Cube, Flex)]
 pub(crate) trait SpdInverseOps: Backend {
-    #[fusion(dtype = a, shape = a)]
     fn spd_inverse(a: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 

@@ -284,10 +284,6 @@ pub struct HardwareReport {
     pub micro_batch: Option<usize>,
     /// The most bytes on the device, if that is limited.
     pub memory_budget: Option<u64>,
-    /// Whether burn joins the operations that have no kernel of ours (cargo feature `fusion`).
-    pub fusion: bool,
-    /// Whether burn chooses among its kernels by timing them (cargo feature `autotune`).
-    pub autotune: bool,
     /// How images lie in memory. Our kernels want channels last, and give it to the kernels that follow: images are
     /// converted once, where they come in.
     pub layout: &'static str,

@@ -155,15 +155,12 @@ impl HardwareManager {
 
     /// What the configuration came to.
     pub fn report(&self) -> HardwareReport {
-        let composite = self.device.is_cpu();
         HardwareReport {
             device: self.device.info().name.clone(),
             precision: self.precision.clone(),
             gradient_checkpointing: self.config.gradient_checkpointing,
             micro_batch: self.config.micro_batch,
             memory_budget: self.ledger.as_ref().map(Ledger::budget),
-            fusion: cfg!(feature = "fusion") && !composite,
-            autotune: cfg!(feature = "autotune") && !composite,
             layout: "channels last between our kernels",
         }
     }

@@ -2,8 +2,6 @@
 
 mod cpu;
 mod gpu;
-#[cfg(feature = "fusion")]
-mod specs;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
@@ -121,7 +119,6 @@ pub(crate) struct Weighing {
 
 /// What a forward pass gives and what its backward pass needs.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct AttentionForward<B: Backend> {
     pub output: FloatTensor<B>,
     /// The log-sum-exp of each query's scores, `[batch, heads, queries]`.
@@ -130,16 +127,14 @@ pub(crate) struct AttentionForward<B: Backend> {
 
 /// Gradients of an attention.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct AttentionGradients<B: Backend> {
     pub query: FloatTensor<B>,
     pub key: FloatTensor<B>,
     pub value: FloatTensor<B>,
 }
 
-#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait AttentionOps: Backend {
-    #[fusion(meta = specs::forward)]
     fn softmax_attention(
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,
@@ -148,10 +143,9 @@ pub(crate) trait AttentionOps: Backend {
     ) -> AttentionForward<Self>;
 }
 
-#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Cube, Flex)]
 pub(crate) trait AttentionBackward: AttentionOps + StorageOps {
     #[allow(clippy::too_many_arguments)]
-    #[fusion(meta = specs::backward)]
     fn softmax_attention_backward(
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,

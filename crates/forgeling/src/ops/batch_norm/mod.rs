@@ -2,8 +2,6 @@
 
 mod cpu;
 mod gpu;
-#[cfg(feature = "fusion")]
-mod specs;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
@@ -148,7 +146,6 @@ pub(crate) struct NormOptions {
 
 /// What a forward pass gives and what its backward pass needs.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct NormForward<B: Backend> {
     pub output: FloatTensor<B>,
     /// The statistics, laid out as the back end likes them.
@@ -160,7 +157,6 @@ pub(crate) struct NormForward<B: Backend> {
 
 /// Gradients of a batch norm.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct NormGradients<B: Backend> {
     pub x: FloatTensor<B>,
     /// That of the residual, whether there is one or not.
@@ -169,10 +165,9 @@ pub(crate) struct NormGradients<B: Backend> {
     pub beta: FloatTensor<B>,
 }
 
-#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait BatchNormOps: Backend {
     /// `residual` is of no elements if there is none.
-    #[fusion(meta = specs::forward)]
     fn normalize(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -182,10 +177,9 @@ pub(crate) trait BatchNormOps: Backend {
     ) -> NormForward<Self>;
 }
 
-#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Cube, Flex)]
 pub(crate) trait BatchNormBackward: BatchNormOps + StorageOps {
     /// `output` is only read with ReLU.
-    #[fusion(meta = specs::backward)]
     fn normalize_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,

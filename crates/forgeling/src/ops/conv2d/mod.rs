@@ -4,8 +4,6 @@ mod autodiff;
 mod cpu;
 mod gpu;
 mod gradients;
-#[cfg(feature = "fusion")]
-mod specs;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
@@ -218,10 +216,9 @@ fn check_shapes(
     Ok(())
 }
 
-#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait Conv2dOps: Backend {
     /// `bias` is of no elements if there is none.
-    #[fusion(meta = specs::forward)]
     fn convolve(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -230,7 +227,6 @@ pub(crate) trait Conv2dOps: Backend {
         heuristics: Heuristics,
     ) -> FloatTensor<Self>;
 
-    #[fusion(meta = specs::grad_input)]
     fn convolve_grad_input(
         grad: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -238,7 +234,6 @@ pub(crate) trait Conv2dOps: Backend {
         heuristics: Heuristics,
     ) -> FloatTensor<Self>;
 
-    #[fusion(meta = specs::grad_weight)]
     fn convolve_grad_weight(
         x: FloatTensor<Self>,
         grad: FloatTensor<Self>,
@@ -247,8 +242,7 @@ pub(crate) trait Conv2dOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
-#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Cube, Flex)]
 pub(crate) trait Conv2dBackward: Conv2dOps + StorageOps {
-    #[fusion(meta = specs::grad_bias)]
     fn convolve_grad_bias(grad: FloatTensor<Self>, shape: ConvShape) -> FloatTensor<Self>;
 }

@@ -4,8 +4,6 @@ mod autodiff;
 mod cpu;
 mod gpu;
 mod gpu_packed;
-#[cfg(feature = "fusion")]
-mod specs;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
@@ -189,7 +187,6 @@ fn check(
 
 /// What a forward pass gives and what its backward pass needs.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct BlockForward<B: Backend> {
     pub output: FloatTensor<B>,
     /// The weights, laid out as the back end likes them.
@@ -205,7 +202,6 @@ pub(crate) struct BlockForward<B: Backend> {
 
 /// Gradients of a block.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct BlockGradients<B: Backend> {
     /// Of no elements unless asked for.
     pub x: FloatTensor<B>,
@@ -235,9 +231,8 @@ pub(crate) struct Formats {
     pub output: Option<Half>,
 }
 
-#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait ConvBlockOps: Backend {
-    #[fusion(meta = specs::forward)]
     fn conv_block(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -248,7 +243,6 @@ pub(crate) trait ConvBlockOps: Backend {
 
     /// With running statistics; `keep` what a backward pass reads.
     #[allow(clippy::too_many_arguments)]
-    #[fusion(meta = specs::running)]
     fn conv_block_running(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -262,12 +256,11 @@ pub(crate) trait ConvBlockOps: Backend {
     ) -> BlockForward<Self>;
 }
 
-#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Cube, Flex)]
 pub(crate) trait ConvBlockBackward: ConvBlockOps + StorageOps {
     /// As [`conv_block`](ConvBlockOps::conv_block), but the convolution is given in 16 bits, and never held as a whole
     /// otherwise; the output is the same bit for bit. With `mean` and `variance` unless these are of no elements.
     #[allow(clippy::too_many_arguments)]
-    #[fusion(meta = specs::packed)]
     fn conv_block_packed(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -282,7 +275,6 @@ pub(crate) trait ConvBlockBackward: ConvBlockOps + StorageOps {
     /// With `formats` from what is packed: then the output says what ReLU cut off, which a rounded convolution does not.
     /// Otherwise it is not read.
     #[allow(clippy::too_many_arguments)]
-    #[fusion(meta = specs::backward)]
     fn conv_block_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,

@@ -8,8 +8,6 @@ use burn::backend::{
 use burn::tensor::Shape;
 
 use super::Activation;
-#[cfg(feature = "fusion")]
-use super::specs;
 use crate::ops::cpu::gemm::ProductShape;
 use crate::ops::heuristics::Heuristics;
 use crate::ops::storage::{Order, StorageOps, Stored};
@@ -67,7 +65,6 @@ pub(crate) fn right_shape(a: &Shape, grad: &Shape) -> Shape {
 
 /// The result, and what a backward pass needs.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct MatmulForward<B: Backend> {
     pub output: FloatTensor<B>,
     /// The right side in the dtype of the left.
@@ -78,17 +75,15 @@ pub(crate) struct MatmulForward<B: Backend> {
 
 /// Gradients of the right side and of the bias, in f32.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct RightGradients<B: Backend> {
     pub right: FloatTensor<B>,
     /// Of no meaning unless asked for.
     pub bias: FloatTensor<B>,
 }
 
-#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait MatmulOps: Backend {
     /// `activation(a b + bias)`
-    #[fusion(meta = specs::forward)]
     fn matmul(
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
@@ -98,10 +93,9 @@ pub(crate) trait MatmulOps: Backend {
     ) -> MatmulForward<Self>;
 }
 
-#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Cube, Flex)]
 pub(crate) trait MatmulBackward: MatmulOps + StorageOps {
     /// The gradient before the activation.
-    #[fusion(dtype = grad, shape = grad)]
     fn activation_grad(
         kept: FloatTensor<Self>,
         grad: FloatTensor<Self>,
@@ -109,7 +103,6 @@ pub(crate) trait MatmulBackward: MatmulOps + StorageOps {
     ) -> FloatTensor<Self>;
 
     /// `grad b^T`
-    #[fusion(dtype = grad, shape = left_shape(grad, b))]
     fn matmul_grad_left(
         grad: FloatTensor<Self>,
         b: FloatTensor<Self>,
@@ -117,7 +110,6 @@ pub(crate) trait MatmulBackward: MatmulOps + StorageOps {
     ) -> FloatTensor<Self>;
 
     /// `a^T grad`, and the sum of the rows of `grad`.
-    #[fusion(meta = specs::right)]
     fn matmul_grad_right(
         a: FloatTensor<Self>,
         grad: FloatTensor<Self>,

@@ -3,8 +3,6 @@
 mod cpu;
 mod extension;
 mod gpu;
-#[cfg(feature = "fusion")]
-mod specs;
 
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Tensor};

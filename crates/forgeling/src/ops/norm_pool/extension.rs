@@ -3,16 +3,11 @@
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, backend_extension};
-#[cfg(feature = "fusion")]
-use burn::tensor::{DType, Shape};
 
-#[cfg(feature = "fusion")]
-use super::specs;
 use crate::ops::tape;
 
 /// Gradients of `affine_relu_pool`.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct LineGradients<B: Backend> {
     pub z: FloatTensor<B>,
     pub scale: FloatTensor<B>,
@@ -21,7 +16,6 @@ pub(crate) struct LineGradients<B: Backend> {
 
 /// What `norm_pool_grad` gives, and what its backward pass needs besides.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct PoolGradients<B: Backend> {
     pub input: FloatTensor<B>,
     /// The gradients of gamma and of beta, `[2, channels]`.
@@ -32,27 +26,23 @@ pub(crate) struct PoolGradients<B: Backend> {
 
 /// Gradients of what `norm_pool_grad` gives.
 #[derive(ExtensionType)]
-#[extension_type(fusion: cfg(feature = "fusion"))]
 pub(crate) struct SecondGradients<B: Backend> {
     pub z: FloatTensor<B>,
     pub gamma: FloatTensor<B>,
     pub grad: FloatTensor<B>,
 }
 
-#[backend_extension(Autodiff, Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait NormPoolOps: Backend {
     /// Means and variances, `[2, channels]`.
-    #[fusion(dtype = DType::F32, shape = Shape::new([2, z[1]]))]
     fn channel_moments(z: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    #[fusion(dtype = z, shape = Shape::new([z[0], z[1], z[2] / 2, z[3] / 2]))]
     fn affine_relu_pool(
         z: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    #[fusion(meta = specs::first)]
     fn norm_pool_grad(
         z: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -61,16 +51,14 @@ pub(crate) trait NormPoolOps: Backend {
     ) -> PoolGradients<Self>;
 }
 
-#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Cube, Flex)]
 pub(crate) trait NormPoolBackward: NormPoolOps {
-    #[fusion(dtype = z, shape = z)]
     fn channel_moments_grad(
         z: FloatTensor<Self>,
         moments: FloatTensor<Self>,
         grad: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    #[fusion(meta = specs::line)]
     fn affine_relu_pool_grad(
         z: FloatTensor<Self>,
         scale: FloatTensor<Self>,
@@ -80,7 +68,6 @@ pub(crate) trait NormPoolBackward: NormPoolOps {
 
     /// The gradients where `input` has the gradient `flow`, or `vectors` has if `of_vectors`: then there is none of gamma.
     #[allow(clippy::too_many_arguments)]
-    #[fusion(meta = specs::second)]
     fn norm_pool_second(
         z: FloatTensor<Self>,
         gamma: FloatTensor<Self>,

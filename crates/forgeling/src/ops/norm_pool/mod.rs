@@ -4,8 +4,6 @@ pub(super) mod composed;
 mod cpu;
 mod extension;
 mod gpu;
-#[cfg(feature = "fusion")]
-mod specs;
 
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Tensor};

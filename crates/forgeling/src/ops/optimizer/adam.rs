@@ -2,7 +2,6 @@
 
 use burn::tensor::Tensor;
 use forgeling_cpu::optimizer::{AdamFactors, adam};
-#[cfg(not(feature = "fusion"))]
 use forgeling_shaders::{ADAM, Kernel};
 
 use super::Rule;
@@ -33,12 +32,10 @@ impl Rule for AdamRule {
         &["mean", "square"]
     }
 
-    #[cfg(not(feature = "fusion"))]
     fn kernel(&self) -> &'static Kernel {
         &ADAM
     }
 
-    #[cfg(not(feature = "fusion"))]
     fn numbers(&self) -> Vec<f64> {
         let [beta1, beta2] = self.betas;
         let [logarithm1, logarithm2] = self.logarithms();

@@ -45,7 +45,6 @@ impl State {
         let gradients = chosen(gradients, members);
         match state {
             None => Self::zeros(&home, kinds, &gradients),
-            #[cfg(not(feature = "fusion"))]
             Some(OptimizerState::Gpu(state)) => state.apart(),
             Some(OptimizerState::Composite(state)) => state.at(&home),
             Some(OptimizerState::Cpu(cpu::State(snapshot)) | OptimizerState::Read(snapshot)) => {
@@ -91,7 +90,6 @@ impl State {
     }
 
     /// Of moments and `[whether the last step was skipped, how many were, steps, ..]`.
-    #[cfg(not(feature = "fusion"))]
     pub fn new(moments: Vec<Vec<Tensor<1>>>, counts: &Tensor<1>) -> Self {
         let count = |place: usize| counts.clone().narrow(0, place, 1);
         Self {

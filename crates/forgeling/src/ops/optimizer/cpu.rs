@@ -27,7 +27,6 @@ impl State {
         let state = match state {
             OptimizerState::Cpu(state) => return state,
             OptimizerState::Read(snapshot) => return Self(snapshot),
-            #[cfg(not(feature = "fusion"))]
             OptimizerState::Gpu(state) => state.apart(),
             OptimizerState::Composite(state) => *state,
         };

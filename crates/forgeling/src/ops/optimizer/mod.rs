@@ -11,13 +11,11 @@
 mod adam;
 mod composite;
 mod cpu;
-#[cfg(not(feature = "fusion"))]
 mod gpu;
 mod sgd;
 mod snapshot;
 
 use burn::tensor::{DType, Tensor};
-#[cfg(not(feature = "fusion"))]
 use forgeling_shaders::Kernel;
 
 pub(crate) use self::adam::AdamRule;
@@ -42,11 +40,9 @@ pub(crate) trait Rule: Copy + Send + Sync {
 
     /// The kernel that moves packed parameters. Its `shape` is `[slots, first, quads, clip, numbers ..]`, and its
     /// moments end with the state of `wgsl/shared/optimizer.wgsl`.
-    #[cfg(not(feature = "fusion"))]
     fn kernel(&self) -> &'static Kernel;
 
     /// The kernel's numbers.
-    #[cfg(not(feature = "fusion"))]
     fn numbers(&self) -> Vec<f64>;
 
     /// Moves `values` in the step with number `steps`, counted from 1; gradients are first multiplied with `scales`.
@@ -84,7 +80,6 @@ pub(crate) struct Cohort<S> {
 /// Moments and number of steps of a cohort, kept as the implementation that made them likes it.
 #[derive(Debug, Clone)]
 pub(crate) enum OptimizerState {
-    #[cfg(not(feature = "fusion"))]
     Gpu(Box<gpu::State>),
     Cpu(cpu::State),
     Composite(Box<composite::State>),
@@ -96,7 +91,6 @@ impl OptimizerState {
     /// Whether the last step was skipped, and how many were: `[2]`.
     pub fn skipped(&self) -> Tensor<1> {
         match self {
-            #[cfg(not(feature = "fusion"))]
             Self::Gpu(state) => state.skipped(),
             Self::Cpu(state) => state.skipped(),
             Self::Composite(state) => state.skipped(),
@@ -107,7 +101,6 @@ impl OptimizerState {
     /// What is kept, in one trip. Of double precision, f32 is left.
     pub async fn read(&self) -> Result<Snapshot> {
         match self {
-            #[cfg(not(feature = "fusion"))]
             Self::Gpu(state) => state.read().await,
             Self::Cpu(cpu::State(snapshot)) | Self::Read(snapshot) => Ok(snapshot.clone()),
             Self::Composite(state) => state.read().await,
@@ -117,7 +110,6 @@ impl OptimizerState {
     /// The state of some of the tensors, with these places in the cohort.
     pub fn part(&self, members: &[usize]) -> Self {
         match self {
-            #[cfg(not(feature = "fusion"))]
             Self::Gpu(state) => Self::Composite(Box::new(state.apart().part(members))),
             Self::Cpu(cpu::State(snapshot)) => Self::Cpu(cpu::State(snapshot.part(members))),
             Self::Composite(state) => Self::Composite(Box::new(state.part(members))),
@@ -138,7 +130,6 @@ impl OptimizerState {
             snapshot
         };
         match self {
-            #[cfg(not(feature = "fusion"))]
             Self::Gpu(state) => composite(state.apart()),
             Self::Cpu(cpu::State(snapshot)) => Self::Cpu(cpu::State(rearranged(snapshot))),
             Self::Composite(state) => composite(composite::State::clone(state)),
@@ -175,7 +166,6 @@ pub(crate) fn step<R: Rule>(
     gradients: Vec<Tensor<1>>,
 ) -> (Vec<Tensor<1>>, Vec<Cohort<OptimizerState>>) {
     match route(&parameters, &gradients) {
-        #[cfg(not(feature = "fusion"))]
         Route::Gpu => {
             let cohorts = each(cohorts, |state, members| {
                 gpu::State::of(state, members, &parameters)
@@ -220,7 +210,6 @@ fn chosen(tensors: &[Tensor<1>], members: &[usize]) -> Vec<Tensor<1>> {
 }
 
 enum Route {
-    #[cfg(not(feature = "fusion"))]
     Gpu,
     Cpu,
     Composite,
@@ -236,7 +225,6 @@ fn route(parameters: &[Tensor<1>], gradients: &[Tensor<1>]) -> Route {
     if device == burn::tensor::Device::flex() {
         return Route::Cpu;
     }
-    #[cfg(not(feature = "fusion"))]
     if gpu::countable(parameters) {
         return Route::Gpu;
     }

@@ -2,7 +2,6 @@
 
 use burn::tensor::Tensor;
 use forgeling_cpu::optimizer::{SgdFactors, sgd};
-#[cfg(not(feature = "fusion"))]
 use forgeling_shaders::{Kernel, SGD};
 
 use super::Rule;
@@ -27,12 +26,10 @@ impl Rule for SgdRule {
         }
     }
 
-    #[cfg(not(feature = "fusion"))]
     fn kernel(&self) -> &'static Kernel {
         &SGD
     }
 
-    #[cfg(not(feature = "fusion"))]
     fn numbers(&self) -> Vec<f64> {
         let nesterov = f64::from(u8::from(self.nesterov));
         vec![self.rate, self.weight_decay, self.momentum, nesterov]

@@ -43,37 +43,17 @@ pub(crate) enum Order {
 /// Two numbers to each "f32" of a tensor of one dimension, which is nothing but 32 bits: back ends have no other dtype
 /// that all of them can allocate and pass on. Packing happens inside other operations' steps; nobody differentiates
 /// through it.
-#[backend_extension(Cube, Flex, Fusion: cfg(feature = "fusion"))]
+#[backend_extension(Cube, Flex)]
 pub(crate) trait StorageOps: Backend {
-    #[fusion(meta = specs::packed)]
     fn pack_half(x: FloatTensor<Self>, half: Half, order: Order) -> FloatTensor<Self>;
 
     /// The packed tensor of `shape`.
-    #[fusion(meta = specs::unpacked)]
     fn unpack_half(
         bits: FloatTensor<Self>,
         shape: Shape,
         half: Half,
         order: Order,
     ) -> FloatTensor<Self>;
-}
-
-/// Shapes of the outputs, which burn's fusion asks for before it runs anything.
-#[cfg(feature = "fusion")]
-mod specs {
-    use burn::backend::fusion::custom::TensorSpec;
-    use burn::tensor::{DType, Shape};
-
-    use super::{Half, Order, words};
-
-    pub fn packed(x: &TensorSpec, _half: &Half, _order: &Order) -> TensorSpec {
-        let words = words(x.shape.num_elements());
-        TensorSpec::new(Shape::new([words]), DType::F32)
-    }
-
-    pub fn unpacked(_bits: &TensorSpec, shape: &Shape, _half: &Half, _order: &Order) -> TensorSpec {
-        TensorSpec::new(shape.clone(), DType::F32)
-    }
 }
 
 /// Words of so many numbers.
