@@ -115,8 +115,8 @@ pub struct LearningArgs {
     /// that adapt]
     #[arg(long, value_name = "N")]
     pub halve_every: Option<usize>,
-    /// Network: conv4, conv6, mlp, vit, resnet12, resnet18, resnet34 or resnet50, or a file that describes one;
-    /// see forgeling models. Methods that adapt take no vit
+    /// Network: a name that forgeling models lists, such as conv4, conv6 or resnet12, or a file that describes
+    /// one. Methods that adapt take no vit
     #[arg(long, value_name = "NETWORK|FILE.json", default_value = "conv4")]
     pub model: ModelChoice,
     /// The network's width: channels of conv4's blocks [default: the network's, 64 for conv4]

@@ -86,8 +86,8 @@ impl FromStr for ModelOption {
 #[derive(Args)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
-    /// Network: mlp, conv4, conv6, vit, resnet12, resnet18, resnet34 or resnet50, or a file that describes
-    /// one; see forgeling models
+    /// Network: a name that forgeling models lists, such as mlp, conv4, resnet18 or vit, or a file that
+    /// describes one
     #[arg(long, value_name = "NETWORK|FILE.json")]
     pub model: ModelChoice,
     /// Neurons of mlp's hidden layer [default: 128], channels of conv4's blocks [default: 64] or of a
