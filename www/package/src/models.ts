@@ -45,6 +45,34 @@ export const MODELS = {
       width: { about: "channels of the first block", default: 64, least: 1, most: 512 },
     },
   },
+  resnet20: {
+    about: "the paper's residual network of 20 layers for images of 32×32",
+    input: [3, 32, 32],
+    options: {
+      width: { about: "channels of the first stage", default: 16, least: 1, most: 512 },
+    },
+  },
+  resnet32: {
+    about: "the paper's residual network of 32 layers for images of 32×32",
+    input: [3, 32, 32],
+    options: {
+      width: { about: "channels of the first stage", default: 16, least: 1, most: 512 },
+    },
+  },
+  resnet44: {
+    about: "the paper's residual network of 44 layers for images of 32×32",
+    input: [3, 32, 32],
+    options: {
+      width: { about: "channels of the first stage", default: 16, least: 1, most: 512 },
+    },
+  },
+  resnet56: {
+    about: "the paper's residual network of 56 layers for images of 32×32",
+    input: [3, 32, 32],
+    options: {
+      width: { about: "channels of the first stage", default: 16, least: 1, most: 512 },
+    },
+  },
   resnet18: {
     about: "residual network of 18 layers",
     input: [3, 32, 32],

@@ -95,8 +95,14 @@ const RESNET: &[Setting] = &[
     ),
 ];
 
+const SMALL_RESNET: &[Setting] = &[setting(
+    "width",
+    "channels of the first stage",
+    [16, 1, 512],
+)];
+
 /// All of them, the smallest first.
-pub const MODELS: [Entry; 8] = [
+pub const MODELS: [Entry; 12] = [
     Entry {
         name: "mlp",
         about: "perceptron with hidden layers of one width",
@@ -154,6 +160,34 @@ pub const MODELS: [Entry; 8] = [
             [64, 1, 512],
         )],
         graph: |asked| resnet(asked, Depth::Twelve),
+    },
+    Entry {
+        name: "resnet20",
+        about: "the paper's residual network of 20 layers for images of 32×32",
+        input: COLOR,
+        options: SMALL_RESNET,
+        graph: |asked| resnet(asked, Depth::Twenty),
+    },
+    Entry {
+        name: "resnet32",
+        about: "the paper's residual network of 32 layers for images of 32×32",
+        input: COLOR,
+        options: SMALL_RESNET,
+        graph: |asked| resnet(asked, Depth::ThirtyTwo),
+    },
+    Entry {
+        name: "resnet44",
+        about: "the paper's residual network of 44 layers for images of 32×32",
+        input: COLOR,
+        options: SMALL_RESNET,
+        graph: |asked| resnet(asked, Depth::FortyFour),
+    },
+    Entry {
+        name: "resnet56",
+        about: "the paper's residual network of 56 layers for images of 32×32",
+        input: COLOR,
+        options: SMALL_RESNET,
+        graph: |asked| resnet(asked, Depth::FiftySix),
     },
     Entry {
         name: "resnet18",
@@ -382,6 +416,14 @@ mod tests {
         let operations = ["resnet18", "resnet34", "resnet50"]
             .map(|model| count(model, 1000, Some(7)).multiply_adds());
         assert_eq!(operations, [1_814_073_344, 3_663_761_408, 4_089_184_256]);
+        for (model, values) in [
+            ("resnet20", 272_474),
+            ("resnet32", 466_906),
+            ("resnet44", 661_338),
+            ("resnet56", 855_770),
+        ] {
+            assert_eq!(count(model, 10, None).trained_values(), values, "{model}");
+        }
         let small = count("resnet18", 10, None);
         assert_eq!(
             (small.trained_values(), small.buffer_values()),

@@ -9,13 +9,15 @@ use crate::nn::graph::{
     Builder, Conv2d, Graph, Initial, Layer, Linear, Padding, Shape, Window, Wire,
 };
 
-/// A residual network: a stem, four stages of blocks, each stage but the first halving height and width and doubling the
-/// channels, the mean over all pixels, and a linear layer. Every convolution is without bias, with batch norm behind it.
+/// A residual network: a stem, four stages of blocks (three from depth 20 to 56 but 34 and 50), each stage but the first
+/// halving height and width and doubling the channels, the mean over all pixels, and a linear layer. Every convolution is without bias, with batch norm behind it.
 /// He et al., *Deep Residual Learning for Image Recognition*, 2015 (arXiv 1512.03385).
 ///
 /// `[channels, rows, columns]` to `[classes]`; features are the means. With three channels, 1,000 classes and
 /// [`Stem::ImageNet`], depths 18, 34 and 50 have 11,689,512, 21,797,672 and 25,557,032 trained values. Where a bottleneck
-/// has a stride, its 3×3 convolution has it, as in PyTorch's models (and unlike the paper).
+/// has a stride, its 3×3 convolution has it, as in PyTorch's models (and unlike the paper). Depths 20, 32, 44 and 56 are the
+/// paper's networks for CIFAR, meant for a width of 16; where channels change, their shortcut is a convolution (the paper's
+/// option B) instead of zeros, which makes 272,474, 466,906, 661,338 and 855,770 trained values for ten classes.
 ///
 /// Names are `stem`, `blocks.0` and so on with `first`, `second`, `third` and `shortcut`, each a convolution with `.norm`,
 /// and `head`. Weights start uniform in `±sqrt(6 / outputs)`, see [`Initial::He`].
@@ -42,6 +44,18 @@ pub enum Depth {
     /// Lacoste, *TADAM*, 2018 (arXiv 1805.10123), with ReLU. It has no stem.
     #[serde(rename = "12")]
     Twelve,
+    /// Three stages of 3 blocks.
+    #[serde(rename = "20")]
+    Twenty,
+    /// Three stages of 5 blocks.
+    #[serde(rename = "32")]
+    ThirtyTwo,
+    /// Three stages of 7 blocks.
+    #[serde(rename = "44")]
+    FortyFour,
+    /// Three stages of 9 blocks.
+    #[serde(rename = "56")]
+    FiftySix,
     /// Two blocks a stage. The default.
     #[default]
     #[serde(rename = "18")]
@@ -86,11 +100,15 @@ const EXPANSION: usize = 4;
 
 impl Depth {
     /// Blocks of each stage.
-    const fn blocks(self) -> [usize; STAGES] {
+    const fn blocks(self) -> &'static [usize] {
         match self {
-            Self::Twelve => [1; STAGES],
-            Self::Eighteen => [2; STAGES],
-            Self::ThirtyFour | Self::Fifty => [3, 4, 6, 3],
+            Self::Twelve => &[1; STAGES],
+            Self::Twenty => &[3; 3],
+            Self::ThirtyTwo => &[5; 3],
+            Self::FortyFour => &[7; 3],
+            Self::FiftySix => &[9; 3],
+            Self::Eighteen => &[2; STAGES],
+            Self::ThirtyFour | Self::Fifty => &[3, 4, 6, 3],
         }
     }
 }
@@ -129,8 +147,8 @@ impl ResNetConfig {
             hidden = self.begin(&mut graph)?;
         }
         let mut index = 0;
-        for (stage, blocks) in self.depth.blocks().into_iter().enumerate() {
-            for block in 0..blocks {
+        for (stage, blocks) in self.depth.blocks().iter().enumerate() {
+            for block in 0..*blocks {
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
                 let name = format!("blocks.{index}");
                 hidden = self.block(&mut graph, &name, hidden, self.width << stage, stride)?;
@@ -182,14 +200,12 @@ impl ResNetConfig {
         let (convs, stride) = match self.depth {
             // These pool at the end instead.
             Depth::Twelve => (vec![(channels, 3, 1); 3], 1),
-            Depth::Eighteen | Depth::ThirtyFour => {
-                (vec![(channels, 3, stride), (channels, 3, 1)], stride)
-            }
             Depth::Fifty => {
                 let outputs = EXPANSION * channels;
                 let convs = vec![(channels, 1, 1), (channels, 3, stride), (outputs, 1, 1)];
                 (convs, stride)
             }
+            _ => (vec![(channels, 3, stride), (channels, 3, 1)], stride),
         };
         let outputs = convs.last().map_or(channels, |&(outputs, ..)| outputs);
         let mut hidden = input;
