@@ -4,8 +4,8 @@ use forgeling::data::tasks::{Sine, SineTasks};
 use forgeling::data::{EpisodeSampler, Glyphs, Queries, Shots, Split, Ways};
 use forgeling::meta::{Score, Scores, Side, confusion};
 use forgeling::report::{
-    Bar, LineChart, Page, ScatterPoint, Verdict, bars_figure, confusion_figure, episode_figure,
-    pca, reliability_figure, scatter_figure,
+    Bar, LineChart, Page, QueryPrediction, ScatterPoint, bars_figure, confusion_figure,
+    episode_figure, pca, reliability_figure, scatter_figure,
 };
 use serde_json::Value;
 
@@ -149,8 +149,8 @@ fn a_page_has_every_figure() {
         )
     };
     let batch = sampler(0).sample(&glyphs).unwrap();
-    let verdicts: Vec<Verdict> = (0..15)
-        .map(|query| Verdict {
+    let verdicts: Vec<QueryPrediction> = (0..15)
+        .map(|query| QueryPrediction {
             way: query / 3 % 4,
             probability: 0.8,
         })

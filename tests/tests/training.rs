@@ -7,7 +7,7 @@ use burn::tensor::{Tensor, TensorData};
 use forgeling::data::{Dataset, Glyphs, ImageBatch, ImageShape, Rng, Split};
 use forgeling::nn::graph::{Graph, Shape};
 use forgeling::nn::zoo::{Conv4Config, MlpConfig, ResNetConfig, VitConfig};
-use forgeling::nn::{Linear, Network, Normalization, Pass};
+use forgeling::nn::{LinearLayer, Network, Normalization, Pass};
 use forgeling::ops::Activation;
 use forgeling::train::weights::collect;
 use forgeling::train::{
@@ -180,7 +180,7 @@ fn checkpointed_training_is_the_same() {
 
 #[derive(Module, Debug)]
 struct Layers {
-    layers: Vec<Linear>,
+    layers: Vec<LinearLayer>,
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_cut_in_the_middle_of_a_graph_gives_all_gradients() {
     let mut rng = Rng::new(5);
     let model = Layers {
         layers: [3, 4, 4]
-            .map(|inputs| Linear::new(inputs, 4, &mut rng, &device))
+            .map(|inputs| LinearLayer::new(inputs, 4, &mut rng, &device))
             .to_vec(),
     };
     let gradients = |checkpointing: bool| {
@@ -199,7 +199,7 @@ fn a_cut_in_the_middle_of_a_graph_gives_all_gradients() {
         let before = pass.values::<2>(x).matmul(model.layers[0].weight.val());
         let inner = &model.layers[1];
         let mut block = |x: Tensor<2>| {
-            let run = |inner: &Linear, x, _: &mut Pass<'_>| inner.forward(x, Activation::Relu);
+            let run = |inner: &LinearLayer, x, _: &mut Pass<'_>| inner.forward(x, Activation::Relu);
             pass.block("middle", inner, x, run).unwrap()
         };
         let first = block(before);

@@ -5,8 +5,8 @@ use burn::tensor::{Tensor, TensorData};
 use forgeling::data::Task;
 use forgeling::meta::functional::Program;
 use forgeling::meta::gradient::{
-    GradientLearner, GradientMethod, InnerConfig, Maml, MamlConfig, MamlPlusPlus,
-    MamlPlusPlusConfig, MetaSgd, Order, Part,
+    AdaptedPart, GradientLearner, GradientMethod, InnerConfig, Maml, MamlConfig, MamlPlusPlus,
+    MamlPlusPlusConfig, MetaSgd, Order,
 };
 use forgeling::nn::Network;
 
@@ -89,7 +89,7 @@ fn methods(net: &str, network: Network, inner: InnerConfig) {
     let tasks = tasks(&golden);
     let program = Program::new(network.graph()).unwrap();
     for transductive in [true, false] {
-        for part in [Part::All, Part::Head] {
+        for part in [AdaptedPart::All, AdaptedPart::Head] {
             let config = MamlConfig {
                 inner,
                 order: Order::Second,

@@ -3,7 +3,9 @@
 use burn::tensor::{Tensor, TensorData};
 use forgeling::data::{Examples, ImageShape, Rng, Targets, Task};
 use forgeling::meta::functional::{Program, Value, Weights};
-use forgeling::meta::gradient::{GradientLearner, InnerConfig, Maml, MamlConfig, Order, Part};
+use forgeling::meta::gradient::{
+    AdaptedPart, GradientLearner, InnerConfig, Maml, MamlConfig, Order,
+};
 use forgeling::nn::catalog::{MODELS, ModelConfig};
 use forgeling::nn::graph::Graph;
 use forgeling::nn::{Network, Normalization, Pass};
@@ -57,9 +59,9 @@ fn of_every_layer() {
         rate: 0.1,
     };
     for (order, part, transductive) in [
-        (Order::Second, Part::All, true),
-        (Order::Second, Part::All, false),
-        (Order::Second, Part::Head, false),
+        (Order::Second, AdaptedPart::All, true),
+        (Order::Second, AdaptedPart::All, false),
+        (Order::Second, AdaptedPart::Head, false),
     ] {
         let method = Maml::new(MamlConfig { inner, order, part }).unwrap();
         let learner = GradientLearner::new(network.clone(), method, transductive);

@@ -5,8 +5,8 @@ use burn::tensor::{DType, Tensor, TensorData};
 use forgeling::meta::Stack;
 use forgeling::meta::functional::Program;
 use forgeling::meta::gradient::{
-    GradientLearner, GradientMethod, InnerConfig, Maml, MamlConfig, MetaSgd, Order, Part, Reptile,
-    ReptileConfig,
+    AdaptedPart, GradientLearner, GradientMethod, InnerConfig, Maml, MamlConfig, MetaSgd, Order,
+    Reptile, ReptileConfig,
 };
 use forgeling::nn::Network;
 use serde_json::Value;
@@ -56,9 +56,9 @@ fn follows_torch(net: &str, network: impl Fn(&Value) -> Network) {
             continue;
         }
         let methods = [
-            ("maml", Order::Second, Part::All),
-            ("fomaml", Order::First, Part::All),
-            ("anil", Order::Second, Part::Head),
+            ("maml", Order::Second, AdaptedPart::All),
+            ("fomaml", Order::First, AdaptedPart::All),
+            ("anil", Order::Second, AdaptedPart::Head),
         ];
         for (name, order, part) in methods {
             let config = MamlConfig {

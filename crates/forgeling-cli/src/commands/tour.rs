@@ -5,7 +5,7 @@ use forgeling::data::{
 };
 use forgeling::meta::{EvaluateConfig, Evaluation, FitConfig, FitSummary, Learner};
 use forgeling::nn::zoo::Conv4Config;
-use forgeling::report::{LineChart, Page, Verdict, episode_figure};
+use forgeling::report::{LineChart, Page, QueryPrediction, episode_figure};
 use forgeling::train::{StepEvent, model_file::write_atomically};
 use forgeling::{Device, Result};
 use serde_json::json;
@@ -223,7 +223,7 @@ async fn page(
 }
 
 /// What the model says of every query of the first episode of `batch`.
-async fn verdicts(model: &Learner, batch: &EpisodeBatch) -> Result<Vec<Verdict>> {
+async fn verdicts(model: &Learner, batch: &EpisodeBatch) -> Result<Vec<QueryPrediction>> {
     let image = batch.shape.len();
     let names: Vec<String> = batch
         .support_labels()
@@ -241,7 +241,7 @@ async fn verdicts(model: &Learner, batch: &EpisodeBatch) -> Result<Vec<Verdict>>
     let predictions = classifier.classify_all(&queries).await?;
     Ok(predictions
         .iter()
-        .map(|ranked| Verdict {
+        .map(|ranked| QueryPrediction {
             way: ranked[0].label.parse().unwrap_or(usize::MAX),
             probability: ranked[0].probability,
         })

@@ -8,7 +8,7 @@ use super::metric::{Centroids, answer, encode};
 use super::stack::{Side, Stack};
 use crate::data::{Dataset, Rng};
 use crate::error::{Error, Result};
-use crate::nn::{Linear, Normalization, Pass};
+use crate::nn::{LinearLayer, Normalization, Pass};
 use crate::ops::Activation;
 use crate::train::{Encoder, Outcome, Predictions, Trainable};
 
@@ -26,7 +26,7 @@ pub struct SimpleShot<E: Module + ModuleDisplay> {
     /// From images to features.
     pub encoder: E,
     /// From features to the set's classes.
-    pub classifier: Linear,
+    pub classifier: LinearLayer,
     /// How features are compared.
     pub centroids: Centroids,
 }
@@ -47,7 +47,7 @@ impl<E: Encoder> SimpleShot<E> {
         let device = device.ok_or_else(|| Error::invalid(OPERATION, "no parameter"))?;
         Ok(Self {
             encoder,
-            classifier: Linear::new(features, classes, &mut Rng::new(seed), &device),
+            classifier: LinearLayer::new(features, classes, &mut Rng::new(seed), &device),
             centroids: Centroids::new(Tensor::zeros([features], &device)),
         })
     }

@@ -13,14 +13,14 @@ use crate::rng::Rng;
 ///
 /// Shapes: `[rows, in]` to `[rows, out]`. Weight and bias start uniform in `±1/sqrt(in)`, as in burn and PyTorch.
 #[derive(Module, Debug)]
-pub struct Linear {
+pub struct LinearLayer {
     /// `[in, out]`
     pub weight: Param<Tensor<2>>,
     /// `[out]`
     pub bias: Param<Tensor<1>>,
 }
 
-impl Linear {
+impl LinearLayer {
     /// A layer with weights drawn from `rng`.
     pub fn new(input: usize, output: usize, rng: &mut Rng, device: &TensorDevice) -> Self {
         let bound = 1.0 / (input as f32).sqrt();

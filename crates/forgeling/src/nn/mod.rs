@@ -7,7 +7,7 @@
 //! - [`Counts`]: how many values there are.
 //! - [`MemoryPlan`]: how much memory training takes, known before any is allocated.
 //! - [`Lora`]: a change of a weight by two small factors.
-//! - [`ConvBlock`], [`BatchNorm`], [`LayerNorm`], [`Linear`]: values of layers as modules.
+//! - [`ConvBlock`], [`BatchNorm`], [`LayerNorm`], [`LinearLayer`]: values of layers as modules.
 //! - `pool`: pooling of any window.
 //! - `init`: seeded initial weights, the same on every platform.
 
@@ -31,7 +31,7 @@ pub use batch_norm::BatchNorm;
 pub use conv_block::ConvBlock;
 pub use counts::Counts;
 pub use layer_norm::LayerNorm;
-pub use linear::Linear;
+pub use linear::LinearLayer;
 pub use lora::Lora;
 pub(crate) use lora::check as check_lora;
 pub use network::{AttentionValues, ConvValues, LinearValues, Network, PatchValues, Values};

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// What a model said of one query.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Verdict {
+pub struct QueryPrediction {
     /// The class it chose, from 0 to ways - 1.
     pub way: usize,
     /// The probability it gave that class.
@@ -34,7 +34,7 @@ const MOST: [usize; 3] = [25, 20, 20];
 ///
 /// # Errors
 /// When there is no verdict for a query, or an image cannot be encoded.
-pub fn episode_figure(batch: &EpisodeBatch, verdicts: &[Verdict]) -> Result<String> {
+pub fn episode_figure(batch: &EpisodeBatch, verdicts: &[QueryPrediction]) -> Result<String> {
     const OPERATION: &str = "episode_figure";
     let (ways, shots, queries) = (batch.ways.get(), batch.shots.get(), batch.queries.get());
     if verdicts.len() != ways * queries {
@@ -161,7 +161,7 @@ mod tests {
         let batch = EpisodeSampler::new(ways, shots, queries, 0)
             .sample(&glyphs)
             .unwrap();
-        let verdicts = [0, 1, 0].map(|way| Verdict {
+        let verdicts = [0, 1, 0].map(|way| QueryPrediction {
             way,
             probability: 0.75,
         });
@@ -180,7 +180,7 @@ mod tests {
         let batch = EpisodeSampler::new(ways, shots, queries, 0)
             .sample(&glyphs)
             .unwrap();
-        let verdict = |way| Verdict {
+        let verdict = |way| QueryPrediction {
             way,
             probability: 0.75,
         };

@@ -23,7 +23,7 @@ mod svg;
 pub use bars::{Bar, bars_figure};
 pub use chart::LineChart;
 pub use confusion::confusion_figure;
-pub use episode::{Verdict, episode_figure};
+pub use episode::{QueryPrediction, episode_figure};
 pub use network::{grouped, network_figure, said_of as described_layer};
 pub use page::Page;
 pub use pca::{Pca, pca};

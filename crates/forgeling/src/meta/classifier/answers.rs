@@ -9,7 +9,7 @@ use crate::device::{Device, Readback};
 use crate::error::{Error, Result};
 use crate::meta::gradient::{Adapted, GradientLearner};
 use crate::meta::{AnyGradientMethod, Embedded, Learner, MetricHead, Model, Stack};
-use crate::nn::{Linear, Network, Normalization, Pass};
+use crate::nn::{LinearLayer, Network, Normalization, Pass};
 use crate::ops::{Activation, squared_distance};
 
 /// What has been made of the examples.
@@ -22,7 +22,7 @@ pub(super) enum Answers {
         means: Vec<f32>,
     },
     /// A linear layer.
-    Linear { encoder: Network, head: Linear },
+    Linear { encoder: Network, head: LinearLayer },
     /// A metric learner's own head.
     Metric {
         model: Box<Model>,

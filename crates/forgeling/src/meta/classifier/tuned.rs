@@ -7,7 +7,7 @@ use super::support::{Sample, Support};
 use crate::data::ImageShape;
 use crate::device::Device;
 use crate::error::Result;
-use crate::nn::{Linear, Network, Pass};
+use crate::nn::{LinearLayer, Network, Pass};
 use crate::ops::Activation;
 use crate::train::{Encoder, Objective, Outcome, Predictions, Trainable};
 
@@ -16,7 +16,7 @@ use crate::train::{Encoder, Objective, Outcome, Predictions, Trainable};
 pub(super) struct Tuned {
     pub encoder: Option<Network>,
     /// From centered features over their scale.
-    head: Linear,
+    head: LinearLayer,
     /// `[1, features]`, not trained.
     center: Param<Tensor<2>>,
     #[module(skip)]
@@ -51,7 +51,7 @@ impl Tuned {
         let center = Tensor::from_data(TensorData::new(center, [1, width]), &device);
         Self {
             encoder,
-            head: Linear {
+            head: LinearLayer {
                 weight: Param::from_tensor(Tensor::from_data(weight, &device)),
                 bias: Param::from_tensor(Tensor::from_data(&bias[..], &device)),
             },
@@ -67,13 +67,13 @@ impl Tuned {
     }
 
     /// The layer for features as they are, no longer trained.
-    pub fn into_head(self) -> Linear {
+    pub fn into_head(self) -> LinearLayer {
         let tuned = self.valid();
         let weight = tuned.head.weight.val() / tuned.scale;
         // One row times a matrix, in stock operations that every build has.
         let shift = (weight.clone() * tuned.center.val().transpose()).sum_dim(0);
         let bias = tuned.head.bias.val() - shift.squeeze_dim(0);
-        Linear {
+        LinearLayer {
             weight: Param::from_tensor(weight),
             bias: Param::from_tensor(bias),
         }

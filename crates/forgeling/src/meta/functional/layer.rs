@@ -16,7 +16,7 @@ const OPERATION: &str = "functional_layer";
 
 /// A layer of a [`Program`](super::Program), with its sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layer {
+pub enum Primitive {
     /// Convolution of maps. Parameters: weight `[outputs, inputs / groups, rows, columns]`, and bias `[outputs]` if there is
     /// one.
     Conv2d {
@@ -80,7 +80,7 @@ pub enum Layer {
 /// The products of a layer's Jacobian with a gradient: of each input that was asked for, and of each parameter.
 pub(super) type Products = (Vec<Option<Value>>, Vec<Tensor<2>>);
 
-impl Layer {
+impl Primitive {
     /// Values of each of the layer's parameters.
     pub fn parameters(self) -> Vec<usize> {
         let biased = |weight, outputs, bias: bool| match bias {

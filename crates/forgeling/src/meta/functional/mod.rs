@@ -9,7 +9,7 @@
 //! `[tasks, rows, values]`, multiplied as a batch of matrices.
 //!
 //! - [`Weights`]: the parameters of all tasks; [`Value`]: what goes through.
-//! - [`Layer`]: one operation with its vector-Jacobian product.
+//! - [`Primitive`]: one operation with its vector-Jacobian product.
 //! - [`Program`]: a graph as a function of its parameters.
 //! - [`Loss`]: cross entropy and squared error.
 
@@ -21,7 +21,7 @@ mod stock;
 mod value;
 mod weights;
 
-pub use layer::Layer;
+pub use layer::Primitive;
 pub use loss::Loss;
 pub use program::{Program, Trace};
 pub(super) use stock::positive;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 
-use super::{Layer, Value, Weights};
+use super::{Primitive, Value, Weights};
 use crate::error::{Error, Result};
 use crate::nn::graph::{self, Graph, Operation, Schedule, Shape, Wire};
 use crate::nn::{Network, Values};
@@ -24,7 +24,7 @@ pub struct Program {
 /// A layer with what it takes and what belongs to it.
 #[derive(Debug, Clone)]
 struct Step {
-    layer: Layer,
+    layer: Primitive,
     /// Steps before; `None` is the program's input.
     inputs: Vec<Option<usize>>,
     /// The layer's parameters among all.
@@ -61,7 +61,7 @@ impl Writing<'_> {
         }
     }
 
-    fn add(&mut self, node: usize, layer: Layer, inputs: Vec<Option<usize>>) -> Option<usize> {
+    fn add(&mut self, node: usize, layer: Primitive, inputs: Vec<Option<usize>>) -> Option<usize> {
         let start = self.steps.last().map_or(0, |step| step.place.end);
         let place = start..start + layer.parameters().len();
         let before = inputs
@@ -86,11 +86,11 @@ impl Writing<'_> {
         }
     }
 
-    fn conv(&self, node: usize, bias: bool) -> Result<Layer> {
+    fn conv(&self, node: usize, bias: bool) -> Result<Primitive> {
         let graph::Layer::Conv2d(conv) = self.graph.nodes()[node].layer else {
             return Err(self.unknown(node));
         };
-        Ok(Layer::Conv2d {
+        Ok(Primitive::Conv2d {
             inputs: self.maps(node)?[0],
             outputs: conv.filters,
             kernel: conv.kernel,
@@ -114,23 +114,23 @@ impl Writing<'_> {
     }
 
     /// A node that stands for itself.
-    fn single(&self, node: usize) -> Result<Layer> {
+    fn single(&self, node: usize) -> Result<Primitive> {
         let shape = self.graph.input_shapes(node)[0];
         if matches!(shape, Shape::Tokens(_)) {
             return Err(self.unknown(node));
         }
         Ok(match self.graph.nodes()[node].layer {
             graph::Layer::Conv2d(_) => self.conv(node, true)?,
-            graph::Layer::LayerNorm => Layer::LayerNorm { width: shape.len() },
-            graph::Layer::Relu => Layer::Relu,
-            graph::Layer::Relu6 => Layer::Relu6,
-            graph::Layer::Gelu => Layer::Gelu,
-            graph::Layer::MaxPool(window) => Layer::MaxPool(window),
-            graph::Layer::MeanPool(window) => Layer::MeanPool(window),
-            graph::Layer::GlobalMeanPool => Layer::GlobalAveragePool,
-            graph::Layer::Flatten => Layer::Flatten,
-            graph::Layer::Add => Layer::Add,
-            graph::Layer::Concat => Layer::Concat,
+            graph::Layer::LayerNorm => Primitive::LayerNorm { width: shape.len() },
+            graph::Layer::Relu => Primitive::Relu,
+            graph::Layer::Relu6 => Primitive::Relu6,
+            graph::Layer::Gelu => Primitive::Gelu,
+            graph::Layer::MaxPool(window) => Primitive::MaxPool(window),
+            graph::Layer::MeanPool(window) => Primitive::MeanPool(window),
+            graph::Layer::GlobalMeanPool => Primitive::GlobalAveragePool,
+            graph::Layer::Flatten => Primitive::Flatten,
+            graph::Layer::Add => Primitive::Add,
+            graph::Layer::Concat => Primitive::Concat,
             graph::Layer::BatchNorm
             | graph::Layer::Linear(_)
             | graph::Layer::Patches(_)
@@ -159,7 +159,7 @@ impl Program {
                     let layer = writing.conv(conv, false)?;
                     let convolved = writing.add(conv, layer, first);
                     let channels = writing.maps(norm)?[0];
-                    writing.add(norm, Layer::NormPool { channels }, vec![convolved])
+                    writing.add(norm, Primitive::NormPool { channels }, vec![convolved])
                 }
                 Operation::Norm { conv, norm, relu } => {
                     let mut hidden = inputs[0];
@@ -168,12 +168,12 @@ impl Program {
                         hidden = writing.add(conv, layer, vec![hidden]);
                     }
                     let channels = writing.maps(norm)?[0];
-                    hidden = writing.add(norm, Layer::BatchNorm { channels }, vec![hidden]);
+                    hidden = writing.add(norm, Primitive::BatchNorm { channels }, vec![hidden]);
                     if let [residual] = others {
-                        hidden = writing.add(norm, Layer::Add, vec![hidden, *residual]);
+                        hidden = writing.add(norm, Primitive::Add, vec![hidden, *residual]);
                     }
                     match relu {
-                        true => writing.add(norm, Layer::Relu, vec![hidden]),
+                        true => writing.add(norm, Primitive::Relu, vec![hidden]),
                         false => hidden,
                     }
                 }
@@ -182,7 +182,7 @@ impl Program {
                     let Shape::Values(width) = graph.input_shapes(linear)[0] else {
                         return Err(writing.unknown(linear));
                     };
-                    let layer = Layer::Linear {
+                    let layer = Primitive::Linear {
                         inputs: width,
                         outputs: parameters[0].sizes[1],
                         bias: parameters.len() > 1,
@@ -190,8 +190,8 @@ impl Program {
                     let output = writing.add(linear, layer, first);
                     match activation {
                         Activation::None => output,
-                        Activation::Relu => writing.add(linear, Layer::Relu, vec![output]),
-                        Activation::Gelu => writing.add(linear, Layer::Gelu, vec![output]),
+                        Activation::Relu => writing.add(linear, Primitive::Relu, vec![output]),
+                        Activation::Gelu => writing.add(linear, Primitive::Gelu, vec![output]),
                     }
                 }
                 Operation::Node(node) => {
@@ -274,7 +274,7 @@ impl Program {
     /// Outputs of the last layer of neurons, if there is one.
     pub fn width(&self) -> Option<usize> {
         self.steps.iter().rev().find_map(|step| match step.layer {
-            Layer::Linear { outputs, .. } => Some(outputs),
+            Primitive::Linear { outputs, .. } => Some(outputs),
             _ => None,
         })
     }

@@ -21,7 +21,7 @@ pub enum Order {
 /// What inner steps change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Part {
+pub enum AdaptedPart {
     /// All parameters.
     #[default]
     All,
@@ -38,7 +38,7 @@ pub struct MamlConfig {
     /// Default: second order.
     pub order: Order,
     /// Default: all parameters.
-    pub part: Part,
+    pub part: AdaptedPart,
 }
 
 /// Learns initial parameters from which a few gradient steps on the support answer the queries well:
@@ -46,7 +46,7 @@ pub struct MamlConfig {
 /// `phi_0 = theta`, `phi_(k+1) = phi_k - rate grad L_support(phi_k)`, `min_theta mean_tasks L_query(phi_steps)`
 ///
 /// Finn, Abbeel and Levine, *Model-Agnostic Meta-Learning*, 2017 (arXiv 1703.03400); with [`Order::First`] FOMAML of the
-/// same paper; with [`Part::Head`] ANIL: Raghu et al., *Rapid Learning or Feature Reuse?*, 2019 (arXiv 1909.09157).
+/// same paper; with [`AdaptedPart::Head`] ANIL: Raghu et al., *Rapid Learning or Feature Reuse?*, 2019 (arXiv 1909.09157).
 #[derive(Module, Debug)]
 pub struct Maml {
     #[module(skip)]
@@ -70,8 +70,8 @@ impl Maml {
         initial: &Weights,
     ) -> Result<(Learning<'a>, Adapted)> {
         let seen = match self.config.part {
-            Part::All => tasks.clone(),
-            Part::Head => {
+            AdaptedPart::All => tasks.clone(),
+            AdaptedPart::Head => {
                 // No step changes the features: they are computed once.
                 let (body, head) = tasks.program().split_head()?;
                 tasks.behind(&body, initial, head)?

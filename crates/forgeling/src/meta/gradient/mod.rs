@@ -25,7 +25,7 @@ pub use self::fo_b_maml::{FoBMaml, FoBMamlConfig};
 pub use self::imaml::{IMaml, IMamlConfig};
 pub use self::learner::GradientLearner;
 pub use self::learning::Learning;
-pub use self::maml::{Maml, MamlConfig, Order, Part};
+pub use self::maml::{AdaptedPart, Maml, MamlConfig, Order};
 pub use self::maml_plus_plus::{MamlPlusPlus, MamlPlusPlusConfig};
 pub use self::meta_sgd::MetaSgd;
 pub use self::reptile::{Reptile, ReptileConfig};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::meta::functional::Program;
 use crate::meta::gradient::{
-    FoBMamlConfig, IMamlConfig, InnerConfig, MamlConfig, MamlPlusPlusConfig, Order, Part,
+    AdaptedPart, FoBMamlConfig, IMamlConfig, InnerConfig, MamlConfig, MamlPlusPlusConfig, Order,
     ReptileConfig,
 };
 use crate::meta::{Distance, Relation};
@@ -163,9 +163,9 @@ impl MethodConfig {
             Method::Relation => Self::Relation,
             Method::R2d2 => Self::R2d2,
             Method::SimpleShot => Self::SimpleShot { classes },
-            Method::Maml => maml(Order::Second, Part::All),
-            Method::FoMaml => maml(Order::First, Part::All),
-            Method::Anil => maml(Order::Second, Part::Head),
+            Method::Maml => maml(Order::Second, AdaptedPart::All),
+            Method::FoMaml => maml(Order::First, AdaptedPart::All),
+            Method::Anil => maml(Order::Second, AdaptedPart::Head),
             Method::Reptile => Self::Reptile(ReptileConfig::default()),
             Method::MetaSgd => Self::MetaSgd(InnerConfig::default()),
             Method::MamlPP => Self::MamlPP(MamlPlusPlusConfig::default()),
@@ -183,9 +183,9 @@ impl MethodConfig {
             Self::R2d2 => Method::R2d2,
             Self::SimpleShot { .. } => Method::SimpleShot,
             Self::Maml(MamlConfig { order, part, .. }) => match (part, order) {
-                (Part::Head, _) => Method::Anil,
-                (Part::All, Order::First) => Method::FoMaml,
-                (Part::All, Order::Second) => Method::Maml,
+                (AdaptedPart::Head, _) => Method::Anil,
+                (AdaptedPart::All, Order::First) => Method::FoMaml,
+                (AdaptedPart::All, Order::Second) => Method::Maml,
             },
             Self::Reptile(_) => Method::Reptile,
             Self::MetaSgd(_) => Method::MetaSgd,

@@ -9,7 +9,7 @@ use super::{MetricHead, Trainable};
 use crate::data::Rng;
 use crate::device::TensorDevice;
 use crate::error::{Error, Result};
-use crate::nn::{ConvBlock, Linear, Pass};
+use crate::nn::{ConvBlock, LinearLayer, Pass};
 use crate::ops::{Activation, Conv2dOptions, conv2d};
 use crate::train::{Outcome, Predictions};
 
@@ -31,8 +31,8 @@ const OPERATION: &str = "relation";
 #[derive(Module, Debug)]
 pub struct Relation {
     blocks: Vec<ConvBlock>,
-    hidden: Linear,
-    score: Linear,
+    hidden: LinearLayer,
+    score: LinearLayer,
     #[module(skip)]
     map: [usize; 3],
 }
@@ -65,8 +65,8 @@ impl Relation {
         }
         Ok(Self {
             blocks,
-            hidden: Linear::new(inputs * height * width, Self::HIDDEN, &mut rng, device),
-            score: Linear::new(Self::HIDDEN, 1, &mut rng, device),
+            hidden: LinearLayer::new(inputs * height * width, Self::HIDDEN, &mut rng, device),
+            score: LinearLayer::new(Self::HIDDEN, 1, &mut rng, device),
             map,
         })
     }

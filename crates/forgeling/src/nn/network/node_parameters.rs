@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use crate::device::TensorDevice;
 use crate::nn::graph::{Initial, Layer, Parameter};
 use crate::nn::init::{constant, uniform};
-use crate::nn::{BatchNorm, LayerNorm, Linear, Lora};
+use crate::nn::{BatchNorm, LayerNorm, LinearLayer, Lora};
 use crate::rng::Rng;
 
 /// Of a convolution.
@@ -44,13 +44,13 @@ pub struct PatchValues {
 #[derive(Module, Debug)]
 pub struct AttentionValues {
     /// What each token looks for.
-    pub query: Linear,
+    pub query: LinearLayer,
     /// What each token is found by.
-    pub key: Linear,
+    pub key: LinearLayer,
     /// What each token gives.
-    pub value: Linear,
+    pub value: LinearLayer,
     /// From the heads' outputs, side by side, to the width.
-    pub project: Linear,
+    pub project: LinearLayer,
 }
 
 /// What one node holds.
@@ -127,7 +127,7 @@ impl Values {
             }
             Layer::Attention(_) => {
                 let width = size(0, 0);
-                let mut square = || Linear::glorot(width, width, rng, device);
+                let mut square = || LinearLayer::glorot(width, width, rng, device);
                 let [query, key, value, project] = [square(), square(), square(), square()];
                 Self::Attention(AttentionValues {
                     query,

@@ -405,7 +405,7 @@ fn attended(
     normed: &Tensor<2>,
 ) -> Result<Tensor<2>> {
     let [rows, width] = normed.dims();
-    let split = |layer: &crate::nn::Linear| {
+    let split = |layer: &crate::nn::LinearLayer| {
         let sizes = [rows / tokens, tokens, heads, width / heads];
         let all = layer.forward(normed.clone(), Activation::None)?;
         Ok::<_, Error>(all.reshape(sizes).swap_dims(1, 2))
