@@ -40,6 +40,7 @@ pub mod error;
 mod image_shape;
 pub mod meta;
 pub mod nn;
+mod open;
 pub mod ops;
 pub mod parallel;
 #[cfg(feature = "files")]

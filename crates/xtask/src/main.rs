@@ -15,6 +15,7 @@ mod size;
 mod step;
 mod test;
 mod toolchain;
+mod wasm_tests;
 mod web;
 mod workspace;
 

@@ -1,7 +1,6 @@
 //! Every test, natively, in the browser and of the published package.
 
 use std::fmt;
-use std::fs;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -11,12 +10,9 @@ use crate::error::{Failure, Result};
 use crate::npm::Npm;
 use crate::step::Step;
 use crate::toolchain::system::{Browser, ensure_mpi, ensure_spirv_val, ensure_vulkan};
-use crate::toolchain::{tools, wasm_std};
+use crate::wasm_tests::wasm_step;
 use crate::web;
 use crate::workspace::Workspace;
-
-/// Seconds a whole test file may take in the browser, on a GPU that is two CPU cores.
-const BROWSER_SECONDS: &str = "900";
 
 /// Which tests to run.
 #[derive(Args)]
@@ -110,28 +106,6 @@ fn native(workspace: &Workspace, summary: &mut Summary) {
 
 fn wasm(workspace: &Workspace) -> Result<()> {
     wasm_step(workspace)?.run()
-}
-
-/// The tests that run in Chromium, built if need be.
-pub fn wasm_step(workspace: &Workspace) -> Result<Step> {
-    let rust = wasm_std::ensure(workspace)?;
-    let tools = tools::ensure(workspace)?;
-    let browser = Browser::ensure()?;
-    let capabilities = workspace.target().join("webdriver.json");
-    fs::create_dir_all(workspace.target())
-        .and_then(|()| fs::write(&capabilities, browser.capabilities().to_string()))
-        .map_err(|cause| Failure::file("write", &capabilities, &cause))?;
-    Ok(rust
-        .apply(Step::new(&tools.wasm_pack))
-        .path_first(&tools.folder)?
-        .args(["test", "--mode", "no-install", "--headless", "--chrome"])
-        .arg("--chromedriver")
-        .arg(browser.driver())
-        .arg("--release")
-        .arg(workspace.wasm_crate())
-        .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", &capabilities)
-        .env("WASM_BINDGEN_TEST_TIMEOUT", BROWSER_SECONDS)
-        .env("WASM_BINDGEN_TEST_DRIVER_TIMEOUT", "60"))
 }
 
 fn browser(workspace: &Workspace, summary: &mut Summary) {

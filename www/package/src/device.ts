@@ -2,7 +2,7 @@ import { binding, type RawDevice } from "./binding.js";
 import { ForgelingError } from "./errors.js";
 import { camelKeys, Handle } from "./handle.js";
 import { profileOf, type Profile, type ProfileOptions } from "./profile.js";
-import type { MethodOptions, ProtoNetConfig } from "./protonet.js";
+import type { MethodOptions, ProtoNetConfig } from "./protonet-config.js";
 
 /**
  * Which device to use: `auto` takes the fastest that works and falls back to the CPU, `gpu` insists on

@@ -5,7 +5,24 @@
 
 use std::ops::{Deref, DerefMut};
 
-use super::plan::{Phase, Tap};
+/// A place of the kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct Tap {
+    /// Which weight.
+    pub index: usize,
+    /// Where its source pixel lies, seen from the position times the step.
+    pub at: [isize; 2],
+}
+
+/// Target pixels that are reached by the same taps.
+#[derive(Debug, Clone)]
+pub struct Phase {
+    /// The first target pixel.
+    pub first: [usize; 2],
+    /// Rows and columns of pixels.
+    pub count: [usize; 2],
+    pub taps: Vec<Tap>,
+}
 
 /// Values behind a buffer that vectors may reach over its end.
 pub const SLACK: usize = 64;

@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::super::parallel;
 use super::super::pool::{Slot, slots, written};
 use super::ConvShape;
-use super::frame::{Aligned, SLACK};
-use super::plan::{Phase, Plan};
+use super::frame::{Aligned, Phase, SLACK};
+use super::plan::Plan;
 use super::tiles::{Pixels, multiply, tile_rows, weigh};
 
 /// Positions that are worked on together: enough to use each weight often, few enough for the cache.

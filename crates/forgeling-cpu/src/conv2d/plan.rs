@@ -5,26 +5,7 @@
 //! that a transposed convolution would insert.
 
 use super::ConvShape;
-use super::frame::Frame;
-
-/// A place of the kernel.
-#[derive(Debug, Clone, Copy)]
-pub struct Tap {
-    /// Which weight.
-    pub index: usize,
-    /// Where its source pixel lies, seen from the position times the step.
-    pub at: [isize; 2],
-}
-
-/// Target pixels that are reached by the same taps.
-#[derive(Debug, Clone)]
-pub struct Phase {
-    /// The first target pixel.
-    pub first: [usize; 2],
-    /// Rows and columns of pixels.
-    pub count: [usize; 2],
-    pub taps: Vec<Tap>,
-}
+use super::frame::{Frame, Phase, Tap};
 
 /// How the target pixels of a group of channels come from source pixels.
 #[derive(Debug, Clone)]

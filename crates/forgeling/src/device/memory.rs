@@ -126,6 +126,15 @@ impl Device {
         }
     }
 
+    /// Gives memory that waits to be used again back to the system, as far as the device's pools let it go; on the CPU
+    /// that is what our own operations keep. What is in use stays. The next operations are slower for it.
+    pub fn cleanup(&self) {
+        if self.is_cpu() {
+            pool::empty();
+        }
+        self.tensors().memory_cleanup();
+    }
+
     /// Notes that so much was in use, and gives the most so far.
     pub(super) fn seen(&self, in_use: u64) -> u64 {
         let mut peaks = lock(&PEAKS);

@@ -55,6 +55,7 @@ pub(crate) use optimizer::{
 pub use pairwise::{pairwise_sq_distance, prototype_logits};
 pub use running_statistics::{Blend, Statistics, running_statistics};
 pub(crate) use seed::seed;
+pub(crate) use self_test::disagreement;
 pub use softmax_cross_entropy::softmax_cross_entropy;
 pub use spd_inverse::spd_inverse;
 pub use storage::{Storage, store_as};

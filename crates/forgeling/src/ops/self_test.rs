@@ -6,41 +6,14 @@
 
 use burn::tensor::{Device as Tensors, Gradients, Tensor, TensorData};
 
-use super::cpu::pool;
 use super::{
     Activation, AdamRule, Blend, Cohort, EpisodeCounts, RunningNorm, Scaling, Statistics,
     conv_block, conv_block_running, episode_logits, linear, running_statistics,
     softmax_cross_entropy, step,
 };
-use crate::device::{Device, DeviceChoice, Readback, is_software};
+use crate::device::{Readback, is_software};
 use crate::error::Result;
 use crate::rng::Rng;
-
-impl Device {
-    /// Opens the device that `choice` and this machine give.
-    ///
-    /// A GPU is compared with the CPU on small gradients before it is used; if they disagree,
-    /// [`DeviceChoice::Auto`] takes the CPU and the reason names what disagreed. With `Auto`, the
-    /// environment variable `FORGELING_DEVICE` (`cpu`, `gpu`, `gpu:N`) chooses instead, and its `gpu`
-    /// also accepts a software adapter.
-    ///
-    /// # Errors
-    /// `Auto` and `Cpu` do not fail, unless `FORGELING_DEVICE` cannot be read or served. A GPU that was
-    /// asked for and is missing, cannot be opened or computes wrongly is an error for which
-    /// [`Error::is_device`](crate::Error::is_device) holds.
-    pub async fn open(choice: DeviceChoice) -> Result<Self> {
-        Self::open_tested(choice, disagreement).await
-    }
-
-    /// Gives memory that waits to be used again back to the system, as far as the device's pools let it go; on the CPU
-    /// that is what our own operations keep. What is in use stays. The next operations are slower for it.
-    pub fn cleanup(&self) {
-        if self.is_cpu() {
-            pool::empty();
-        }
-        self.tensors().memory_cleanup();
-    }
-}
 
 /// Allowed difference, relative to the largest reference value: f32 sums of fewer than 200 terms in
 /// another order stay far below it.
@@ -73,7 +46,7 @@ const HARDWARE_CHECKS: &[Check] = &[
 ];
 
 /// What `device` computes differently from the CPU, or `None` when they agree.
-async fn disagreement(device: &Tensors) -> Option<String> {
+pub(crate) async fn disagreement(device: &Tensors) -> Option<String> {
     let cpu = Tensors::flex();
     let more = if is_software(device) {
         &[]

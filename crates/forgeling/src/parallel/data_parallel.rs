@@ -6,7 +6,8 @@ use std::thread::available_parallelism;
 use burn::module::Module;
 
 use super::actor::{Actor, Answer};
-use super::replica::{Comparison, Halt, Replica, Stepped, apart};
+use super::replica::{Comparison, Replica, Stepped, apart};
+use super::round::Halt;
 use super::shares::Planner;
 use super::{Local, ParallelConfig, ParallelEvent, ParallelStep, Shares, Work};
 use crate::device::Device;

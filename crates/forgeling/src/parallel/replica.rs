@@ -4,7 +4,7 @@ use burn::module::Module;
 use web_time::Instant;
 
 use super::flattened::{Which, collect, hash, load};
-use super::round::{Ready, Round, all_finite, exchange, variances};
+use super::round::{Halt, Ready, Round, all_finite, exchange, variances};
 use super::{Buckets, Collective, Contribution, ParallelConfig, Reduction};
 use crate::device::{Device, Readback};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,23 +29,6 @@ pub struct Stepped {
     pub finite: bool,
     pub busy: Vec<f64>,
     pub seconds: f64,
-}
-
-/// Why a step was given up before anything changed.
-#[derive(Debug)]
-pub enum Halt {
-    /// This rank failed.
-    Own(Error),
-    /// Another one did.
-    Peer(Error),
-}
-
-impl Halt {
-    pub fn into_error(self) -> Error {
-        match self {
-            Self::Own(error) | Self::Peer(error) => error,
-        }
-    }
 }
 
 /// What a comparison of all replicas found.

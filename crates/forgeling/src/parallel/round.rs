@@ -10,11 +10,27 @@ use cubecl_environment::future::block_on;
 use web_time::Instant;
 
 use super::buckets::Taken;
-use super::replica::Halt;
 use super::{Buckets, Collective, Contribution, Reduction};
 use crate::device::Readback;
 use crate::error::{Error, ErrorKind, Result};
 use crate::nn::BatchStatistics;
+
+/// Why a step was given up before anything changed.
+#[derive(Debug)]
+pub enum Halt {
+    /// This rank failed.
+    Own(Error),
+    /// Another one did.
+    Peer(Error),
+}
+
+impl Halt {
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Own(error) | Self::Peer(error) => error,
+        }
+    }
+}
 
 const OPERATION: &str = "average_gradients";
 

@@ -4,15 +4,13 @@ use std::path::Path;
 
 use super::decode::decode;
 use super::raster::{Raster, to_byte, whole};
-use super::survey::{Evidence, Survey};
+use super::survey::{Evidence, SURVEYED, Survey};
 use super::{Colour, PictureKind, PictureOptions, Preparation, Recipe};
 use crate::data::limits::{Limits, read_file};
 use crate::error::{Error, Result};
 use crate::image_shape::ImageShape;
 
 const READ: &str = "read_pictures";
-/// Pictures that a survey looks at, and keeps until they are prepared.
-pub(super) const SURVEYED: usize = 256;
 /// Pictures are averaged down to a short side of so many pixels, or twice the wanted side, before anything else.
 const WORKING: usize = 384;
 

@@ -4,10 +4,12 @@ use serde::Serialize;
 
 use super::ink::{Ink, ink};
 use super::raster::Raster;
-use super::reader::SURVEYED;
 use super::{Framing, PictureKind};
 use crate::data::dataset::Dataset as _;
 use crate::data::image_set::ImageSet;
+
+/// Pictures that a survey looks at, and keeps until they are prepared.
+pub(super) const SURVEYED: usize = 256;
 
 /// A drawing covers between these parts of its picture.
 const INKED: (f32, f32) = (2e-4, 0.4);

@@ -12,7 +12,7 @@ use forgeling_shaders::{
     ACTIVATION_GRAD, CONV_BLOCK_BACKWARD_REDUCE, CONV_BLOCK_KEEP, CONV_BLOCK_NORMALIZE_PEAKS,
 };
 
-use super::gpu::Plan;
+use super::block_plan::BlockPlan;
 use super::{Backwards, BlockForward, BlockGradients, Formats};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::{
@@ -21,7 +21,7 @@ use crate::ops::launch::{
 };
 use crate::ops::storage::{Half, unpack, words};
 
-impl Plan {
+impl BlockPlan {
     fn pixels(&self) -> usize {
         self.images * self.height * self.width
     }
@@ -50,7 +50,7 @@ fn numbers(tensor: &CubeTensor, format: Option<Half>, range: Range<usize>) -> Cu
 }
 
 pub fn forward(
-    plan: &Plan,
+    plan: &BlockPlan,
     x: CubeTensor,
     weight: CubeTensor,
     [gamma, beta]: [CubeTensor; 2],
@@ -99,7 +99,7 @@ pub fn forward(
     }
 }
 
-impl Plan {
+impl BlockPlan {
     /// Packs the convolution and takes its peaks, each to its part of the buffers of all groups.
     fn keep(
         &self,
@@ -133,7 +133,7 @@ impl Plan {
 }
 
 /// Mean and variance as the partial statistics of one value per channel.
-fn as_partials(plan: &Plan, [mean, variance]: &[CubeTensor; 2]) -> CubeTensor {
+fn as_partials(plan: &BlockPlan, [mean, variance]: &[CubeTensor; 2]) -> CubeTensor {
     let device = mean.device();
     let dtype = DType::F32.into();
     let padding = Shape::new([plan.quads * 4 - plan.channels]);
@@ -173,14 +173,14 @@ pub fn backward(kept: Kept, grad: CubeTensor, what: Backwards) -> BlockGradients
         formats,
     } = kept;
     let shape = Shape::new(formats.shape);
-    let plan = &Plan::of(DType::F32, &shape, &weight_shape, what.heuristics);
+    let plan = &BlockPlan::of(DType::F32, &shape, &weight_shape, what.heuristics);
     let grad = cut(plan, output, formats.output, grad);
     let groups = plan.groups().count();
-    let convolution = |start: usize, group: &Plan| {
+    let convolution = |start: usize, group: &BlockPlan| {
         let range = group.range(start, group.pixels() * group.quads * 4);
         numbers(&convolved, Some(formats.convolved), range)
     };
-    let inputs = |start: usize, group: &Plan| {
+    let inputs = |start: usize, group: &BlockPlan| {
         let windows = group.range(start, group.windows() * group.channels);
         let grad = part(&grad, windows.start, windows.len());
         let parameters = [statistics.clone(), gamma.clone(), beta.clone()];
@@ -249,7 +249,7 @@ pub fn backward(kept: Kept, grad: CubeTensor, what: Backwards) -> BlockGradients
 }
 
 /// The output's gradient, channels last, where ReLU let it through.
-fn cut(plan: &Plan, output: CubeTensor, format: Option<Half>, grad: CubeTensor) -> CubeTensor {
+fn cut(plan: &BlockPlan, output: CubeTensor, format: Option<Half>, grad: CubeTensor) -> CubeTensor {
     let grad = into_contiguous(channels_last(grad));
     let output = match format {
         Some(_) => output,

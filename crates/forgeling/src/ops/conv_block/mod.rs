@@ -1,6 +1,7 @@
 //! 3×3 convolution, batch norm, ReLU and 2×2 max pooling as one operation.
 
 mod autodiff;
+mod block_plan;
 mod cpu;
 mod gpu;
 mod gpu_packed;
@@ -9,7 +10,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::tensor::Tensor;
 
-pub(super) use self::gpu::Plan as BlockPlan;
+pub(super) use self::block_plan::BlockPlan;
 use super::check::fits;
 use super::heuristics::Heuristics;
 use super::implementation::{composite, computed_in};
