@@ -41,12 +41,12 @@ pub struct FitConfig {
     /// Average the weights of all steps; the average is what is validated and left behind. For [`Learner::fit`]. Default
     /// `None`.
     pub ema: Option<EmaConfig>,
-    /// Validate after so many steps, where [`FitRun`] says on what. Default 100.
+    /// Validate after so many steps, where [`FitRun`](super::FitRun) says on what. Default 100.
     pub validate_every: usize,
     /// Stop when validation does not become better for long, and leave the model behind that was the best, as
     /// [`TrainerConfig::early_stopping`]. Default `None`.
     pub early_stopping: Option<EarlyStoppingConfig>,
-    /// Save a checkpoint after so many steps and at the end, where [`FitRun`] says in what. Default 100.
+    /// Save a checkpoint after so many steps and at the end, where [`FitRun`](super::FitRun) says in what. Default 100.
     pub checkpoint_every: usize,
     /// Seed of the episodes. Default 0.
     pub seed: u64,
