@@ -151,7 +151,6 @@ impl ClassifierTrainer {
         let trainer = manager.and_then(|manager| Trainer::new(settings.trainer.clone(), manager));
         let trainer = trainer.map_err(failure)?;
         let network = Network::new(&settings.network, settings.seed, &device);
-        let network = network.map_err(failure)?;
         let shape = settings.network.image_shape();
         let examples = Examples::new(shape, settings.classes.clone());
         Ok(Self {

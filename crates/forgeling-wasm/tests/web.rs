@@ -258,7 +258,7 @@ async fn webgpu_trains_as_the_cpu_does_and_saves() {
         assert_eq!(
             Learner::from_bytes(&bytes, &device)
                 .unwrap()
-                .summary()
+                .history()
                 .episodes,
             3
         );
