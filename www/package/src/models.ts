@@ -112,6 +112,7 @@ export const LAYERS = [
   "meanPool",
   "globalMeanPool",
   "flatten",
+  "luminance",
   "add",
   "concat",
   "patches",

@@ -93,6 +93,8 @@ export interface LayerOptions {
   globalMeanPool: NoOptions;
   /** Maps as values, channel after channel. */
   flatten: NoOptions;
+  /** How bright maps of red, green and blue are, as one map. */
+  luminance: NoOptions;
   /** The sum of two or more `inputs` of one shape. */
   add: NoOptions;
   /** The channels, or values, of all `inputs` one after the other. */

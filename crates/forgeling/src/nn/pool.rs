@@ -1,4 +1,5 @@
-//! Pooling of any window, made of our own convolution, so that it is as differentiable as that, and the same everywhere.
+//! Pooling of any window, and of colours, made of our own convolution, so that it is as differentiable as that, and the same
+//! everywhere.
 
 use burn::tensor::{DType, Tensor, TensorData};
 
@@ -76,6 +77,13 @@ pub(crate) fn mean_pool_grad(x: &Tensor<4>, grad: Tensor<4>, window: Window) -> 
     conv2d_grad_input(grad, weight, [height, width], options)
 }
 
+/// How bright red, green and blue are, as a convolution: see [`Layer::Luminance`](super::graph::Layer::Luminance).
+pub(crate) fn luminance(x: Tensor<4>) -> Result<Tensor<4>> {
+    let data = TensorData::new(vec![0.299f32, 0.587, 0.114], [1, 3, 1, 1]);
+    let weight = Tensor::from_data(data, (&x.device(), x.dtype()));
+    conv2d(x, weight, None, Conv2dOptions::default())
+}
+
 /// Each channel by itself, without a border.
 fn options(channels: usize, window: Window) -> Conv2dOptions {
     Conv2dOptions {
@@ -131,9 +139,11 @@ fn bordered(x: Tensor<4>, [rows, columns]: [usize; 2]) -> Tensor<4> {
 
 #[cfg(all(test, feature = "composite"))]
 mod tests {
-    use burn::tensor::Device;
+    use burn::tensor::{Device, Tolerance};
 
     use super::*;
+    use crate::nn::graph::Graph;
+    use crate::nn::{Network, Normalization, Pass};
     use crate::rng::Rng;
 
     #[test]
@@ -175,5 +185,47 @@ mod tests {
         let expected = (part(0, 0) + part(0, 1) + part(1, 0) + part(1, 1)) / 4.0;
         let apart = (mean - expected).abs().max().into_scalar::<f32>();
         assert!(apart < 1e-6, "{apart}");
+    }
+
+    #[test]
+    fn colours_have_their_shares_of_luminance() {
+        let device = Device::flex().autodiff();
+        let text = r#"{ "input": [3, 1, 2], "layers": ["luminance", "flatten"] }"#;
+        let graph = Graph::from_json(text).unwrap();
+        assert_eq!(graph.trained_values(), 0);
+        let network = Network::on(&graph, 0, &device);
+        // Two images of two pixels, colour by colour.
+        let values = vec![
+            1.0f32, 0.0, 0.0, 1.0, 0.0, 0.0, 0.5, -1.0, 0.5, 2.0, 0.5, 4.0,
+        ];
+        let images = Tensor::from_data(TensorData::new(values, [2, 3, 1, 2]), &device);
+        let images = images.require_grad();
+        let mut pass = Pass::new(Normalization::Batch, &device);
+        let grey = network.forward(images.clone(), &mut pass).unwrap();
+        let expected = [0.299, 0.587, 0.5, -0.299 + 2.0 * 0.587 + 4.0 * 0.114];
+        let found = grey.clone().inner().into_data();
+        found.assert_approx_eq::<f32>(
+            &TensorData::new(expected.to_vec(), [2, 2]),
+            Tolerance::absolute(1e-6),
+        );
+        let weights = Tensor::<2>::from_data([[1.0, -2.0], [3.0, 0.5]], &device);
+        let gradients = (grey * weights).sum().backward();
+        let found = images.grad(&gradients).unwrap().into_data();
+        let shares = [0.299, 0.587, 0.114];
+        let expected: Vec<f32> = [[1.0, -2.0], [3.0, 0.5]]
+            .into_iter()
+            .flat_map(|flow| shares.map(|share| flow.map(|flow| flow * share)))
+            .flatten()
+            .collect();
+        found.assert_approx_eq::<f32>(
+            &TensorData::new(expected, [2, 3, 1, 2]),
+            Tolerance::absolute(1e-6),
+        );
+        let grey = r#"{ "input": [1, 1, 2], "layers": [{ "luminance": {}, "name": "grey" }] }"#;
+        let error = Graph::from_json(grey).unwrap_err().to_string();
+        assert!(
+            error.contains("grey") && error.contains("red, green and blue"),
+            "{error}"
+        );
     }
 }

@@ -133,6 +133,7 @@ impl Writing<'_> {
             graph::Layer::Concat => Primitive::Concat,
             graph::Layer::BatchNorm
             | graph::Layer::Linear(_)
+            | graph::Layer::Luminance
             | graph::Layer::Patches(_)
             | graph::Layer::Attention(_) => return Err(self.unknown(node)),
         })

@@ -32,6 +32,8 @@ pub enum Layer {
     GlobalMeanPool,
     /// Maps as values, channel after channel.
     Flatten,
+    /// How bright maps of red, green and blue are: `0.299 red + 0.587 green + 0.114 blue`, one map (ITU-R BT.601).
+    Luminance,
     /// The sum of two or more inputs of one shape.
     Add,
     /// The channels, or values, of all inputs one after the other.
@@ -221,6 +223,7 @@ impl Layer {
             Self::MeanPool(_) => "meanPool",
             Self::GlobalMeanPool => "globalMeanPool",
             Self::Flatten => "flatten",
+            Self::Luminance => "luminance",
             Self::Add => "add",
             Self::Concat => "concat",
             Self::Patches(_) => "patches",
@@ -229,7 +232,7 @@ impl Layer {
     }
 
     /// The kinds of all layers.
-    pub const KINDS: [&'static str; 15] = [
+    pub const KINDS: [&'static str; 16] = [
         "conv2d",
         "batchNorm",
         "layerNorm",
@@ -241,6 +244,7 @@ impl Layer {
         "meanPool",
         "globalMeanPool",
         "flatten",
+        "luminance",
         "add",
         "concat",
         "patches",
@@ -280,6 +284,7 @@ impl Layer {
             "gelu" => plain(Self::Gelu, options),
             "globalMeanPool" => plain(Self::GlobalMeanPool, options),
             "flatten" => plain(Self::Flatten, options),
+            "luminance" => plain(Self::Luminance, options),
             "add" => plain(Self::Add, options),
             "concat" => plain(Self::Concat, options),
             _ => Err(format!(

@@ -260,6 +260,10 @@ impl Layer {
                 Shape::Values(_) => return Err(format!("expected maps or tokens, got {first}")),
             },
             Self::Flatten => Shape::Values(first.len()),
+            Self::Luminance => match first {
+                Shape::Maps([3, rows, columns]) => Shape::Maps([1, rows, columns]),
+                _ => return Err(format!("expected maps of red, green and blue, got {first}")),
+            },
             Self::Add => {
                 if let Some(other) = inputs.iter().find(|other| **other != first) {
                     return Err(format!("the inputs differ: expected {first}, got {other}"));
@@ -364,6 +368,7 @@ impl Layer {
             | Self::MeanPool(_)
             | Self::GlobalMeanPool
             | Self::Flatten
+            | Self::Luminance
             | Self::Add
             | Self::Concat => Vec::new(),
         }
@@ -388,6 +393,7 @@ impl Layer {
                 out * (channels / conv.groups.max(1)) as u64 * rows * columns
             }
             (Self::Linear(_), _) => out * input_width,
+            (Self::Luminance, _) => 3 * out,
             (Self::Patches(patches), Shape::Maps([channels, ..])) => {
                 out * (channels * patches.size * patches.size) as u64
             }

@@ -143,6 +143,7 @@ impl Values {
             | Layer::MeanPool(_)
             | Layer::GlobalMeanPool
             | Layer::Flatten
+            | Layer::Luminance
             | Layer::Add
             | Layer::Concat => return None,
         })

@@ -188,7 +188,7 @@ fn single(
         Layer::LayerNorm => sim.layer_norm(first)?,
         Layer::Relu | Layer::Relu6 | Layer::Gelu => sim.activated(first),
         Layer::MaxPool(_) => sim.pooled(first, &sizes(output), true),
-        Layer::MeanPool(_) => sim.pooled(first, &sizes(output), false),
+        Layer::MeanPool(_) | Layer::Luminance => sim.pooled(first, &sizes(output), false),
         Layer::GlobalMeanPool => {
             let hidden = sim.output(first);
             match input {

@@ -223,6 +223,7 @@ impl Part {
             Layer::Gelu => first.each(gelu, gelu),
             Layer::MaxPool(window) => Flow::Maps(pool::max_pool(first.maps()?, window)?),
             Layer::MeanPool(window) => Flow::Maps(pool::mean_pool(first.maps()?, window)?),
+            Layer::Luminance => Flow::Maps(pool::luminance(first.maps()?)?),
             // A mean over many values wants the precision of sums.
             Layer::GlobalMeanPool => Flow::Rows(match first {
                 Flow::Maps(maps) => {
