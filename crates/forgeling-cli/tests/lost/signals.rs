@@ -96,9 +96,12 @@ fn a_run_that_is_asked_to_end_saves_its_model() {
     let out = folder.path().join("model");
     // A terminal that is closed sends SIGHUP twice, and systemd SIGTERM with SIGHUP.
     for signals in [&["TERM"][..], &["HUP", "HUP"], &["TERM", "HUP"], &["INT"]] {
-        // A shell starts what goes on in the background with SIGINT ignored, and so it stays.
-        if signals.contains(&"INT") && is_ignored(2) {
-            eprintln!("skipped: SIGINT, which is ignored here");
+        // A shell starts what goes on in the background with SIGINT ignored, nohup with SIGHUP, and so it stays.
+        let ignored = [("HUP", 1), ("INT", 2)]
+            .into_iter()
+            .find(|(name, number)| signals.contains(name) && is_ignored(*number));
+        if let Some((name, _)) = ignored {
+            eprintln!("skipped: SIG{name}, which is ignored here");
             continue;
         }
         for arguments in long(&out) {
