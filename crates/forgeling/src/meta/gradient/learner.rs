@@ -47,7 +47,7 @@ impl<G: GradientMethod> GradientLearner<G> {
     /// # Errors
     /// When the tasks do not fit the network.
     pub fn adapt(&self, stack: &Stack<'_>) -> Result<Adapted> {
-        let mode = self.answering(Normalization::Running);
+        let mode = Mode::Answering(Normalization::Running);
         let (tasks, initial) = self.learning(stack, mode)?;
         self.method.adapt(&tasks, &initial)
     }
@@ -58,18 +58,9 @@ impl<G: GradientMethod> GradientLearner<G> {
     /// # Errors
     /// When the tasks do not fit the network or the parameters.
     pub fn answer(&self, stack: &Stack<'_>, adapted: &Adapted) -> Result<Tensor<3>> {
-        let mode = self.answering(Normalization::Running);
+        let mode = Mode::Answering(Normalization::Running);
         let (tasks, _) = self.learning(stack, mode)?;
         self.method.answer(&tasks, adapted)
-    }
-
-    /// Outside of training.
-    fn answering(&self, normalization: Normalization) -> Mode {
-        Mode {
-            training: None,
-            transductive: normalization == Normalization::Batch,
-            trained_transductively: self.transductive,
-        }
     }
 
     fn learning<'s>(&self, stack: &'s Stack<'s>, mode: Mode) -> Result<(Learning<'s>, Weights)> {
@@ -80,7 +71,7 @@ impl<G: GradientMethod> GradientLearner<G> {
         };
         let device: TensorDevice = first.device();
         let to = (&device, first.dtype());
-        let tasks = Learning::new(stack, program, width, mode, to)?;
+        let tasks = Learning::new(stack, program, width, mode, self.transductive, to)?;
         Ok((tasks, Weights::shared(&parameters, stack.len())))
     }
 }
@@ -102,12 +93,7 @@ impl<G: GradientMethod> Trainable for GradientLearner<G> {}
 
 impl<G: GradientMethod> FewShot for GradientLearner<G> {
     fn loss<'a>(&'a self, stack: &Stack<'_>, pass: &mut Pass<'a>) -> Result<Outcome> {
-        let mode = Mode {
-            training: Some(pass.step()),
-            transductive: self.transductive,
-            trained_transductively: self.transductive,
-        };
-        let (tasks, initial) = self.learning(stack, mode)?;
+        let (tasks, initial) = self.learning(stack, Mode::Training(pass.step()))?;
         let meta = self.method.meta_loss(&tasks, &initial)?;
         watch(&meta.losses, stack, pass);
         for statistics in meta.statistics {
@@ -142,15 +128,13 @@ impl<G: GradientMethod> FewShot for GradientLearner<G> {
     }
 
     fn predict(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<Tensor<3>> {
-        let mode = self.answering(normalization);
-        let (tasks, initial) = self.learning(stack, mode)?;
+        let (tasks, initial) = self.learning(stack, Mode::Answering(normalization))?;
         let adapted = self.method.adapt(&tasks, &initial)?;
         self.method.answer(&tasks, &adapted)
     }
 
     fn features(&self, stack: &Stack<'_>, normalization: Normalization) -> Result<[Tensor<3>; 2]> {
-        let mode = self.answering(normalization);
-        let (tasks, initial) = self.learning(stack, mode)?;
+        let (tasks, initial) = self.learning(stack, Mode::Answering(normalization))?;
         let adapted = self.method.adapt(&tasks, &initial)?;
         let (body, head) = tasks.program().split_head()?;
         tasks.behind(&body, &adapted.weights, head)?.inputs()

@@ -7,6 +7,7 @@ use super::super::stack::{Row, Side, Stack};
 use super::InnerConfig;
 use crate::device::TensorDevice;
 use crate::error::{Error, Result};
+use crate::nn::Normalization;
 use crate::ops::Statistics;
 
 /// Support and queries of a stack of tasks, and the losses of a network with given parameters on them.
@@ -21,30 +22,27 @@ pub struct Learning<'a> {
     query_targets: Tensor<3>,
     /// What outputs the network has; tasks may have fewer.
     width: usize,
-    /// Optimizer steps so far, in training.
-    training: Option<usize>,
-    transductive: bool,
+    mode: Mode,
     trained_transductively: bool,
 }
 
 /// How tasks are gone through.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mode {
-    /// Optimizer steps so far, in training.
-    pub training: Option<usize>,
-    /// Whether queries are normalized with the statistics of all of a task's queries.
-    pub transductive: bool,
-    /// Whether they are in training.
-    pub trained_transductively: bool,
+pub(super) enum Mode {
+    /// To learn from, after so many optimizer steps.
+    Training(usize),
+    /// To be answered, with queries normalized so.
+    Answering(Normalization),
 }
 
 impl<'a> Learning<'a> {
-    /// The tasks of a stack for a network of so many outputs.
+    /// The tasks of a stack for a network of so many outputs, which is trained transductively or not.
     pub(super) fn new(
         stack: &'a Stack<'a>,
         program: Program,
         width: usize,
         mode: Mode,
+        trained_transductively: bool,
         to: (&TensorDevice, DType),
     ) -> Result<Self> {
         if stack.outputs() > width {
@@ -73,9 +71,8 @@ impl<'a> Learning<'a> {
             query,
             query_targets,
             width,
-            training: mode.training,
-            transductive: mode.transductive,
-            trained_transductively: mode.trained_transductively,
+            mode,
+            trained_transductively,
         })
     }
 
@@ -96,12 +93,18 @@ impl<'a> Learning<'a> {
 
     /// Optimizer steps so far; `None` outside of training.
     pub fn training(&self) -> Option<usize> {
-        self.training
+        match self.mode {
+            Mode::Training(steps) => Some(steps),
+            Mode::Answering(_) => None,
+        }
     }
 
     /// Whether queries are normalized with the statistics of all of a task's queries.
     pub fn is_transductive(&self) -> bool {
-        self.transductive
+        match self.mode {
+            Mode::Training(_) => self.trained_transductively,
+            Mode::Answering(normalization) => normalization == Normalization::Batch,
+        }
     }
 
     /// Whether they are in training.
@@ -117,7 +120,7 @@ impl<'a> Learning<'a> {
 
     /// How many inner steps to take.
     pub fn steps(&self, inner: &InnerConfig) -> usize {
-        match (self.training, inner.test_steps) {
+        match (self.training(), inner.test_steps) {
             (None, Some(steps)) => steps,
             _ => inner.steps,
         }
@@ -206,7 +209,7 @@ impl<'a> Learning<'a> {
 
     /// The statistics of the support, where the queries' own are not to be used.
     fn support_statistics(&self, weights: &Weights) -> Result<Option<Vec<Statistics>>> {
-        if self.transductive || self.program.norms().is_empty() {
+        if self.is_transductive() || self.program.norms().is_empty() {
             return Ok(None);
         }
         let forward = self.program.forward(weights, self.support.clone(), None)?;
@@ -255,7 +258,7 @@ impl<'a> Learning<'a> {
     /// When the parameters do not fit `body`.
     pub(super) fn behind(&self, body: &Program, weights: &Weights, rest: Program) -> Result<Self> {
         let support = body.forward(weights, self.support.clone(), None)?;
-        let given = (!self.transductive).then_some(&support.statistics[..]);
+        let given = (!self.is_transductive()).then_some(&support.statistics[..]);
         let query = body.forward(weights, self.query.clone(), given)?;
         let tasks = self.len();
         Ok(Self {
