@@ -2,14 +2,12 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use forgeling_shaders::epsilon::EPSILON;
 
 use super::init::constant;
 use crate::device::TensorDevice;
 use crate::error::Result;
 use crate::ops::layer_norm;
-
-/// Added to variances; PyTorch's default.
-const EPSILON: f64 = 1e-5;
 
 /// Each row normalised, scaled by gamma and shifted by beta: [`layer_norm`] with `epsilon = 1e-5`.
 ///

@@ -1,8 +1,8 @@
 //! Layers of rows of numbers `[tasks, rows, values]`.
 
 use burn::tensor::Tensor;
+use forgeling_shaders::epsilon::EPSILON;
 
-use super::stock::EPSILON;
 use crate::error::Result;
 use crate::ops::matmul;
 

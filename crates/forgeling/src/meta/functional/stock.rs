@@ -2,14 +2,12 @@
 //! itself, so that it does not matter how many tasks the channels belong to.
 
 use burn::tensor::Tensor;
+use forgeling_shaders::epsilon::EPSILON;
 
 use crate::error::Result;
 use crate::nn::graph::Window;
 use crate::nn::pool::{picks, unpick};
 use crate::ops::Statistics;
-
-/// As everywhere in this library, and PyTorch's default.
-pub const EPSILON: f64 = 1e-5;
 
 /// `[channels]` as `[1, channels, 1, 1]`.
 pub fn per_channel(vector: Tensor<1>) -> Tensor<4> {

@@ -11,11 +11,8 @@ use crate::nn::network::node_parameters::{AttentionValues, ConvValues, PatchValu
 use crate::nn::{BatchNorm, Normalization, Pass, pool};
 use crate::ops::{
     Activation, AfterNorm, AttentionOptions, Conv2dOptions, Statistics, attention, batch_norm,
-    batch_norm_running, conv2d, layer_norm, linear,
+    batch_norm_running, conv2d, linear,
 };
-
-/// Added to variances of layer norm; PyTorch's default.
-const EPSILON: f64 = 1e-5;
 
 /// What goes from operation to operation, for all examples of a batch.
 #[derive(Debug, Clone)]
@@ -212,10 +209,7 @@ impl Part {
                 )?)
             }
             Layer::LayerNorm => match self.of(node) {
-                Some(Values::LayerNorm(norm)) => {
-                    let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
-                    Flow::Rows(layer_norm(first.rows()?, gamma, beta, EPSILON)?)
-                }
+                Some(Values::LayerNorm(norm)) => Flow::Rows(norm.forward(first.rows()?)?),
                 _ => return Err(missing(graph, node)),
             },
             Layer::Relu => first.each(relu, relu),
