@@ -100,7 +100,6 @@ pub(crate) trait EpisodeOps: Backend {
     fn episode_logits(features: FloatTensor<Self>, counts: EpisodeCounts) -> EpisodeForward<Self>;
 }
 
-#[backend_extension(Cube, Flex)]
 pub(crate) trait EpisodeBackward: EpisodeOps {
     fn episode_logits_grad(
         features: FloatTensor<Self>,

@@ -88,7 +88,6 @@ pub(crate) struct LayerNormForward<B: Backend> {
 }
 
 /// Gradients of a normalisation.
-#[derive(ExtensionType)]
 pub(crate) struct LayerNormGradients<B: Backend> {
     pub x: FloatTensor<B>,
     pub gamma: FloatTensor<B>,
@@ -105,7 +104,6 @@ pub(crate) trait LayerNormOps: Backend {
     ) -> LayerNormForward<Self>;
 }
 
-#[backend_extension(Cube, Flex)]
 pub(crate) trait LayerNormBackward: LayerNormOps + StorageOps {
     fn row_norm_backward(
         x: FloatTensor<Self>,

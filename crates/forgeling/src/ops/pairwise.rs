@@ -96,7 +96,6 @@ pub(crate) trait PairwiseOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
-#[backend_extension(Cube, Flex)]
 pub(crate) trait PairwiseBackward: PairwiseOps {
     fn pairwise_sq_distance_grad_a(
         a: FloatTensor<Self>,

@@ -126,7 +126,6 @@ pub(crate) struct AttentionForward<B: Backend> {
 }
 
 /// Gradients of an attention.
-#[derive(ExtensionType)]
 pub(crate) struct AttentionGradients<B: Backend> {
     pub query: FloatTensor<B>,
     pub key: FloatTensor<B>,
@@ -143,7 +142,6 @@ pub(crate) trait AttentionOps: Backend {
     ) -> AttentionForward<Self>;
 }
 
-#[backend_extension(Cube, Flex)]
 pub(crate) trait AttentionBackward: AttentionOps + StorageOps {
     #[allow(clippy::too_many_arguments)]
     fn softmax_attention_backward(

@@ -156,7 +156,6 @@ pub(crate) struct NormForward<B: Backend> {
 }
 
 /// Gradients of a batch norm.
-#[derive(ExtensionType)]
 pub(crate) struct NormGradients<B: Backend> {
     pub x: FloatTensor<B>,
     /// That of the residual, whether there is one or not.
@@ -177,7 +176,6 @@ pub(crate) trait BatchNormOps: Backend {
     ) -> NormForward<Self>;
 }
 
-#[backend_extension(Cube, Flex)]
 pub(crate) trait BatchNormBackward: BatchNormOps + StorageOps {
     /// `output` is only read with ReLU.
     fn normalize_backward(

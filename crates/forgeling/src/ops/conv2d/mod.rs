@@ -242,7 +242,6 @@ pub(crate) trait Conv2dOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
-#[backend_extension(Cube, Flex)]
 pub(crate) trait Conv2dBackward: Conv2dOps + StorageOps {
     fn convolve_grad_bias(grad: FloatTensor<Self>, shape: ConvShape) -> FloatTensor<Self>;
 }

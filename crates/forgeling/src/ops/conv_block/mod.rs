@@ -202,7 +202,6 @@ pub(crate) struct BlockForward<B: Backend> {
 }
 
 /// Gradients of a block.
-#[derive(ExtensionType)]
 pub(crate) struct BlockGradients<B: Backend> {
     /// Of no elements unless asked for.
     pub x: FloatTensor<B>,
@@ -257,7 +256,6 @@ pub(crate) trait ConvBlockOps: Backend {
     ) -> BlockForward<Self>;
 }
 
-#[backend_extension(Cube, Flex)]
 pub(crate) trait ConvBlockBackward: ConvBlockOps + StorageOps {
     /// As [`conv_block`](ConvBlockOps::conv_block), but the convolution is given in 16 bits, and never held as a whole
     /// otherwise; the output is the same bit for bit. With `mean` and `variance` unless these are of no elements.

@@ -74,7 +74,6 @@ pub(crate) struct MatmulForward<B: Backend> {
 }
 
 /// Gradients of the right side and of the bias, in f32.
-#[derive(ExtensionType)]
 pub(crate) struct RightGradients<B: Backend> {
     pub right: FloatTensor<B>,
     /// Of no meaning unless asked for.
@@ -93,7 +92,6 @@ pub(crate) trait MatmulOps: Backend {
     ) -> MatmulForward<Self>;
 }
 
-#[backend_extension(Cube, Flex)]
 pub(crate) trait MatmulBackward: MatmulOps + StorageOps {
     /// The gradient before the activation.
     fn activation_grad(

@@ -7,7 +7,6 @@ use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, backend_e
 use crate::ops::tape;
 
 /// Gradients of `affine_relu_pool`.
-#[derive(ExtensionType)]
 pub(crate) struct LineGradients<B: Backend> {
     pub z: FloatTensor<B>,
     pub scale: FloatTensor<B>,
@@ -25,7 +24,6 @@ pub(crate) struct PoolGradients<B: Backend> {
 }
 
 /// Gradients of what `norm_pool_grad` gives.
-#[derive(ExtensionType)]
 pub(crate) struct SecondGradients<B: Backend> {
     pub z: FloatTensor<B>,
     pub gamma: FloatTensor<B>,
@@ -51,7 +49,6 @@ pub(crate) trait NormPoolOps: Backend {
     ) -> PoolGradients<Self>;
 }
 
-#[backend_extension(Cube, Flex)]
 pub(crate) trait NormPoolBackward: NormPoolOps {
     fn channel_moments_grad(
         z: FloatTensor<Self>,

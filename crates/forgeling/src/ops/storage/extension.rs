@@ -3,7 +3,7 @@
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
-use burn::backend::{Backend, Flex, TensorMetadata, backend_extension};
+use burn::backend::{Backend, Flex, TensorMetadata};
 use burn::tensor::Shape;
 use forgeling_shaders::half::BF16;
 use forgeling_shaders::{PACK_HALF, UNPACK_HALF};
@@ -43,7 +43,6 @@ pub(crate) enum Order {
 /// Two numbers to each "f32" of a tensor of one dimension, which is nothing but 32 bits: back ends have no other dtype
 /// that all of them can allocate and pass on. Packing happens inside other operations' steps; nobody differentiates
 /// through it.
-#[backend_extension(Cube, Flex)]
 pub(crate) trait StorageOps: Backend {
     fn pack_half(x: FloatTensor<Self>, half: Half, order: Order) -> FloatTensor<Self>;
 
