@@ -15,6 +15,8 @@ use crate::train::model_file::{F32View, MAX_FILE_BYTES, f32s};
 const KEY: &str = "forgeling_checkpoint";
 const FORMAT: u32 = 1;
 const CHECKSUM: &str = "checksum";
+/// The group of what is bytes. It comes before the checksum in the order of names, so that this stays the last tensor.
+const BYTES: &str = "bytes";
 /// Bytes of a checksum.
 const SUM: usize = 8;
 /// What readers of safetensors take.
@@ -34,6 +36,8 @@ struct Header<'a> {
 /// A tensor of the file.
 enum Entry<'a> {
     Values(F32View<'a>),
+    /// With their number, as a shape.
+    Bytes(&'a [u8], [usize; 1]),
     Checksum,
 }
 
@@ -41,14 +45,15 @@ impl View for Entry<'_> {
     fn dtype(&self) -> Dtype {
         match self {
             Self::Values(view) => view.dtype(),
-            // Wider numbers come first in a file, so that this is the last.
-            Self::Checksum => Dtype::U8,
+            // Wider numbers come first in a file, then the order is that of names: the checksum is the last.
+            Self::Bytes(..) | Self::Checksum => Dtype::U8,
         }
     }
 
     fn shape(&self) -> &[usize] {
         match self {
             Self::Values(view) => view.shape(),
+            Self::Bytes(_, shape) => shape,
             Self::Checksum => &[SUM],
         }
     }
@@ -56,6 +61,7 @@ impl View for Entry<'_> {
     fn data(&self) -> Cow<'_, [u8]> {
         match self {
             Self::Values(view) => view.data(),
+            Self::Bytes(bytes, _) => Cow::Borrowed(bytes),
             // Until all others are there.
             Self::Checksum => Cow::Borrowed(&[0; SUM]),
         }
@@ -64,6 +70,7 @@ impl View for Entry<'_> {
     fn data_len(&self) -> usize {
         match self {
             Self::Values(view) => view.data_len(),
+            Self::Bytes(bytes, _) => bytes.len(),
             Self::Checksum => SUM,
         }
     }
@@ -78,7 +85,7 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
     let mut entries: BTreeMap<String, Entry<'_>> = BTreeMap::new();
     let mut length = 0;
     for (group, tensors) in &checkpoint.tensors {
-        if group.is_empty() || group.contains('/') {
+        if !is_group(group) {
             return Err(bad("not the name of a group of tensors".into()).got(format!("'{group}'")));
         }
         for tensor in tensors {
@@ -90,6 +97,11 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
             }
             entries.insert(name, Entry::Values(F32View(tensor)));
         }
+    }
+    for (name, bytes) in &checkpoint.bytes {
+        length += bytes.len() as u64;
+        let entry = Entry::Bytes(bytes, [bytes.len()]);
+        entries.insert(format!("{BYTES}/{name}"), entry);
     }
     entries.insert(CHECKSUM.into(), Entry::Checksum);
     let header = Header {
@@ -122,6 +134,11 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
         *sum = crc64(rest).to_le_bytes();
     }
     Ok(bytes)
+}
+
+/// Whether a group of tensors can have this name.
+fn is_group(name: &str) -> bool {
+    !(name.is_empty() || name.contains('/') || name == BYTES)
 }
 
 /// What is wrong with a tensor.
@@ -166,13 +183,21 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint> {
             .got(version.format));
     }
     let header: Header<'_> = serde_json::from_str(text).map_err(|error| broken(&error))?;
+    if let Some(group) = header.groups.iter().find(|group| !is_group(group)) {
+        return Err(broken(&format!("a group of tensors named '{group}'")));
+    }
     let groups = header.groups.into_iter().map(Cow::into_owned);
     let mut tensors: BTreeMap<String, Vec<NamedTensor>> =
         groups.map(|group| (group, Vec::new())).collect();
     let mut views = file.tensors();
     views.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut all_bytes = BTreeMap::new();
     for (path, view) in views {
         if path == CHECKSUM {
+            continue;
+        }
+        if let (Some((BYTES, name)), Dtype::U8) = (path.split_once('/'), view.dtype()) {
+            all_bytes.insert(name.to_string(), view.data().to_vec());
             continue;
         }
         let group = path.split_once('/').and_then(|(group, name)| {
@@ -194,6 +219,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint> {
         step: header.step,
         metric: header.metric,
         sections: header.sections.into_owned(),
+        bytes: all_bytes,
         tensors,
     })
 }
@@ -229,6 +255,9 @@ mod tests {
         let none = tensor("none", &[0, 4], Vec::new());
         checkpoint.tensors.insert("average".into(), vec![none]);
         checkpoint.tensors.insert("optimizer".into(), Vec::new());
+        let images = (0..=255).collect();
+        checkpoint.bytes.insert("part replay/images".into(), images);
+        checkpoint.bytes.insert("zero".into(), Vec::new());
         checkpoint
     }
 
@@ -257,6 +286,19 @@ mod tests {
             SafeTensors::deserialize(&bytes).is_ok(),
             "anyone can read it"
         );
+    }
+
+    #[test]
+    fn bytes_take_no_more_room_than_they_are() {
+        let mut checkpoint = Checkpoint::new(1);
+        let without = checkpoint.encode().unwrap().len();
+        let images: Vec<u8> = (0..100_000u32)
+            .map(|place| (place * 7 % 251) as u8)
+            .collect();
+        checkpoint.bytes.insert("zebra/images".into(), images);
+        let bytes = checkpoint.encode().unwrap();
+        assert!(bytes.len() - without < 100_000 + 200, "{}", bytes.len());
+        assert_eq!(Checkpoint::decode(&bytes).unwrap(), checkpoint);
     }
 
     #[test]
@@ -332,6 +374,7 @@ mod tests {
             ("twice", with("x", vec![tensor("a", &[1], vec![1.0]); 2])),
             ("'x/y'", with("x/y", Vec::new())),
             ("''", with("", Vec::new())),
+            ("'bytes'", with("bytes", Vec::new())),
         ];
         for (word, error) in bad {
             assert!(

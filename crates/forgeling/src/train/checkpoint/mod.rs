@@ -1,7 +1,7 @@
 //! Checkpoints: all that a run of training needs to go on as if it had never stopped.
 //!
-//! A [`Checkpoint`] is tensors in groups (model, optimizer, average) and JSON in sections (schedule, scaler, random
-//! numbers, place in the data, whatever the caller has). [`Checkpoint::encode`] makes one run of bytes of it, which
+//! A [`Checkpoint`] is tensors in groups (model, optimizer, average), bytes (images that are kept) and JSON in sections
+//! (schedule, scaler, random numbers, place in the data, whatever the caller has). [`Checkpoint::encode`] makes one run of bytes of it, which
 //! [`Checkpoint::decode`] takes only if it is whole: a page may keep them in IndexedDB. [`CheckpointStore`] keeps them
 //! as files in a folder, the last few and the best.
 //!
@@ -58,8 +58,10 @@ pub struct Checkpoint {
     pub step: u64,
     /// What tells the best checkpoint, such as a loss of validation examples. `None` where it was not measured.
     pub metric: Option<f64>,
-    /// Everything that is not a tensor, by name.
+    /// Everything that is neither tensor nor bytes, by name.
     pub sections: BTreeMap<String, Value>,
+    /// Bytes by name, for what would be many times as long as JSON or as f32.
+    pub bytes: BTreeMap<String, Vec<u8>>,
     /// Tensors by group and name; decoded ones are in the order of their names. Values keep their bits.
     pub tensors: BTreeMap<String, Vec<NamedTensor>>,
 }
@@ -118,14 +120,14 @@ impl Checkpoint {
         })
     }
 
-    /// A checkpoint as bytes that any reader of safetensors can open: tensors are named `GROUP/NAME`, the metadata key
-    /// `forgeling_checkpoint` holds everything else as JSON, and the last 8 bytes, a tensor of bytes named `checksum`,
-    /// are the CRC-64/XZ of all others, little endian.
+    /// A checkpoint as bytes that any reader of safetensors can open: tensors are named `GROUP/NAME`, bytes are tensors of
+    /// bytes named `bytes/NAME`, the metadata key `forgeling_checkpoint` holds everything else as JSON, and the last 8
+    /// bytes, a tensor named `checksum`, are the CRC-64/XZ of all others, little endian.
     ///
     /// # Errors
     /// When a value or the metric is not finite, as of a diverged model; when two tensors of a group have one name, a
-    /// group has none or one with a `/`, or a tensor has not as many values as its shape says; when it is larger than
-    /// 1 GiB, or its JSON than 100 MB.
+    /// group has none, one with a `/` or that of bytes, or a tensor has not as many values as its shape says; when it is
+    /// larger than 1 GiB, or its JSON than 100 MB.
     pub fn encode(&self) -> Result<Vec<u8>> {
         bytes::encode(self)
     }

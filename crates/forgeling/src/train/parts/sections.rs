@@ -29,10 +29,11 @@ pub trait RunState {
     fn load(&mut self, from: &Sections, device: &TensorDevice) -> Result<()>;
 }
 
-/// Values and tensors by name: what one part of a run keeps in a checkpoint.
+/// Values, bytes and tensors by name: what one part of a run keeps in a checkpoint.
 #[derive(Default)]
 pub struct Sections {
     values: BTreeMap<String, Value>,
+    bytes: BTreeMap<String, Vec<u8>>,
     tensors: BTreeMap<String, NamedTensor>,
     /// Names and shapes of what is to be read from the device.
     unread: Vec<(String, Vec<usize>)>,
@@ -63,6 +64,20 @@ impl Sections {
         })
     }
 
+    /// Puts bytes, in the place of those of that name. They take no more room than they are.
+    pub fn set_bytes(&mut self, name: &str, bytes: Vec<u8>) {
+        self.bytes.insert(name.into(), bytes);
+    }
+
+    /// The bytes of that name.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn bytes(&self, name: &str) -> Result<&[u8]> {
+        let bytes = self.bytes.get(name).ok_or_else(|| missing(name))?;
+        Ok(bytes)
+    }
+
     /// Puts a tensor, whose name is new. All tensors of a checkpoint are read from their devices in one trip.
     pub fn set_tensor<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) {
         self.unread.push((name.into(), tensor.dims().to_vec()));
@@ -86,7 +101,10 @@ impl Sections {
 
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty() && self.tensors.is_empty() && self.unread.is_empty()
+        self.values.is_empty()
+            && self.bytes.is_empty()
+            && self.tensors.is_empty()
+            && self.unread.is_empty()
     }
 
     /// Puts all of it into a checkpoint.
@@ -104,6 +122,9 @@ impl Sections {
             });
         }
         to.set_section(&place(part), &self.values)?;
+        for (name, bytes) in self.bytes {
+            to.bytes.insert(place(part) + "/" + &name, bytes);
+        }
         to.tensors.insert(place(part), tensors);
         Ok(())
     }
@@ -111,7 +132,13 @@ impl Sections {
     /// What [`write`](Self::write) put.
     pub(crate) fn read(part: &str, from: &mut Checkpoint) -> Result<Self> {
         let tensors = from.take_tensors(&place(part))?.into_iter();
+        let before = place(part) + "/";
+        let own = |name: &String, _: &mut Vec<u8>| name.starts_with(&before);
+        let bytes = from.bytes.extract_if(.., own);
         Ok(Self {
+            bytes: bytes
+                .map(|(name, bytes)| (name[before.len()..].to_string(), bytes))
+                .collect(),
             values: from.section(&place(part))?,
             tensors: tensors.map(|one| (one.name.clone(), one)).collect(),
             ..Default::default()
