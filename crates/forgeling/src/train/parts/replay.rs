@@ -12,6 +12,15 @@ pub trait Replay<B>: RunState {
     /// When it does not fit what is there.
     fn remember(&mut self, batch: &B, task: Option<usize>) -> Result<()>;
 
+    /// After the last step on a task, when the first batch of another has come, and after the parts were told. Default
+    /// nothing.
+    ///
+    /// # Errors
+    /// As the buffer says; the run then ends.
+    fn end_task(&mut self, _task: usize) -> Result<()> {
+        Ok(())
+    }
+
     /// Draws so many examples, or fewer where there are not as many; `None` where there are none.
     ///
     /// # Errors

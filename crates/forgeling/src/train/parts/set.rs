@@ -118,6 +118,9 @@ impl<M, B> Parts<'_, M, B> {
     pub fn task(&mut self, before: Option<usize>, now: Option<usize>, model: &M) -> Result<()> {
         if let Some(task) = before {
             self.each(|part| part.end_task(task, model))?;
+            if let Some(replay) = &mut self.replay {
+                replay.end_task(task)?;
+            }
         }
         match now {
             Some(task) => self.each(|part| part.begin_task(task, model)),
