@@ -29,11 +29,13 @@
 //! | [`nn`] | networks |
 //! | [`train`] | events, schedules, model files |
 //! | [`meta`] | few-shot learning |
+//! | [`continual`] | learning one thing after another: scenarios, buffers, metrics |
 //! | [`parallel`] | training on several devices and machines |
 //! | `report` | figures and self-contained HTML pages (cargo feature `files`) |
 #![deny(missing_docs)]
 #![recursion_limit = "256"]
 
+pub mod continual;
 pub mod data;
 pub mod device;
 pub mod error;

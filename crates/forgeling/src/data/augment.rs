@@ -114,14 +114,27 @@ impl RandomAffine {
 }
 
 /// `p ↦ rows · p + shift` about an image's centre; x is the column, y the row.
-struct Affine {
+#[derive(Debug)]
+pub(crate) struct Affine {
     rows: [[f32; 2]; 2],
     shift: [f32; 2],
 }
 
 impl Affine {
+    /// A turn by so many degrees, from x to y: clockwise, as rows run downwards.
+    pub(crate) fn turn(degrees: f32) -> Self {
+        let (sin, cos) = (
+            libm::sinf(degrees.to_radians()),
+            libm::cosf(degrees.to_radians()),
+        );
+        Self {
+            rows: [[cos, -sin], [sin, cos]],
+            shift: [0.0; 2],
+        }
+    }
+
     /// Writes the mapped image: each target pixel looks up where it came from.
-    fn resample(&self, shape: ImageShape, from: &[f32], to: &mut [f32]) {
+    pub(crate) fn resample(&self, shape: ImageShape, from: &[f32], to: &mut [f32]) {
         let [[a, b], [c, d]] = self.rows;
         let determinant = a * d - b * c;
         let inverse = [
