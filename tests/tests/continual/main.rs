@@ -3,7 +3,11 @@
 //! - `common`: a set whose images say which they are.
 //! - `scenarios`: what is learned after what.
 //! - `streams`: as batches.
+//! - `buffers`: what is kept.
+//! - `runs`: all of it in training, stopped and resumed.
 
+mod buffers;
 mod common;
+mod runs;
 mod scenarios;
 mod streams;

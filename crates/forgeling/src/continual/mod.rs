@@ -6,11 +6,14 @@
 //! - [`Stream`]: a scenario as batches to train on; [`Pace`]: how many; [`Shows`]: of which contexts. [`InOrder`]: one
 //!   context as it is, to test on.
 //! - [`ContinualBatch`]: images, and what is known of each.
+//! - [`Buffer`]: examples that are kept within a [`Budget`], chosen by a [`Policy`]; [`ScenarioBuffer`]: with what
+//!   it needs when contexts end.
 //!
 //! A *context* is what is learned for a while: van de Ven, Tuytelaars and Tolias, "Three types of incremental learning",
 //! Nature Machine Intelligence, 2022. [`Trainer`](crate::train::Trainer) and its parts call it a task.
 
 mod batch;
+mod buffer;
 mod context;
 mod examples;
 mod scenario;
@@ -18,6 +21,7 @@ mod source;
 mod transform;
 
 pub use batch::ContinualBatch;
+pub use buffer::{Budget, Buffer, BufferConfig, Policy, ScenarioBuffer};
 pub use context::Context;
 pub use scenario::{Kind, Scenario, ScenarioConfig, Setting};
 pub use source::{InOrder, Pace, Shows, Stream, StreamConfig};
