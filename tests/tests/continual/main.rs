@@ -5,9 +5,11 @@
 //! - `streams`: as batches.
 //! - `buffers`: what is kept.
 //! - `runs`: all of it in training, stopped and resumed.
+//! - `metrics`: what is left.
 
 mod buffers;
 mod common;
+mod metrics;
 mod runs;
 mod scenarios;
 mod streams;

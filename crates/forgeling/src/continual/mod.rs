@@ -8,6 +8,7 @@
 //! - [`ContinualBatch`]: images, and what is known of each.
 //! - [`Buffer`]: examples that are kept within a [`Budget`], chosen by a [`Policy`]; [`ScenarioBuffer`]: with what
 //!   it needs when contexts end.
+//! - [`AccuracyMatrix`]: how well each context is known after each; [`Summary`]: what follows from that.
 //!
 //! A *context* is what is learned for a while: van de Ven, Tuytelaars and Tolias, "Three types of incremental learning",
 //! Nature Machine Intelligence, 2022. [`Trainer`](crate::train::Trainer) and its parts call it a task.
@@ -16,6 +17,7 @@ mod batch;
 mod buffer;
 mod context;
 mod examples;
+mod metrics;
 mod scenario;
 mod source;
 mod transform;
@@ -23,5 +25,6 @@ mod transform;
 pub use batch::ContinualBatch;
 pub use buffer::{Budget, Buffer, BufferConfig, Policy, ScenarioBuffer};
 pub use context::Context;
+pub use metrics::{AccuracyMatrix, ContextScore, Summary, Weighting};
 pub use scenario::{Kind, Scenario, ScenarioConfig, Setting};
 pub use source::{InOrder, Pace, Shows, Stream, StreamConfig};
