@@ -96,7 +96,7 @@ pub fn classify(mlp: &Network, share: ImageBatch, device: &Device) -> Result<Con
 #[derive(Debug)]
 pub struct Prototypes;
 
-impl Work<Network, EpisodeBatch> for Prototypes {
+impl<O> Work<Network, EpisodeBatch, O> for Prototypes {
     fn contribute(
         &self,
         encoder: &Network,

@@ -189,7 +189,7 @@ fn fail(how: &str) -> Result<()> {
 }
 
 /// Times so many rounds of so many steps; rank 0 prints a line for the table.
-fn measure<M: Module, B: Batch, W: Work<M, B>>(
+fn measure<M: Module, B: Batch, W: Work<M, B, Sgd>>(
     workload: &str,
     [rounds, steps]: [usize; 2],
     mpi: Mpi,

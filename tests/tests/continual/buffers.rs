@@ -46,7 +46,7 @@ fn a_reservoir_keeps_every_example_with_the_same_probability() {
     for seed in 0..RUNS {
         let config = config(Budget::Total(5), Policy::Reservoir, seed as u64);
         let mut buffer = Buffer::new(config, POINT, 50).unwrap();
-        buffer.remember(&batch, None).unwrap();
+        buffer.remember(&batch, None, None).unwrap();
         assert_eq!(buffer.len(), 5);
         buffer.counts().keys().for_each(|label| kept[*label] += 1);
         let draw = buffer.draw(2).unwrap().unwrap();
@@ -72,7 +72,7 @@ fn a_balanced_buffer_keeps_as_many_of_each_class_and_any_of_them() {
     for seed in 0..RUNS {
         let config = config(Budget::Total(10), Policy::ClassBalanced, seed as u64);
         let mut buffer = Buffer::new(config, POINT, 2).unwrap();
-        buffer.remember(&batch, None).unwrap();
+        buffer.remember(&batch, None, None).unwrap();
         assert!(buffer.counts().values().eq(&[5, 5]));
         for value in buffer.examples(0..10).unwrap().images.images {
             kept[(value * 255.0).round() as usize] += 1;
@@ -94,7 +94,7 @@ fn a_few_of_a_long_tail_are_all_kept_and_the_room_is_filled() {
     let config = config(Budget::Total(100), Policy::ClassBalanced, 0);
     let mut buffer = Buffer::new(config, POINT, 4).unwrap();
     for part in labels.chunks(10) {
-        buffer.remember(&points(part, |_| 1.0), None).unwrap();
+        buffer.remember(&points(part, |_| 1.0), None, None).unwrap();
     }
     let counts: Vec<usize> = buffer.counts().into_values().collect();
     assert_eq!((counts[2], counts[3], buffer.len()), (10, 1, 100));
@@ -118,7 +118,7 @@ fn examples_of_a_context_are_kept_when_it_ends() {
         },
         Some(0),
     );
-    buffer.remember(&batch, Some(0)).unwrap();
+    buffer.remember(&batch, Some(0), None).unwrap();
     assert!(buffer.is_empty() && buffer.draw(3).unwrap().is_none());
     buffer.end_context(&set, 0..3, 0).unwrap();
     assert!(buffer.counts().values().eq(&[4, 2, 4]));
@@ -174,7 +174,9 @@ fn what_does_not_fit_is_refused_and_nothing_of_it_is_kept() {
     let mut config = config(Budget::Total(10), Policy::Reservoir, 0);
     config.logits = 2;
     let mut buffer = Buffer::new(config, POINT, 3).unwrap();
-    buffer.remember(&points(&[0, 1], |_| 0.5), None).unwrap();
+    buffer
+        .remember(&points(&[0, 1], |_| 0.5), None, None)
+        .unwrap();
     let before = buffer.clone();
     let other_shape = ContinualBatch::new(
         ImageBatch {
@@ -202,7 +204,7 @@ fn what_does_not_fit_is_refused_and_nothing_of_it_is_kept() {
         (many, "room"),
         (nan, "finite"),
     ] {
-        let error = buffer.remember(&batch, None).unwrap_err();
+        let error = buffer.remember(&batch, None, None).unwrap_err();
         assert!(
             error.is_bad_input() && error.to_string().contains(words),
             "{error}"
@@ -232,7 +234,7 @@ fn logits_are_kept_with_their_example() {
         .map(|&label| vec![label as f32; label % 4])
         .collect();
     batch.contexts = labels.clone();
-    buffer.remember(&batch, None).unwrap();
+    buffer.remember(&batch, None, None).unwrap();
     assert_eq!((buffer.len(), buffer.bytes()), (4, 100));
     let drawn = buffer.draw(9).unwrap().unwrap();
     assert_eq!(drawn.images.labels.len(), 4);
@@ -263,7 +265,7 @@ fn filled(policy: Policy, value: impl Fn(usize) -> f32) -> Buffer {
     let labels: Vec<usize> = (0..60).map(|place| place * place % 5).collect();
     let mut batch = points(&labels, value);
     batch.logits = (0..60).map(|place| vec![place as f32; place % 3]).collect();
-    buffer.remember(&batch, None).unwrap();
+    buffer.remember(&batch, None, None).unwrap();
     buffer
 }
 
@@ -279,7 +281,7 @@ fn a_buffer_goes_on_where_it_was_saved() {
             other.load(&saved(&buffer), &device).unwrap();
             assert_eq!(other, buffer);
             for one in [&mut buffer, &mut other] {
-                one.remember(&points(&[0, 1, 2, 3, 4], value), None)
+                one.remember(&points(&[0, 1, 2, 3, 4], value), None, None)
                     .unwrap();
             }
             assert_eq!(other.draw(7).unwrap(), buffer.draw(7).unwrap());
@@ -426,7 +428,7 @@ proptest! {
                 continue;
             }
             floats |= float;
-            buffer.remember(&points(&labels, |_| if float { 0.3 } else { 0.2 }), None).unwrap();
+            buffer.remember(&points(&labels, |_| if float { 0.3 } else { 0.2 }), None, None).unwrap();
             labels.iter().for_each(|label| seen[*label] += 1);
             let counts = buffer.counts();
             let all: usize = seen.iter().sum();

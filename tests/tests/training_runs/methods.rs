@@ -6,8 +6,8 @@ use burn::tensor::{Device as Tensors, Tensor, TensorData};
 use forgeling::data::{Rng, RngState};
 use forgeling::nn::{Normalization, Pass};
 use forgeling::train::parts::{
-    AfterStep, GradientRule, LossTerm, Needs, Part, Replay, RunState, Sections, StepContext, Taken,
-    gradients,
+    AfterStep, GradientRule, LossTerm, Method, Needs, Part, Replay, RunState, Sections,
+    StepContext, Taken, gradients,
 };
 use forgeling::train::{AnyOptimizer, Objective, Outcome, Source, Trainable};
 use forgeling::{Device, Result};
@@ -200,6 +200,16 @@ impl LossTerm<Mean, Examples> for Ewc {
     }
 }
 
+impl Method<Mean, Examples> for Ewc {
+    fn term(&self) -> Option<&dyn LossTerm<Mean, Examples>> {
+        Some(self)
+    }
+
+    fn on_replica(&self) -> Option<Box<dyn Method<Mean, Examples> + Send>> {
+        Some(Box::new(Self::default()))
+    }
+}
+
 /// Projects gradients that point away from those of examples of before: Chaudhry et al., *Efficient Lifelong Learning with
 /// A-GEM*, 2019 (arXiv 1812.00420).
 #[derive(Default)]
@@ -258,6 +268,16 @@ impl GradientRule<Mean, Examples> for AGem {
     }
 }
 
+impl Method<Mean, Examples> for AGem {
+    fn rule(&mut self) -> Option<&mut dyn GradientRule<Mean, Examples>> {
+        Some(self)
+    }
+
+    fn on_replica(&self) -> Option<Box<dyn Method<Mean, Examples> + Send>> {
+        Some(Box::new(Self::default()))
+    }
+}
+
 /// The first example of every batch.
 #[derive(Default)]
 pub struct Firsts(pub Examples);
@@ -274,7 +294,13 @@ impl RunState for Firsts {
 }
 
 impl Replay<Examples> for Firsts {
-    fn remember(&mut self, batch: &Examples, _task: Option<usize>) -> Result<()> {
+    fn remember(
+        &mut self,
+        batch: &Examples,
+        _task: Option<usize>,
+        answers: Option<&[f32]>,
+    ) -> Result<()> {
+        assert!(answers.is_none(), "no classes are told apart");
         self.0.extend(batch.first());
         Ok(())
     }
@@ -339,6 +365,16 @@ impl AfterStep<Mean, Examples> for Reset {
             optimizer.forget(id);
         }
         Ok(())
+    }
+}
+
+impl Method<Mean, Examples> for Reset {
+    fn after_step(&mut self) -> Option<&mut dyn AfterStep<Mean, Examples>> {
+        Some(self)
+    }
+
+    fn on_replica(&self) -> Option<Box<dyn Method<Mean, Examples> + Send>> {
+        Some(Box::new(Self::new()))
     }
 }
 

@@ -6,7 +6,7 @@ use burn::tensor::{Device as Tensors, Tensor, TensorData};
 use forgeling::data::Rng;
 use forgeling::nn::Pass;
 use forgeling::parallel::ParallelConfig;
-use forgeling::train::parts::{Needs, Part, Predictor, RunState, Sections};
+use forgeling::train::parts::{Method, Needs, Part, Predictor, RunState, Sections};
 use forgeling::train::{
     Batches, HardwareConfig, OptimizerConfig, Precision, Run, Schedule, SgdConfig, Source,
     TrainEvent, TrainerConfig,
@@ -72,7 +72,7 @@ fn a_loss_term_adds_its_penalty() {
                 kept: Some([tensor([2.0, 4.0]), tensor([0.5, 1.0])]),
             };
             let mut source = OneTask(Batches::new(vec![vec![[0.0, 0.0], [0.0, 0.0]]]));
-            let run = Run::on(&mut source).with_term(&mut ewc);
+            let run = Run::on(&mut source).with_method(&mut ewc);
             let (losses, weights) = train(&device, config(1, 0.0, None), hardware, run).unwrap();
             assert_close("weights", &weights, &[0.6, 0.6], 1e-5);
             assert!((losses[0] - 9.25).abs() < 1e-5, "{losses:?}");
@@ -113,7 +113,7 @@ fn a_gradient_rule_projects_before_clipping() {
             let (mut rule, mut buffer) = (AGem::default(), Firsts(vec![replayed]));
             let mut source = Batches::new(vec![vec![[3.0, 2.0], [3.0, 2.0]]]);
             let run = Run::on(&mut source)
-                .ruled_by(&mut rule)
+                .with_method(&mut rule)
                 .replaying(&mut buffer);
             let (_, weights) = train(&device, config(1, 0.0, clip_norm), halves(), run).unwrap();
             // The one before and that of the step.
@@ -138,7 +138,7 @@ fn a_part_after_the_step_changes_model_and_optimizer() {
         let run = |count: usize| {
             let mut reset = Reset::new();
             let mut source = Batches::new(vec![vec![[0.0, 0.0]]]);
-            let run = Run::on(&mut source).after_step(&mut reset);
+            let run = Run::on(&mut source).with_method(&mut reset);
             let (_, weights) = train(&device, config(count, 0.9, None), halves(), run).unwrap();
             (weights, reset.seen)
         };
@@ -165,13 +165,13 @@ fn runs_with_parts_go_on_bit_for_bit() {
         let (mut buffer, mut source) = (Firsts::default(), Tasks::new());
         let mut run = Run::on(&mut source).saved_in(memory);
         if which.contains('e') {
-            run = run.with_term(&mut ewc);
+            run = run.with_method(&mut ewc);
         }
         if which.contains('a') {
-            run = run.ruled_by(&mut rule).replaying(&mut buffer);
+            run = run.with_method(&mut rule).replaying(&mut buffer);
         }
         if which.contains('r') {
-            run = run.after_step(&mut reset);
+            run = run.with_method(&mut reset);
         }
         train(&device, config(count, 0.9, None), halves(), run).unwrap()
     };
@@ -223,6 +223,12 @@ impl<M> Predictor<M, forgeling::data::ImageBatch> for Always {
     }
 }
 
+impl<M> Method<M, forgeling::data::ImageBatch> for Always {
+    fn predictor(&self) -> Option<&dyn Predictor<M, forgeling::data::ImageBatch>> {
+        Some(self)
+    }
+}
+
 #[test]
 fn a_predictor_tells_classes_apart_where_the_model_is_validated() {
     let device = cpu();
@@ -230,7 +236,7 @@ fn a_predictor_tells_classes_apart_where_the_model_is_validated() {
         let (mut source, mut held_out) = (glyphs(1, 17), glyphs(2, 40));
         let mut run = Run::on(&mut source).validated_on("held out", &mut held_out);
         if let Some(predictor) = predictor {
-            run = run.predicted_by(predictor);
+            run = run.with_method(predictor);
         }
         let config = TrainerConfig {
             validate_every: Some(3),
@@ -280,37 +286,25 @@ fn what_does_not_go_together_is_an_error_at_the_start() {
         }
     };
     let (mut one, mut other) = (AGem::default(), AGem::default());
-    let run = Run::on(&mut source).ruled_by(&mut one).ruled_by(&mut other);
+    let run = Run::on(&mut source)
+        .with_method(&mut one)
+        .with_method(&mut other);
     says(refused(run), &["gradient rules", "one at most", "2"]);
-    let run = Run::on(&mut source).ruled_by(&mut one);
+    let run = Run::on(&mut source).with_method(&mut one);
     says(refused(run), &["'a-gem'", "replay buffer"]);
     let mut ewc = Ewc::default();
-    let run = Run::on(&mut source).with_term(&mut ewc);
+    let run = Run::on(&mut source).with_method(&mut ewc);
     says(refused(run), &["'ewc'", "tasks"]);
     let (mut reset, mut again) = (Reset::new(), Reset::new());
     let run = Run::on(&mut source)
-        .after_step(&mut reset)
-        .after_step(&mut again);
+        .with_method(&mut reset)
+        .with_method(&mut again);
     says(refused(run), &["name", "'reset'"]);
-
-    // No step has been taken by then.
-    let devices = [cpu(), cpu()];
-    let mut trainer = trainer(&devices[0], config(2, 0.0, None), Default::default());
-    let mut model = mean(&devices[0]);
-    let run = Run::on(&mut source).after_step(&mut reset);
-    let parallel = ParallelConfig::default();
-    let nothing = |_: &TrainEvent| ControlFlow::Continue(());
-    let fit = trainer.fit_on_devices(&devices, parallel, &mut model, &Distance, run, nothing);
-    says(
-        block_on(fit).unwrap_err(),
-        &["'reset'", "one device", "several devices"],
-    );
-    assert_eq!((values(&model), reset.seen.len()), (FIRST.to_vec(), 0));
 
     // A checkpoint of a run with other parts.
     let mut memory = Memory::default();
     let run = Run::on(&mut source)
-        .after_step(&mut reset)
+        .with_method(&mut reset)
         .saved_in(&mut memory);
     train(&cpu(), config(2, 0.0, None), Default::default(), run).unwrap();
     let mut source = batches();

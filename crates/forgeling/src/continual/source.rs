@@ -351,6 +351,11 @@ impl Source for Stream {
         (self.provides().task_boundaries && batch > 0).then_some(phase)
     }
 
+    fn ends_task(&self) -> bool {
+        let Place { phase, batch, .. } = self.place;
+        self.task().is_some() && batch == self.phases[phase].batches
+    }
+
     fn state(&self) -> Value {
         let state = State {
             scenario: self.scenario.config().clone(),

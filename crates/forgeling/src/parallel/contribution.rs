@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use crate::device::Device;
 use crate::error::Result;
 use crate::nn::BatchStatistics;
+use crate::train::parts::{Changes, Taken};
 
 /// What a share of a batch brings.
 pub struct Contribution {
@@ -23,21 +24,42 @@ pub struct Contribution {
     pub statistics: Vec<BatchStatistics>,
 }
 
-/// What gradients are computed of: a function of a network and a share of a batch.
+/// What replicas do in a step: the gradients of their shares and, where something is done with what all shares came to, that.
 ///
 /// A closure from network, share and device to a [`Contribution`] is such work.
-pub trait Work<M, B>: Send + Sync + 'static {
+pub trait Work<M, B, O> {
     /// The gradients of one share, which has an example at least. `model` is on `device`, with automatic differentiation.
     ///
     /// # Errors
-    /// Those for which [`Error::is_device`](crate::Error::is_device) holds, and panics, are the device's fault: it trains no more. Others end the
-    /// step.
+    /// Those for which [`Error::is_device`](crate::Error::is_device) holds, and panics, are the device's fault: it trains no
+    /// more. Others end the step.
     fn contribute(&self, model: &M, share: B, device: &Device) -> Result<Contribution>;
+
+    /// Which of the functions below do something. Default none.
+    fn changes(&self) -> Changes {
+        Changes::default()
+    }
+
+    /// Changes the averaged gradients before the optimizer's step, on every replica alike. Default nothing.
+    ///
+    /// # Errors
+    /// The step is not taken then.
+    fn rule(&self, _model: &M, _gradients: &mut GradientsParams) -> Result<()> {
+        Ok(())
+    }
+
+    /// Changes the model, and what the optimizer keeps of it, after a step, on every replica alike. Default nothing.
+    ///
+    /// # Errors
+    /// The step is not taken then.
+    fn after(&self, _taken: &Taken<'_, M>, _model: &mut M, _optimizer: &mut O) -> Result<()> {
+        Ok(())
+    }
 }
 
-impl<M, B, F> Work<M, B> for F
+impl<M, B, O, F> Work<M, B, O> for F
 where
-    F: Fn(&M, B, &Device) -> Result<Contribution> + Send + Sync + 'static,
+    F: Fn(&M, B, &Device) -> Result<Contribution>,
 {
     fn contribute(&self, model: &M, share: B, device: &Device) -> Result<Contribution> {
         self(model, share, device)

@@ -158,7 +158,21 @@ impl<M: Module + 'static, O: Optimizer + 'static> DataParallel<M, O> {
     pub fn step<B, W>(&mut self, work: &Arc<W>, batch: &B, rate: f64) -> Result<ParallelStep>
     where
         B: Batch + Send + 'static,
-        W: Work<M, B>,
+        W: Work<M, B, O> + Send + Sync + 'static,
+    {
+        self.step_each(|_| work.clone(), batch, rate)
+    }
+
+    /// As [`step`](Self::step), with work for each device by its place among those training began with.
+    pub(super) fn step_each<B, W>(
+        &mut self,
+        work: impl Fn(usize) -> Arc<W>,
+        batch: &B,
+        rate: f64,
+    ) -> Result<ParallelStep>
+    where
+        B: Batch + Send + 'static,
+        W: Work<M, B, O> + Send + Sync + 'static,
     {
         if batch.is_empty() {
             return Err(Error::invalid(OPERATION, "the batch has no example").expected("1 or more"));
@@ -167,7 +181,7 @@ impl<M: Module + 'static, O: Optimizer + 'static> DataParallel<M, O> {
         loop {
             let (sizes, news) = self.planner.plan(batch.len());
             events.extend(news.map(|parts| ParallelEvent::Planned { parts }));
-            let outcomes = self.attempt(work, split(batch, &sizes), rate);
+            let outcomes = self.attempt(&work, split(batch, &sizes), rate);
             let Some(stepped) = self.settle(outcomes, &mut events)? else {
                 continue;
             };
@@ -193,13 +207,18 @@ impl<M: Module + 'static, O: Optimizer + 'static> DataParallel<M, O> {
     }
 
     /// Has all replicas take the step together.
-    fn attempt<B, W>(&self, work: &Arc<W>, shares: Vec<Option<B>>, rate: f64) -> Vec<Outcome>
+    fn attempt<B, W>(
+        &self,
+        work: &impl Fn(usize) -> Arc<W>,
+        shares: Vec<Option<B>>,
+        rate: f64,
+    ) -> Vec<Outcome>
     where
         B: Batch + Send + 'static,
-        W: Work<M, B>,
+        W: Work<M, B, O> + Send + Sync + 'static,
     {
         let ask = |(member, share): (&Member<M, O>, Option<B>)| {
-            let work = work.clone();
+            let work = work(member.number);
             member
                 .actor
                 .ask(move |worker| worker.step(&*work, share, rate))
@@ -316,7 +335,7 @@ impl<M: Module + 'static, O: Optimizer + 'static> DataParallel<M, O> {
     /// # Errors
     /// When its thread is gone.
     pub fn model(&self) -> Result<M> {
-        self.first(|replica| replica.model.clone())
+        self.first(|_, replica| replica.model.clone())
     }
 
     /// The first replica's optimizer as it is now.
@@ -324,16 +343,17 @@ impl<M: Module + 'static, O: Optimizer + 'static> DataParallel<M, O> {
     /// # Errors
     /// When its thread is gone.
     pub fn optimizer(&self) -> Result<O> {
-        self.first(|replica| replica.optimizer.clone())
+        self.first(|_, replica| replica.optimizer.clone())
     }
 
-    fn first<R: Send + 'static>(
+    /// What `read` makes of the first replica and its device's place among those training began with, in its thread.
+    pub(super) fn first<R: Send + 'static>(
         &self,
-        read: impl FnOnce(&Replica<M, O>) -> R + Send + 'static,
+        read: impl FnOnce(usize, &Replica<M, O>) -> R + Send + 'static,
     ) -> Result<R> {
-        let answer = self.members[0]
-            .actor
-            .ask(move |worker| read(&worker.replica));
+        let Member { number, actor, .. } = &self.members[0];
+        let number = *number;
+        let answer = actor.ask(move |worker| read(number, &worker.replica));
         answer.wait()
     }
 
@@ -346,15 +366,26 @@ impl<M: Module + 'static, O: Optimizer + 'static> DataParallel<M, O> {
         &mut self,
         change: impl Fn(M, &mut O, &Device) -> Result<M> + Send + Sync + 'static,
     ) -> Result<()> {
-        let change = Arc::new(change);
+        self.each(move |_, replica| {
+            let model = replica.model.clone();
+            replica.model = change(model, &mut replica.optimizer, &replica.device)?;
+            Ok(())
+        })
+    }
+
+    /// Does something with every replica in its thread, with its device's place among those training began with.
+    ///
+    /// # Errors
+    /// The first of them; others may have been done then.
+    pub(super) fn each(
+        &mut self,
+        act: impl Fn(usize, &mut Replica<M, O>) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<()> {
+        let act = Arc::new(act);
         let ask = |member: &Member<M, O>| {
-            let change = change.clone();
-            member.actor.ask(move |worker| {
-                let replica = &mut worker.replica;
-                let model = replica.model.clone();
-                replica.model = change(model, &mut replica.optimizer, &replica.device)?;
-                Ok(())
-            })
+            let (act, number) = (act.clone(), member.number);
+            let job = move |worker: &mut Worker<M, O>| act(number, &mut worker.replica);
+            member.actor.ask(job)
         };
         let answers: Vec<_> = self.members.iter().map(ask).collect();
         let results: Vec<_> = answers.into_iter().map(|a| a.wait().flatten()).collect();
@@ -379,15 +410,13 @@ fn out_of_group() -> Error {
 }
 
 impl<M: Module, O: Optimizer> Worker<M, O> {
-    fn step<B, W: Work<M, B>>(&mut self, work: &W, share: Option<B>, rate: f64) -> Outcome {
+    fn step<B, W: Work<M, B, O>>(&mut self, work: &W, share: Option<B>, rate: f64) -> Outcome {
         // A panic takes the way to the others with it, so that none of them waits.
         let Some(mut group) = self.group.take() else {
             return Outcome::Halted(Halt::Peer(out_of_group()));
         };
         let agreed = self.replica.agreed;
-        let device = self.replica.device.clone();
-        let compute = share.map(|share| |model: &M| work.contribute(model, share, &device));
-        match self.replica.step(&mut group, rate, compute) {
+        match self.replica.step(&mut group, rate, work, share.map(Ok)) {
             Ok(stepped) => {
                 self.group = Some(group);
                 Outcome::Stepped(stepped)

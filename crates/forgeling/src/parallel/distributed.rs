@@ -65,7 +65,7 @@ impl<M: Module, O: Optimizer, C: Collective> Distributed<M, O, C> {
     ///
     /// # Errors
     /// When this rank or another one fails: nothing has changed then. When the ranks' parameters are not the same.
-    pub fn step<B, W: Work<M, B>>(
+    pub fn step<B, W: Work<M, B, O>>(
         &mut self,
         work: &W,
         examples: usize,
@@ -74,10 +74,9 @@ impl<M: Module, O: Optimizer, C: Collective> Distributed<M, O, C> {
     ) -> Result<ParallelStep> {
         let (sizes, news) = self.planner.plan(examples);
         let range = ranges(&sizes)[self.collective.rank()].clone();
-        let device = self.replica.device.clone();
-        let compute = |model: &M| work.contribute(model, read(range.clone())?, &device);
-        let compute = (!range.is_empty()).then_some(compute);
-        let stepped = self.replica.step(&mut self.collective, rate, compute);
+        let share = (!range.is_empty()).then(|| read(range));
+        let collective = &mut self.collective;
+        let stepped = self.replica.step(collective, rate, work, share);
         let stepped = stepped.map_err(|halt| halt.into_error())?;
         self.planner.learn(&sizes, &stepped.busy);
         self.steps += 1;

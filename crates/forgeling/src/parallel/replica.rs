@@ -1,15 +1,17 @@
 //! A network, its optimizer and its part in a step.
 
 use burn::module::Module;
+use burn::optim::GradientsParams;
 use web_time::Instant;
 
 use super::flattened::{Which, collect, hash, load};
 use super::round::{Halt, Ready, Round, all_finite, exchange, variances};
-use super::{Buckets, Collective, Contribution, ParallelConfig, Reduction};
+use super::{Buckets, Collective, Contribution, ParallelConfig, Reduction, Work};
 use crate::device::{Device, Readback};
 use crate::error::{Error, ErrorKind, Result};
-use crate::nn::absorb;
+use crate::nn::{BatchStatistics, absorb};
 use crate::train::Optimizer;
+use crate::train::parts::{Taken, gradients};
 
 /// One of several that are to stay the same.
 pub struct Replica<M, O> {
@@ -17,6 +19,7 @@ pub struct Replica<M, O> {
     pub optimizer: O,
     pub device: Device,
     buckets: Buckets,
+    bucket_bytes: usize,
     /// Steps to which all ranks have agreed.
     pub agreed: u64,
 }
@@ -41,10 +44,20 @@ pub enum Comparison {
     Differ { rank: usize, difference: f64 },
 }
 
+/// What a step came to, before it is known to be finite.
+struct Moved<M, O> {
+    model: M,
+    /// What the optimizer had, where somebody wants to see it.
+    gradients: Option<GradientsParams>,
+    /// The optimizer before the step, where something else than the optimizer may end the step.
+    optimizer: Option<O>,
+}
+
 impl<M: Module, O: Optimizer> Replica<M, O> {
     pub fn new(model: M, optimizer: O, device: Device, config: &ParallelConfig) -> Result<Self> {
         Ok(Self {
             buckets: Buckets::of(&model, config.bucket_bytes)?,
+            bucket_bytes: config.bucket_bytes,
             model,
             optimizer,
             device,
@@ -52,55 +65,50 @@ impl<M: Module, O: Optimizer> Replica<M, O> {
         })
     }
 
-    /// One step of all ranks together. `compute` gives what this one's share brings, if it has one.
+    /// One step of all ranks together, with this one's share, if it has one.
     ///
     /// Either all ranks take the optimizer's step or none does: they agree when all gradients have been read, which is
     /// when a device that was lost is noticed. After a halt the collective may be out of step and is to be dropped.
-    pub fn step<C: Collective>(
+    pub fn step<C: Collective, B, W: Work<M, B, O>>(
         &mut self,
         collective: &mut C,
         rate: f64,
-        compute: Option<impl FnOnce(&M) -> Result<Contribution>>,
+        work: &W,
+        share: Option<Result<B>>,
     ) -> Result<Stepped, Halt> {
         let begun = Instant::now();
-        let own = compute.map(|compute| compute(&self.model).and_then(checked));
+        let contribute = |share| work.contribute(&self.model, share, &self.device);
+        let own = share.map(|share| share.and_then(contribute).and_then(checked));
         let mut stepped = if collective.size() == 1 {
             let own = own.unwrap_or_else(|| Err(no_examples()));
             let own = own.map_err(Halt::Own)?;
-            self.alone(rate, own, begun).map_err(Halt::Own)?
+            self.alone(rate, work, own, begun).map_err(Halt::Own)?
         } else {
-            self.together(collective, rate, own, begun)?
+            self.together(collective, rate, work, own, begun)?
         };
         stepped.seconds = begun.elapsed().as_secs_f64();
         Ok(stepped)
     }
 
     /// A step of one rank, whose gradients stay on the device.
-    fn alone(&mut self, rate: f64, own: Contribution, begun: Instant) -> Result<Stepped> {
-        let model = self.model.clone();
-        let model = self.optimizer.step(rate, model, own.gradients);
-        let means = own
-            .metrics
-            .into_iter()
-            .fold(Readback::new().with(own.loss), |trip, metric| {
-                trip.with(metric)
-            });
+    fn alone<B, W: Work<M, B, O>>(
+        &mut self,
+        rate: f64,
+        work: &W,
+        own: Contribution,
+        begun: Instant,
+    ) -> Result<Stepped> {
+        let mut trip = Readback::new().with(own.loss);
+        trip = own.metrics.into_iter().fold(trip, Readback::with);
         let variances = variances(&own.statistics);
         let norms = variances.len();
-        let trip = variances.into_iter().fold(means, Readback::with);
-        let skipped = self.optimizer.skipped();
-        let trip = match skipped.clone() {
-            Some(skipped) => trip.with(skipped),
-            None => trip,
-        };
-        let mut read = cubecl_environment::future::block_on(trip.run_all())?;
-        let skipped = skipped.and_then(|_| read.pop()).is_some_and(|s| s[0] > 0.0);
+        trip = variances.into_iter().fold(trip, Readback::with);
+        let moved = self.moved(rate, work, own.gradients)?;
+        let (mut read, skipped) = self.skipped(trip)?;
         let sound = all_finite(read.split_off(read.len() - norms));
         let means: Vec<f64> = read.iter().map(|mean| f64::from(mean[0])).collect();
         let finite = means[0].is_finite() && sound && !skipped;
-        if finite {
-            self.model = absorb(model, own.statistics)?;
-        }
+        self.settle(work, moved, own.statistics, finite)?;
         self.agreed += 1;
         Ok(Stepped {
             loss: means[0],
@@ -112,10 +120,11 @@ impl<M: Module, O: Optimizer> Replica<M, O> {
         })
     }
 
-    fn together<C: Collective>(
+    fn together<C: Collective, B, W: Work<M, B, O>>(
         &mut self,
         collective: &mut C,
         rate: f64,
+        work: &W,
         own: Option<Result<Contribution>>,
         begun: Instant,
     ) -> Result<Stepped, Halt> {
@@ -124,24 +133,102 @@ impl<M: Module, O: Optimizer> Replica<M, O> {
         let (own, header) = exchange(collective, &self.buckets, own)?;
         let round = Round::run(collective, &self.buckets, own.as_ref(), &header, begun)?;
         self.agreed += 1;
-        if round.finite {
+        let mut finite = round.finite;
+        if finite {
             let device = self.device.tensors();
             let (rows, present) = (&round.rows, &header.present);
             let gradients = self.buckets.give(&self.model, device, rows, present);
-            let model = self.optimizer.step(rate, self.model.clone(), gradients);
-            self.model = match own {
-                Some(own) => absorb(model, own.statistics).map_err(Halt::Own)?,
-                None => model,
-            };
+            let moved = self.moved(rate, work, gradients).map_err(Halt::Own)?;
+            // What all brought is finite; what a rule makes of it need not be.
+            if work.changes().gradients {
+                let (_, skipped) = self.skipped(Readback::new()).map_err(Halt::Own)?;
+                finite = !skipped;
+            }
+            let statistics = own.map(|own| own.statistics).unwrap_or_default();
+            let settled = self.settle(work, moved, statistics, finite);
+            settled.map_err(Halt::Own)?;
         }
         Ok(Stepped {
             loss: round.means[0],
             metrics: round.means[1..].to_vec(),
             examples: header.examples as usize,
-            finite: round.finite,
+            finite,
             busy: round.busy,
             seconds: 0.0,
         })
+    }
+
+    /// Has the optimizer take a step, and gives what it makes of the model.
+    fn moved<B, W: Work<M, B, O>>(
+        &mut self,
+        rate: f64,
+        work: &W,
+        mut gradients: GradientsParams,
+    ) -> Result<Moved<M, O>> {
+        let changes = work.changes();
+        work.rule(&self.model, &mut gradients)?;
+        // Not without need: what it keeps is changed in place where nobody else has it.
+        let optimizer = changes.any().then(|| self.optimizer.clone());
+        let model_changes = changes.model;
+        let seen = model_changes.then(|| gradients::copy(&self.model, &gradients));
+        let model = self.model.clone();
+        Ok(Moved {
+            model: self.optimizer.step(rate, model, gradients),
+            gradients: seen,
+            optimizer,
+        })
+    }
+
+    /// Whether the optimizer left the parameters as they were, and what else is to be read.
+    fn skipped(&self, trip: Readback) -> Result<(Vec<Vec<f32>>, bool)> {
+        let skipped = self.optimizer.skipped();
+        let trip = skipped.clone().into_iter().fold(trip, Readback::with);
+        let mut read = cubecl_environment::future::block_on(trip.run_all())?;
+        let skipped = skipped.and_then(|_| read.pop()).is_some_and(|s| s[0] > 0.0);
+        Ok((read, skipped))
+    }
+
+    /// Goes on with what a step came to, or without it where that is not finite or another change fails.
+    fn settle<B, W: Work<M, B, O>>(
+        &mut self,
+        work: &W,
+        moved: Moved<M, O>,
+        statistics: Vec<BatchStatistics>,
+        finite: bool,
+    ) -> Result<()> {
+        let settled = match finite {
+            true => self.changed(work, &moved, statistics).map(Some),
+            false => Ok(None),
+        };
+        match settled {
+            Ok(Some(model)) => {
+                self.model = model;
+                Ok(())
+            }
+            left => {
+                if let Some(before) = moved.optimizer {
+                    self.optimizer = before;
+                }
+                left.map(|_| ())
+            }
+        }
+    }
+
+    /// The model with the statistics of the norms, and what is done after the step.
+    fn changed<B, W: Work<M, B, O>>(
+        &mut self,
+        work: &W,
+        moved: &Moved<M, O>,
+        statistics: Vec<BatchStatistics>,
+    ) -> Result<M> {
+        let mut model = absorb(moved.model.clone(), statistics)?;
+        if let Some(gradients) = &moved.gradients {
+            let before = &self.model;
+            let taken = Taken { gradients, before };
+            work.after(&taken, &mut model, &mut self.optimizer)?;
+            self.buckets = Buckets::of(&model, self.bucket_bytes)?;
+        }
+        Ok(model)
     }
 
     /// Gives all ranks the values of rank 0.

@@ -70,6 +70,8 @@ pub struct HardwareManager {
     /// Bytes that others keep from one step to the next.
     beside: u64,
     pending: Pending,
+    /// Logits of the last step.
+    answers: Vec<f32>,
 }
 
 /// A forward pass that waits for its backward pass.
@@ -130,6 +132,7 @@ impl HardwareManager {
             device,
             config,
             pending: Pending::default(),
+            answers: Vec::new(),
         })
     }
 
@@ -373,6 +376,12 @@ impl HardwareManager {
         }
     }
 
+    /// The logits that the last step's accuracy was counted from, where classes are told apart.
+    pub(crate) fn take_answers(&mut self) -> Option<Vec<f32>> {
+        let answers = std::mem::take(&mut self.answers);
+        (!answers.is_empty()).then_some(answers)
+    }
+
     /// Says how many bytes others keep on the device from one step to the next.
     pub(crate) fn hold_beside(&mut self, bytes: u64) {
         if bytes != self.beside {
@@ -444,10 +453,13 @@ impl HardwareManager {
             .map(|share| share * f64::from(next(&mut read)[0]))
             .sum::<f64>();
         let rows = labels.iter().map(Vec::len).sum::<usize>();
-        let right = labels
-            .iter()
-            .map(|labels| count_right(&next(&mut read), labels))
-            .sum::<usize>();
+        let mut right = 0;
+        self.answers.clear();
+        for labels in &labels {
+            let logits = next(&mut read);
+            right += count_right(&logits, labels);
+            self.answers.extend(logits);
+        }
         let overflow = next(&mut read)[0] > 0.0;
         let sound = loss.is_finite() && read.flatten().all(f32::is_finite);
         let report = StepReport {

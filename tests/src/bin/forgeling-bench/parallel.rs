@@ -49,7 +49,7 @@ fn replicas<M, B, W>(
 where
     M: Module + 'static,
     B: Batch + Send + 'static,
-    W: Work<M, B>,
+    W: Work<M, B, Sgd> + Send + Sync + 'static,
 {
     let cpus = |count| vec![cpu.clone(); count];
     let settings: [Setting; 4] = [
@@ -88,7 +88,7 @@ fn turns<M, B, W>(
 where
     M: Module + 'static,
     B: Batch + Send + 'static,
-    W: Work<M, B>,
+    W: Work<M, B, Sgd> + Send + Sync + 'static,
 {
     let started = settings.iter().map(|(name, devices, cpu_threads)| {
         let config = ParallelConfig {
@@ -130,7 +130,7 @@ impl<M, B, W> Contestant for Several<'_, M, B, W>
 where
     M: Module + 'static,
     B: Batch + Send + 'static,
-    W: Work<M, B>,
+    W: Work<M, B, Sgd> + Send + Sync + 'static,
 {
     fn name(&self) -> &str {
         &self.name

@@ -89,7 +89,7 @@ pub struct BufferConfig {
 /// let shape = ImageShape::new(1, 1, 1);
 /// let mut buffer = Buffer::new(config, shape, 10)?;
 /// let images = ImageBatch { shape, images: vec![0.0, 1.0, 0.2], labels: vec![3, 4, 5] };
-/// buffer.remember(&ContinualBatch::new(images, Some(0)), None)?;
+/// buffer.remember(&ContinualBatch::new(images, Some(0)), None, None)?;
 /// assert_eq!((buffer.len(), buffer.bytes()), (2, 2 * 9));
 /// # Ok::<(), forgeling::Error>(())
 /// ```
@@ -289,7 +289,12 @@ impl Buffer {
 
 impl Replay<ContinualBatch> for Buffer {
     /// The context of an example is the batch's, not `task`.
-    fn remember(&mut self, batch: &ContinualBatch, _task: Option<usize>) -> Result<()> {
+    fn remember(
+        &mut self,
+        batch: &ContinualBatch,
+        _task: Option<usize>,
+        _answers: Option<&[f32]>,
+    ) -> Result<()> {
         let examples = self.checked(batch)?;
         if self.config.policy != Policy::PerClassAtEnd {
             examples.into_iter().for_each(|example| self.offer(example));

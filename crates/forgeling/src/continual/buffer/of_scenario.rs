@@ -56,8 +56,13 @@ impl RunState for ScenarioBuffer {
 }
 
 impl Replay<ContinualBatch> for ScenarioBuffer {
-    fn remember(&mut self, batch: &ContinualBatch, task: Option<usize>) -> Result<()> {
-        self.buffer.remember(batch, task)
+    fn remember(
+        &mut self,
+        batch: &ContinualBatch,
+        task: Option<usize>,
+        answers: Option<&[f32]>,
+    ) -> Result<()> {
+        self.buffer.remember(batch, task, answers)
     }
 
     fn end_task(&mut self, task: usize) -> Result<()> {

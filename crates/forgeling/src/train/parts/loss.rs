@@ -26,18 +26,18 @@ pub trait LossTerm<M, B>: Part<M> {
 }
 
 /// An objective with the terms of a run.
-pub(crate) struct WithTerms<'s, 'p, O, M, B> {
+pub(crate) struct WithTerms<'s, O, M, B> {
     pub objective: &'s O,
-    pub terms: &'s [&'p mut dyn LossTerm<M, B>],
+    pub terms: Vec<&'s dyn LossTerm<M, B>>,
     pub at: StepContext<'s, B>,
 }
 
-impl<M, O: Objective<M>> Objective<M> for WithTerms<'_, '_, O, M, O::Batch> {
+impl<M, O: Objective<M>> Objective<M> for WithTerms<'_, O, M, O::Batch> {
     type Batch = O::Batch;
 
     fn forward<'m>(&self, model: &'m M, batch: &O::Batch, pass: &mut Pass<'m>) -> Result<Outcome> {
         let mut outcome = self.objective.forward(model, batch, pass)?;
-        for term in self.terms {
+        for term in &self.terms {
             let loss = term.loss(&self.at, model, batch, pass)?;
             pass.watch(format_args!("the loss term '{}'", term.name()), || {
                 loss.clone()

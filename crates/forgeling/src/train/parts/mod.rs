@@ -1,22 +1,23 @@
 //! What a method adds to training.
 //!
-//! [`Trainer::fit`](super::Trainer::fit) owns the loop and the order of things; a method is one or several *parts*, which a
-//! [`Run`](super::Run) takes. They differ in what they may touch:
+//! [`Trainer::fit`](super::Trainer::fit) owns the loop and the order of things; a [`Method`] plays one or several *roles* in
+//! it. A [`Run`](super::Run) takes any number of methods. Roles differ in what they may touch:
 //!
 //! - [`LossTerm`]: adds to the loss; reads the model. Any number.
 //! - [`GradientRule`]: changes the gradients before the step, unscaled and before they are clipped. One at most.
 //! - [`AfterStep`]: changes the model, and what the optimizer keeps of it, after a step. Any number, in their order.
 //! - [`Predictor`]: tells classes apart in the place of the model's outputs. One at most.
 //!
-//! All are a [`Part`]: they have a name and [`Needs`], which are checked before the first step, and a [`RunState`] of their
-//! own in [`Sections`] of the checkpoint. What parts train on again comes from a [`Replay`]. [`gradients`] are sums and
+//! Every method is a [`Part`]: it has a name and [`Needs`], which are checked before the first step, and a [`RunState`] of its
+//! own in [`Sections`] of the checkpoint. What methods train on again comes from a [`Replay`]. [`gradients`] are sums and
 //! products of whole models' gradients.
 //!
-//! Of all these, several devices take predictors only.
+//! Methods also work as ranks of several processes, and on several devices where [`Method::on_replica`] gives another one.
 
 mod after;
 pub mod gradients;
 mod loss;
+mod method;
 mod needs;
 mod predictor;
 mod replay;
@@ -27,12 +28,14 @@ mod set;
 pub use after::{AfterStep, Taken};
 pub use loss::LossTerm;
 pub(crate) use loss::WithTerms;
+pub use method::Method;
 pub use needs::Needs;
 pub use predictor::Predictor;
 pub use replay::Replay;
 pub use rule::GradientRule;
 pub use sections::{RunState, Sections};
-pub(crate) use set::Parts;
+pub use set::Changes;
+pub(crate) use set::{Parts, Takes};
 
 use crate::error::Result;
 
@@ -54,8 +57,8 @@ pub trait Part<M>: RunState {
         Ok(())
     }
 
-    /// After the last step on a task, when the first batch of another has come. Not called at the end of a run, which may
-    /// go on: the caller still has the part, and may call this. Default nothing.
+    /// After the last step on a task: where the source [says](crate::train::Source::ends_task) that it was the last, before the
+    /// model is validated; otherwise when the first batch of another task has come. Default nothing.
     ///
     /// # Errors
     /// As the part says; the run then ends.

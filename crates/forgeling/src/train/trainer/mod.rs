@@ -34,7 +34,7 @@ use self::beside::Beside;
 use self::engine::Single;
 use self::progress::{Kept, Progress, Spent};
 use super::objective::{Batch, Objective, Trainable};
-use super::parts::{Parts, StepContext, Taken, WithTerms};
+use super::parts::{Parts, StepContext, WithTerms};
 use super::{AnyOptimizer, HardwareManager};
 use crate::device::profile::{self, Phase};
 use crate::error::{Error, ErrorKind, Result};
@@ -174,7 +174,7 @@ impl Trainer {
         Around {
             at,
             parts,
-            gradients: None,
+            answers: None,
         }
     }
 
@@ -194,46 +194,22 @@ impl Trainer {
         let core = &mut self.core;
         core.steps = self.progress.steps();
         core.manager.after_steps(core.steps);
-        let changed = !around.parts.after.is_empty();
-        let before = changed.then(|| (model.clone(), core.optimizer.clone()));
         let stepped = engine.step(core, model, objective, batches, around, events);
         let report = match stepped.await {
             Err(problem) if problem.is_diverged() => {
+                engine.gather(core, model)?;
+                engine.gather_parts(core, around.parts)?;
                 let objective = &WithTerms {
                     objective,
-                    terms: &around.parts.terms,
+                    terms: around.parts.terms(),
                     at: around.at,
                 };
                 return Err(self.explain(problem, model, objective, batches).await);
             }
             stepped => stepped?,
         };
-        if let Some((old, optimizer)) = before.filter(|_| !report.skipped)
-            && let Err(problem) = self.after(&old, model, around)
-        {
-            (*model, self.core.optimizer) = (old, optimizer);
-            return Err(problem);
-        }
         let rate = around.at.learning_rate;
         Ok(self.progress.add(batches.len(), examples, rate, &report))
-    }
-
-    /// What the parts do after a step that was taken.
-    fn after<M, B>(
-        &mut self,
-        before: &M,
-        model: &mut M,
-        around: &mut Around<'_, '_, M, B>,
-    ) -> Result<()> {
-        let gradients = around.gradients.take().unwrap_or_default();
-        let taken = Taken {
-            gradients: &gradients,
-            before,
-        };
-        for part in &mut around.parts.after {
-            part.after(&around.at, &taken, model, &mut self.core.optimizer)?;
-        }
-        Ok(())
     }
 
     /// Adds to an error which part of the model gave the first value that is not finite.
@@ -307,10 +283,12 @@ impl Trainer {
         if self.config.fast_dev_run.is_some() {
             run.checkpoints = None;
         }
-        run.check(engine.several())?;
+        run.check(engine.takes())?;
         let mut beside = Beside::new(&self.config, model)?;
         let record = self.resume(model, &mut beside, &mut run, &mut on_event)?;
-        engine.begin(&mut self.core, model, record).await?;
+        let parts = &mut run.parts;
+        let begun = engine.begin(&mut self.core, model, objective, record, parts);
+        begun.await?;
         self.core.manager.hold_beside(run.parts.bytes());
         let mut kept: Vec<O::Batch> = Vec::new();
         let reason = loop {
@@ -337,14 +315,18 @@ impl Trainer {
             }
             drop(reading);
             if !batches.is_empty() {
-                self.begin_task(engine, model, task, &mut run)?;
+                let before = self.progress.task();
+                if before != task {
+                    self.change_task(engine, model, before, task, &mut run)?;
+                }
                 let mut events = Vec::new();
                 let replayed = run.replayed()?;
                 let mut around = self.around(&mut run.parts, replayed.as_ref());
                 let step = self
                     .advance(engine, model, objective, &batches, &mut around, &mut events)
                     .await?;
-                run.remember(&batches, self.progress.task())?;
+                let answers = around.answers;
+                run.remember(&batches, self.progress.task(), answers.as_deref())?;
                 events.push(if step.skipped {
                     TrainEvent::Skipped {
                         step: step.step,
@@ -380,8 +362,12 @@ impl Trainer {
                 }
                 let event = self.progress.end_epoch();
                 let broken = on_event(&event).is_break();
+                let ended = self.progress.task().filter(|_| run.source.ends_task());
+                if ended.is_some() {
+                    self.change_task(engine, model, ended, None, &mut run)?;
+                }
                 engine.gather(&mut self.core, model)?;
-                if self.config.validate_every.is_none() {
+                if self.config.validate_every.is_none() || ended.is_some() {
                     self.look(model, objective, &mut beside, &mut run, &mut on_event)
                         .await?;
                 }
@@ -396,6 +382,9 @@ impl Trainer {
         };
         let mut saved = engine.gather(&mut self.core, model);
         if saved.is_ok() {
+            saved = engine.gather_parts(&self.core, &mut run.parts);
+        }
+        if saved.is_ok() {
             saved = self
                 .save(engine, model, &beside, &mut run, &mut on_event)
                 .await;
@@ -408,22 +397,18 @@ impl Trainer {
         Ok(self.progress.summary(reason))
     }
 
-    /// Tells the parts if the examples of the next step are of another task than the last ones.
-    fn begin_task<M: Trainable, O: Objective<M>, S: Source<Batch = O::Batch>>(
+    /// Tells the parts that a task has ended, and that another begins.
+    fn change_task<M: Trainable, O: Objective<M>, S: Source<Batch = O::Batch>>(
         &mut self,
         engine: &mut impl Engine<M, O>,
         model: &mut M,
-        now: Option<usize>,
+        ended: Option<usize>,
+        begun: Option<usize>,
         run: &mut Run<'_, S, M>,
     ) -> Result<()> {
-        let before = self.progress.task();
-        if before == now {
-            return Ok(());
-        }
-        engine.gather(&mut self.core, model)?;
-        run.parts.task(before, now, model)?;
+        engine.task(&mut self.core, model, &mut run.parts, ended, begun)?;
         self.core.manager.hold_beside(run.parts.bytes());
-        self.progress.begin_task(now);
+        self.progress.begin_task(begun);
         Ok(())
     }
 
@@ -471,7 +456,7 @@ impl Trainer {
         for place in 0..run.validation.len() {
             let judges = run.judges(&run.validation[place].name);
             let held_out = &mut run.validation[place];
-            let predictor = run.parts.predictors.first().map(|predictor| &**predictor);
+            let predictor = run.parts.predictor();
             let model = beside.result(model);
             let scored = self.score_by(predictor, model, objective, held_out).await?;
             let validation = scored.validation;

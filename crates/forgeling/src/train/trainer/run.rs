@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use super::Source;
 use crate::error::{Error, Result};
-use crate::train::parts::{AfterStep, GradientRule, LossTerm, Parts, Predictor, Replay};
+use crate::train::parts::{Method, Parts, Replay, Takes};
 use crate::train::{Batch, Checkpoints};
 
 const OPERATION: &str = "fit";
 
 /// What [`Trainer::fit`](super::Trainer::fit) reads, writes and takes in:
-/// `Run::on(&mut source).validated_on("held out", &mut other).with_term(&mut penalty)`.
+/// `Run::on(&mut source).validated_on("held out", &mut other).with_method(&mut method)`.
 pub struct Run<'a, S: Source, M> {
     pub(super) source: &'a mut S,
     pub(super) validation: Vec<HeldOut<'a, S::Batch>>,
@@ -64,31 +64,11 @@ impl<'a, S: Source, M> Run<'a, S, M> {
         self
     }
 
-    /// Adds to the loss. Losses that are reported have it; validation is by the objective alone.
+    /// Trains with a method. Losses that are reported have what it adds; validation is by the objective alone, with the
+    /// predictor if there is one.
     #[must_use]
-    pub fn with_term(mut self, term: &'a mut dyn LossTerm<M, S::Batch>) -> Self {
-        self.parts.terms.push(term);
-        self
-    }
-
-    /// Changes gradients before the step. There is one rule at most.
-    #[must_use]
-    pub fn ruled_by(mut self, rule: &'a mut dyn GradientRule<M, S::Batch>) -> Self {
-        self.parts.rules.push(rule);
-        self
-    }
-
-    /// Changes the model after each step, after those parts that were given before.
-    #[must_use]
-    pub fn after_step(mut self, part: &'a mut dyn AfterStep<M, S::Batch>) -> Self {
-        self.parts.after.push(part);
-        self
-    }
-
-    /// Tells classes apart where the model is validated. There is one predictor at most.
-    #[must_use]
-    pub fn predicted_by(mut self, predictor: &'a mut dyn Predictor<M, S::Batch>) -> Self {
-        self.parts.predictors.push(predictor);
+    pub fn with_method(mut self, method: &'a mut dyn Method<M, S::Batch>) -> Self {
+        self.parts.methods.push(method);
         self
     }
 
@@ -99,8 +79,8 @@ impl<'a, S: Source, M> Run<'a, S, M> {
         self
     }
 
-    /// Whether what was given goes together. `several` says what takes the steps, where that is not one device.
-    pub(super) fn check(&self, several: Option<&str>) -> Result<()> {
+    /// Whether what was given goes together, where `takes` takes the steps.
+    pub(super) fn check(&mut self, takes: Takes) -> Result<()> {
         let mut names = BTreeSet::new();
         for HeldOut { name, .. } in &self.validation {
             if !names.insert(name) {
@@ -114,7 +94,7 @@ impl<'a, S: Source, M> Run<'a, S, M> {
                 .expected(format!("one of {names:?}"))
                 .got(format!("'{judge}'")));
         }
-        self.parts.check(self.source.provides(), several)
+        self.parts.check(self.source.provides(), takes)
     }
 
     /// Whether the set of this name drives early stopping, where there is one.
@@ -139,13 +119,29 @@ where
         }
     }
 
-    /// Takes notice of what a step was taken on.
-    pub(super) fn remember(&mut self, batches: &[S::Batch], task: Option<usize>) -> Result<()> {
+    /// Takes notice of what a step was taken on. `answers` are those to all batches, one after the other.
+    pub(super) fn remember(
+        &mut self,
+        batches: &[S::Batch],
+        task: Option<usize>,
+        answers: Option<&[f32]>,
+    ) -> Result<()> {
         let Some(replay) = &mut self.parts.replay else {
             return Ok(());
         };
-        let mut all = batches.iter();
-        all.try_for_each(|batch| replay.remember(batch, task))
+        let examples: usize = batches.iter().map(Batch::len).sum();
+        let answers = answers.filter(|answers| answers.len().is_multiple_of(examples));
+        let mut first = 0;
+        for batch in batches {
+            let rows = first..first + batch.len();
+            first = rows.end;
+            let own = answers.map(|answers| {
+                let outputs = answers.len() / examples;
+                &answers[rows.start * outputs..rows.end * outputs]
+            });
+            replay.remember(batch, task, own)?;
+        }
+        Ok(())
     }
 }
 

@@ -42,9 +42,9 @@ impl Trainer {
     }
 
     /// Saves a checkpoint of a model that has been gathered, where there are some.
-    pub(super) async fn save<M: Trainable, O: Objective<M>, S: Source>(
+    pub(super) async fn save<M: Trainable, O: Objective<M>, S: Source<Batch = O::Batch>>(
         &self,
-        engine: &impl Engine<M, O>,
+        engine: &mut impl Engine<M, O>,
         model: &M,
         beside: &Beside<M>,
         run: &mut Run<'_, S, M>,
@@ -54,6 +54,7 @@ impl Trainer {
         if run.checkpoints.is_none() || step == 0 || !engine.writes() {
             return Ok(());
         }
+        engine.gather_parts(&self.core, &mut run.parts)?;
         let Core {
             manager, optimizer, ..
         } = &self.core;

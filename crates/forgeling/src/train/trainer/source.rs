@@ -38,6 +38,12 @@ pub trait Source {
         None
     }
 
+    /// Whether the batch that was given last was the last one of its task; asked for at the end of an epoch. A source that
+    /// cannot know says no, as by default: a task then ends with the first batch of another.
+    fn ends_task(&self) -> bool {
+        false
+    }
+
     /// Where the source is, from where [`resume`](Self::resume) goes on.
     fn state(&self) -> Value;
 
@@ -186,6 +192,10 @@ impl<S: Source, P: AsyncFn() -> Result<()>> Source for Paced<'_, S, P> {
 
     fn task(&self) -> Option<usize> {
         self.source.task()
+    }
+
+    fn ends_task(&self) -> bool {
+        self.source.ends_task()
     }
 
     fn state(&self) -> Value {
