@@ -23,6 +23,7 @@ mod block_shape;
 mod bordered;
 pub mod conv2d;
 pub mod conv_block;
+pub mod double;
 pub mod episode;
 mod exp;
 pub mod gemm;
