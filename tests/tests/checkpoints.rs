@@ -217,6 +217,23 @@ fn all_are_set_aside_where_they_can_be_opened() {
     assert_eq!(files(folder), ["notes.txt", "old-1", "old-2"]);
 }
 
+#[test]
+fn those_of_a_run_that_is_over_are_removed_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut store = open(folder, 3, None);
+    store.clear().unwrap();
+    store.save(&sample(1, None)).unwrap();
+    store.save(&sample(2, None)).unwrap();
+    fs::write(folder.join(name(9)), b"damaged").unwrap();
+    fs::write(folder.join("notes.txt"), b"?").unwrap();
+    store.clear().unwrap();
+    assert_eq!(files(folder), ["notes.txt"]);
+    assert_eq!(store.steps().count(), 0);
+    store.save(&sample(1, None)).unwrap();
+    assert_eq!(store.latest().unwrap().checkpoint, Some(sample(1, None)));
+}
+
 fn finite() -> impl Strategy<Value = f32> {
     any::<u32>().prop_map(|bits| {
         let value = f32::from_bits(bits);

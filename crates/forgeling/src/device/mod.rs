@@ -46,7 +46,7 @@ pub(crate) use memory::Counted;
 pub use memory::MemoryUsage;
 pub use memory_budget::MemoryBudget;
 pub use memory_monitor::{MemoryMonitor, MemoryReport, PhaseMemory};
-pub(crate) use platform::yield_now;
+pub(crate) use platform::{wait, yield_now};
 pub use profile::Phase;
 pub use readback::Readback;
 pub use several::DeviceList;

@@ -6,13 +6,13 @@ use burn::tensor::wgpu::{WgpuSetup, wgpu};
 use super::{Adapter, DeviceKind};
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use native::yield_now;
-#[cfg(not(target_arch = "wasm32"))]
 pub(super) use native::{environment_choice, find, host_memory};
-#[cfg(target_arch = "wasm32")]
-pub(crate) use web::yield_now;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use native::{wait, yield_now};
 #[cfg(target_arch = "wasm32")]
 pub(super) use web::{environment_choice, find, host_memory};
+#[cfg(target_arch = "wasm32")]
+pub(crate) use web::{wait, yield_now};
 
 /// Bytes of a machine that does not tell: 2 GiB.
 const UNKNOWN_MEMORY: u64 = 2 << 30;
@@ -127,6 +127,11 @@ mod native {
         kibibytes.checked_mul(1024)
     }
 
+    /// Waits for a future where it stands; `None` where one cannot wait.
+    pub(crate) fn wait<T>(future: impl Future<Output = T>) -> Option<T> {
+        Some(cubecl_environment::future::block_on(future))
+    }
+
     /// Lets the executor's other tasks run.
     pub(crate) async fn yield_now() {
         let mut yielded = false;
@@ -205,7 +210,9 @@ mod native {
 
 #[cfg(target_arch = "wasm32")]
 mod web {
+    use std::pin::pin;
     use std::sync::Once;
+    use std::task::{Context, Poll, Waker};
 
     use js_sys::{Function, Promise, Reflect};
     use wasm_bindgen::{JsCast, JsValue};
@@ -215,6 +222,15 @@ mod web {
     /// A page does not learn it.
     pub(in super::super) fn host_memory() -> u64 {
         UNKNOWN_MEMORY
+    }
+
+    /// Waits for a future where it stands; `None` where one cannot wait: what is not there already comes when the page has
+    /// had its turn.
+    pub(crate) fn wait<T>(future: impl Future<Output = T>) -> Option<T> {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        }
     }
 
     /// Lets the page handle what has happened in the meantime, and draw.

@@ -59,6 +59,17 @@ impl Readback {
             .unwrap_or_else(|_| panic!("{N} tensors expected, {got} were added")))
     }
 
+    /// As [`run_all`](Self::run_all), where the caller cannot wait for a future.
+    ///
+    /// # Errors
+    /// As [`run_all`](Self::run_all), and on a page where the tensors are on a GPU.
+    pub(crate) fn run_now(self) -> Result<Vec<Vec<f32>>> {
+        super::wait(self.run_all()).unwrap_or_else(|| {
+            let message = "a page cannot stop to wait for a GPU";
+            Err(Error::new(ErrorKind::Device, "read_back", message).expected("the CPU"))
+        })
+    }
+
     /// As [`Readback::run`], for a number of tensors known at run time only.
     ///
     /// # Errors

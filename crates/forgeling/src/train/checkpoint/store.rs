@@ -237,6 +237,24 @@ impl CheckpointStore {
         Ok(Some(aside))
     }
 
+    /// Removes all checkpoints, whole or damaged, when their run has come to its end and what it came to is kept elsewhere.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or written; some may then be left.
+    pub fn clear(&mut self) -> Result<()> {
+        for step in steps(&self.folder)? {
+            let path = path(&self.folder, step);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io(OPERATION, &path, &error));
+                }
+                // Gone, by us or by someone who was faster.
+                _ => self.whole.remove(&step),
+            };
+        }
+        Ok(())
+    }
+
     fn damaged(&self, step: u64, error: Error) -> Damaged {
         let path = path(&self.folder, step);
         Damaged { path, error }
