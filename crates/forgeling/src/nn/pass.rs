@@ -9,7 +9,7 @@ use burn::tensor::{DType, Gradients, Tensor, TensorData};
 use super::{BatchStatistics, Normalization};
 use crate::device::TensorDevice;
 use crate::device::profile;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops;
 use crate::ops::plan::worth_cutting;
 
@@ -261,8 +261,12 @@ impl<'a> Pass<'a> {
     /// The gradients of `loss`, which comes of this pass, for the parameters of `module`.
     ///
     /// # Errors
-    /// When a block that is computed once more fails.
+    /// When the loss depends on no parameter, and when a block that is computed once more fails.
     pub fn backward<M: Module>(self, loss: Tensor<1>, module: &M) -> Result<GradientsParams> {
+        if !loss.is_tracked() {
+            let message = "the loss depends on no parameter that is trained";
+            return Err(Error::invalid("backward", message));
+        }
         let mut tape = Tape {
             roots: vec![loss.backward()],
         };

@@ -45,6 +45,7 @@ struct At<B> {
     epoch: usize,
     task: Option<usize>,
     learning_rate: f64,
+    examples: usize,
     replayed: Option<B>,
 }
 
@@ -55,6 +56,7 @@ impl<B: Clone> At<B> {
             epoch: at.epoch,
             task: at.task,
             learning_rate: at.learning_rate,
+            examples: at.examples,
             replayed: at.replayed.cloned(),
         }
     }
@@ -67,6 +69,7 @@ impl<B> At<B> {
             epoch: self.epoch,
             task: self.task,
             learning_rate: self.learning_rate,
+            examples: self.examples,
             replayed: self.replayed.as_ref(),
         }
     }
@@ -177,6 +180,7 @@ where
                     epoch: 0,
                     task: None,
                     learning_rate: 0.0,
+                    examples: 0,
                     replayed: None,
                 },
             };

@@ -23,6 +23,12 @@ pub trait LossTerm<M, B>: Part<M> {
         batch: &B,
         pass: &mut Pass<'m>,
     ) -> Result<Tensor<1>>;
+
+    /// What the loss of the objective alone is multiplied with in this step, for a term that has a part of its weight. Those
+    /// of several terms are multiplied. Default 1.
+    fn objective_weight(&self, _step: &StepContext<'_, B>) -> f64 {
+        1.0
+    }
 }
 
 /// An objective with the terms of a run.
@@ -37,6 +43,14 @@ impl<M, O: Objective<M>> Objective<M> for WithTerms<'_, O, M, O::Batch> {
 
     fn forward<'m>(&self, model: &'m M, batch: &O::Batch, pass: &mut Pass<'m>) -> Result<Outcome> {
         let mut outcome = self.objective.forward(model, batch, pass)?;
+        let weights = self
+            .terms
+            .iter()
+            .map(|term| term.objective_weight(&self.at));
+        let weight: f64 = weights.product();
+        if weight != 1.0 {
+            outcome.loss = outcome.loss * weight;
+        }
         for term in &self.terms {
             let loss = term.loss(&self.at, model, batch, pass)?;
             pass.watch(format_args!("the loss term '{}'", term.name()), || {

@@ -83,6 +83,8 @@ pub struct StepContext<'a, B> {
     pub task: Option<usize>,
     /// The learning rate.
     pub learning_rate: f64,
+    /// Examples of the step, without those of before.
+    pub examples: usize,
     /// Examples of before, as many as the part that [needs](Needs::replayed) most asked for; `None` as long as there are
     /// none.
     pub replayed: Option<&'a B>,
