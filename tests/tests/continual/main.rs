@@ -5,10 +5,16 @@
 //! - `streams`: as batches.
 //! - `buffers`: what is kept.
 //! - `runs`: all of it in training, stopped and resumed.
+//! - `closed_form`: classifiers that are computed.
+//! - `experiments`: whole runs with every strategy.
+//! - `learner`: examples that are pushed.
 //! - `metrics`: what is left.
 
 mod buffers;
+mod closed_form;
 mod common;
+mod experiments;
+mod learner;
 mod metrics;
 mod runs;
 mod scenarios;

@@ -70,6 +70,7 @@ pub use objective::{
 };
 pub use optimizer::Optimizer;
 pub use predict::probabilities;
+pub(crate) use predict::softmax;
 pub use recommend::{Recommendation, recommend};
 pub use record::{OptimizerCounts, OptimizerRecord};
 pub use saved_network::{SavedNetwork, TrainingHistory};

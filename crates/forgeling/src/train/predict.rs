@@ -66,11 +66,16 @@ pub async fn probabilities<M: Classify>(
         let logits = network.logits(pass.values(values), &mut pass)?;
         let [logits] = Readback::new().with(pass.output(logits)).run().await?;
         for row in logits.chunks_exact(logits.len() / count) {
-            let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let powers = row.iter().map(|logit| (logit - top).exp());
-            let sum: f32 = powers.clone().sum();
-            all.extend(powers.map(|power| power / sum));
+            all.extend(softmax(row));
         }
     }
     Ok(all)
+}
+
+/// `softmax(logits)` of one row.
+pub(crate) fn softmax(logits: &[f32]) -> impl Iterator<Item = f32> {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers = logits.iter().map(move |logit| (logit - top).exp());
+    let sum: f32 = powers.clone().sum();
+    powers.map(move |power| power / sum)
 }

@@ -148,23 +148,8 @@ impl Buffer {
                 .expected(classes)
                 .got(format!("{} and {}", labels.len(), chosen.len())));
         }
-        let keys: Vec<(u32, u32)> = labels
-            .map(|label| self.key(label, Some(context)))
-            .collect::<Result<_>>()?;
-        // Old classes in their order, without those that come anew.
-        let mut old: Vec<Vec<usize>> = Vec::new();
-        let mut last = None;
-        for (slot, key) in self.memory.keys().enumerate() {
-            if keys.contains(&key) {
-                continue;
-            }
-            if last.replace(key) != Some(key) {
-                old.push(Vec::new());
-            }
-            if let Some(slots) = old.last_mut() {
-                slots.push(slot);
-            }
-        }
+        let keys = self.keys(labels, context)?;
+        let old = self.others(&keys);
         let lists = || old.iter().chain(chosen);
         let available: Vec<usize> = lists().map(Vec::len).collect();
         let length = self.memory.shape.len();
@@ -209,6 +194,44 @@ impl Buffer {
         }
         self.memory = memory;
         Ok(())
+    }
+
+    /// How many examples of each class of a context there is room for when it ends, where the classes have so many.
+    ///
+    /// # Errors
+    /// When a label or the context is out of range.
+    pub(in crate::continual) fn room(
+        &self,
+        labels: Range<usize>,
+        context: usize,
+        available: &[usize],
+    ) -> Result<Vec<usize>> {
+        let old = self.others(&self.keys(labels, context)?);
+        let lens = old.iter().map(Vec::len).chain(available.iter().copied());
+        let mut shares = self.shares(self.memory.is_floats(), &lens.collect::<Vec<_>>());
+        Ok(shares.split_off(old.len()))
+    }
+
+    fn keys(&self, labels: Range<usize>, context: usize) -> Result<Vec<(u32, u32)>> {
+        labels.map(|label| self.key(label, Some(context))).collect()
+    }
+
+    /// The slots of each class that is there, in their order, without those of `keys`.
+    fn others(&self, keys: &[(u32, u32)]) -> Vec<Vec<usize>> {
+        let mut others: Vec<Vec<usize>> = Vec::new();
+        let mut last = None;
+        for (slot, key) in self.memory.keys().enumerate() {
+            if keys.contains(&key) {
+                continue;
+            }
+            if last.replace(key) != Some(key) {
+                others.push(Vec::new());
+            }
+            if let Some(slots) = others.last_mut() {
+                slots.push(slot);
+            }
+        }
+        others
     }
 
     /// How many of each class, of which so many are available, have room.

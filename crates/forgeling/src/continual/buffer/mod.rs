@@ -3,11 +3,15 @@
 //! - `memory`: where they lie.
 //! - `choose`: which of them stay.
 //! - `of_scenario`: those of a scenario, when its contexts end.
+//! - `shared`: one that a strategy fills.
+//! - `source`: what is kept as batches to train on.
 //! - `state`: in a checkpoint.
 
 mod choose;
 mod memory;
 mod of_scenario;
+mod shared;
+mod source;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +20,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 pub use self::of_scenario::ScenarioBuffer;
+pub use self::shared::SharedBuffer;
+pub use self::source::{BufferSource, BufferSourceConfig};
 
 use self::memory::{Example, Memory};
 use super::ContinualBatch;
@@ -239,8 +245,56 @@ impl Buffer {
         }
     }
 
+    /// What was answered to each example of a batch, if answers are kept.
+    fn answers<'b>(
+        &self,
+        batch: &'b ContinualBatch,
+        logits: Option<&'b [f32]>,
+    ) -> Result<Vec<&'b [f32]>> {
+        let count = batch.len();
+        let rows: Vec<&[f32]> = match logits {
+            _ if self.config.logits == 0 || count == 0 => return Ok(vec![&[]; count]),
+            Some([]) => vec![&[]; count],
+            Some(logits) if logits.len().is_multiple_of(count) => {
+                logits.chunks_exact(logits.len() / count).collect()
+            }
+            Some(logits) => {
+                return Err(
+                    Error::invalid(OPERATION, "not as many logits for each example")
+                        .expected(format!("a multiple of {count} examples"))
+                        .got(logits.len()),
+                );
+            }
+            None if batch.logits.is_empty() => vec![&[]; count],
+            None => batch.logits.iter().map(Vec::as_slice).collect(),
+        };
+        if let Some(row) = rows.iter().find(|row| row.len() > self.config.logits) {
+            return Err(Error::invalid(OPERATION, "there is no room for the logits")
+                .expected(format!("at most {}", self.config.logits))
+                .got(row.len()));
+        }
+        if logits.is_none()
+            && !rows
+                .iter()
+                .all(|row| row.iter().all(|value| value.is_finite()))
+        {
+            let message = "the logits of an example have a value that is not finite";
+            return Err(Error::bad_data(OPERATION, message));
+        }
+        // In half precision a step may be skipped because what was answered is not finite.
+        let finite = |row: &'b [f32]| match row.iter().all(|value| value.is_finite()) {
+            true => row,
+            false => &[],
+        };
+        Ok(rows.into_iter().map(finite).collect())
+    }
+
     /// The examples of a batch, each fit to be kept.
-    fn checked<'b>(&self, batch: &'b ContinualBatch) -> Result<Vec<Example<'b>>> {
+    fn checked<'b>(
+        &self,
+        batch: &'b ContinualBatch,
+        logits: Option<&'b [f32]>,
+    ) -> Result<Vec<Example<'b>>> {
         let images = &batch.images;
         self.check_shape(images.shape)?;
         let (count, length) = (batch.len(), images.shape.len());
@@ -260,20 +314,12 @@ impl Buffer {
                 )));
         }
         let mut examples = Vec::with_capacity(count);
+        let answers = self.answers(batch, logits)?;
         let each = images.labels.iter().zip(images.images.chunks_exact(length));
-        for (place, (label, image)) in each.enumerate() {
+        for (place, ((label, image), logits)) in each.zip(answers).enumerate() {
             let (label, context) = self.key(*label, batch.contexts.get(place).copied())?;
-            let logits: &[f32] = match batch.logits.get(place) {
-                Some(row) if self.config.logits > 0 => row,
-                _ => &[],
-            };
-            if logits.len() > self.config.logits {
-                return Err(Error::invalid(OPERATION, "there is no room for the logits")
-                    .expected(format!("at most {}", self.config.logits))
-                    .got(logits.len()));
-            }
-            if !image.iter().chain(logits).all(|value| value.is_finite()) {
-                let message = "an image or its logits have a value that is not finite";
+            if !image.iter().all(|value| value.is_finite()) {
+                let message = "an image has a value that is not finite";
                 return Err(Error::bad_data(OPERATION, message));
             }
             examples.push(Example {
@@ -288,18 +334,23 @@ impl Buffer {
 }
 
 impl Replay<ContinualBatch> for Buffer {
-    /// The context of an example is the batch's, not `task`.
+    /// The context of an example is the batch's, not `task`. Logits are kept where there is room for them and they are
+    /// finite; without `answers` they are those of the batch, if it has some.
     fn remember(
         &mut self,
         batch: &ContinualBatch,
         _task: Option<usize>,
-        _answers: Option<&[f32]>,
+        answers: Option<&[f32]>,
     ) -> Result<()> {
-        let examples = self.checked(batch)?;
+        let examples = self.checked(batch, answers)?;
         if self.config.policy != Policy::PerClassAtEnd {
             examples.into_iter().for_each(|example| self.offer(example));
         }
         Ok(())
+    }
+
+    fn keeps_answers(&self) -> bool {
+        self.config.logits > 0
     }
 
     /// Uniformly, none of them twice.

@@ -65,6 +65,10 @@ impl Replay<ContinualBatch> for ScenarioBuffer {
         self.buffer.remember(batch, task, answers)
     }
 
+    fn keeps_answers(&self) -> bool {
+        self.buffer.keeps_answers()
+    }
+
     fn end_task(&mut self, task: usize) -> Result<()> {
         if self.buffer.config.policy != Policy::PerClassAtEnd {
             return Ok(());

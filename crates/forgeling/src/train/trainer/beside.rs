@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Kept, Progress, Run, Source, Spent, Trainable, TrainerConfig, Validation};
+use super::state::State;
+use super::{Progress, Run, Source, Trainable, TrainerConfig, Validation};
 use crate::error::Result;
 use crate::train::{
-    AnyOptimizer, Checkpoint, EarlyStopping, Ema, EmaRecord, Goal, HardwareManager,
-    OptimizerRecord, Verdict, weights,
+    Checkpoint, EarlyStopping, Ema, EmaRecord, Goal, HardwareManager, OptimizerRecord, Verdict,
+    weights,
 };
 
 /// What a run keeps beside the model that takes the steps.
@@ -56,49 +57,33 @@ impl<M: Trainable> Beside<M> {
         }
     }
 
-    /// All that a run needs to go on.
+    /// Puts what a run has beside model and trainer into their checkpoint.
     pub async fn save(
         &self,
-        model: &M,
-        optimizer: &AnyOptimizer,
-        manager: &HardwareManager,
+        checkpoint: &mut Checkpoint,
         progress: &Progress,
         run: &Run<'_, impl Source, M>,
-    ) -> Result<Checkpoint> {
-        let mut checkpoint = Checkpoint::new(progress.steps() as u64);
-        let kept = progress.kept();
+    ) -> Result<()> {
         let goal = self.stopping.map(|stopping| stopping.config().goal);
-        checkpoint.metric = kept.validation.and_then(|found| metric(&found, goal));
-        checkpoint.set_section("progress", &kept)?;
-        checkpoint.set_section("time", &progress.spent())?;
+        let validation = progress.kept().validation;
+        checkpoint.metric = validation.and_then(|found| metric(&found, goal));
         checkpoint.set_section("source", &run.source.state())?;
         let held_out = run.validation.iter();
         let states = held_out.map(|held| (&held.name, held.source.state()));
         checkpoint.set_section("validation", &states.collect::<BTreeMap<_, _>>())?;
-        let optimizer = optimizer.state(model).await?;
-        checkpoint.set_section("optimizer", &optimizer.summary)?;
-        let mut groups = vec![
-            ("model", weights::collect(model).await?),
-            ("optimizer", optimizer.moments),
-        ];
-        if let Some(scaler) = manager.scaler() {
-            checkpoint.set_section("scaler", &scaler.state())?;
-        }
         if let Some(ema) = &self.ema {
             let record = ema.state().await?;
             checkpoint.set_section("average", &record.updates)?;
-            groups.push(("average", record.tensors));
+            checkpoint.tensors.insert("average".into(), record.tensors);
         }
         if let Some(stopping) = &self.stopping {
             checkpoint.set_section("stopping", &stopping.state())?;
         }
         if let Some(best) = &self.best {
-            groups.push(("best", weights::collect(best).await?));
+            let best = weights::collect(best).await?;
+            checkpoint.tensors.insert("best".into(), best);
         }
-        let groups = groups.into_iter();
-        checkpoint.tensors = groups.map(|(name, all)| (name.into(), all)).collect();
-        run.parts.save(&mut checkpoint).await?;
-        Ok(checkpoint)
+        run.parts.save(checkpoint).await
     }
 
     /// Takes a checkpoint in; gives what the engine needs of it. After an error the run cannot go on.
@@ -111,13 +96,7 @@ impl<M: Trainable> Beside<M> {
         run: &mut Run<'_, impl Source, M>,
         again: bool,
     ) -> Result<OptimizerRecord> {
-        let kept: Kept = checkpoint.section("progress")?;
-        let spent: Spent = checkpoint.section("time")?;
-        let record = OptimizerRecord {
-            summary: checkpoint.section("optimizer")?,
-            moments: checkpoint.take_tensors("optimizer")?,
-        };
-        let loaded = weights::load(model.clone(), checkpoint.take_tensors("model")?)?;
+        let state = State::read(&mut checkpoint, model, manager)?;
         if let Some(ema) = &mut self.ema {
             ema.load_state(EmaRecord {
                 updates: checkpoint.section("average")?,
@@ -133,14 +112,6 @@ impl<M: Trainable> Beside<M> {
             Ok(tensors) if self.stopping.is_some() => Some(weights::load(model.clone(), tensors)?),
             _ => None,
         };
-        if let Some(scaler) = manager
-            .scaler()
-            .filter(|_| checkpoint.sections.contains_key("scaler"))
-        {
-            let mut scaler = *scaler;
-            scaler.load_state(checkpoint.section("scaler")?)?;
-            manager.restore_scaler(scaler);
-        }
         // Batches that are trained on over and over are read again from the start.
         if !again {
             run.source.resume(&checkpoint.section("source")?)?;
@@ -154,9 +125,11 @@ impl<M: Trainable> Beside<M> {
         }
         run.parts
             .load(&mut checkpoint, manager.device().tensors())?;
-        *model = loaded;
-        *progress = Progress::resumed(kept, spent);
-        Ok(record)
+        if let Some(scaler) = state.scaler {
+            manager.restore_scaler(scaler);
+        }
+        (*model, *progress) = (state.model, state.progress);
+        Ok(state.optimizer)
     }
 }
 

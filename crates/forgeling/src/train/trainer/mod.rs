@@ -6,6 +6,7 @@
 //! - `engine`: who takes the steps.
 //! - `progress`: how far a run has come.
 //! - `beside`: what a run keeps beside the model.
+//! - `state`: what of trainer and model is in a checkpoint.
 //! - `saving`: goes on from checkpoints, and saves them.
 //! - `validate`: how a model does on other data.
 //! - `anomaly`: which part of a model gave the first value that is not finite.
@@ -19,6 +20,7 @@ mod progress;
 mod run;
 mod saving;
 mod source;
+mod state;
 mod validate;
 
 use std::ops::ControlFlow;
@@ -146,7 +148,7 @@ impl Trainer {
         batches: &[O::Batch],
     ) -> Result<Step> {
         let (mut parts, mut events) = (Parts::none(), Vec::new());
-        let mut around = self.around(&mut parts, None);
+        let mut around = self.around(&mut parts, batches, None);
         self.advance(
             &mut Single,
             model,
@@ -162,13 +164,18 @@ impl Trainer {
     fn around<'s, 'p, M, B>(
         &self,
         parts: &'s mut Parts<'p, M, B>,
+        batches: &[B],
         replayed: Option<&'s B>,
-    ) -> Around<'s, 'p, M, B> {
+    ) -> Around<'s, 'p, M, B>
+    where
+        B: Batch,
+    {
         let at = StepContext {
             step: self.progress.steps(),
             epoch: self.progress.epochs(),
             task: self.progress.task(),
             learning_rate: self.config.schedule.rate(self.progress.steps()),
+            examples: batches.iter().map(Batch::len).sum(),
             replayed,
         };
         Around {
@@ -321,7 +328,7 @@ impl Trainer {
                 }
                 let mut events = Vec::new();
                 let replayed = run.replayed()?;
-                let mut around = self.around(&mut run.parts, replayed.as_ref());
+                let mut around = self.around(&mut run.parts, &batches, replayed.as_ref());
                 let step = self
                     .advance(engine, model, objective, &batches, &mut around, &mut events)
                     .await?;

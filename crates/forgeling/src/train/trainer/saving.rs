@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::beside::Beside;
-use super::{Core, Engine, OPERATION, Run, Source, TrainEvent, Trainer};
+use super::{Engine, OPERATION, Run, Source, TrainEvent, Trainer};
 use crate::error::{Error, Result};
 use crate::train::OptimizerRecord;
 use crate::train::objective::{Objective, Trainable};
@@ -55,12 +55,8 @@ impl Trainer {
             return Ok(());
         }
         engine.gather_parts(&self.core, &mut run.parts)?;
-        let Core {
-            manager, optimizer, ..
-        } = &self.core;
-        let checkpoint = beside
-            .save(model, optimizer, manager, &self.progress, run)
-            .await?;
+        let mut checkpoint = self.state(model).await?;
+        beside.save(&mut checkpoint, &self.progress, run).await?;
         let Some(checkpoints) = &mut run.checkpoints else {
             return Ok(());
         };
