@@ -5,6 +5,7 @@
 //! - [`network_figure`]: the layers of a network; [`described_layer`], [`grouped`]: how one is described.
 //! - [`episode_figure`]: one episode drawn with its predictions.
 //! - [`bars_figure`]: methods compared, with their intervals.
+//! - [`accuracy_matrix_figure`]: how well each context of continual learning is known after each.
 //! - [`confusion_figure`]: which classes are taken for which.
 //! - [`reliability_figure`]: whether probabilities can be believed.
 //! - [`scatter_figure`]: examples as points of a plane, for example of the one that [`pca`] finds.
@@ -13,6 +14,7 @@ mod bars;
 mod chart;
 mod confusion;
 mod episode;
+mod matrix;
 mod network;
 mod page;
 mod pca;
@@ -24,6 +26,7 @@ pub use bars::{Bar, bars_figure};
 pub use chart::LineChart;
 pub use confusion::confusion_figure;
 pub use episode::{QueryPrediction, episode_figure};
+pub use matrix::accuracy_matrix_figure;
 pub use network::{grouped, network_figure, said_of as described_layer};
 pub use page::Page;
 pub use pca::{Pca, pca};
