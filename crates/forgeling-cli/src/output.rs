@@ -340,6 +340,55 @@ impl StepProgress {
     }
 }
 
+/// Over the batches of a run of continual learning.
+pub struct RunProgress {
+    meter: Meter,
+}
+
+impl RunProgress {
+    /// Over so many batches.
+    pub fn new(batches: usize, strategy: &str, seed: u64) -> Self {
+        let unit = format!("batches of {strategy}, seed {seed}");
+        let meter = Meter::new(batches as u64, &unit);
+        Self { meter }
+    }
+
+    /// A step on a batch was taken.
+    pub fn step(&self, step: &Step) {
+        self.meter.update(step.step as u64, Self::message(step));
+    }
+
+    /// A step was taken that is not on a batch of the stream.
+    pub fn beside(&self, step: &Step) {
+        let position = self.meter.bar.position();
+        let message = format!(
+            "step {} on what is kept: {}",
+            step.step,
+            Self::message(step)
+        );
+        self.meter.update(position, message);
+    }
+
+    /// So many batches passed by.
+    pub fn batch(&self, batches: usize) {
+        self.meter.update(batches as u64, String::new());
+    }
+
+    fn message(step: &Step) -> String {
+        let accuracy = 100.0 * step.accuracy.unwrap_or(0.0);
+        format!("loss {:.3}  accuracy {accuracy:>5.1} %", step.loss)
+    }
+
+    /// Prints lines without the bar in the way.
+    pub fn aside(&self, print: impl FnOnce()) {
+        self.meter.bar.suspend(print);
+    }
+
+    pub fn finish(&self) {
+        self.meter.finish();
+    }
+}
+
 /// Over the epochs of a fine-tuning.
 pub struct EpochProgress {
     meter: Meter,

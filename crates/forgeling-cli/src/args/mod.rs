@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod continual;
 mod fewshot;
 mod network;
 mod pictures;
@@ -12,6 +13,10 @@ use forgeling::DeviceChoice;
 use forgeling::device::MemoryBudget;
 use forgeling::train::{HardwareConfig, Precision, Preset};
 
+pub use continual::{
+    ClassOrder, Compare as ContinualCompare, Continual, LearningArgs as ContinualArgs,
+    ProtocolArgs, Run as ContinualRun, ScenarioArgs, ScenarioKind,
+};
 pub use fewshot::{
     Classify, Compare, EpisodeArgs, Eval as FewshotEval, Fewshot, LearningArgs,
     Train as FewshotTrain, UnknownArgs,
@@ -19,8 +24,8 @@ pub use fewshot::{
 pub use network::{ModelChoice, Models, NetworkArgs};
 pub use pictures::PictureArgs;
 pub use supervised::{
-    BatchSize, BatchSizeArgs, Eval, InputShape, OptimizerKind, Predict, Profile, ScheduleKind,
-    Train,
+    BatchSize, BatchSizeArgs, DataArgs, Eval, InputShape, OptimizerKind, Predict, Profile,
+    ScheduleKind, Train,
 };
 
 /// Train small neural networks where the data is.
@@ -159,6 +164,9 @@ Examples:
     /// Few-shot learning: train, compare, evaluate, classify
     #[command(subcommand)]
     Fewshot(Fewshot),
+    /// Continual learning: one thing after another, and what is left of each
+    #[command(subcommand)]
+    Continual(Continual),
 }
 
 impl Command {

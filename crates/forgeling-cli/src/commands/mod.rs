@@ -3,6 +3,7 @@
 mod answers;
 mod batch_size;
 mod classes;
+mod continual;
 mod devices;
 mod ending;
 mod eval;
@@ -38,6 +39,7 @@ pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(
         Command::BatchSize(args) => batch_size::run(&args, common, output).await,
         Command::Models(args) => models::run(&args, output),
         Command::Fewshot(command) => fewshot::run(&command, common, output).await,
+        Command::Continual(command) => continual::run(&command, common, output).await,
     }
 }
 

@@ -11,7 +11,7 @@ const MOST_SAID: usize = 200;
 const SECTION: &str = "command";
 const OPERATION: &str = "resume";
 /// What a user can do who does not want to go on.
-const ANEW: &str = "--restart begins anew and moves the old ones aside";
+pub const ANEW: &str = "--restart begins anew and moves the old ones aside";
 
 /// A folder of checkpoints of one run: those of another one are refused.
 pub struct SameRun {
@@ -33,27 +33,46 @@ impl SameRun {
         self.store.set_aside()
     }
 
-    fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
-        let other = |what: String| Error::bad_data(OPERATION, what).path(self.store.folder());
-        let theirs = checkpoint.sections.get(SECTION).and_then(Value::as_object);
-        let Some(theirs) = theirs else {
-            let what = format!("the checkpoints are not of this command; {ANEW}");
-            return Err(other(what));
-        };
-        for (name, own) in &self.identity {
-            let theirs = theirs.get(name).unwrap_or(&Value::Null);
-            if theirs != own {
-                let what = format!("the checkpoints are of a run with another {name}; {ANEW}");
-                // A whole network is not for messages.
-                let short = [theirs, own].map(|value| value.to_string());
-                return Err(match short.iter().all(|text| text.len() <= MOST_SAID) {
-                    true => other(what).expected(theirs).got(own),
-                    false => other(what),
-                });
-            }
-        }
-        Ok(())
+    /// Removes what is there, when the run has come to its end.
+    pub fn clear(&mut self) -> Result<()> {
+        self.store.clear()
     }
+
+    fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let theirs = checkpoint.sections.get(SECTION);
+        check_identity(
+            "checkpoints are",
+            self.store.folder(),
+            theirs,
+            &self.identity,
+        )
+    }
+}
+
+/// Whether what is kept, such as `checkpoints are`, is of the run with this identity.
+pub fn check_identity(
+    what: &str,
+    place: &Path,
+    theirs: Option<&Value>,
+    own: &Map<String, Value>,
+) -> Result<()> {
+    let other = |what: String| Error::bad_data(OPERATION, what).path(place);
+    let Some(theirs) = theirs.and_then(Value::as_object) else {
+        return Err(other(format!("the {what} not of this command; {ANEW}")));
+    };
+    for (name, own) in own {
+        let theirs = theirs.get(name).unwrap_or(&Value::Null);
+        if theirs != own {
+            let what = format!("the {what} of a run with another {name}; {ANEW}");
+            // A whole network is not for messages.
+            let short = [theirs, own].map(|value| value.to_string());
+            return Err(match short.iter().all(|text| text.len() <= MOST_SAID) {
+                true => other(what).expected(theirs).got(own),
+                false => other(what),
+            });
+        }
+    }
+    Ok(())
 }
 
 impl Checkpoints for SameRun {

@@ -117,6 +117,25 @@ fn a_run_that_is_asked_to_end_saves_its_model() {
 }
 
 #[test]
+fn continual_learning_that_is_asked_to_end_saves_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let command = ["continual", "run", "--device", "cpu", "--data", "glyphs"];
+    let options = ["--model", "mlp", "--iterations", "1000000", "--json"];
+    let arguments = [&command[..], &options, &["--out", text(&out)]].concat();
+    let mut child = start("", &arguments, folder.path());
+    listening(&mut child);
+    send(&child, &["TERM"]);
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let error: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(error["error"]["code"], "cancelled");
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.contains("the same command goes on"), "{error}");
+    assert_eq!(files(&out.join("er-seed0")).len(), 1, "a checkpoint");
+}
+
+#[test]
 fn a_hangup_that_was_ignored_stays_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("model");
