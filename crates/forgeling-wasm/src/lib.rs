@@ -8,6 +8,7 @@
 
 mod architecture;
 mod classifier_trainer;
+mod continual;
 mod convert;
 mod data;
 mod device;
@@ -22,6 +23,7 @@ mod settings;
 use wasm_bindgen::prelude::*;
 
 pub use classifier_trainer::ClassifierTrainer;
+pub use continual::Continual;
 pub use data::Dataset;
 pub use device::{Device, open_device};
 pub use mlp::Mlp;

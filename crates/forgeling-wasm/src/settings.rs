@@ -94,7 +94,7 @@ impl Settings {
     }
 }
 
-fn take<T: serde::de::DeserializeOwned>(
+pub fn take<T: serde::de::DeserializeOwned>(
     given: &mut Map<String, Value>,
     name: &str,
 ) -> JsResult<Option<T>> {
@@ -102,7 +102,7 @@ fn take<T: serde::de::DeserializeOwned>(
 }
 
 /// A preset, by default the one for pages, and what is said beside it. The device is open already.
-fn hardware(mut given: Map<String, Value>) -> JsResult<HardwareConfig> {
+pub fn hardware(mut given: Map<String, Value>) -> JsResult<HardwareConfig> {
     let preset: Preset = take(&mut given, "preset")?.unwrap_or(Preset::Browser);
     for elsewhere in ["device", "devices"] {
         if given.contains_key(elsewhere) {

@@ -83,6 +83,26 @@ export interface RawMlp extends RawHandle {
   trainStep(images: Float32Array, labels: Uint32Array, rate: number): Promise<number>;
   classify(images: Float32Array): Promise<Uint32Array>;
 }
+export interface RawContinual extends RawHandle {
+  readonly classes: number;
+  readonly steps: number;
+  readonly input: object;
+  learn(
+    values: Float32Array,
+    labels: Uint32Array,
+    pace: () => Promise<void>,
+    report: (event: object) => boolean,
+  ): Promise<object>;
+  endTask(
+    values: Float32Array | undefined,
+    labels: Uint32Array | undefined,
+    pace: () => Promise<void>,
+  ): Promise<Float64Array>;
+  accuracyMatrix(): number[][];
+  classify(values: Float32Array): Promise<Uint32Array>;
+  predict(values: Float32Array): Promise<Float32Array>;
+  save(): Promise<Uint8Array>;
+}
 export interface Binding {
   default(input?: { module_or_path: InitInput }): Promise<unknown>;
   version(): string;
@@ -109,6 +129,10 @@ export interface Binding {
   };
   ClassifierTrainer: {
     create(device: RawDevice, options: object): RawClassifierTrainer;
+  };
+  Continual: {
+    create(device: RawDevice, options: object): RawContinual;
+    load(device: RawDevice, bytes: Uint8Array, hardware: object): RawContinual;
   };
   Network: {
     load(device: RawDevice, bytes: Uint8Array): Promise<RawNetwork>;

@@ -17,6 +17,7 @@ export {
   type LoraOptions,
   type Prediction,
 } from "./classifier.js";
+export { Continual, type ContinualOptions, type ContinualStrategy, type LearnOptions } from "./continual.js";
 export { deleteCheckpoints } from "./checkpoints.js";
 export { Dataset, type GlyphOptions, type ImageOptions } from "./dataset.js";
 export {

@@ -362,6 +362,65 @@ class Network extends ClassifierTrainer {
   }
 }
 
+/** Knows of what it was pushed how many it was, and answers what came last. What wasm would not take is an error. */
+class Continual extends Raw {
+  input = { channels: 1, height: 2, width: 2 };
+  constructor(state) {
+    super();
+    Object.assign(this, { steps: 0, tests: 0, rows: [], last: undefined }, state);
+  }
+  static create(device, { classes, strategy = "er", ...options }) {
+    if (!device.alive) throw new Error("null pointer passed to rust");
+    if (strategy === "none") throw fail("invalid_argument", "options: unknown variant `none`");
+    return new Continual({ classes, options });
+  }
+  static load(device, bytes, hardware) {
+    if (!device.alive || typeof hardware !== "object") throw new Error("null pointer passed to rust");
+    return new Continual(JSON.parse(new TextDecoder().decode(bytes)));
+  }
+  #check(values, labels, pace) {
+    if (!(values instanceof Float32Array && labels instanceof Uint32Array)) throw new TypeError("other types than wasm takes");
+    if (typeof pace !== "function") throw new TypeError("pace must be a function");
+    const wrong = labels.find((label) => label >= this.classes);
+    if (wrong !== undefined) throw fail("invalid_argument", "continual_learn: a label is no class", { got: String(wrong) });
+    if (values.length !== 4 * labels.length) throw fail("invalid_argument", "continual_learn: not one label for each example");
+  }
+  async learn(values, labels, pace, report) {
+    this.#check(values, labels, pace);
+    let reason = "finished";
+    for (const label of labels) {
+      await pace();
+      [this.steps, this.last] = [this.steps + 1, label];
+      if (!report({ event: "step", step: this.steps, loss: 1, learning_rate: 1e-3 })) continue;
+      reason = "asked";
+      break;
+    }
+    return { steps: this.steps, examples_per_second: 9, validation: null, reason };
+  }
+  async endTask(values, labels, pace) {
+    if (this.last === undefined) throw fail("invalid_argument", "end_task: nothing of the task was learned", { operation: "end_task" });
+    if (values !== undefined || labels !== undefined) {
+      this.#check(values, labels, pace);
+      this.tests += 1;
+    }
+    this.rows.push(Array.from({ length: this.tests }, (_, test) => (test + 1) / this.tests));
+    return Float64Array.from(this.rows.at(-1));
+  }
+  accuracyMatrix() {
+    return this.rows.map((row) => [...row]);
+  }
+  async classify(values) {
+    return Uint32Array.from({ length: values.length / 4 }, () => this.last);
+  }
+  async predict(values) {
+    return Float32Array.from({ length: (values.length / 4) * this.classes }, (_, i) => (i % this.classes === this.last ? 1 : 0));
+  }
+  async save() {
+    const { classes, steps, tests, rows, last } = this;
+    return new TextEncoder().encode(JSON.stringify({ classes, steps, tests, rows, last }));
+  }
+}
+
 function blur(pixels) {
   const side = Math.round(Math.sqrt(pixels.length));
   const at = (x, y) => (x >= 0 && y >= 0 && x < side && y < side ? pixels[y * side + x] : 0);
@@ -389,5 +448,5 @@ async function openDevice(choice) {
 }
 
 export const version = () => "0.1.0";
-export { openDevice, Device, Dataset, ProtoNet, Trainer, Classifier, Mlp, ClassifierTrainer, Network, Profiling };
+export { openDevice, Device, Dataset, ProtoNet, Trainer, Classifier, Mlp, ClassifierTrainer, Continual, Network, Profiling };
 export default start;
