@@ -3,6 +3,7 @@
 //! Each measures forgeling and its peers in turns, so that a machine that slows down does so for all of them.
 
 mod company;
+mod continual;
 mod document;
 mod measurement;
 
@@ -78,6 +79,8 @@ enum Bench {
     Parallel,
     /// Many few-shot tasks in one computation, on the CPU and the GPU.
     Tasks,
+    /// A whole run of continual learning on the CPU, beside the same in PyTorch.
+    Continual,
     /// In a browser, with the published package; needs `cargo xtask web`.
     Web,
 }
@@ -91,6 +94,7 @@ impl Bench {
             Self::Leak => "leak",
             Self::Parallel => "parallel",
             Self::Tasks => "tasks",
+            Self::Continual => "continual",
             Self::Web => "web",
         }
     }
@@ -134,6 +138,11 @@ impl Bench {
                 "A meta-step of MAML (exact second order) over 16 tasks with its loss read: `forgeling` has the parameters of \
                  all tasks side by side (`TaskLoss`), on the CPU as many at a time as its caches can use; `task by task` is \
                  the plain loop (`TaskByTaskLoss`). Both give the same loss and gradients within 1e-4."
+            }
+            Self::Continual => {
+                "Whole runs, as `forgeling continual run` and `tests/peers/torch_er.py` do them, in turns, reading and tests \
+                 included: a perceptron 2 x 400, 2,000 batches of 128 of each of five contexts, 128 examples replayed at each \
+                 step, the loss read. Each round has a seed of its own; accuracies are means over the rounds."
             }
             Self::Web => {
                 "One headless Chromium. Opening is from importing a library to its device being ready. Times are of one \
@@ -232,6 +241,15 @@ fn build(workspace: &Workspace, mpi: bool) -> Result<()> {
     }
 }
 
+/// Builds the command, with the workspace's features.
+fn build_command(workspace: &Workspace) -> Result<()> {
+    Step::cargo()
+        .dir(workspace.root())
+        .args(["build", "--release", "--workspace", "--exclude", "xtask"])
+        .args(["--bin", "forgeling"])
+        .run()
+}
+
 /// The program of the native benchmarks.
 fn program(workspace: &Workspace) -> PathBuf {
     let name = format!("forgeling-bench{}", std::env::consts::EXE_SUFFIX);
@@ -252,7 +270,9 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         &options.names
     };
     for bench in names {
-        if *bench != Bench::Web {
+        if *bench == Bench::Continual {
+            build_command(workspace)?;
+        } else if *bench != Bench::Web {
             build(workspace, *bench == Bench::Parallel && ensure_mpi()?)?;
         }
         let (measurements, company) = measure(*bench, workspace, options)?;
@@ -281,10 +301,11 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 pub fn try_native(workspace: &Workspace, gpu: bool) -> Result<()> {
     let options = Options::once(!has_pytorch(workspace));
     build(workspace, ensure_mpi()?)?;
+    build_command(workspace)?;
     let mut failed = Vec::new();
     for bench in Bench::value_variants() {
         let runs = match bench {
-            Bench::Cpu | Bench::Parallel => true,
+            Bench::Cpu | Bench::Parallel | Bench::Continual => true,
             Bench::Gpu | Bench::Memory | Bench::Leak | Bench::Tasks => gpu,
             Bench::Web => false,
         };
@@ -343,8 +364,19 @@ fn measure(
     let mut measurements = Vec::new();
     let mut lines = Vec::new();
     let mut wrong = None;
-    let steps = bench.steps(workspace, options)?;
     let company = Company::watch();
+    let steps = match bench {
+        Bench::Continual => {
+            for line in continual::lines(workspace, options)? {
+                if options.json {
+                    println!("{line}");
+                }
+                measurements.push(Measurement::parse(&line)?);
+            }
+            Vec::new()
+        }
+        _ => bench.steps(workspace, options)?,
+    };
     for step in steps {
         step.lines(|line| {
             // A browser's console may have put something before it.

@@ -3,6 +3,7 @@
 //! An experiment can be stopped and started again: a model that was trained is not trained anew, and every figure
 //! already measured is kept.
 
+mod continual;
 mod mixed_precision;
 mod omniglot;
 mod omniglot_methods;
@@ -40,6 +41,12 @@ enum Experiment {
     /// ProtoNet on invented characters and a perceptron on MNIST, trained in f32, in f16, and in f32 with bf16 copies of
     /// activations.
     MixedPrecision(mixed_precision::Options),
+    /// Split-MNIST in van de Ven's three settings: every strategy beside its published value.
+    SplitMnist(continual::Options),
+    /// Split-MNIST in Mammoth's protocol: one epoch, small batches, buffers of 200 and 500.
+    MammothMnist(continual::Options),
+    /// Ten permutations of MNIST's pixels: EWC and SI beside training without them and on all at once.
+    PermutedMnist(continual::Options),
 }
 
 /// Trains, evaluates and records.
@@ -50,6 +57,15 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         Experiment::Photographs(options) => photographs::run(workspace, options),
         Experiment::Sine(options) => sine::run(workspace, options),
         Experiment::MixedPrecision(options) => mixed_precision::run(workspace, options),
+        Experiment::SplitMnist(options) => {
+            continual::run(workspace, options, continual::Which::Split)
+        }
+        Experiment::MammothMnist(options) => {
+            continual::run(workspace, options, continual::Which::Mammoth)
+        }
+        Experiment::PermutedMnist(options) => {
+            continual::run(workspace, options, continual::Which::Permuted)
+        }
     }
 }
 

@@ -1,0 +1,276 @@
+//! Continual learning: published tables, cell by cell.
+//!
+//! Every cell is `forgeling continual run`, which goes on where it was stopped and keeps the runs that are done.
+
+mod tables;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use self::tables::{Cell, Published, Table};
+use super::{build_programs, commit, kept, program, record, work_folder};
+use crate::data::{self, Set};
+use crate::date;
+use crate::error::{Failure, Result};
+use crate::step::Step;
+use crate::workspace::Workspace;
+
+/// What to run, and how often.
+#[derive(Args)]
+pub struct Options {
+    /// Folder of MNIST's four files, which are fetched where they are not there; by default in the target directory.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Runs of each cell; cells whose published standard error is above one point have twice as many.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    seeds: Option<u32>,
+    /// Only cells whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Cells at a time, which share the cores.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    jobs: u32,
+    /// Forget an earlier run and begin again.
+    #[arg(long)]
+    restart: bool,
+}
+
+/// Which table.
+#[derive(Clone, Copy)]
+pub enum Which {
+    Split,
+    Mammoth,
+    Permuted,
+}
+
+/// Trains, tests and records.
+pub fn run(workspace: &Workspace, options: &Options, which: Which) -> Result<()> {
+    let table = match which {
+        Which::Split => tables::split_mnist(),
+        Which::Mammoth => tables::mammoth_mnist(),
+        Which::Permuted => tables::permuted_mnist(),
+    };
+    let mnist = data::ensure(workspace, Set::Mnist, options.data.as_deref())?;
+    build_programs(workspace)?;
+    let work = work_folder(workspace, table.name, options.restart)?;
+    let only = options.only.as_deref().unwrap_or("");
+    let cells = table.cells.iter().filter(|cell| cell.name().contains(only));
+    let cells: Vec<&Cell> = cells.collect();
+    if cells.is_empty() {
+        return Err(Failure::new(format!("no cell's name contains '{only}'")));
+    }
+    let setup = Setup {
+        workspace,
+        table: &table,
+        mnist: &mnist,
+        work: &work,
+        commit: commit(workspace)?,
+        seeds: options.seeds.unwrap_or(table.seeds),
+        jobs: options.jobs,
+    };
+    let rows = setup.all(&cells)?;
+    let seconds: f64 = rows.iter().filter_map(|row| row["seconds"].as_f64()).sum();
+    let first = |key: &str| rows.first().map(|row| row[key].clone());
+    let result = json!({
+        "command": format!("cargo xtask reproduce {}", table.name),
+        "date": date::today(),
+        "commit": setup.commit,
+        "version": first("version"),
+        "device": first("device"),
+        "protocol": table.protocol,
+        "seconds": seconds,
+        "rows": rows.iter().map(without_common).collect::<Vec<_>>(),
+    });
+    match options.only {
+        // A part is no table.
+        Some(_) => println!("{result:#}"),
+        None => record(workspace, table.name, &result)?,
+    }
+    Ok(())
+}
+
+fn without_common(row: &Value) -> Value {
+    let mut row = row.clone();
+    if let Some(row) = row.as_object_mut() {
+        row.remove("version");
+        row.remove("device");
+    }
+    row
+}
+
+/// What all cells share.
+struct Setup<'a> {
+    workspace: &'a Workspace,
+    table: &'a Table,
+    mnist: &'a Path,
+    work: &'a Path,
+    commit: String,
+    seeds: u32,
+    jobs: u32,
+}
+
+impl Setup<'_> {
+    /// Runs the cells, so many at a time, and gives their rows in the table's order.
+    fn all(&self, cells: &[&Cell]) -> Result<Vec<Value>> {
+        let queue: Mutex<VecDeque<usize>> = Mutex::new((0..cells.len()).collect());
+        let rows: Mutex<Vec<Option<Value>>> = Mutex::new(vec![None; cells.len()]);
+        let work = || -> Result<()> {
+            loop {
+                let next = queue.lock().ok().and_then(|mut queue| queue.pop_front());
+                let Some(place) = next else {
+                    return Ok(());
+                };
+                let row = self.row(cells[place])?;
+                if let Ok(mut rows) = rows.lock() {
+                    rows[place] = Some(row);
+                }
+            }
+        };
+        let results: Vec<Result<()>> = thread::scope(|scope| {
+            let workers: Vec<_> = (0..self.jobs).map(|_| scope.spawn(work)).collect();
+            let joined = workers.into_iter().map(|worker| worker.join());
+            let panicked = || Err(Failure::new("a cell's thread panicked"));
+            joined
+                .map(|result| result.unwrap_or_else(|_| panicked()))
+                .collect()
+        });
+        results.into_iter().collect::<Result<()>>()?;
+        let rows = rows.into_inner().unwrap_or_default();
+        Ok(rows.into_iter().flatten().collect())
+    }
+
+    fn row(&self, cell: &Cell) -> Result<Value> {
+        let name = cell.name();
+        let seeds = match cell.published {
+            Some(Published { se, .. }) if se > 1.0 => 2 * self.seeds,
+            _ => self.seeds,
+        };
+        let file = self.work.join(format!("{name}-{seeds}.json"));
+        let result = kept(&file, &self.commit, || self.command(cell, seeds))?;
+        let row = compared(cell, &result);
+        eprintln!(
+            "{name}: {} ± {} {}",
+            row["value"], row["se"], row["published"]
+        );
+        Ok(row)
+    }
+
+    fn command(&self, cell: &Cell, seeds: u32) -> Step {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let threads = (cores / self.jobs as usize).max(1);
+        Step::new(program(self.workspace, "forgeling"))
+            .env("RAYON_NUM_THREADS", threads.to_string())
+            .args([
+                "continual",
+                "run",
+                "--json",
+                "--device",
+                "cpu",
+                "--seed",
+                "1",
+            ])
+            .arg("--data")
+            .arg(format!("idx:{}", self.mnist.display()))
+            .args(self.table.arguments.iter().copied())
+            .args(["--setting", cell.setting, "--strategy", cell.strategy])
+            .args(cell.arguments.iter().copied())
+            .arg("--seeds")
+            .arg(seeds.to_string())
+            .arg("--out")
+            .arg(self.work.join(cell.name()))
+    }
+}
+
+/// A row of the result, beside what was published.
+fn compared(cell: &Cell, result: &Value) -> Value {
+    let percent = |key: &str| result[key].as_f64().map(|value| 100.0 * value);
+    let (value, se) = (percent("accuracy"), percent("accuracy_se").unwrap_or(0.0));
+    let mut row = json!({
+        "figure": cell.name(),
+        "value": value,
+        "se": se,
+        "published": cell.published.map(|published| published.value),
+        "published_se": cell.published.map(|published| published.se),
+        "source": cell.source,
+        "note": cell.note,
+    });
+    let keys = [
+        "accuracies",
+        "seeds",
+        "seeds_at_chance",
+        "head",
+        "strategy",
+        "protocol",
+        "matrix",
+        "bwt",
+        "fwt",
+        "forgetting",
+        "forgetting_first_last",
+        "buffer_bytes",
+        "state_bytes",
+        "model_bytes",
+        "examples_seen",
+        "examples_replayed",
+        "seconds",
+        "version",
+        "device",
+        "commit",
+    ];
+    for key in keys {
+        row[key] = result[key].clone();
+    }
+    if let (Some(value), Some(published)) = (value, cell.published) {
+        // Two standard errors of the difference, and never less than three points.
+        let allowed = 2.0 * se.hypot(published.se);
+        row["difference"] = json!(value - published.value);
+        row["allowed"] = json!(allowed.max(3.0));
+        row["within"] = json!((value - published.value).abs() <= allowed.max(3.0));
+    }
+    if let (Some(value), Some(least)) = (value, cell.least) {
+        row["least"] = json!(least);
+        row["within"] = json!(value >= least);
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_have_names_of_their_own() {
+        for table in [
+            tables::split_mnist(),
+            tables::mammoth_mnist(),
+            tables::permuted_mnist(),
+        ] {
+            let mut names: Vec<String> = table.cells.iter().map(Cell::name).collect();
+            let count = names.len();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), count, "{}", table.name);
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_follows_from_both_errors() {
+        let table = tables::split_mnist();
+        let find = |name: &str| {
+            let found = table.cells.iter().find(|cell| cell.name() == name);
+            found.unwrap()
+        };
+        let result = |accuracy: f64| json!({ "accuracy": accuracy, "accuracy_se": 0.01 });
+        let within =
+            |name: &str, accuracy| compared(find(name), &result(accuracy))["within"].clone();
+        assert_eq!(within("class-er", 0.859), true);
+        assert_eq!(within("class-er", 0.857), false);
+        // The published error is 3.6.
+        assert_eq!(within("class-agem", 0.651 - 0.074), true);
+        assert_eq!(within("class-agem", 0.651 - 0.076), false);
+    }
+}
