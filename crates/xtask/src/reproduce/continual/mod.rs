@@ -26,7 +26,8 @@ pub struct Options {
     /// Folder of MNIST's four files, which are fetched where they are not there; by default in the target directory.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Runs of each cell; cells whose published standard error is above one point have twice as many.
+    /// Runs of each cell; by default as many as the table says, and twice as many where the published standard error is above
+    /// one point.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     seeds: Option<u32>,
     /// Only cells whose name contains this.
@@ -70,14 +71,17 @@ pub fn run(workspace: &Workspace, options: &Options, which: Which) -> Result<()>
         mnist: &mnist,
         work: &work,
         commit: commit(workspace)?,
-        seeds: options.seeds.unwrap_or(table.seeds),
+        seeds: options.seeds,
         jobs: options.jobs,
     };
     let rows = setup.all(&cells)?;
     let seconds: f64 = rows.iter().filter_map(|row| row["seconds"].as_f64()).sum();
     let first = |key: &str| rows.first().map(|row| row[key].clone());
     let result = json!({
-        "command": format!("cargo xtask reproduce {}", table.name),
+        "command": match options.seeds {
+            Some(seeds) => format!("cargo xtask reproduce {} --seeds {seeds}", table.name),
+            None => format!("cargo xtask reproduce {}", table.name),
+        },
         "date": date::today(),
         "commit": setup.commit,
         "version": first("version"),
@@ -110,7 +114,7 @@ struct Setup<'a> {
     mnist: &'a Path,
     work: &'a Path,
     commit: String,
-    seeds: u32,
+    seeds: Option<u32>,
     jobs: u32,
 }
 
@@ -146,10 +150,10 @@ impl Setup<'_> {
 
     fn row(&self, cell: &Cell) -> Result<Value> {
         let name = cell.name();
-        let seeds = match cell.published {
-            Some(Published { se, .. }) if se > 1.0 => 2 * self.seeds,
-            _ => self.seeds,
-        };
+        let seeds = self.seeds.unwrap_or(match cell.published {
+            Some(Published { se, .. }) if se > 1.0 => 2 * self.table.seeds,
+            _ => self.table.seeds,
+        });
         let file = self.work.join(format!("{name}-{seeds}.json"));
         let result = kept(&file, &self.commit, || self.command(cell, seeds))?;
         let row = compared(cell, &result);
