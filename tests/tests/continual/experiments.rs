@@ -9,30 +9,15 @@ use forgeling::continual::{
 use forgeling::data::{Glyphs, Split, Subset};
 use forgeling::nn::graph::Graph;
 use forgeling::nn::zoo::MlpConfig;
-use forgeling::train::{
-    Checkpoint, Checkpoints, HardwareConfig, HardwareManager, Schedule, TrainEvent,
-};
+use forgeling::train::{HardwareConfig, HardwareManager, Schedule, TrainEvent};
 use forgeling::{Device, DeviceChoice, Result};
 use pollster::block_on;
+
+use super::common::Memory;
 
 const CLASSES: usize = 6;
 const CONTEXTS: usize = 3;
 const ITERATIONS: usize = 120;
-
-#[derive(Default)]
-struct Memory(Vec<Vec<u8>>);
-
-impl Checkpoints for Memory {
-    fn latest(&mut self) -> Result<(Option<Checkpoint>, Vec<String>)> {
-        let last = self.0.last().map(|bytes| Checkpoint::decode(bytes));
-        Ok((last.transpose()?, Vec::new()))
-    }
-
-    fn save(&mut self, checkpoint: &Checkpoint) -> Result<String> {
-        self.0.push(checkpoint.encode()?);
-        Ok(String::new())
-    }
-}
 
 fn scenario(setting: Setting) -> Scenario {
     let glyphs = |split, count| {

@@ -1,6 +1,6 @@
 //! Learning one thing after another.
 //!
-//! - `common`: a set whose images say which they are.
+//! - `common`: a set whose images say which they are, and checkpoints in memory.
 //! - `scenarios`: what is learned after what.
 //! - `streams`: as batches.
 //! - `buffers`: what is kept.

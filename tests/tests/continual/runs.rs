@@ -15,13 +15,13 @@ use forgeling::nn::{Network, Pass};
 use forgeling::train::parts::{LossTerm, Method, Needs, Part, RunState, Sections, StepContext};
 use forgeling::train::weights::collect;
 use forgeling::train::{
-    Checkpoint, Checkpoints, Classify, CrossEntropy, HardwareConfig, HardwareManager, Objective,
-    Outcome, Run, StopReason, TrainEvent, Trainer, TrainerConfig,
+    Checkpoint, Classify, CrossEntropy, HardwareConfig, HardwareManager, Objective, Outcome, Run,
+    StopReason, TrainEvent, Trainer, TrainerConfig,
 };
 use forgeling::{Device, DeviceChoice, Result};
 use pollster::block_on;
 
-use super::common::config;
+use super::common::{Memory, config};
 
 const SIZE: usize = 8;
 const STEPS: usize = 24;
@@ -101,21 +101,6 @@ impl<M: Classify> LossTerm<M, ContinualBatch> for Replayed {
 impl<M: Classify> Method<M, ContinualBatch> for Replayed {
     fn term(&self) -> Option<&dyn LossTerm<M, ContinualBatch>> {
         Some(self)
-    }
-}
-
-#[derive(Default)]
-struct Memory(Vec<Vec<u8>>);
-
-impl Checkpoints for Memory {
-    fn latest(&mut self) -> Result<(Option<Checkpoint>, Vec<String>)> {
-        let last = self.0.last().map(|bytes| Checkpoint::decode(bytes));
-        Ok((last.transpose()?, Vec::new()))
-    }
-
-    fn save(&mut self, checkpoint: &Checkpoint) -> Result<String> {
-        self.0.push(checkpoint.encode()?);
-        Ok(String::new())
     }
 }
 

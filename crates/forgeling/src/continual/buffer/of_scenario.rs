@@ -8,8 +8,7 @@ use crate::error::{Error, Result};
 use crate::train::parts::{Replay, RunState, Sections};
 
 /// A [`Buffer`] that keeps examples of a scenario's contexts by itself when they end, where its policy is
-/// [`Policy::PerClassAtEnd`]; with any other it is as the buffer alone. The last context does not end in a run: where it
-/// matters, call [`Replay::end_task`] after it.
+/// [`Policy::PerClassAtEnd`]; with any other it is as the buffer alone.
 #[derive(Debug, Clone)]
 pub struct ScenarioBuffer {
     buffer: Buffer,

@@ -122,10 +122,7 @@ impl Part<Network> for Ewc {
     }
 
     fn needs(&self) -> Needs {
-        Needs {
-            task_boundaries: true,
-            ..Default::default()
-        }
+        Needs::BOUNDARIES
     }
 
     fn end_task(&mut self, task: usize, model: &Network) -> Result<()> {

@@ -219,10 +219,7 @@ impl Part<Network> for Lwf {
     }
 
     fn needs(&self) -> Needs {
-        Needs {
-            task_boundaries: true,
-            ..Default::default()
-        }
+        Needs::BOUNDARIES
     }
 
     fn end_task(&mut self, task: usize, model: &Network) -> Result<()> {

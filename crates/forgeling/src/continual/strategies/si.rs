@@ -157,10 +157,7 @@ impl Part<Network> for Si {
     }
 
     fn needs(&self) -> Needs {
-        Needs {
-            task_boundaries: true,
-            ..Default::default()
-        }
+        Needs::BOUNDARIES
     }
 
     fn begin_task(&mut self, _task: usize, model: &Network) -> Result<()> {

@@ -17,6 +17,13 @@ pub struct Needs {
 }
 
 impl Needs {
+    /// To be told where tasks end, and nothing else.
+    pub const BOUNDARIES: Self = Self {
+        task_boundaries: true,
+        task_ids: false,
+        replayed: 0,
+    };
+
     /// Whether a run has what the part of this name needs. `given` is what its source has; `replays`, whether there is a
     /// replay buffer.
     pub(super) fn check(self, part: &str, given: Self, replays: bool) -> Result<()> {
