@@ -1,6 +1,8 @@
 //! Batch norm with a residual and ReLU against its composite reference, on every device.
 
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
+use forgeling::nn::graph::Graph;
+use forgeling::nn::{Network, Normalization, Pass, absorb};
 use forgeling::ops::{AfterNorm, Statistics, batch_norm, batch_norm_running};
 use forgeling_tests::conv_parity::{CHANNELS, NORMS, batch_normed, moved};
 use forgeling_tests::ops_parity::{Body, tensor};
@@ -171,4 +173,41 @@ fn inputs_that_do_not_fit_are_errors_with_both_shapes() {
     let vector = || Tensor::<1>::zeros([1], device);
     let error = batch_norm(double, vector(), vector(), None, AfterNorm::Nothing).unwrap_err();
     assert!(error.to_string().contains("F64"), "{error}");
+}
+
+/// Each value of an example is a channel: gamma is 1 and beta 0 at first.
+#[test]
+fn values_are_normed_over_the_batch() {
+    let graph = Graph::from_json(r#"{ "input": [3], "layers": ["batchNorm", "relu"] }"#).unwrap();
+    let rows = [[1.0_f32, -2.0, 0.5], [3.0, 0.0, 0.5], [2.0, 5.0, 0.5]];
+    let expected = rows.map(|row| {
+        [0, 1, 2].map(|place| {
+            let values = rows.map(|row| f64::from(row[place]));
+            let mean = values.iter().sum::<f64>() / 3.0;
+            let squares = values
+                .iter()
+                .map(|value| (value - mean).powi(2))
+                .sum::<f64>();
+            let normed = (f64::from(row[place]) - mean) / (squares / 3.0 + 1e-5).sqrt();
+            normed.max(0.0) as f32
+        })
+    });
+    for device in devices() {
+        let network = Network::new(&graph, 0, &device);
+        let given = TensorData::from(rows);
+        let passed = |network: &Network, normalization| {
+            let mut pass = Pass::new(normalization, &device.autodiff());
+            let rows = pass.values(given.clone());
+            let found = network.forward_rows(rows, &mut pass).unwrap();
+            (values(found), pass.take_statistics())
+        };
+        let (found, statistics) = passed(&network, Normalization::Batch);
+        let name = &device.info().name;
+        assert_close(name, &found, expected.as_flattened(), F32_TOLERANCE);
+        let absorbed = absorb(network, statistics).unwrap();
+        let (found, _) = passed(&absorbed, Normalization::Running);
+        // A tenth of the way from 0 to the mean of the first value; its unbiased variance is 1, as it was.
+        let first = (1.0 - 0.2) / (1.0_f32 + 1e-5).sqrt();
+        assert!((found[0] - first).abs() < 1e-5, "{name}: {found:?}");
+    }
 }

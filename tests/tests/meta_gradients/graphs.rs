@@ -28,6 +28,16 @@ const MIXED: &str = r#"{ "input": [2, 7, 6], "layers": [
     { "linear": { "outputs": 5, "bias": false } }, "layerNorm", "gelu", { "linear": { "outputs": 3 } }
 ] }"#;
 
+/// Values normed over the batch, which vary more from example to example than the pooled ones there: difference quotients of
+/// norms of little variance are coarse.
+const NORMED: &str = r#"{ "input": [1, 3, 2], "layers": [
+    "flatten", { "linear": { "outputs": 5, "bias": false } }, "batchNorm", "gelu", { "linear": { "outputs": 3 } }
+] }"#;
+
+fn normed() -> Graph {
+    Graph::from_json(NORMED).unwrap()
+}
+
 fn mixed() -> Graph {
     Graph::from_json(MIXED).unwrap()
 }
@@ -50,22 +60,29 @@ fn tasks(shape: ImageShape) -> Vec<Task> {
 
 #[test]
 fn of_every_layer() {
-    let graph = mixed();
-    let network = in_f64(Network::on(&graph, 3, &device()));
-    let tasks = tasks(graph.image_shape());
-    let inner = InnerConfig {
-        steps: 2,
-        test_steps: None,
-        rate: 0.1,
-    };
-    for (order, part, transductive) in [
-        (Order::Second, AdaptedPart::All, true),
-        (Order::Second, AdaptedPart::All, false),
-        (Order::Second, AdaptedPart::Head, false),
-    ] {
-        let method = Maml::new(MamlConfig { inner, order, part }).unwrap();
-        let learner = GradientLearner::new(network.clone(), method, transductive);
-        check(&learner, &tasks, 0, &format!("{part:?} {transductive}"));
+    for graph in [mixed(), normed()] {
+        let network = in_f64(Network::on(&graph, 3, &device()));
+        let tasks = tasks(graph.image_shape());
+        let inner = InnerConfig {
+            steps: 2,
+            test_steps: None,
+            rate: 0.1,
+        };
+        for (order, part, transductive) in [
+            (Order::Second, AdaptedPart::All, true),
+            (Order::Second, AdaptedPart::All, false),
+            (Order::Second, AdaptedPart::Head, false),
+        ] {
+            let method = Maml::new(MamlConfig { inner, order, part }).unwrap();
+            let learner = GradientLearner::new(network.clone(), method, transductive);
+            let input = graph.input();
+            check(
+                &learner,
+                &tasks,
+                0,
+                &format!("{input} {part:?} {transductive}"),
+            );
+        }
     }
 }
 
@@ -81,7 +98,7 @@ fn programs_compute_what_their_networks_do() {
             config.options.insert("width".into(), 6);
             config.graph().unwrap()
         });
-    for graph in named.chain([mixed()]) {
+    for graph in named.chain([mixed(), normed()]) {
         let network = Network::on(&graph, 3, &device);
         let shape = graph.image_shape();
         let mut rng = Rng::new(1);

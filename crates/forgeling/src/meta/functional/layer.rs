@@ -141,14 +141,19 @@ impl Primitive {
                 })
             }
             Self::BatchNorm { .. } => {
-                let x = input.maps()?;
+                let rows = matches!(input, Value::Rows(_));
+                let x = input.channels();
                 let statistics = match given {
                     None => stock::moments(x.clone()),
                     Some(statistics) => statistics.clone(),
                 };
                 let [gamma, beta] = [0, 1].map(|index| vector(&weights[index]));
-                let y = stock::normalize(x, gamma, beta, &statistics);
-                return Ok((Value::Maps(y), Some(statistics)));
+                let y = Value::Maps(stock::normalize(x, gamma, beta, &statistics));
+                let y = match rows {
+                    true => Value::Rows(y.rows(tasks)?),
+                    false => y,
+                };
+                return Ok((y, Some(statistics)));
             }
             Self::NormPool { .. } => {
                 let z = input.maps()?;
@@ -235,10 +240,15 @@ impl Primitive {
             }
             Self::BatchNorm { .. } => {
                 let gamma = vector(&weights[0]);
+                let rows = matches!(input, Value::Rows(_));
                 let (of_x, of_gamma, of_beta) =
-                    stock::normalize_vjp(input.maps()?, gamma, grad.maps()?);
+                    stock::normalize_vjp(input.channels(), gamma, grad.channels());
                 let like = |vector: Tensor<1>| vector.reshape(weights[0].dims());
-                one(Some(Value::Maps(of_x)), vec![like(of_gamma), like(of_beta)])
+                let of_x = match rows {
+                    true => Value::Rows(Value::Maps(of_x).rows(tasks)?),
+                    false => Value::Maps(of_x),
+                };
+                one(Some(of_x), vec![like(of_gamma), like(of_beta)])
             }
             Self::NormPool { .. } => {
                 let [gamma, beta] = [0, 1].map(|index| vector(&weights[index]));

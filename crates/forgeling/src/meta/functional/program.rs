@@ -168,7 +168,7 @@ impl Program {
                         let layer = writing.conv(conv, false)?;
                         hidden = writing.add(conv, layer, vec![hidden]);
                     }
-                    let channels = writing.maps(norm)?[0];
+                    let channels = writing.graph.parameters(norm)[0].sizes[0];
                     hidden = writing.add(norm, Primitive::BatchNorm { channels }, vec![hidden]);
                     if let [residual] = others {
                         hidden = writing.add(norm, Primitive::Add, vec![hidden, *residual]);

@@ -29,6 +29,18 @@ impl Value {
         }
     }
 
+    /// Maps as they are, rows as maps of one pixel.
+    pub fn channels(self) -> Tensor<4> {
+        match self {
+            Self::Maps(maps) => maps,
+            Self::Rows(rows) => {
+                let [tasks, batch, values] = rows.dims();
+                let maps = [batch, tasks * values, 1, 1];
+                rows.swap_dims(0, 1).reshape(maps)
+            }
+        }
+    }
+
     /// Rows as they are, maps flattened: channel after channel.
     ///
     /// # Errors

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 pub enum Layer {
     /// Convolution of maps, [`conv2d`](crate::ops::conv2d).
     Conv2d(Conv2d),
-    /// Batch norm of maps: `gamma (x - mean) / sqrt(variance + 1e-5) + beta`. Its values: `gamma` and `beta`, trained,
-    /// `running_mean` and `running_var`, not trained; each `[channels]`.
+    /// Batch norm of maps or values: `gamma (x - mean) / sqrt(variance + 1e-5) + beta`, each value of an example being a
+    /// channel of one pixel. Its values: `gamma` and `beta`, trained, `running_mean` and `running_var`, not trained; each
+    /// `[channels]`.
     BatchNorm,
     /// Each token, or each row of values, normalised by itself and then scaled and shifted.
     LayerNorm,

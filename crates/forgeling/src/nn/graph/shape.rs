@@ -236,7 +236,10 @@ impl Layer {
                 let [rows, columns] = windows(window.size, window.stride, window.padding)?;
                 Shape::Maps([channels, rows, columns])
             }
-            Self::BatchNorm => Shape::Maps(maps()?),
+            Self::BatchNorm => match first {
+                Shape::Tokens(_) => return Err(format!("expected maps or values, got {first}")),
+                other => other,
+            },
             Self::LayerNorm => match first {
                 Shape::Maps(_) => return Err(format!("expected tokens or values, got {first}")),
                 other => other,

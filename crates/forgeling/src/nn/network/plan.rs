@@ -130,8 +130,19 @@ fn described(
                 })?;
             }
             let residual = inputs.next();
+            // Values are maps of one pixel here.
+            let shape = hidden.shape().to_vec();
+            let channels = |values: Shaped| match values.shape() {
+                &[batch, values_of_each] => sim.reshape(values, &[batch, values_of_each, 1, 1]),
+                _ => values,
+            };
             part(sim, named(norm), || {
-                sim.batch_norm(hidden, residual, NormSizes { relu })
+                let (hidden, residual) = (channels(hidden), residual.map(channels));
+                let normed = sim.batch_norm(hidden, residual, NormSizes { relu })?;
+                Ok(match shape.len() {
+                    2 => sim.reshape(normed, &shape),
+                    _ => normed,
+                })
             })
         }
         Operation::Linear { linear, activation } => {

@@ -35,6 +35,17 @@ impl Flow {
         }
     }
 
+    /// Maps as they are, rows as maps of one pixel, and whether they were rows.
+    fn channels(self) -> (Tensor<4>, bool) {
+        match self {
+            Self::Maps(maps) => (maps, false),
+            Self::Rows(rows) => {
+                let [batch, values] = rows.dims();
+                (rows.reshape([batch, values, 1, 1]), true)
+            }
+        }
+    }
+
     /// Rows, as they are.
     ///
     /// # Errors
@@ -156,12 +167,12 @@ impl Part {
             }
             Operation::Norm { conv, norm, relu } => {
                 let norm = self.norm(graph, norm)?;
-                let residual = inputs.next().map(Flow::maps).transpose()?;
+                let residual = inputs.next().map(|other| other.channels().0);
                 let after = match relu {
                     true => AfterNorm::Relu,
                     false => AfterNorm::Nothing,
                 };
-                let mut maps = first.maps()?;
+                let (mut maps, rows) = first.channels();
                 let mut left_out = None;
                 if let Some(node) = conv {
                     let weights = self.conv(graph, node)?;
@@ -169,9 +180,11 @@ impl Part {
                     maps = conv2d(maps, weights.weight()?, None, options)?;
                     left_out = weights.bias.as_ref().map(|bias| bias.val());
                 }
-                Ok(Flow::Maps(normed(
-                    norm, left_out, maps, residual, after, pass,
-                )?))
+                let normed = normed(norm, left_out, maps, residual, after, pass)?;
+                Ok(match rows {
+                    true => Flow::Rows(normed.flatten(1, 3)),
+                    false => Flow::Maps(normed),
+                })
             }
             Operation::Linear {
                 linear: node,
