@@ -114,7 +114,7 @@ pub struct Outcome {
     pub model_bytes: u64,
     /// Bytes of the examples that were kept at the end.
     pub buffer_bytes: u64,
-    /// Bytes of what else the strategy kept at the end.
+    /// Bytes of what else the strategy needs to go on at the end.
     pub state_bytes: u64,
     /// Seconds, tests included, and those of earlier processes.
     pub seconds: f64,

@@ -183,7 +183,9 @@ impl Part<Network> for Si {
     }
 
     fn bytes(&self) -> u64 {
-        self.penalty.bytes() + self.integral.bytes()
+        // Between contexts there is no integral; in them it is as large as the centre.
+        let integral = self.integral.bytes().max(self.penalty.centre.bytes());
+        self.penalty.bytes() + integral
     }
 }
 
