@@ -84,14 +84,13 @@ impl<'a> Bench<'a> {
         let scenarios = seeds.map(|seed| Ok((seed, data.scenario(&args.scenario, preset, seed)?)));
         let scenarios = scenarios.collect::<Result<Vec<_>>>()?;
         let first = &scenarios[0].1;
-        let graph = match (&trained, args.network.named()) {
-            (Some(trained), _) => trained
-                .saved
-                .network
-                .graph()
-                .with_outputs(first.outputs())?,
-            (None, Some(named)) => named.graph(first.image_shape(), first.outputs())?,
-            (None, None) => preset.network(first)?,
+        let graph = |strategy| match (&trained, args.network.named()) {
+            (Some(trained), _) => {
+                let graph = trained.saved.network.graph();
+                graph.with_outputs(first.outputs())
+            }
+            (None, Some(named)) => named.graph(first.image_shape(), first.outputs()),
+            (None, None) => preset.network(strategy, first),
         };
         let hardware = HardwareConfig {
             precision: args.precision,
@@ -107,6 +106,7 @@ impl<'a> Bench<'a> {
             data,
         };
         for plan in plan::all(&args.protocol, preset, names, first)? {
+            let graph = graph(plan.name)?;
             let runs = scenarios.iter().map(|(seed, scenario)| {
                 bench.one(&plan, *seed, scenario.clone(), &graph, trained.as_ref())
             });

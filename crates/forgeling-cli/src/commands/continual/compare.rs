@@ -42,8 +42,12 @@ impl Bench<'_> {
         let mut buffers: Vec<(String, String)> = Vec::new();
         let mut sizes = Vec::new();
         let mut batches = Vec::new();
+        let mut networks = Vec::new();
         for (plan, runs) in &self.strategies {
             let name = plan.name.to_string();
+            let graph = runs.first().map(|run| run.experiment.graph());
+            let values = graph.map_or(0, |graph| graph.counts().all());
+            networks.push((name.clone(), values.to_string()));
             let protocol = &plan.protocol;
             if let Some((budget, _)) = protocol.buffer {
                 buffers.push((name.clone(), words::budget(budget)));
@@ -65,6 +69,7 @@ impl Bench<'_> {
             ("buffers", buffers),
             ("batch sizes", sizes),
             ("numbers of batches", batches.collect()),
+            ("numbers of values of the network", networks),
         ]
         .into_iter()
         .filter_map(|(what, values)| Some(format!("{what}: {}", differing(&values)?)))

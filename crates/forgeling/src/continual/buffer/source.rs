@@ -5,13 +5,14 @@ use serde_json::Value;
 
 use super::{Buffer, OPERATION};
 use crate::continual::{ContinualBatch, Setting};
-use crate::data::Rng;
+use crate::data::{ImageShape, Rng};
 use crate::error::{Error, Result};
 use crate::train::Source;
 use crate::train::parts::Needs;
 
 const RESUME: &str = "resume_buffer_source";
 const ORDER_STREAM: u64 = 7;
+const SHIFT_STREAM: u64 = 8;
 
 /// How a buffer becomes batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +22,10 @@ pub struct BufferSourceConfig {
     pub batch_size: usize,
     /// What the setting tells: contexts where a test tells them.
     pub setting: Setting,
-    /// What the order of the examples follows from, and nothing else.
+    /// By how many pixels an image is moved at most, up or down and left or right, at random each time it is dealt out; zeros
+    /// move in. 0 leaves images as they are.
+    pub shift: usize,
+    /// What the order of the examples and their shifts follow from, and nothing else.
     pub seed: u64,
 }
 
@@ -78,6 +82,22 @@ impl BufferSource {
     }
 }
 
+/// Moves each channel down and to the right by so many pixels.
+fn shift(image: &mut [f32], shape: ImageShape, [down, right]: [isize; 2]) {
+    let ImageShape { height, width, .. } = shape;
+    for map in image.chunks_exact_mut(height * width) {
+        let before = map.to_vec();
+        let from = |row: usize, column: usize| {
+            let row = row.checked_add_signed(-down).filter(|row| *row < height)?;
+            let column = column.checked_add_signed(-right);
+            Some(row * width + column.filter(|column| *column < width)?)
+        };
+        for (place, pixel) in map.iter_mut().enumerate() {
+            *pixel = from(place / width, place % width).map_or(0.0, |place| before[place]);
+        }
+    }
+}
+
 impl Source for BufferSource {
     type Batch = ContinualBatch;
 
@@ -98,7 +118,18 @@ impl Source for BufferSource {
             order
         });
         let last = next.saturating_add(self.config.batch_size).min(count);
-        let batch = self.buffer.batch(&order[next..last]);
+        let mut batch = self.buffer.batch(&order[next..last]);
+        let by = self.config.shift;
+        if by > 0 {
+            let rng = Rng::new(self.config.seed).fork(SHIFT_STREAM).fork(epoch);
+            let shape = batch.images.shape;
+            let images = batch.images.images.chunks_exact_mut(shape.len());
+            for (image, &example) in images.zip(&order[next..last]) {
+                let mut rng = rng.fork(example as u64);
+                let mut draw = || rng.below(2 * by + 1) as isize - by as isize;
+                shift(image, shape, [draw(), draw()]);
+            }
+        }
         self.place.next = last;
         Ok(Some(batch))
     }
@@ -144,7 +175,7 @@ impl Source for BufferSource {
 mod tests {
     use super::*;
     use crate::continual::{Budget, BufferConfig, Policy};
-    use crate::data::{ImageBatch, ImageShape};
+    use crate::data::ImageBatch;
     use crate::train::parts::Replay;
 
     fn source(batch_size: usize) -> BufferSource {
@@ -154,11 +185,12 @@ mod tests {
             logits: 0,
             seed: 1,
         };
-        let shape = ImageShape::new(1, 1, 1);
+        let shape = ImageShape::new(1, 3, 3);
         let mut buffer = Buffer::new(config, shape, 7).unwrap();
         let images = ImageBatch {
             shape,
-            images: vec![0.0; 7],
+            // The second row's first pixel is white.
+            images: (0..63).map(|at| f32::from(at % 9 == 3)).collect(),
             labels: (0..7).collect(),
         };
         let batch = ContinualBatch::new(images, Some(1));
@@ -166,6 +198,7 @@ mod tests {
         let config = BufferSourceConfig {
             batch_size,
             setting: Setting::Task,
+            shift: 1,
             seed: 3,
         };
         BufferSource::new(buffer, config).unwrap()
@@ -190,6 +223,31 @@ mod tests {
         assert_ne!(one, other);
         one.sort_unstable();
         assert_eq!(one, [0, 1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn images_are_moved_anew_in_each_epoch() {
+        let mut source = source(7);
+        let mut seen = std::collections::BTreeMap::new();
+        for _ in 0..90 {
+            let batch = pollster::block_on(source.next()).unwrap().unwrap();
+            for image in batch.images.images.chunks(9) {
+                let white: Vec<usize> = (0..9).filter(|&at| image[at] > 0.0).collect();
+                *seen.entry(white).or_insert(0) += 1;
+            }
+            assert!(pollster::block_on(source.next()).unwrap().is_none());
+        }
+        // Up, not at all or down; right, not at all, or out of sight to the left, each a ninth of 630 times.
+        let mut places: Vec<Vec<usize>> = [0, 1, 3, 4, 6, 7].map(|at| vec![at]).into();
+        places.insert(0, Vec::new());
+        assert!(seen.keys().eq(&places), "{seen:?}");
+        for (white, times) in seen {
+            let expected = if white.is_empty() { 210 } else { 70 };
+            assert!(
+                (expected * 2 / 3..expected * 4 / 3).contains(&times),
+                "{white:?}: {times}"
+            );
+        }
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Learner for Dumb<'_> {
             batch_size,
             initial,
             last,
+            shift,
         } = self.config;
         let steps = passes * self.buffer.len().div_ceil(batch_size.max(1));
         let config = TrainerConfig {
@@ -102,6 +103,7 @@ impl Learner for Dumb<'_> {
             let config = BufferSourceConfig {
                 batch_size,
                 setting: scenario.config().setting,
+                shift,
                 seed: seeds.order,
             };
             let mut source = BufferSource::new(self.buffer.clone(), config)?;

@@ -9,7 +9,7 @@ use crate::continual::strategies::{
 };
 use crate::continual::{Budget, ClosedFormRule, HeadKind, Kind, Pace, Policy, Scenario, Setting};
 use crate::error::Result;
-use crate::nn::graph::Graph;
+use crate::nn::graph::{Builder, Graph, Layer, Linear};
 use crate::nn::zoo::MlpConfig;
 use crate::train::{AdamConfig, OptimizerConfig, Schedule, SgdConfig};
 
@@ -48,16 +48,20 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// The network of the protocol.
+    /// The network of the protocol for a strategy. That of GDumb is its authors', with batch norm behind each hidden layer,
+    /// which makes raw pixels as good as normalized ones.
     ///
     /// # Errors
     /// When the scenario's images or labels make no network.
-    pub fn network(self, scenario: &Scenario) -> Result<Graph> {
+    pub fn network(self, strategy: StrategyName, scenario: &Scenario) -> Result<Graph> {
         let hidden = match (self, &scenario.config().kind) {
             (Self::VanDeVen, Kind::Permuted { .. }) => 1000,
             (Self::VanDeVen, _) => 400,
             (Self::Mammoth, _) => 100,
         };
+        if strategy == StrategyName::Gdumb {
+            return normed(hidden, scenario);
+        }
         let config = MlpConfig {
             input: scenario.image_shape().into(),
             hidden: vec![hidden; 2],
@@ -90,6 +94,23 @@ const GDUMB: OptimizerConfig = OptimizerConfig::Sgd(SgdConfig {
     weight_decay: 1e-6,
     clip_norm: None,
 });
+
+/// A perceptron with two hidden layers, each normed over the batch.
+fn normed(hidden: usize, scenario: &Scenario) -> Result<Graph> {
+    let mut graph = Builder::new(scenario.image_shape().into())?;
+    graph.then("flatten", Layer::Flatten)?;
+    for name in ["layers.0", "layers.1"] {
+        let layer = Linear {
+            bias: false,
+            ..Linear::new(hidden)
+        };
+        graph.then(name, Layer::Linear(layer))?;
+        graph.then(format!("{name}.norm"), Layer::BatchNorm)?;
+        graph.then(format!("{name}.relu"), Layer::Relu)?;
+    }
+    graph.then("layers.2", Layer::Linear(Linear::new(scenario.outputs())))?;
+    graph.finish()
+}
 
 fn van_de_ven(name: StrategyName, scenario: &Scenario, budget: Option<Budget>) -> Protocol {
     let permuted = matches!(scenario.config().kind, Kind::Permuted { .. });
@@ -127,7 +148,7 @@ fn van_de_ven(name: StrategyName, scenario: &Scenario, budget: Option<Budget>) -
         StrategyName::OnlineEwc => ewc(lambda, fisher, Some(1.0)),
         StrategyName::Si => Strategy::Si(SiConfig::new(c)),
         StrategyName::Lwf => Strategy::Lwf(LwfConfig::default()),
-        other => usual(other),
+        other => usual(other, scenario),
     };
     let contexts = match name {
         StrategyName::Joint => scenario.len(),
@@ -234,7 +255,7 @@ fn mammoth(name: StrategyName, scenario: &Scenario, budget: Option<Budget>) -> P
             }),
             0.03,
         ),
-        other => (usual(other), 0.03),
+        other => (usual(other, scenario), 0.03),
     };
     let weight_decay = match name {
         StrategyName::Lwf => 5e-4,
@@ -275,7 +296,7 @@ fn ewc(lambda: f64, fisher: FisherKind, online: Option<f64>) -> Strategy {
 }
 
 /// A strategy with numbers of its own papers, where a protocol has none for it.
-fn usual(name: StrategyName) -> Strategy {
+fn usual(name: StrategyName, scenario: &Scenario) -> Strategy {
     let replay = |weight| ErConfig {
         examples: 32,
         weight,
@@ -296,7 +317,10 @@ fn usual(name: StrategyName) -> Strategy {
             beta: if name == StrategyName::Der { 0.0 } else { 0.5 },
         }),
         StrategyName::Agem => Strategy::AGem(AGemConfig { examples: 128 }),
-        StrategyName::Gdumb => Strategy::GDumb(GDumbConfig::default()),
+        StrategyName::Gdumb => Strategy::GDumb(GDumbConfig {
+            shift: scenario.image_shape().height / 7,
+            ..Default::default()
+        }),
         StrategyName::Icarl => Strategy::Icarl(IcarlConfig::default()),
         StrategyName::Ewc => ewc(1.0, FisherKind::Exact, None),
         StrategyName::OnlineEwc => ewc(1.0, FisherKind::Exact, Some(1.0)),

@@ -78,7 +78,8 @@ pub enum FrozenFeatures {
 /// progress in continual learning", ECCV 2020. Examples are kept balanced over classes as they come; a new network is trained
 /// on them for every test. The learning rate goes down from `initial` to `last` along half a cosine.
 ///
-/// It keeps the buffer alone. The authors warm up the rate in the first pass and restart the cosine; neither is done here.
+/// It keeps the buffer alone. The authors warm up the rate in the first pass and restart the cosine, norm the outputs, too, and
+/// report the best pass on the test set; none of this is done here.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GDumbConfig {
@@ -90,6 +91,9 @@ pub struct GDumbConfig {
     pub initial: f64,
     /// The learning rate at the end. Default 0.0005.
     pub last: f64,
+    /// Pixels by which images are moved at most, see [`BufferSourceConfig`](crate::continual::BufferSourceConfig). Default 4,
+    /// as in the authors' code, which crops images of 28 rows at random from padded ones; presets take a seventh of the rows.
+    pub shift: usize,
 }
 
 impl Default for GDumbConfig {
@@ -99,6 +103,7 @@ impl Default for GDumbConfig {
             batch_size: 16,
             initial: 0.05,
             last: 5e-4,
+            shift: 4,
         }
     }
 }
