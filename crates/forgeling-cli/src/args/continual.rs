@@ -87,6 +87,10 @@ pub struct LearningArgs {
     /// a folder with parts the one called test, otherwise a fifth of each class, the same for every seed]
     #[arg(long, value_name = "SOURCE")]
     pub test_data: Option<DataSource>,
+    /// Test on this part of each class of the images to train on instead, which are not learned then: to choose --lambda and
+    /// the like without a look at the images to test on
+    #[arg(long, value_name = "FRACTION", conflicts_with = "test_data")]
+    pub validation: Option<f64>,
     #[command(flatten)]
     pub scenario: ScenarioArgs,
     #[command(flatten)]

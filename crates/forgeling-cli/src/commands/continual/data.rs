@@ -67,8 +67,9 @@ impl Data {
                 (train, test, source.to_string())
             }
             None => {
-                let (train, test) = train.split(HELD_OUT, SPLIT_SEED)?;
-                let percent = 100.0 * HELD_OUT;
+                let part = args.validation.unwrap_or(HELD_OUT);
+                let (train, test) = train.split(part, SPLIT_SEED)?;
+                let percent = 100.0 * part;
                 (train, test, format!("{percent} % of {source}"))
             }
         };
@@ -105,6 +106,9 @@ impl Data {
 /// Where the images to test on come from, if they are not a part of those to train on.
 fn other_source(args: &ContinualArgs) -> Result<Option<DataSource>> {
     let source = &args.data.data;
+    if args.validation.is_some() {
+        return Ok(None);
+    }
     if let Some(other) = &args.test_data {
         return Ok(Some(other.clone()));
     }

@@ -154,9 +154,27 @@ impl Setup<'_> {
             Some(Published { se, .. }) if se > 1.0 => 2 * self.table.seeds,
             _ => self.table.seeds,
         });
+        let chosen = match cell.lambdas {
+            [] => None,
+            _ => Some(self.choose(cell)?),
+        };
         let file = self.work.join(format!("{name}-{seeds}.json"));
-        let result = kept(&file, &self.commit, || self.command(cell, seeds))?;
-        let row = compared(cell, &result);
+        let result = kept(&file, &self.commit, || {
+            let step = self
+                .command(cell, &name)
+                .arg("--seeds")
+                .arg(seeds.to_string());
+            match &chosen {
+                Some(tried) => step.arg("--lambda").arg(best(tried).to_string()),
+                None => step,
+            }
+        })?;
+        let mut row = compared(cell, &result);
+        if let Some(tried) = chosen {
+            row["lambda"] = json!(best(&tried));
+            let pair = |&Tried { lambda, accuracy }: &Tried| json!([lambda, accuracy]);
+            row["tried"] = tried.iter().map(pair).collect();
+        }
         eprintln!(
             "{name}: {} ± {} {}",
             row["value"], row["se"], row["published"]
@@ -164,7 +182,25 @@ impl Setup<'_> {
         Ok(row)
     }
 
-    fn command(&self, cell: &Cell, seeds: u32) -> Step {
+    /// What one run comes to with each factor, on images that are held out.
+    fn choose(&self, cell: &Cell) -> Result<Vec<Tried>> {
+        let tried = cell.lambdas.iter().map(|&lambda| {
+            let name = format!("{}-{lambda:e}", cell.name());
+            let file = self.work.join(format!("{name}.json"));
+            let result = kept(&file, &self.commit, || {
+                self.command(cell, &name)
+                    .args(["--validation", "0.1", "--lambda"])
+                    .arg(lambda.to_string())
+            })?;
+            let accuracy = result["accuracy"].as_f64().unwrap_or(0.0);
+            eprintln!("{name}: {accuracy}");
+            Ok(Tried { lambda, accuracy })
+        });
+        tried.collect()
+    }
+
+    /// The runs of a cell, in a folder of that name.
+    fn command(&self, cell: &Cell, folder: &str) -> Step {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let threads = (cores / self.jobs as usize).max(1);
         Step::new(program(self.workspace, "forgeling"))
@@ -183,11 +219,28 @@ impl Setup<'_> {
             .args(self.table.arguments.iter().copied())
             .args(["--setting", cell.setting, "--strategy", cell.strategy])
             .args(cell.arguments.iter().copied())
-            .arg("--seeds")
-            .arg(seeds.to_string())
             .arg("--out")
-            .arg(self.work.join(cell.name()))
+            .arg(self.work.join(folder))
     }
+}
+
+/// A factor, and the accuracy with it on images that are held out.
+#[derive(Clone, Copy)]
+struct Tried {
+    lambda: f64,
+    accuracy: f64,
+}
+
+/// The factor of the highest accuracy, the smallest of these.
+fn best(tried: &[Tried]) -> f64 {
+    let first = tried.first().map_or(f64::NAN, |tried| tried.lambda);
+    let mut best = (f64::NEG_INFINITY, first);
+    for &Tried { lambda, accuracy } in tried {
+        if accuracy > best.0 {
+            best = (accuracy, lambda);
+        }
+    }
+    best.1
 }
 
 /// A row of the result, beside what was published.
@@ -259,6 +312,14 @@ mod tests {
             names.dedup();
             assert_eq!(names.len(), count, "{}", table.name);
         }
+    }
+
+    #[test]
+    fn the_smallest_of_the_best_factors_is_chosen() {
+        let tried = [(0.1, 0.2), (1.0, 0.7), (10.0, 0.7), (100.0, 0.3)];
+        let tried = tried.map(|(lambda, accuracy)| Tried { lambda, accuracy });
+        assert_eq!(best(&tried), 1.0);
+        assert_eq!(best(&tried[..1]), 0.1);
     }
 
     #[test]
