@@ -7,6 +7,7 @@
 //! - `runs`: all of it in training, stopped and resumed.
 //! - `closed_form`: classifiers that are computed.
 //! - `experiments`: whole runs with every strategy.
+//! - `recovery`: runs whose data fails, and what their checkpoints hold.
 //! - `learner`: examples that are pushed.
 //! - `metrics`: what is left.
 
@@ -16,6 +17,7 @@ mod common;
 mod experiments;
 mod learner;
 mod metrics;
+mod recovery;
 mod runs;
 mod scenarios;
 mod streams;
