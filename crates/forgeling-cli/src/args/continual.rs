@@ -273,8 +273,8 @@ pub struct ProtocolArgs {
     /// preset's]
     #[arg(long, value_name = "X")]
     pub lambda: Option<f64>,
-    /// How ewc and online-ewc measure importance: exact, exact:N (of N examples), sample, empirical or
-    /// batched:N (of batches of N; common, but wrong) [default: the preset's]
+    /// How ewc and online-ewc measure importance: exact, exact:N (of N examples), sample, empirical,
+    /// weighted (by the label's probability) or batched:N (of batches of N; common, but wrong) [default: the preset's]
     #[arg(long, value_name = "KIND")]
     pub fisher: Option<FisherArg>,
     /// Examples of before at each step, of strategies that keep some [default: the preset's]
@@ -376,12 +376,13 @@ impl FromStr for FisherArg {
                 "exact" => Some(FisherKind::Exact),
                 "sample" => Some(FisherKind::Sample),
                 "empirical" => Some(FisherKind::Empirical),
+                "weighted" => Some(FisherKind::Weighted),
                 _ => None,
             },
         };
         kind.map(Self).ok_or_else(|| {
             Error::invalid("parse_fisher", "no kind of Fisher's information")
-                .expected("exact, exact:N, sample, empirical or batched:N")
+                .expected("exact, exact:N, sample, empirical, weighted or batched:N")
                 .got(format!("'{text}'"))
         })
     }
@@ -420,6 +421,7 @@ mod tests {
             ("exact:7", FisherKind::ExactOf { examples: 7 }),
             ("sample", FisherKind::Sample),
             ("empirical", FisherKind::Empirical),
+            ("weighted", FisherKind::Weighted),
             ("batched:3", FisherKind::Batched { batch_size: 3 }),
         ] {
             assert_eq!(text.parse::<FisherArg>().unwrap().0, kind);

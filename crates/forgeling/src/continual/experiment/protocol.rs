@@ -238,8 +238,8 @@ fn mammoth(name: StrategyName, scenario: &Scenario, budget: Option<Budget>) -> P
             0.1,
         ),
         // 90 there, whose penalty has no 1/2.
-        StrategyName::Ewc => (ewc(180.0, FisherKind::Empirical, None), 0.03),
-        StrategyName::OnlineEwc => (ewc(180.0, FisherKind::Empirical, Some(1.0)), 0.03),
+        StrategyName::Ewc => (ewc(180.0, FisherKind::Weighted, None), 0.03),
+        StrategyName::OnlineEwc => (ewc(180.0, FisherKind::Weighted, Some(1.0)), 0.03),
         StrategyName::Si => (
             Strategy::Si(SiConfig {
                 c: 1.0,

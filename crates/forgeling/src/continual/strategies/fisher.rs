@@ -24,9 +24,8 @@ const FISHER_STREAM: u64 = 8;
 /// EWC on Split-MNIST differ little between them, and on Split-CIFAR-10 do.
 ///
 /// What is used elsewhere: van de Ven's repository computes `Exact` by default, Avalanche [`Batched`](Self::Batched) with
-/// the batch size of training, Mammoth an [`Empirical`](Self::Empirical) one whose squares are weighted by the probability
-/// of the true label, `p(y|x) (∂ log p(y|x) / ∂θ_i)²`, which is none of these. Their means differ too: the first divides by
-/// one example less than there are, the last by batches times their size, also where the last batch is smaller.
+/// the batch size of training, Mammoth [`Weighted`](Self::Weighted). Their means differ too: the first divides by one example
+/// less than there are, the last by batches times their size, also where the last batch is smaller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum FisherKind {
@@ -43,6 +42,9 @@ pub enum FisherKind {
     /// The label that each example has, which is no longer Fisher's information: where the network is right and sure, it
     /// is 0.
     Empirical,
+    /// As empirical, each square weighted by the probability of the label, `p(y|x) (∂ log p(y|x) / ∂θ_i)²`: examples that the
+    /// network tells wrong, whose gradients are the largest, hardly count.
+    Weighted,
     /// The squares of the mean gradients of mini-batches, with the labels that examples have: common, but wrong, since
     /// gradients cancel each other before they are squared. The only kind that depends on a batch size, about with its
     /// reciprocal. Examples are shuffled, and the last batch, which may be smaller, counts as much as the others.
@@ -114,6 +116,10 @@ pub(super) fn diagonal(look: &Look<'_>, kind: FisherKind, mut rng: Rng) -> Resul
             Ok(vec![probabilities - drawn])
         }),
         FisherKind::Empirical => look.single(&numbers, &mut true_label),
+        FisherKind::Weighted => look.single(&numbers, &mut |logits, batch| {
+            let labels = one_hot(&logits, &active, &batch.images.labels)?;
+            Ok(vec![toward(softmax(logits, 1), labels)])
+        }),
         FisherKind::Batched { batch_size } => {
             rng.shuffle(&mut numbers);
             look.batched(&numbers, batch_size, &mut true_label)
@@ -130,10 +136,15 @@ fn all_labels(logits: Tensor<2>, _batch: &ContinualBatch) -> Result<Vec<Tensor<2
         let mut hot = vec![0.0f32; labels];
         hot[label] = 1.0;
         let hot = Tensor::<2>::from_data(TensorData::new(hot, [1, labels]), &device);
-        let weight = (probabilities.clone() * hot.clone()).sum_dim(1).sqrt();
-        (probabilities.clone() - hot) * weight
+        toward(probabilities.clone(), hot)
     };
     Ok((0..labels).map(slope).collect())
+}
+
+/// The same for one label of each row, which is 1 there.
+fn toward(probabilities: Tensor<2>, hot: Tensor<2>) -> Tensor<2> {
+    let weight = (probabilities.clone() * hot.clone()).sum_dim(1).sqrt();
+    (probabilities - hot) * weight
 }
 
 /// 1 at the place of a label that is drawn for each row from its probabilities. The random numbers are made here, one for

@@ -15,11 +15,12 @@ use crate::nn::Network;
 use crate::nn::graph::{Builder, Conv2d, Graph, Layer, Linear, Window};
 use crate::train::Source;
 
-const KINDS: [FisherKind; 5] = [
+const KINDS: [FisherKind; 6] = [
     FisherKind::Exact,
     FisherKind::ExactOf { examples: 9 },
     FisherKind::Sample,
     FisherKind::Empirical,
+    FisherKind::Weighted,
     FisherKind::Batched { batch_size: 5 },
 ];
 
@@ -76,20 +77,31 @@ fn activations(scenario: &Scenario) -> Graph {
 }
 
 #[test]
-fn the_exact_diagonal_of_logistic_regression_is_that_of_the_closed_form() {
+fn diagonals_of_logistic_regression_are_those_of_closed_forms() {
     let scenario = pairs(Setting::Task, 3, 13);
     let network = Network::on(&mlp(&scenario, &[]), 2, &tracked());
-    for kind in [HeadKind::All, HeadKind::PerTask] {
-        let head = Head::new(kind, &scenario).unwrap();
+    let weights = host(&super::ByParameter::trained(&network));
+    let (weight, bias) = (&weights["layers.0.weight"], &weights["layers.0.bias"]);
+    let outputs = scenario.outputs();
+    let batch = examples(&scenario, 1);
+    let pixels = batch.images.shape.len();
+    for (head, fisher_kind) in [HeadKind::All, HeadKind::PerTask]
+        .into_iter()
+        .flat_map(|head| {
+            let kinds = [
+                FisherKind::Exact,
+                FisherKind::Empirical,
+                FisherKind::Weighted,
+            ];
+            kinds.map(|kind| (head, kind))
+        })
+    {
+        let head = Head::new(head, &scenario).unwrap();
         let active = head.active(Some(1));
-        let found = fisher(&network, &head, &scenario, FisherKind::Exact);
-        let weights = host(&super::ByParameter::trained(&network));
-        let (weight, bias) = (&weights["layers.0.weight"], &weights["layers.0.bias"]);
-        let outputs = scenario.outputs();
-        let batch = examples(&scenario, 1);
-        let pixels = batch.images.shape.len();
+        let found = fisher(&network, &head, &scenario, fisher_kind);
         let mut expected = [vec![0.0f64; pixels * outputs], vec![0.0f64; outputs]];
-        for image in batch.images.images.chunks(pixels) {
+        let images = batch.images.images.chunks(pixels);
+        for (image, &label) in images.zip(&batch.images.labels) {
             let logit = |output: usize| {
                 let sum = image.iter().enumerate().map(|(pixel, value)| {
                     f64::from(*value) * f64::from(weight[pixel * outputs + output])
@@ -97,9 +109,15 @@ fn the_exact_diagonal_of_logistic_regression_is_that_of_the_closed_form() {
                 sum.sum::<f64>() + f64::from(bias[output])
             };
             let total: f64 = active.clone().map(|output| logit(output).exp()).sum();
+            let probability = |output: usize| logit(output).exp() / total;
             for output in active.clone() {
-                let p = logit(output).exp() / total;
-                let share = p * (1.0 - p) / batch.images.labels.len() as f64;
+                let p = probability(output);
+                let square = (p - f64::from(u8::from(output == label))).powi(2);
+                let share = match fisher_kind {
+                    FisherKind::Exact => p * (1.0 - p),
+                    FisherKind::Empirical => square,
+                    _ => probability(label) * square,
+                } / batch.images.labels.len() as f64;
                 expected[1][output] += share;
                 for (pixel, value) in image.iter().enumerate() {
                     expected[0][pixel * outputs + output] += share * f64::from(value * value);
@@ -111,7 +129,7 @@ fn the_exact_diagonal_of_logistic_regression_is_that_of_the_closed_form() {
             ("layers.0.bias".to_string(), bias),
             ("layers.0.weight".to_string(), weight),
         ]);
-        assert_close(&found, &expected, 1e-5, "logistic regression");
+        assert_close(&found, &expected, 1e-5, &format!("{fisher_kind:?}"));
     }
 }
 
