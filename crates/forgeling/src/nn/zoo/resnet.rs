@@ -6,7 +6,7 @@ use super::check_ranges;
 use crate::error::Result;
 use crate::image_shape::ImageShape;
 use crate::nn::graph::{
-    Builder, Conv2d, Graph, Initial, Layer, Linear, Padding, Shape, Window, Wire,
+    Builder, Conv2d, Graph, Initial, Layer, Linear, Norm, Padding, Shape, Window, Wire,
 };
 
 /// A residual network: a stem, four stages of blocks (three from depth 20 to 56 but 34 and 50), each stage but the first
@@ -252,5 +252,5 @@ fn conv_norm(graph: &mut Builder, name: &str, input: Wire, conv: Conv) -> Result
         ..Conv2d::new(conv.filters, conv.kernel)
     };
     graph.node(name, Layer::Conv2d(layer), [input])?;
-    graph.then(format!("{name}.norm"), Layer::BatchNorm)
+    graph.then(format!("{name}.norm"), Layer::BatchNorm(Norm::default()))
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::check_ranges;
 use crate::error::{Error, Result};
 use crate::image_shape::ImageShape;
-use crate::nn::graph::{Attention, Builder, Graph, Layer, Linear, Patches, Shape};
+use crate::nn::graph::{Attention, Builder, Graph, Layer, Linear, Norm, Patches, Shape};
 
 /// A Vision Transformer for small images: patches with learned positions, [`depth`](Self::depth) blocks of attention and
 /// a perceptron, each after a norm and added to what it was given, a last norm, the mean over the patches, and a linear
@@ -95,21 +95,29 @@ impl VitConfig {
         }
         let mut graph = Builder::new(Shape::Maps([self.channels, self.size, self.size]))?;
         let (size, width) = (self.patch, self.width);
-        let mut hidden = graph.then("embed", Layer::Patches(Patches { size, width }))?;
+        let patches = Patches {
+            size,
+            width,
+            class_token: false,
+        };
+        let mut hidden = graph.then("embed", Layer::Patches(patches))?;
         for index in 0..self.depth {
             let name = |part: &str| format!("blocks.{index}.{part}");
-            let heads = self.heads;
-            graph.then(name("attention_norm"), Layer::LayerNorm)?;
-            let seen = graph.then(name("attention"), Layer::Attention(Attention { heads }))?;
+            let attention = Attention {
+                heads: self.heads,
+                fused: false,
+            };
+            graph.then(name("attention_norm"), Layer::LayerNorm(Norm::default()))?;
+            let seen = graph.then(name("attention"), Layer::Attention(attention))?;
             hidden = graph.node(name("attention_sum"), Layer::Add, [hidden, seen])?;
-            graph.then(name("mlp_norm"), Layer::LayerNorm)?;
+            graph.then(name("mlp_norm"), Layer::LayerNorm(Norm::default()))?;
             graph.then(name("expand"), Layer::Linear(Linear::glorot(self.hidden)))?;
             graph.then(name("gelu"), Layer::Gelu)?;
             let contract = Layer::Linear(Linear::glorot(self.width));
             let contracted = graph.then(name("contract"), contract)?;
             hidden = graph.node(name("mlp_sum"), Layer::Add, [hidden, contracted])?;
         }
-        graph.then("norm", Layer::LayerNorm)?;
+        graph.then("norm", Layer::LayerNorm(Norm::default()))?;
         graph.then("mean", Layer::GlobalMeanPool)?;
         graph.then("head", Layer::Linear(Linear::glorot(self.classes)))?;
         graph.finish()
