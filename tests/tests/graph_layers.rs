@@ -148,7 +148,7 @@ fn options_are_written_where_they_are_not_usual() {
         ("epsilon", r#""flatten", { "layerNorm": { "epsilon": 2 } }"#),
         ("momentum", r#"{ "batchNorm": { "momentum": 0.1 } }"#),
         (
-            "sameLower",
+            "sameUpper",
             r#"{ "conv2d": { "filters": 2, "kernel": 3, "padding": "sameLower" } }"#,
         ),
         (
