@@ -9,7 +9,7 @@ use crate::continual::strategies::{
 };
 use crate::continual::{Budget, ClosedFormRule, HeadKind, Kind, Pace, Policy, Scenario, Setting};
 use crate::error::Result;
-use crate::nn::graph::{Builder, Graph, Layer, Linear};
+use crate::nn::graph::{Builder, Graph, Layer, Linear, Norm};
 use crate::nn::zoo::MlpConfig;
 use crate::train::{AdamConfig, OptimizerConfig, Schedule, SgdConfig};
 
@@ -105,7 +105,7 @@ fn normed(hidden: usize, scenario: &Scenario) -> Result<Graph> {
             ..Linear::new(hidden)
         };
         graph.then(name, Layer::Linear(layer))?;
-        graph.then(format!("{name}.norm"), Layer::BatchNorm)?;
+        graph.then(format!("{name}.norm"), Layer::BatchNorm(Norm::default()))?;
         graph.then(format!("{name}.relu"), Layer::Relu)?;
     }
     graph.then("layers.2", Layer::Linear(Linear::new(scenario.outputs())))?;
