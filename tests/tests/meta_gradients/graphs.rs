@@ -17,7 +17,7 @@ use super::differences::{check, in_f64};
 const MIXED: &str = r#"{ "input": [2, 7, 6], "layers": [
     { "conv2d": { "filters": 4, "kernel": [3, 2], "stride": [2, 1], "padding": [1, 0], "groups": 2 }, "name": "stem" },
     { "relu6": {}, "name": "begun" },
-    { "conv2d": { "filters": 4, "kernel": [1, 3], "padding": "same", "bias": false }, "name": "b.0" },
+    { "conv2d": { "filters": 4, "kernel": 3, "padding": "same", "groups": 4, "bias": false }, "name": "b.0" },
     { "batchNorm": {}, "name": "b.0.norm" },
     { "add": {}, "name": "b.0.sum", "inputs": ["b.0.norm", "begun"] },
     { "relu": {}, "name": "b.0.relu" },
