@@ -11,8 +11,10 @@ use super::ConvShape;
 use super::frame::{Aligned, Phase, SLACK};
 use super::plan::Plan;
 
-/// Rows of a register tile, which share each weight.
+/// Rows of a register tile.
 const TILE_ROWS: usize = 4;
+/// Vectors of each of its rows.
+const TILE_VECTORS: usize = 2;
 /// Taps whose sums the registers hold.
 const TILE_TAPS: usize = 9;
 /// Values of the planes of a task, about.
@@ -89,7 +91,10 @@ struct Taps {
 impl Taps {
     fn new(plan: &Plan, phase: &Phase) -> Self {
         let mut phase = phase.clone();
-        phase.taps.sort_by_key(|tap| tap.at);
+        // Backward they come in the opposite order.
+        if phase.taps.first().map(|tap| tap.at) > phase.taps.last().map(|tap| tap.at) {
+            phase.taps.reverse();
+        }
         let first = phase.taps.first().map(|tap| tap.at[0]);
         let side_by_side = phase.taps.iter().filter(|tap| Some(tap.at[0]) == first);
         let offsets = phase.taps.iter().map(|tap| plan.frame.offset(tap));
@@ -119,10 +124,11 @@ fn gather(plan: &Plan, source: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32>
     let phases: Vec<_> = phases.map(|phase| Taps::new(plan, phase)).collect();
     let many = TASK_VALUES.div_ceil(pixels + of_source);
     let tasks = target.chunks_mut(many * pixels).enumerate().collect();
+    let most = plan.target[1].next_multiple_of(TILE_VECTORS * MOST_LANES);
     let space = || Space {
         frame: room(plan),
         weights: Vec::new(),
-        sums: Aligned::new(TILE_ROWS * plan.target[1].next_multiple_of(MOST_LANES)),
+        sums: Aligned::new(TILE_ROWS * most),
     };
     parallel::map_with(tasks, space, |space, (task, planes): (_, &mut [Slot])| {
         for (index, target) in planes.chunks_exact_mut(pixels).enumerate() {
@@ -184,7 +190,7 @@ fn gather_plane<S: Simd>(
             if first >= rows {
                 continue;
             }
-            let pitch = columns.next_multiple_of(MOST_LANES);
+            let pitch = columns.next_multiple_of(TILE_VECTORS * MOST_LANES);
             let sums = &mut sums[..TILE_ROWS * pitch];
             let below = taps.below(plan, frame, first);
             weigh::<S>(below, of_phase, bias, sums, pitch);
@@ -194,7 +200,6 @@ fn gather_plane<S: Simd>(
 }
 
 /// Copies a tile's sums to the pixels of a phase, from its row `first` on.
-#[inline(always)]
 fn scatter(plan: &Plan, phase: &Phase, first: usize, sums: &[f32], target: &mut [Slot]) {
     let [rows, columns] = phase.count;
     let width = plan.target[1];
@@ -234,60 +239,32 @@ impl Below<'_> {
         last.is_none_or(|last| first + pitch + last <= self.frame.len())
     }
 
-    fn square(&self) -> Option<usize> {
-        (self.offsets.len() == self.columns * self.columns).then_some(self.columns)
-    }
-
-    /// Any taps, one after the other.
+    /// Each value that is read goes to all rows of positions that see it.
     #[inline(always)]
-    unsafe fn add_any<S: Simd, const V: usize>(
+    unsafe fn add<S: Simd>(
         &self,
         weights: &[f32],
         x: usize,
-        values: &mut Tile<S, V>,
+        values: &mut [[Vector<S, f32>; TILE_VECTORS]; TILE_ROWS],
     ) {
-        let lanes = f32::lanes::<S>();
-        for (offset, &weight) in self.offsets.iter().zip(weights) {
-            let weight = weight.splat::<S>();
-            for (row, values) in values.iter_mut().enumerate() {
-                let at = row * self.step * self.row + x + offset;
-                for (v, value) in values.iter_mut().enumerate() {
-                    let at = unsafe { self.frame.as_ptr().add(at + v * lanes) };
-                    *value = unsafe { vload_unaligned::<S, f32>(at) }.mul_add(weight, *value);
-                }
-            }
-        }
-    }
-
-    /// The taps of a square, whose rows of positions share what they read.
-    #[inline(always)]
-    unsafe fn add_square<S: Simd, const K: usize, const V: usize>(
-        &self,
-        weights: &[f32],
-        x: usize,
-        values: &mut Tile<S, V>,
-    ) {
-        let ((weights, _), Some(offsets)) = (weights.as_chunks::<K>(), self.offsets.first_chunk())
-        else {
-            return;
-        };
-        let offsets: &[usize; K] = offsets;
-        let lanes = f32::lanes::<S>();
-        for y in 0..(TILE_ROWS - 1) * self.step + K {
-            let mut pixels = [[0f32.splat::<S>(); V]; K];
-            for (pixels, offset) in pixels.iter_mut().zip(offsets) {
-                for (v, pixels) in pixels.iter_mut().enumerate() {
-                    let at = y * self.row + x + offset + v * lanes;
-                    *pixels = unsafe { vload_unaligned(self.frame.as_ptr().add(at)) };
-                }
-            }
-            for (row, values) in values.iter_mut().enumerate() {
-                let place = y.wrapping_sub(row * self.step);
-                if place < K {
-                    for (pixels, weight) in pixels.into_iter().zip(weights[place]) {
-                        let weight = weight.splat::<S>();
-                        for (value, pixels) in values.iter_mut().zip(pixels) {
-                            *value = pixels.mul_add(weight, *value);
+        let rows = weights.len() / self.columns;
+        for y in 0..(TILE_ROWS - 1) * self.step + rows {
+            for tap in 0..self.columns {
+                unsafe {
+                    let at = y * self.row + x + self.offsets.get_unchecked(tap);
+                    let mut pixels = [0f32.splat::<S>(); TILE_VECTORS];
+                    for (v, pixels) in pixels.iter_mut().enumerate() {
+                        let at = self.frame.as_ptr().add(at + v * f32::lanes::<S>());
+                        *pixels = vload_unaligned(at);
+                    }
+                    for (row, values) in values.iter_mut().enumerate() {
+                        let place = y.wrapping_sub(row * self.step);
+                        if place < rows {
+                            let weight = weights.get_unchecked(place * self.columns + tap);
+                            let weight = weight.splat::<S>();
+                            for (value, pixels) in values.iter_mut().zip(pixels) {
+                                *value = pixels.mul_add(weight, *value);
+                            }
                         }
                     }
                 }
@@ -296,49 +273,25 @@ impl Below<'_> {
     }
 }
 
-/// Vectors of a tile's rows.
-type Tile<S, const V: usize> = [[Vector<S, f32>; V]; TILE_ROWS];
-
 /// `sums[y, x] = bias + sum_t weights[t] below[t][y, x]`, for the rows of a tile of `pitch` values each.
 #[inline(always)]
 fn weigh<S: Simd>(below: Below<'_>, weights: &[f32], bias: f32, sums: &mut [f32], pitch: usize) {
     let lanes = f32::lanes::<S>();
-    assert!(pitch.is_multiple_of(MOST_LANES) && sums.len() == TILE_ROWS * pitch);
+    let width = TILE_VECTORS * lanes;
+    assert!(pitch.is_multiple_of(width) && sums.len() == TILE_ROWS * pitch);
     assert!(below.hold(TILE_ROWS, pitch));
-    let mut x = 0;
-    // SAFETY: the frame was found to hold all that is read, and there are so many rows of whole vectors.
-    unsafe {
-        while x + 2 * lanes <= pitch {
-            weigh_vectors::<S, 2>(below, weights, bias, x, sums, pitch);
-            x += 2 * lanes;
-        }
-        // Of shorter vectors there is an even number.
-        if lanes == MOST_LANES && x < pitch {
-            weigh_vectors::<S, 1>(below, weights, bias, x, sums, pitch);
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn weigh_vectors<S: Simd, const V: usize>(
-    below: Below<'_>,
-    weights: &[f32],
-    bias: f32,
-    x: usize,
-    sums: &mut [f32],
-    pitch: usize,
-) {
-    let mut values: Tile<S, V> = [[bias.splat(); V]; TILE_ROWS];
-    unsafe {
-        match below.square() {
-            Some(3) => below.add_square::<S, 3, V>(weights, x, &mut values),
-            Some(5) => below.add_square::<S, 5, V>(weights, x, &mut values),
-            _ => below.add_any::<S, V>(weights, x, &mut values),
-        }
-        for (row, values) in values.into_iter().enumerate() {
-            for (v, value) in values.into_iter().enumerate() {
-                let at = row * pitch + x + v * f32::lanes::<S>();
-                vstore_unaligned(sums.as_mut_ptr().add(at), value);
+    for x in (0..pitch).step_by(width) {
+        let mut values = [[bias.splat::<S>(); TILE_VECTORS]; TILE_ROWS];
+        // SAFETY: the frame was found to hold all that is read, and there are so many rows of whole vectors.
+        unsafe {
+            if !weights.is_empty() {
+                below.add(weights, x, &mut values);
+            }
+            for (row, values) in values.into_iter().enumerate() {
+                for (v, value) in values.into_iter().enumerate() {
+                    let at = row * pitch + x + v * lanes;
+                    vstore_unaligned(sums.as_mut_ptr().add(at), value);
+                }
             }
         }
     }

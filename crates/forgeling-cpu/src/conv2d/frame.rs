@@ -121,7 +121,6 @@ impl Frame {
     }
 
     /// As [`fill`](Self::fill), of one channel and only so many rows of the frame.
-    #[inline(always)]
     pub fn fill_rows(
         &self,
         plane: &[f32],
@@ -165,7 +164,6 @@ impl Frame {
 }
 
 /// Copies every `step`-th value.
-#[inline(always)]
 fn every(source: &[f32], step: usize, target: &mut [f32]) {
     if step == 2 {
         // A loop that compilers make vectors of.
