@@ -105,6 +105,16 @@ const fn kernel(
     }
 }
 
+/// What layers of perceptrons share.
+const LAYER: &[&str] = &[
+    "index",
+    "product",
+    "quads",
+    "activation",
+    "flags",
+    "epilogue",
+];
+
 const KERNELS: &[Declared] = &[
     single("optimizer_gather", &["finite", "channels"], 64),
     single("adam", &["finite", "optimizer"], 64),
@@ -131,6 +141,9 @@ const KERNELS: &[Declared] = &[
     kernel("conv2d_grad_weight", &["index", "outer"], 64),
     kernel("conv2d_grad_weight_vec4", &["index", "outer"], 64),
     kernel("conv2d_grad_bias", &["index"], 64),
+    kernel("depthwise", &["index", "depthwise"], 64),
+    kernel("depthwise_grad_input", &["index", "depthwise"], 64),
+    kernel("depthwise_grad_weight", &["index"], 64),
     kernel("attention", &["attention"], 64),
     kernel("attention_grad_query", &["attention"], 64),
     kernel("attention_grad_key_value", &["attention"], 64),
@@ -228,30 +241,8 @@ const KERNELS: &[Declared] = &[
     kernel("layer_norm_backward", &["channels"], 256),
     single("softmax_cross_entropy", &[], 256),
     kernel("matmul", &["index", "product", "activation", "flags"], 64),
-    kernel(
-        "matmul_vec4",
-        &[
-            "index",
-            "product",
-            "quads",
-            "activation",
-            "flags",
-            "epilogue",
-        ],
-        64,
-    ),
-    kernel(
-        "matmul_transposed_vec4",
-        &[
-            "index",
-            "product",
-            "quads",
-            "activation",
-            "flags",
-            "epilogue",
-        ],
-        64,
-    ),
+    kernel("matmul_vec4", LAYER, 64),
+    kernel("matmul_transposed_vec4", LAYER, 64),
     kernel("matmul_grad_right", &["index", "product"], 64),
     kernel("matmul_grad_right_vec4", &["index", "product", "quads"], 64),
     single("matmul_reduce", &["index", "activation", "flags"], 64),

@@ -8,6 +8,8 @@ tab and its device, or says "none" and ends where there is no CUDA. Requests are
     protonet FILTERS EPISODES BATCHES   then the batches' images as little-endian f32; answers "ready"
     mlp BATCHES                         then the batches' images and labels; answers "ready"
     resnet BATCHES                      then the batches' images and labels; answers "ready"
+    depthwise CHANNELS KERNEL STRIDE TRAINING   then images and weights, [8, CHANNELS, 56, 56]; with gradients if TRAINING
+                                        is 1; answers "ready"
     run STEPS                           answers the milliseconds of each step and the last loss
 """
 
@@ -151,6 +153,25 @@ def resnet(place, batches):
     return classifier(place, ResNet18(), (32, 3, 32, 32), batches)
 
 
+def depthwise(place, channels, kernel, stride, training):
+    device, amp = place
+    convolve = nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
+    images = read(8, channels, 56, 56).to(device).requires_grad_(bool(training))
+    convolve.weight.data = read(channels, 1, kernel, kernel)
+    convolve.to(device)
+
+    def step(_):
+        images.grad = convolve.weight.grad = None
+        with torch.set_grad_enabled(bool(training)), torch.autocast(device, torch.float16, enabled=amp):
+            y = convolve(images)
+            loss = y.sum() if training else y[0, 0, 0, 0]
+        if training:
+            loss.backward()
+        return loss.item()
+
+    return step
+
+
 def greeting(threads, device, amp):
     """Name and device, or None where there is no such device."""
     name = f"PyTorch {torch.__version__}"
@@ -187,7 +208,7 @@ def main():
                 done += 1
             print(*times, loss, flush=True)
         else:
-            prepare = {"protonet": protonet, "mlp": mlp, "resnet": resnet}[request]
+            prepare = {"protonet": protonet, "mlp": mlp, "resnet": resnet, "depthwise": depthwise}[request]
             step, done = prepare((device, amp), *numbers), 0
             print("ready", flush=True)
 

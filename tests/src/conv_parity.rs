@@ -69,6 +69,30 @@ pub const CONVOLUTIONS: [Convolution; 20] = [
     convolution_sizes([33, 32, 4, 4], [64, 3, 3], [1, 1], [1, 1], 1, false),
 ];
 
+/// Depthwise convolutions: odd and distinct sizes, and more channels than a vector has lanes; then borders wider than the
+/// kernel, kernels that are no squares or larger than those of networks, and gaps between the places of the kernel.
+pub fn depthwise_convolutions() -> Vec<Convolution> {
+    let square = |channels: usize, kernel: usize, stride: usize, padding: usize| {
+        let (x, weight) = ([3, channels, 13, 11], [channels, kernel, kernel]);
+        let bias = !channels.abs_diff(padding).is_multiple_of(2);
+        convolution_sizes(x, weight, [stride; 2], [padding; 2], channels, bias)
+    };
+    let mut all = Vec::new();
+    for channels in [5, 17] {
+        for (kernel, stride) in [(3, 1), (3, 2), (5, 1), (5, 2)] {
+            all.extend([0, 1, 2].map(|padding| square(channels, kernel, stride, padding)));
+        }
+    }
+    all.extend([
+        convolution_sizes([2, 3, 4, 5], [3, 3, 3], [1, 1], [4, 3], 3, true),
+        convolution_sizes([2, 3, 6, 37], [3, 5, 5], [2, 2], [5, 6], 3, false),
+        convolution_sizes([2, 6, 9, 20], [6, 3, 7], [1, 2], [3, 4], 6, true),
+        convolution_sizes([1, 4, 7, 5], [4, 2, 2], [3, 4], [0, 1], 4, false),
+        convolution_sizes([40, 2, 1, 3], [2, 1, 1], [2, 2], [1, 1], 2, true),
+    ]);
+    all
+}
+
 /// A convolution with its gradients.
 ///
 /// # Panics

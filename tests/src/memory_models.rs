@@ -70,6 +70,24 @@ impl Kind {
         Self::Classifier(config.graph().unwrap())
     }
 
+    /// Two convolutions of each channel by itself, each followed by one of single pixels.
+    fn separable() -> Self {
+        let layers = [(3, 1, 32, 48), (5, 2, 48, 64)].map(|(kernel, stride, inputs, outputs)| {
+            format!(
+                r#"{{ "conv2d": {{ "filters": {inputs}, "kernel": {kernel}, "stride": {stride}, "padding": "same",
+                    "groups": {inputs}, "bias": false }} }}, "batchNorm", "relu",
+                {{ "conv2d": {{ "filters": {outputs}, "kernel": 1, "bias": false }} }}, "batchNorm", "relu""#
+            )
+        });
+        let graph = format!(
+            r#"{{ "input": [3, 32, 32], "layers": [
+                {{ "conv2d": {{ "filters": 32, "kernel": 3, "padding": "same", "bias": false }} }}, "batchNorm", "relu",
+                {}, {{ "globalMeanPool": {{}} }}, {{ "linear": {{ "outputs": 10 }} }} ] }}"#,
+            layers.join(", ")
+        );
+        Self::Classifier(Graph::from_json(&graph).unwrap())
+    }
+
     fn vit() -> Self {
         Self::Classifier(VitConfig::default().graph().unwrap())
     }
@@ -115,6 +133,7 @@ pub fn models() -> Vec<Model> {
         Kind::resnet(16).named("ResNet-18, width 16", 32),
         Kind::resnet(32).named("ResNet-18, width 32", 16),
         Kind::resnet(64).named("ResNet-18, width 64", 3),
+        Kind::separable().named("depthwise separable", 16),
         Kind::vit().named("Vit", 16),
         Kind::vit_with_class_token().named("Vit with a class token", 16),
         Kind::efficientnet().named("EfficientNet-Lite0, width 32 %", 8),

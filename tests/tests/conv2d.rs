@@ -2,7 +2,9 @@
 
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
 use forgeling::ops::{Conv2dOptions, conv2d, reference};
-use forgeling_tests::conv_parity::{CONVOLUTIONS, Convolution, convolution};
+use forgeling_tests::conv_parity::{
+    CONVOLUTIONS, Convolution, convolution, depthwise_convolutions,
+};
 use forgeling_tests::ops_parity::{Body, Results, tensor};
 use forgeling_tests::{F32_TOLERANCE, assert_close, devices, everywhere, wave, waves};
 
@@ -14,9 +16,13 @@ fn run(body: Body, sizes: Convolution, device: &Tensors) -> Results {
     pollster::block_on(convolution(body, sizes, DType::F32, device))
 }
 
+fn all() -> impl Iterator<Item = Convolution> {
+    CONVOLUTIONS.into_iter().chain(depthwise_convolutions())
+}
+
 #[test]
 fn the_convolution_and_its_gradients_equal_the_reference() {
-    for sizes in CONVOLUTIONS {
+    for sizes in all() {
         everywhere(&format!("{sizes:?}"), |body, dtype, device| {
             pollster::block_on(convolution(body, sizes, dtype, device))
         });
@@ -26,21 +32,27 @@ fn the_convolution_and_its_gradients_equal_the_reference() {
 #[test]
 fn the_cpu_gives_the_same_bits_every_time() {
     let device = Tensors::flex().autodiff();
-    for sizes in CONVOLUTIONS {
+    for sizes in all() {
         let first = run(Body::Own, sizes, &device);
         assert_eq!(first, run(Body::Own, sizes, &device), "{sizes:?}");
     }
 }
 
-/// Difference quotients of the reference in f64, which knows nothing of our gradients.
 #[test]
 fn gradients_are_those_of_difference_quotients() {
-    let options = Conv2dOptions {
-        stride: [2, 1],
-        padding: [1, 2],
-        groups: 2,
+    let options = |stride, padding, groups| Conv2dOptions {
+        stride,
+        padding,
+        groups,
     };
-    let shapes = [[2, 4, 5, 6], [6, 2, 3, 2]];
+    differentiate([[2, 4, 5, 6], [6, 2, 3, 2]], options([2, 1], [1, 2], 2));
+    differentiate([[2, 3, 5, 6], [3, 1, 3, 3]], options([1, 1], [1, 1], 3));
+    differentiate([[2, 3, 6, 7], [3, 1, 5, 5]], options([2, 2], [2, 1], 3));
+}
+
+/// Difference quotients of the reference in f64, which knows nothing of our gradients.
+fn differentiate(shapes: [[usize; 4]; 2], options: Conv2dOptions) {
+    let [outputs, _, rows, columns] = shapes[1];
     let flex = Tensors::flex();
     let double = |values: Vec<f64>, shape: [usize; 4]| {
         Tensor::<4>::from_data(TensorData::new(values, shape), (&flex, DType::F64))
@@ -53,9 +65,14 @@ fn gradients_are_those_of_difference_quotients() {
             .collect()
     };
     let [x, weight] = [points(shapes[0], 1.0), points(shapes[1], 2.0)];
-    let bias: Vec<f64> = (0..6).map(|i| f64::from(wave(i, 3.0) as f32)).collect();
+    let bias: Vec<f64> = (0..outputs)
+        .map(|i| f64::from(wave(i, 3.0) as f32))
+        .collect();
     let objective = |x: &[f64], weight: &[f64], bias: &[f64]| -> f64 {
-        let bias = Tensor::<1>::from_data(TensorData::new(bias.to_vec(), [6]), (&flex, DType::F64));
+        let bias = Tensor::<1>::from_data(
+            TensorData::new(bias.to_vec(), [outputs]),
+            (&flex, DType::F64),
+        );
         let y = reference::conv2d(
             double(x.to_vec(), shapes[0]),
             double(weight.to_vec(), shapes[1]),
@@ -82,7 +99,7 @@ fn gradients_are_those_of_difference_quotients() {
     let expected = [0, 1, 2].map(quotients);
     let sizes = Convolution {
         x: shapes[0],
-        weight: [6, 3, 2],
+        weight: [outputs, rows, columns],
         options,
         bias: true,
     };

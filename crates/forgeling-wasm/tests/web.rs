@@ -42,7 +42,9 @@ mod values;
 use blocks_parity::{ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, attend, norm};
 use burn::tensor::Device as Tensors;
 use common::{cpu, everywhere, webgpu};
-use conv_parity::{CHANNELS, CONVOLUTIONS, NORMS, batch_normed, convolution, moved};
+use conv_parity::{
+    CHANNELS, CONVOLUTIONS, NORMS, batch_normed, convolution, depthwise_convolutions, moved,
+};
 use forgeling::data::{Glyphs, Split};
 use forgeling::device::profile::GpuTiming;
 use forgeling::meta::{EpisodeTrainer, FitConfig, Learner};
@@ -214,7 +216,7 @@ async fn attention_equals_its_reference_on_cpu_and_webgpu() {
 
 #[wasm_bindgen_test]
 async fn the_convolution_equals_its_reference_on_cpu_and_webgpu() {
-    for sizes in CONVOLUTIONS {
+    for sizes in CONVOLUTIONS.into_iter().chain(depthwise_convolutions()) {
         let run =
             async |body, dtype, device: &Tensors| convolution(body, sizes, dtype, device).await;
         everywhere(&format!("{sizes:?}"), run).await;

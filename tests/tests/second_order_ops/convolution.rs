@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device as Tensors, Tensor};
 use forgeling::ops::{Conv2dOptions, conv2d_grad_input, conv2d_grad_weight, reference};
-use forgeling_tests::conv_parity::{CONVOLUTIONS, Convolution};
+use forgeling_tests::conv_parity::{CONVOLUTIONS, Convolution, depthwise_convolutions};
 use forgeling_tests::ops_parity::Body;
 use forgeling_tests::second_order::{convolution_shapes, of_input, of_weight};
 use forgeling_tests::{devices, everywhere};
@@ -11,7 +11,7 @@ use crate::common::{assert_near, double, doubles, points, quotients};
 
 #[test]
 fn the_convolutions_gradients_and_theirs_equal_the_reference() {
-    for sizes in CONVOLUTIONS {
+    for sizes in CONVOLUTIONS.into_iter().chain(depthwise_convolutions()) {
         everywhere(&format!("input of {sizes:?}"), |body, dtype, device| {
             pollster::block_on(of_input(body, sizes, dtype, device))
         });
@@ -106,7 +106,7 @@ fn the_references_of_the_convolution_are_its_gradients() {
 #[test]
 fn convolutions_give_the_same_bits_every_time() {
     let device = Tensors::flex().autodiff();
-    for sizes in CONVOLUTIONS {
+    for sizes in CONVOLUTIONS.into_iter().chain(depthwise_convolutions()) {
         let run = || {
             let input = of_input(Body::Own, sizes, DType::F32, &device);
             let weight = of_weight(Body::Own, sizes, DType::F32, &device);

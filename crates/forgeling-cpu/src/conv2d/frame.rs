@@ -3,7 +3,7 @@
 //! Where positions are `s` columns apart, every `s`-th column lies side by side: the pixels below one tap are then
 //! neighbours in memory for neighbouring positions.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 
 /// A place of the kernel.
 #[derive(Debug, Clone, Copy)]
@@ -72,8 +72,14 @@ impl Frame {
         }
     }
 
-    const fn row(&self) -> usize {
+    /// Values from one row to the next.
+    pub const fn row(&self) -> usize {
         self.columns * self.step[1]
+    }
+
+    /// Rows from one position to the next.
+    pub const fn step(&self) -> usize {
+        self.step[0]
     }
 
     /// Values of one channel.
@@ -108,29 +114,52 @@ impl Frame {
 
     /// Copies channels of one image, `[channel, row, column]`, into `values`; borders are left as they are.
     pub fn fill(&self, image: &[f32], size: [usize; 2], values: &mut [f32]) {
-        let [height, width] = size;
-        let range = |axis: usize, kept: usize| {
-            let low = self.low[axis];
-            let end = (low + kept as isize).clamp(0, size[axis] as isize);
+        let planes = image.chunks_exact(size[0] * size[1]);
+        for (plane, values) in planes.zip(values.chunks_exact_mut(self.plane())) {
+            self.fill_rows(plane, size, 0..self.rows, values);
+        }
+    }
+
+    /// As [`fill`](Self::fill), of one channel and only so many rows of the frame.
+    pub fn fill_rows(
+        &self,
+        plane: &[f32],
+        [height, width]: [usize; 2],
+        rows: Range<usize>,
+        values: &mut [f32],
+    ) {
+        let kept = |low: isize, high: isize, size: usize| {
+            let end = high.clamp(0, size as isize);
             low.max(0).min(end) as usize..end as usize
         };
-        let (rows, columns) = (range(0, self.rows), range(1, self.row()));
-        let planes = image.chunks_exact(height * width);
-        for (plane, values) in planes.zip(values.chunks_exact_mut(self.plane())) {
+        let [top, left] = self.low;
+        let rows = kept(top + rows.start as isize, top + rows.end as isize, height);
+        let columns = kept(left, left + self.row() as isize, width);
+        let first = (columns.start as isize - left) as usize;
+        let source = |y: usize| &plane[y * width..][columns.clone()];
+        let row = |y: usize| (y as isize - top) as usize * self.row();
+        if self.step[1] == 1 {
+            for y in rows {
+                values[row(y) + first..][..columns.len()].copy_from_slice(source(y));
+            }
+            return;
+        }
+        for (offset, x) in (first..).take(self.step[1].min(columns.len())).enumerate() {
+            let at = x % self.step[1] * self.columns + x / self.step[1];
             for y in rows.clone() {
-                let source = &plane[y * width..][columns.clone()];
-                let row = (y as isize - self.low[0]) as usize * self.row();
-                let first = (columns.start as isize - self.low[1]) as usize;
-                if self.step[1] == 1 {
-                    values[row + first..][..source.len()].copy_from_slice(source);
-                    continue;
-                }
-                for (offset, x) in (first..).take(self.step[1].min(source.len())).enumerate() {
-                    let at = row + x % self.step[1] * self.columns + x / self.step[1];
-                    every(&source[offset..], self.step[1], &mut values[at..]);
-                }
+                every(
+                    &source(y)[offset..],
+                    self.step[1],
+                    &mut values[row(y) + at..],
+                );
             }
         }
+    }
+
+    /// Rows of the frame that positions of the first `count` rows see through taps at these offsets.
+    pub fn seen(&self, count: usize, offsets: &[usize]) -> usize {
+        let deepest = offsets.iter().max().map_or(0, |last| last / self.row());
+        self.rows.min((count - 1) * self.step[0] + deepest + 1)
     }
 }
 

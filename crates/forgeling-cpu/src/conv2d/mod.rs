@@ -1,5 +1,6 @@
 //! General convolution: any kernel, stride, padding and groups.
 //!
+//! - [`depthwise`]: where each channel is a group.
 //! - `frame`: images with a border, and where the pixels below each tap lie in them.
 //! - `plan`: forward and input gradient as the same gathering of pixels.
 //! - `gather`: that gathering, as a product of weights with packed pixels or directly.
@@ -7,6 +8,7 @@
 //! - `tiles`: the register tiles.
 //! - `weight`: gradients of weights and bias.
 
+pub mod depthwise;
 mod frame;
 mod gather;
 mod plan;

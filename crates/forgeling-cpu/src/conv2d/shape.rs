@@ -39,4 +39,9 @@ impl ConvShape {
     pub const fn group(&self) -> [usize; 2] {
         [self.inputs / self.groups, self.outputs / self.groups]
     }
+
+    /// Whether each channel has a kernel of its own and gives one channel.
+    pub const fn is_depthwise(&self) -> bool {
+        self.groups == self.inputs && self.inputs == self.outputs
+    }
 }

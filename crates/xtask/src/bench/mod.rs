@@ -103,10 +103,11 @@ impl Bench {
     const fn note(self) -> &'static str {
         match self {
             Self::Cpu | Self::Gpu => {
-                "Times are of one training step with its loss read. In each round every implementation of a \
-                 workload takes `steps` steps, one after the other; `forgeling` and `burn` differ only in the \
-                 operations of forgeling's own. `launches` are kernels launched in one step, MB moved those of the buffers \
-                 that forgeling's own were given, MB at peak the most in use on the device at a launch, \
+                "Times are of one training step with its loss read, those of single operations of the passes that are \
+                 named. In each round every implementation of a workload takes `steps` steps, one after the other; \
+                 `forgeling` and `burn` differ only in the operations of forgeling's own. `launches` are kernels \
+                 launched in one step, MB moved those of the buffers that forgeling's own were given, MB at peak the \
+                 most in use on the device at a launch, \
                  the weights of the other implementations of the workload included."
             }
             Self::Memory => {

@@ -8,10 +8,12 @@
 //! - `memory`: ways of saving memory, and whether it grows.
 //! - `mlp`: perceptrons, ours and one of burn's layers.
 //! - `resnet`: ResNet-18, likewise.
+//! - `depthwise`: depthwise convolutions, likewise.
 //! - `torch`: PyTorch in a process of its own.
 //! - `parallel`: several devices and processes.
 
 mod data;
+mod depthwise;
 mod engine;
 mod maml;
 mod memory;
@@ -29,6 +31,7 @@ use forgeling::device::DeviceKind;
 use forgeling::{Device, DeviceChoice};
 
 use data::{Digits, Episodes, Pictures};
+use depthwise::{Convolution, WORKS, Work};
 use runner::{Contestant, Extent, Pace, Result, compare};
 use torch::Torch;
 
@@ -158,7 +161,12 @@ fn bench(options: &Options) -> Result<()> {
     if !(extent.smallest && bench.slow) {
         bench.resnet()?;
     }
-    bench.mlp()
+    bench.mlp()?;
+    let works = if extent.smallest { 1 } else { WORKS.len() };
+    for work in WORKS.into_iter().take(works) {
+        bench.depthwise(work)?;
+    }
+    Ok(())
 }
 
 /// What the workloads have in common. Each drops its networks before the next.
@@ -209,6 +217,22 @@ impl Bench {
         }
         let pace = self.extent.pace(Pace::long(self.slow));
         compare(resnet::WORKLOAD, None, pace, &self.device, &mut all)
+    }
+
+    fn depthwise(&mut self, work: Work) -> Result<()> {
+        let mut ours = Convolution::ours(work, &self.device);
+        let mut burn = Convolution::composite(&self.burn, work, &self.device);
+        let mut all: Vec<&mut dyn Contestant> = vec![&mut ours];
+        // With stock operations it takes long on a software adapter.
+        if !self.slow {
+            all.push(&mut burn);
+        }
+        for torch in &mut self.torch {
+            torch.depthwise(work)?;
+            all.push(torch);
+        }
+        let pace = self.extent.pace(Pace::of(self.slow, 1));
+        compare(&work.name(), None, pace, &self.device, &mut all)
     }
 
     fn mlp(&mut self) -> Result<()> {

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use crate::data::{Digits, Episodes, Pictures};
+use crate::depthwise::Work;
 use crate::runner::{Contestant, Result, Turn};
 
 /// From the workspace's folder, where `cargo xtask bench` starts this.
@@ -87,6 +88,19 @@ impl Torch {
     pub fn resnet(&mut self, pictures: &Pictures) -> Result<()> {
         let request = format!("resnet {}", pictures.batches.len());
         self.prepare(&request, pictures.values())
+    }
+
+    /// Makes it convolve each channel by itself from now on.
+    pub fn depthwise(&mut self, work: Work) -> Result<()> {
+        let Work {
+            channels,
+            kernel,
+            stride,
+            training,
+        } = work;
+        let training = u8::from(training);
+        let request = format!("depthwise {channels} {kernel} {stride} {training}");
+        self.prepare(&request, work.values())
     }
 
     fn prepare(&mut self, request: &str, values: impl Iterator<Item = f32>) -> Result<()> {

@@ -17,7 +17,11 @@ impl Conv2dOps for Flex {
         _heuristics: Heuristics,
     ) -> FloatTensor<Self> {
         let y = with_values([&x, &weight, &bias], |[x, weight, bias]| {
-            cpu::forward(x, weight, bias, &shape)
+            if shape.is_depthwise() {
+                cpu::depthwise::forward(x, weight, bias, &shape)
+            } else {
+                cpu::forward(x, weight, bias, &shape)
+            }
         });
         tensor(y, y_shape(&shape))
     }
@@ -29,7 +33,11 @@ impl Conv2dOps for Flex {
         _heuristics: Heuristics,
     ) -> FloatTensor<Self> {
         let dx = with_values([&grad, &weight], |[grad, weight]| {
-            cpu::input_gradient(grad, weight, &shape)
+            if shape.is_depthwise() {
+                cpu::depthwise::input_gradient(grad, weight, &shape)
+            } else {
+                cpu::input_gradient(grad, weight, &shape)
+            }
         });
         tensor(dx, x_shape(&shape))
     }
@@ -41,7 +49,11 @@ impl Conv2dOps for Flex {
         _heuristics: Heuristics,
     ) -> FloatTensor<Self> {
         let dweight = with_values([&x, &grad], |[x, grad]| {
-            cpu::weight_gradient(x, grad, &shape)
+            if shape.is_depthwise() {
+                cpu::depthwise::weight_gradient(x, grad, &shape)
+            } else {
+                cpu::weight_gradient(x, grad, &shape)
+            }
         });
         tensor(dweight, weight_shape(&shape))
     }

@@ -9,14 +9,19 @@ use forgeling_shaders::gather::TILE;
 use forgeling_shaders::outer::BLOCK;
 use forgeling_shaders::{
     CONV2D, CONV2D_GRAD_BIAS, CONV2D_GRAD_INPUT, CONV2D_GRAD_INPUT_VEC4, CONV2D_GRAD_WEIGHT,
-    CONV2D_GRAD_WEIGHT_VEC4, CONV2D_PACK, CONV2D_VEC4, Kernel,
+    CONV2D_GRAD_WEIGHT_VEC4, CONV2D_PACK, CONV2D_VEC4, DEPTHWISE, DEPTHWISE_GRAD_INPUT,
+    DEPTHWISE_GRAD_WEIGHT, Kernel, depthwise, depthwise_grad_weight,
 };
 
 use super::{Conv2dBackward, Conv2dOps, ConvShape, weight_shape};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::{Grid, Launch, add_parts, channels_first, channels_last, f32s, nothing};
 
+/// The weights in the order in which kernels read them: those of depthwise convolutions as they are.
 fn pack(weight: CubeTensor, stored: DType, shape: &ConvShape, transposed: bool) -> CubeTensor {
+    if shape.is_depthwise() {
+        return weight;
+    }
     let [inputs, outputs] = shape.group();
     let [depth, rows] = if transposed {
         [outputs, inputs]
@@ -38,14 +43,15 @@ fn pack(weight: CubeTensor, stored: DType, shape: &ConvShape, transposed: bool) 
 struct Gather {
     source: [usize; 3],
     target: [usize; 3],
-    /// Sets of target pixels that are reached by the same taps.
-    phases: usize,
+    /// Target pixels that are so far apart are reached by the same taps, and make a phase.
+    spread: [usize; 2],
 }
 
 impl Gather {
+    /// Of three kernels that for any depth, that for a multiple of four, and that for depthwise convolutions runs.
     fn run(
         self,
-        kernels: [&'static Kernel; 2],
+        kernels: [&'static Kernel; 3],
         source: CubeTensor,
         packed: CubeTensor,
         bias: CubeTensor,
@@ -56,13 +62,18 @@ impl Gather {
         let [height, width, rows] = self.target;
         let has_bias = bias.shape().num_elements() > 0;
         let bias = if has_bias { bias } else { nothing(&source) };
-        let positions = shape.images * height * width;
-        let tiles = if self.phases == 1 {
-            positions.div_ceil(TILE)
+        let phases = [0, 1].map(|axis| self.spread[axis].min(self.target[axis]));
+        // The first phase has the most pixels.
+        let most = [0, 1].map(|axis| self.target[axis].div_ceil(self.spread[axis]));
+        let (kernel, tiles, invocations) = if shape.is_depthwise() {
+            let tiles = most[1].div_ceil(depthwise::TILE);
+            let rows = shape.images * height * phases[1];
+            (kernels[2], tiles, rows * tiles * shape.groups)
         } else {
-            // The first phase has the most pixels.
-            let most = height.div_ceil(shape.stride[0]) * width.div_ceil(shape.stride[1]);
-            (shape.images * most).div_ceil(TILE)
+            let tiles = (shape.images * most[0] * most[1]).div_ceil(TILE);
+            let blocks = phases[0] * phases[1] * shape.groups * rows.div_ceil(4);
+            let kernel = kernels[usize::from(depth.is_multiple_of(4))];
+            (kernel, tiles, blocks * tiles)
         };
         let sizes = [
             shape.images,
@@ -83,15 +94,32 @@ impl Gather {
             tiles,
         ];
         let target = Shape::new([shape.images, height, width, shape.groups * rows]);
-        let invocations = self.phases * tiles * shape.groups * rows.div_ceil(4);
         channels_first(Launch::one(
-            kernels[usize::from(depth.is_multiple_of(4))],
+            kernel,
             vec![channels_last(source), packed, bias],
             (target, stored),
             sizes,
             Grid::Invocations(invocations),
         ))
     }
+}
+
+/// Invocations of a weight gradient in one part.
+fn weight_invocations(shape: &ConvShape) -> usize {
+    let [inputs, outputs] = shape.group();
+    let blocks = if shape.is_depthwise() {
+        shape.kernel[0] * shape.kernel[1].div_ceil(depthwise_grad_weight::BLOCK)
+    } else {
+        shape.taps() * inputs.div_ceil(BLOCK) * outputs.div_ceil(BLOCK)
+    };
+    shape.groups * blocks
+}
+
+/// Parts of a weight gradient, which are added up in a second launch if there are several.
+pub(in crate::ops) fn weight_parts(shape: &ConvShape, heuristics: Heuristics) -> usize {
+    let rows = shape.images * shape.out()[0];
+    let invocations = heuristics.weight_invocations;
+    invocations.div_ceil(weight_invocations(shape)).min(rows)
 }
 
 impl Conv2dOps for CubeBackend {
@@ -108,9 +136,9 @@ impl Conv2dOps for CubeBackend {
         let gather = Gather {
             source: [height, width, inputs],
             target: [out_height, out_width, outputs],
-            phases: 1,
+            spread: [1, 1],
         };
-        gather.run([&CONV2D, &CONV2D_VEC4], x, packed, bias, &shape)
+        gather.run([&CONV2D, &CONV2D_VEC4, &DEPTHWISE], x, packed, bias, &shape)
     }
 
     fn convolve_grad_input(
@@ -125,9 +153,13 @@ impl Conv2dOps for CubeBackend {
         let gather = Gather {
             source: [out_height, out_width, outputs],
             target: [height, width, inputs],
-            phases: shape.stride[0].min(height) * shape.stride[1].min(width),
+            spread: shape.stride,
         };
-        let kernels = [&CONV2D_GRAD_INPUT, &CONV2D_GRAD_INPUT_VEC4];
+        let kernels = [
+            &CONV2D_GRAD_INPUT,
+            &CONV2D_GRAD_INPUT_VEC4,
+            &DEPTHWISE_GRAD_INPUT,
+        ];
         let bias = nothing(&grad);
         gather.run(kernels, grad, packed, bias, &shape)
     }
@@ -140,13 +172,7 @@ impl Conv2dOps for CubeBackend {
     ) -> FloatTensor<Self> {
         let [inputs, outputs] = shape.group();
         let [out_height, out_width] = shape.out();
-        let rows = shape.images * out_height;
-        let blocks = inputs.div_ceil(BLOCK) * outputs.div_ceil(BLOCK);
-        let invocations = shape.groups * shape.taps() * blocks;
-        let parts = heuristics
-            .weight_invocations
-            .div_ceil(invocations)
-            .min(rows);
+        let parts = weight_parts(&shape, heuristics);
         let weights = shape.outputs * inputs * shape.taps();
         let sizes = [
             shape.images,
@@ -165,7 +191,9 @@ impl Conv2dOps for CubeBackend {
             shape.padding[1],
             parts,
         ];
-        let kernel = if inputs.is_multiple_of(4) && outputs.is_multiple_of(4) {
+        let kernel = if shape.is_depthwise() {
+            &DEPTHWISE_GRAD_WEIGHT
+        } else if inputs.is_multiple_of(4) && outputs.is_multiple_of(4) {
             &CONV2D_GRAD_WEIGHT_VEC4
         } else {
             &CONV2D_GRAD_WEIGHT
@@ -176,7 +204,7 @@ impl Conv2dOps for CubeBackend {
             f32s([parts * weights])
         };
         let inputs = vec![channels_last(x), channels_last(grad)];
-        let grid = Grid::Invocations(invocations * parts);
+        let grid = Grid::Invocations(weight_invocations(&shape) * parts);
         let dweight = Launch::one(kernel, inputs, output, sizes, grid);
         if parts == 1 {
             return dweight;

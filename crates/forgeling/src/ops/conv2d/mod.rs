@@ -19,6 +19,7 @@ use super::storage::StorageOps;
 use crate::error::{Error, Result};
 
 pub(super) use super::cpu::conv2d::ConvShape;
+pub(super) use gpu::weight_parts;
 pub use gradients::{conv2d_grad_input, conv2d_grad_weight};
 
 const OPERATION: &str = "conv2d";

@@ -1,11 +1,10 @@
 //! The operations on images.
 
-use forgeling_shaders::outer::BLOCK;
-
 use super::tally::Buffer;
 use super::{MemoryUse, SINGLE, Shaped, Simulation, misfit};
 use crate::error::Result;
 use crate::ops::batch_norm::slots;
+use crate::ops::conv2d::{ConvShape, weight_parts};
 use crate::ops::launch::PART;
 use crate::ops::storage::Order;
 
@@ -87,9 +86,20 @@ impl Simulation {
         let weight = self.parameter("weight", &[outputs, depth, kernel[0], kernel[1]]);
         let (x_node, x) = (x.node.clone(), x.detached());
         let size = x.size;
+        let conv = ConvShape {
+            images: batch,
+            groups,
+            inputs,
+            outputs,
+            size: [height, width],
+            kernel,
+            stride,
+            padding,
+        };
         let pack = move |sim: &Self, depth: usize, rows: usize| {
             let quads = groups * taps * depth * rows.div_ceil(4);
-            sim.scratch("packed weight", 4 * quads * size)
+            let packed = !conv.is_depthwise();
+            packed.then(|| sim.scratch("packed weight", 4 * quads * size))
         };
         let packed = pack(self, depth, outputs / groups);
         let copy = self.channels_last(&x);
@@ -101,12 +111,7 @@ impl Simulation {
         drop(x);
         let parents = [x_node.clone(), weight.node.clone()];
         let path = self.path.borrow().join(".");
-        let invocations = {
-            let blocks = depth.div_ceil(BLOCK) * (outputs / groups).div_ceil(BLOCK);
-            groups * taps * blocks
-        };
-        let most = self.heuristics.weight_invocations;
-        let parts = most.div_ceil(invocations).min(batch * out_height);
+        let parts = weight_parts(&conv, self.heuristics);
         let step = move |sim: &Self, grad: Shaped, grads: &mut super::tape::Gradients| {
             sim.part(&path, || {
                 let x = sim.unkeep(kept);
