@@ -20,7 +20,7 @@
 //! | [`loader`] | [`Loader`], [`EpisodeLoader`]: batches rendered ahead by threads, resumable |
 //! | [`preparation`] | [`Preparation`]: what kind of pictures a model takes, and how they are framed |
 //! | | [`Rng`]: random numbers that are the same on every platform |
-//! | `omniglot`, `idx`, `folder` | loaders for files (cargo feature `files`) |
+//! | `omniglot`, `idx`, `cifar`, `folder` | loaders for files (cargo feature `files`) |
 //! | `picture` | from image files to inputs (cargo feature `files`) |
 //! | `limits` | `Limits`: how much a loader may read (cargo feature `files`) |
 
@@ -44,6 +44,8 @@ pub mod tasks;
 
 #[cfg(feature = "files")]
 mod archive;
+#[cfg(feature = "files")]
+pub mod cifar;
 #[cfg(feature = "files")]
 pub mod folder;
 #[cfg(feature = "files")]
