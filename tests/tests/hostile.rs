@@ -270,6 +270,7 @@ fn networks(device: &Device) -> Vec<Vec<u8>> {
             model: model.into(),
             classes: vec!["0".into(), "1".into()],
             pictures: None,
+            normalization: None,
             history: TrainingHistory::default(),
             confidence: None,
             network: Network::new(&graph, 0, device),

@@ -250,6 +250,7 @@ impl ClassifierTrainer {
                 model: self.settings.model.clone(),
                 classes: self.settings.classes.clone(),
                 pictures: None,
+                normalization: None,
                 history: TrainingHistory {
                     steps: summary.steps,
                     epochs: summary.epochs,

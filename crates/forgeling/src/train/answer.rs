@@ -100,14 +100,15 @@ impl SavedNetwork {
         Ok(answers)
     }
 
-    /// Of the images of one pass, `[images, classes]`.
-    async fn logits(
+    /// Of the images of one pass, with values within 0 and 1, `[images, classes]`.
+    pub(super) async fn logits(
         &self,
         network: &Network,
         pixels: Vec<f32>,
         device: &Device,
     ) -> Result<Vec<f32>> {
         let shape = self.input();
+        let pixels = self.normalized(pixels)?;
         let count = pixels.len() / shape.len();
         let dims = [count, shape.channels, shape.height, shape.width];
         let mut pass = Pass::new(Normalization::Running, device.tensors());

@@ -4,6 +4,7 @@
 //!   [`OptimizerRecord`] is what they keep.
 //! - [`MicroBatch`]: batches in parts that fit into memory, and the search for the largest.
 //! - [`HardwareConfig`], [`HardwareManager`]: on what, and how; [`Trainer`]: the loop.
+//! - [`CrossEntropy`], [`SoftCrossEntropy`]: what networks that tell images apart minimise.
 //! - [`LossScaler`]: what the loss is multiplied with in mixed precision.
 //! - [`Schedule`], [`HalvingSchedule`]: the learning rate over time.
 //! - [`Ema`]: a moving average of weights.
@@ -46,6 +47,7 @@ mod scaler;
 mod schedule;
 pub(crate) mod score;
 mod sgd;
+mod soft_cross_entropy;
 mod trainer;
 pub mod weights;
 
@@ -79,10 +81,11 @@ pub use schedule::{HalvingSchedule, Schedule};
 pub use score::{Scored, Tally, balanced_accuracy};
 use serde::Serialize;
 pub use sgd::{Sgd, SgdConfig};
+pub use soft_cross_entropy::SoftCrossEntropy;
 pub(crate) use trainer::{Around, Core, Engine};
 pub use trainer::{
-    Batches, EpochMeans, Epochs, Paced, Run, Source, Step, StopReason, TrainEvent, TrainSummary,
-    Trainer, TrainerConfig, Validation, first_anomaly,
+    Batches, EpochMeans, Epochs, MixedEpochs, Paced, Run, Source, Step, StopReason, TrainEvent,
+    TrainSummary, Trainer, TrainerConfig, Validation, first_anomaly,
 };
 
 /// What a training loop reports after each optimizer step.

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{ImageShape, Preparation};
+use crate::data::{ImageShape, Preparation, Standardization};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::Network;
 use crate::nn::graph::Graph;
-use crate::train::{Confidence, Validation, model_file, weights};
+use crate::train::{Confidence, Validation, model_file, predict, weights};
 
 /// How a [`SavedNetwork`] was trained.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct SavedNetwork {
     pub classes: Vec<String>,
     /// How pictures become its inputs, where that is known.
     pub pictures: Option<Preparation>,
+    /// How the channels of its images are standardised before the network sees them; `None` where they stay within 0 and 1.
+    pub normalization: Option<Standardization>,
     /// How it was trained.
     pub history: TrainingHistory,
     /// How far its answers can be believed, if [`calibrate`](Self::calibrate) found out.
@@ -50,6 +52,8 @@ struct FileConfig {
     network: Graph,
     classes: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    normalization: Option<Standardization>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     confidence: Option<Confidence>,
 }
 
@@ -62,6 +66,27 @@ impl SavedNetwork {
         self.network.graph().image_shape()
     }
 
+    /// Values within 0 and 1 of images, one after the other, as the network takes them.
+    ///
+    /// # Errors
+    /// When these are not whole images.
+    pub fn normalized(&self, mut images: Vec<f32>) -> Result<Vec<f32>> {
+        if let Some(constants) = &self.normalization {
+            constants.apply_to_images(self.input(), &mut images)?;
+        }
+        Ok(images)
+    }
+
+    /// The [`probabilities`](predict::probabilities) of the classes for each image; `images` holds one after the other,
+    /// with values within 0 and 1.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn probabilities(&self, images: Vec<f32>, device: &Device) -> Result<Vec<f32>> {
+        let images = self.normalized(images)?;
+        predict::probabilities(&self.network, self.input(), &images, device).await
+    }
+
     /// The bytes of a model file; see [`model_file`].
     ///
     /// # Errors
@@ -72,6 +97,7 @@ impl SavedNetwork {
             model: self.model.clone(),
             network: self.network.graph().clone(),
             classes: self.classes.clone(),
+            normalization: self.normalization.clone(),
             confidence: self.confidence.clone(),
         };
         let header = model_file::Header::new(Self::ARCHITECTURE, config, self.history)
@@ -91,6 +117,7 @@ impl SavedNetwork {
             model,
             network,
             classes,
+            normalization,
             confidence,
         } = header.config;
         // The sizes the header claims must be those of the file before anything of that size is made.
@@ -109,6 +136,7 @@ impl SavedNetwork {
             pictures: header.pictures,
             history: header.summary,
             classes,
+            normalization,
             confidence,
         };
         loaded.check(OPERATION)?;
@@ -138,6 +166,9 @@ impl SavedNetwork {
         if let Some(confidence) = &self.confidence {
             confidence.validate(self.input().channels)?;
         }
+        if let Some(constants) = &self.normalization {
+            constants.check_channels(self.input())?;
+        }
         let outputs = self.network.graph().output_shape().len();
         if self.classes.len() == outputs {
             return Ok(());
@@ -152,6 +183,8 @@ impl SavedNetwork {
 
 #[cfg(test)]
 mod tests {
+    use burn::module::Module;
+
     use super::*;
     use crate::DeviceChoice;
     use crate::nn::catalog::{MODELS, ModelConfig};
@@ -181,6 +214,10 @@ mod tests {
                 model: name.into(),
                 classes: ["a", "b", "c"].map(String::from).to_vec(),
                 pictures: Some(Preparation::DRAWINGS),
+                normalization: Some(Standardization {
+                    mean: vec![0.1307],
+                    deviation: vec![0.3081],
+                }),
                 history: TrainingHistory::default(),
                 confidence: None,
                 network,
@@ -190,6 +227,20 @@ mod tests {
             assert_eq!(back.network.graph(), &graph, "{name}");
             assert_eq!(back.classes, saved.classes);
             assert_eq!(back.pictures, saved.pictures);
+            assert_eq!(back.normalization, saved.normalization);
+            // The same logits, bit for bit, which are not those without standardising.
+            let images: Vec<f32> = (0..2 * 256).map(|i| (i % 91) as f32 / 90.0).collect();
+            let answers = |saved: &SavedNetwork| {
+                let network = saved.network.valid();
+                let logits = saved.logits(&network, images.clone(), &device);
+                pollster::block_on(logits).unwrap()
+            };
+            assert_eq!(answers(&back), answers(&saved), "{name}");
+            let plain = SavedNetwork {
+                normalization: None,
+                ..saved.clone()
+            };
+            assert_ne!(answers(&back), answers(&plain), "{name}");
             let values =
                 |saved: &SavedNetwork| pollster::block_on(weights::collect(&saved.network));
             let found = values(&back).unwrap();
@@ -218,6 +269,7 @@ mod tests {
                 model: name.into(),
                 network: config(64),
                 classes: saved.classes.clone(),
+                normalization: None,
                 confidence: None,
             };
             let header = model_file::Header::new(SavedNetwork::ARCHITECTURE, claims, saved.history);
