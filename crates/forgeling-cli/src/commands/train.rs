@@ -6,9 +6,9 @@ use forgeling::nn::graph::Graph;
 use forgeling::nn::{Counts, MemoryPlan, Network, PlanConfig};
 use forgeling::parallel::ParallelConfig;
 use forgeling::train::{
-    CrossEntropy, EarlyStoppingConfig, EmaConfig, Epochs, HardwareConfig, HardwareManager, Run,
-    SavedNetwork, Schedule, StopReason, TrainEvent, TrainSummary, Trainer, TrainerConfig,
-    TrainingHistory, Validation,
+    CrossEntropy, EarlyStoppingConfig, EmaConfig, Epochs, HardwareConfig, HardwareManager,
+    ModelCard, Run, SavedNetwork, Schedule, StopReason, TrainEvent, TrainSummary, Trainer,
+    TrainerConfig, TrainingHistory, Validation,
 };
 use forgeling::{Device, ErrorKind, Result};
 use serde_json::{Value, json};
@@ -139,6 +139,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
         model: args.network.model.architecture.name().into(),
         classes: data.classes.clone(),
         pictures: Some(data.preparation),
+        card: ModelCard::default(),
         history: TrainingHistory {
             steps: summary.steps,
             epochs: summary.epochs,

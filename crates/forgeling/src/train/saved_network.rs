@@ -9,7 +9,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::Network;
 use crate::nn::graph::Graph;
-use crate::train::{Confidence, Validation, model_file, weights};
+use crate::train::{Confidence, ModelCard, Validation, model_file, weights};
 
 /// How a [`SavedNetwork`] was trained.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct SavedNetwork {
     pub classes: Vec<String>,
     /// How pictures become its inputs, where that is known.
     pub pictures: Option<Preparation>,
+    /// Where it is from.
+    pub card: ModelCard,
     /// How it was trained.
     pub history: TrainingHistory,
     /// How far its answers can be believed, if [`calibrate`](Self::calibrate) found out.
@@ -45,12 +47,14 @@ pub struct SavedNetwork {
 /// The `config` of the file's header.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileConfig {
-    model: String,
-    network: Graph,
-    classes: Vec<String>,
+pub(super) struct FileConfig {
+    pub model: String,
+    pub network: Graph,
+    pub classes: Vec<String>,
+    #[serde(default, skip_serializing_if = "ModelCard::is_empty")]
+    pub card: ModelCard,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    confidence: Option<Confidence>,
+    pub confidence: Option<Confidence>,
 }
 
 impl SavedNetwork {
@@ -72,6 +76,7 @@ impl SavedNetwork {
             model: self.model.clone(),
             network: self.network.graph().clone(),
             classes: self.classes.clone(),
+            card: self.card.clone(),
             confidence: self.confidence.clone(),
         };
         let header = model_file::Header::new(Self::ARCHITECTURE, config, self.history)
@@ -91,6 +96,7 @@ impl SavedNetwork {
             model,
             network,
             classes,
+            card,
             confidence,
         } = header.config;
         // The sizes the header claims must be those of the file before anything of that size is made.
@@ -109,6 +115,7 @@ impl SavedNetwork {
             pictures: header.pictures,
             history: header.summary,
             classes,
+            card,
             confidence,
         };
         loaded.check(OPERATION)?;
@@ -138,6 +145,7 @@ impl SavedNetwork {
         if let Some(confidence) = &self.confidence {
             confidence.validate(self.input().channels)?;
         }
+        self.card.check(operation, self.input().channels)?;
         let outputs = self.network.graph().output_shape().len();
         if self.classes.len() == outputs {
             return Ok(());
@@ -154,7 +162,9 @@ impl SavedNetwork {
 mod tests {
     use super::*;
     use crate::DeviceChoice;
+    use crate::data::Standardization;
     use crate::nn::catalog::{MODELS, ModelConfig};
+    use crate::train::ModelDescription;
 
     fn cpu() -> Device {
         pollster::block_on(Device::open(DeviceChoice::Cpu)).unwrap()
@@ -178,6 +188,10 @@ mod tests {
                 model: name.into(),
                 classes: ["a", "b", "c"].map(String::from).to_vec(),
                 pictures: Some(Preparation::DRAWINGS),
+                card: ModelCard {
+                    source: Some("a test".into()),
+                    ..Default::default()
+                },
                 history: TrainingHistory::default(),
                 confidence: None,
                 network,
@@ -187,6 +201,10 @@ mod tests {
             assert_eq!(back.network.graph(), &graph, "{name}");
             assert_eq!(back.classes, saved.classes);
             assert_eq!(back.pictures, saved.pictures);
+            assert_eq!(back.card, saved.card);
+            let said = ModelDescription::from_bytes(&bytes).unwrap();
+            assert_eq!((&said.network, &said.card), (&graph, &saved.card), "{name}");
+            assert_eq!((&said.classes, said.calibrated), (&saved.classes, false));
             let values =
                 |saved: &SavedNetwork| pollster::block_on(weights::collect(&saved.network));
             let found = values(&back).unwrap();
@@ -215,6 +233,7 @@ mod tests {
                 model: name.into(),
                 network: config(64),
                 classes: saved.classes.clone(),
+                card: ModelCard::default(),
                 confidence: None,
             };
             let header = model_file::Header::new(SavedNetwork::ARCHITECTURE, claims, saved.history);
@@ -224,6 +243,12 @@ mod tests {
             saved.classes.pop();
             let error = pollster::block_on(saved.to_bytes()).unwrap_err();
             assert!(error.is_bad_input());
+            saved.classes.push("c".into());
+            for (mean, deviation) in [(vec![0.5; 2], vec![0.5]), (vec![0.5], vec![0.0])] {
+                saved.card.normalization = Some(Standardization { mean, deviation });
+                let error = pollster::block_on(saved.to_bytes()).unwrap_err();
+                assert!(error.to_string().contains("normalization"), "{error}");
+            }
         }
     }
 }
