@@ -252,7 +252,7 @@ fn files_of_every_format_give_pytorchs_outputs() {
             ("resnet18", &["0", "1", "2"].map(String::from)[..])
         );
         assert_eq!(said.card.resampling, Some(Resampling::Bilinear));
-        assert_eq!(said.card.normalization.unwrap().mean, [0.485, 0.456, 0.406]);
+        assert_eq!(said.normalization.unwrap().mean, [0.485, 0.456, 0.406]);
         assert_eq!(said.card.source.as_deref(), Some("a test"));
         let model = SavedNetwork::from_bytes(&bytes, &device).unwrap();
         let images =

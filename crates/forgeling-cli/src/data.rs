@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use forgeling::data::{
     Colour, Dataset, Glyphs, IdxSplit, ImageSet, ImageShape, Limits, PictureKind, PictureOptions,
-    Preparation, Rotated, Split, Survey, folder, idx, omniglot,
+    Preparation, Rotated, Split, Survey, cifar, folder, idx, omniglot,
 };
 use forgeling::{Error, Result};
 
@@ -23,6 +23,7 @@ pub enum DataSource {
     Glyphs,
     Omniglot(PathBuf),
     Idx(PathBuf),
+    Cifar(PathBuf),
     Folder(PathBuf),
 }
 
@@ -32,7 +33,7 @@ impl FromStr for DataSource {
     fn from_str(text: &str) -> Result<Self> {
         let unknown = || {
             Error::invalid("parse_source", "unknown source of images")
-                .expected("glyphs, omniglot:PATH, idx:DIR or folder:DIR")
+                .expected("glyphs, omniglot:PATH, idx:DIR, cifar:DIR or folder:DIR")
                 .got(format!("'{text}'"))
         };
         if text == "glyphs" {
@@ -46,6 +47,7 @@ impl FromStr for DataSource {
         match kind {
             "omniglot" => Ok(Self::Omniglot(path)),
             "idx" => Ok(Self::Idx(path)),
+            "cifar" => Ok(Self::Cifar(path)),
             "folder" => Ok(Self::Folder(path)),
             _ => Err(unknown()),
         }
@@ -71,6 +73,7 @@ impl fmt::Display for DataSource {
             Self::Glyphs => f.write_str("glyphs"),
             Self::Omniglot(path) => write!(f, "omniglot:{}", path.display()),
             Self::Idx(path) => write!(f, "idx:{}", path.display()),
+            Self::Cifar(path) => write!(f, "cifar:{}", path.display()),
             Self::Folder(path) => write!(f, "folder:{}", path.display()),
         }
     }
@@ -79,9 +82,9 @@ impl fmt::Display for DataSource {
 /// Which of a source's images are wanted, and how.
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
-    /// Of glyphs and IDX files, and of folders with `train` and `test` beside each other.
+    /// Of glyphs, IDX files and CIFAR, and of folders with `train` and `test` beside each other.
     pub split: Split,
-    /// Rows and columns of image files and glyphs; IDX files have their own.
+    /// Rows and columns of image files and glyphs; IDX files and CIFAR have their own.
     pub size: usize,
     /// 1 or 3; `None` for 3 where pictures have colours, otherwise 1.
     pub channels: Option<usize>,
@@ -107,7 +110,7 @@ pub enum Images {
 }
 
 impl DataSource {
-    /// Loads the images. `split` matters to glyphs, IDX files and folders of two parts; the other sources are what
+    /// Loads the images. `split` matters to glyphs, IDX files, CIFAR and folders of two parts; the other sources are what
     /// their path holds. Images that come in gray stay so, whatever channels are wanted: see [`in_channels`].
     pub fn load(&self, wanted: Wanted<'_>) -> Result<Loaded> {
         if let Some(other) = wanted
@@ -150,6 +153,14 @@ impl DataSource {
                         .collect(),
                 })
             }
+            Self::Cifar(dir) => Ok(Loaded {
+                images: Images::Files(cifar::load(dir, wanted.split)?),
+                preparation: Preparation {
+                    kind: PictureKind::Pictures,
+                    ..Preparation::DRAWINGS
+                },
+                notes: Vec::new(),
+            }),
             Self::Folder(dir) => from_folder(dir, wanted),
         }
     }
@@ -298,6 +309,9 @@ mod tests {
             "omniglot:a:b.zip".parse::<DataSource>().unwrap(),
             DataSource::Omniglot("a:b.zip".into())
         );
+        let cifar = "cifar:data".parse::<DataSource>().unwrap();
+        assert_eq!(cifar, DataSource::Cifar("data".into()));
+        assert_eq!(cifar.to_string(), "cifar:data");
         for wrong in ["", "omniglot", "omniglot:", "mnist:x", "glyphs:1"] {
             assert!(wrong.parse::<DataSource>().is_err(), "{wrong}");
         }

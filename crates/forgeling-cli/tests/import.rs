@@ -56,7 +56,7 @@ fn weights_become_a_model_file_with_a_card() {
     assert_eq!(said["model"], "resnet18");
     assert_eq!(said["classes"], serde_json::json!(["cat", "dog", "owl"]));
     assert_eq!(said["card"]["license"], "MIT");
-    assert_eq!(said["card"]["normalization"]["mean"][0], 0.485);
+    assert_eq!(said["normalization"]["mean"][0], 0.485);
     assert_eq!(said["trained_values"], object["trained_values"]);
     let lines = [
         "cat, dog, owl",

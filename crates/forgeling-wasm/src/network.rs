@@ -2,7 +2,7 @@
 
 use forgeling::data::ImageShape;
 use forgeling::nn::graph::Graph;
-use forgeling::train::{SavedNetwork, probabilities};
+use forgeling::train::SavedNetwork;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
@@ -69,8 +69,7 @@ impl Network {
 
     /// The probability of each class for each example, example by example.
     pub async fn predict(&self, values: Vec<f32>) -> JsResult<Vec<f32>> {
-        let SavedNetwork { network, .. } = &self.saved;
-        let found = probabilities(network, self.saved.input(), &values, &self.device);
+        let found = self.saved.probabilities(values, &self.device);
         found.await.map_err(failure)
     }
 }

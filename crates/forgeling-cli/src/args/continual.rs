@@ -83,7 +83,7 @@ pub struct Compare {
 pub struct LearningArgs {
     #[command(flatten)]
     pub data: DataArgs,
-    /// Test on these images of the same classes [default: of idx:DIR its test images, of glyphs other drawings, of
+    /// Test on these images of the same classes [default: of idx:DIR and cifar:DIR their test images, of glyphs other drawings, of
     /// a folder with parts the one called test, otherwise a fifth of each class, the same for every seed]
     #[arg(long, value_name = "SOURCE")]
     pub test_data: Option<DataSource>,

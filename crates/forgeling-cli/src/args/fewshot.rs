@@ -82,7 +82,8 @@ pub struct EpisodeArgs {
 /// What is learned from, and for how long.
 #[derive(Args)]
 pub struct LearningArgs {
-    /// Training images: glyphs, omniglot:PATH (folder or zip), idx:DIR or folder:DIR (DIR/CLASS/*.png)
+    /// Training images: glyphs, omniglot:PATH (folder or zip), idx:DIR, cifar:DIR or folder:DIR
+    /// (DIR/CLASS/*.png)
     #[arg(long, value_name = "SOURCE")]
     pub data: DataSource,
     /// Images for a final evaluation; groups (alphabets) that are also in the training images are left out
@@ -291,7 +292,8 @@ pub struct Eval {
     /// Model file
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
-    /// Test images: glyphs (characters held out from training), omniglot:PATH, idx:DIR or folder:DIR
+    /// Test images: glyphs (characters held out from training), omniglot:PATH, idx:DIR, cifar:DIR or
+    /// folder:DIR
     #[arg(long, value_name = "SOURCE")]
     pub data: DataSource,
     /// Leave out the groups (alphabets) that occur in these images

@@ -5,6 +5,8 @@ mod fewshot;
 mod import;
 mod network;
 mod pictures;
+mod pixels;
+mod recipe;
 mod supervised;
 
 use std::path::PathBuf;
@@ -25,9 +27,11 @@ pub use fewshot::{
 pub use import::Import;
 pub use network::{ModelChoice, Models, NetworkArgs, Shown, named_once};
 pub use pictures::PictureArgs;
+pub use pixels::{NormalizeKind, PixelArgs};
+pub use recipe::RecipeName;
 pub use supervised::{
     BatchSize, BatchSizeArgs, DataArgs, Eval, InputShape, OptimizerKind, Predict, Profile,
-    ScheduleKind, Train,
+    ScheduleKind, Settings, Train,
 };
 
 /// Train small neural networks where the data is.
@@ -111,6 +115,9 @@ Examples:
   forgeling train --model resnet18 --data folder:photos --input 3x32x32 --batch-size auto \\
       --memory-budget 50% --checkpoint-dir photos-run --out photos.safetensors
   forgeling train --model mlp --data glyphs --optimizer sgd --schedule cosine --ema --out glyphs.safetensors
+  forgeling train --model resnet20 --option width=16 --data cifar:data --validation-data cifar:data --normalize data \\
+      --augment crop=4,flip,mixup=0.2 --out cifar.safetensors
+  forgeling train --recipe fashion-mnist --data idx:fashion --validation-data idx:fashion --out fashion.safetensors
   forgeling train --model conv4 --data glyphs --devices cpu,gpu:0 --out glyphs.safetensors")]
     Train(Box<Train>),
     /// Measure the accuracy of a model that `forgeling train` has made

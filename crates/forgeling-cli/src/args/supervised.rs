@@ -5,22 +5,30 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use forgeling::data::ImageShape;
+use forgeling::data::{Augmentation, ImageShape};
 use forgeling::device::DeviceList;
 use forgeling::{Error, Result};
 
+use serde::Deserialize;
+
 use super::fewshot::UnknownArgs;
-use super::{HardwareArgs, NetworkArgs, PictureArgs};
+use super::network::ModelOption;
+use super::recipe::Recipe;
+use super::{
+    HardwareArgs, ModelChoice, NetworkArgs, NormalizeKind, PictureArgs, PixelArgs, RecipeName,
+};
 use crate::data::DataSource;
 
 /// The images.
 #[derive(Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
-    /// Images in classes: glyphs, omniglot:PATH (folder or zip), idx:DIR or folder:DIR (DIR/CLASS/*.png)
+    /// Images in classes: glyphs, omniglot:PATH (folder or zip), idx:DIR, cifar:DIR or folder:DIR
+    /// (DIR/CLASS/*.png)
     #[arg(long, value_name = "SOURCE")]
     pub data: DataSource,
-    /// Channels, height and width to which images are brought; idx:DIR has a size of its own [default: those
+    /// Channels, height and width to which images are brought; idx:DIR and cifar:DIR have sizes of their own [default:
+    /// those
     /// of --model FILE.json; 3x28x28 for pictures with colours, otherwise 1x28x28]
     #[arg(long, value_name = "CxHxW")]
     pub input: Option<InputShape>,
@@ -36,42 +44,66 @@ pub struct DataArgs {
 
 #[derive(Args)]
 pub struct Train {
-    #[command(flatten)]
-    pub network: NetworkArgs,
+    /// Begin with the usual settings for a data set: its network, pixels, optimizer, schedule, epochs and batch
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub recipe: Option<RecipeName>,
+    /// Network: a name that forgeling models lists, such as mlp, conv4, resnet18 or vit, or a file that
+    /// describes one [default: the recipe's]
+    #[arg(
+        long,
+        help_heading = "Network",
+        value_name = "NETWORK|FILE.json",
+        required_unless_present = "recipe"
+    )]
+    pub model: Option<ModelChoice>,
+    /// Neurons of mlp's hidden layer [default: 128], channels of conv4's blocks [default: 64] or of a
+    /// resnet's first stage [default: 64]
+    #[arg(long, help_heading = "Network", value_name = "N")]
+    pub width: Option<usize>,
+    /// Another option of the network, such as depth=6 of vit; may be given more than once
+    #[arg(long = "option", help_heading = "Network", value_name = "NAME=N")]
+    pub options: Vec<ModelOption>,
     #[command(flatten)]
     pub data: DataArgs,
+    #[command(flatten)]
+    pub pixels: PixelArgs,
     /// Part of each class's images to validate on and not to train on, the same ones for every seed; 0 for
     /// no validation
     #[arg(long, value_name = "FRACTION", default_value_t = 0.1)]
     pub validation: f64,
-    /// Validate on these images of the same classes: idx:DIR has test images, glyphs others of the same
-    /// characters
+    /// Validate on these images of the same classes: idx:DIR and cifar:DIR have test images, glyphs others of
+    /// the same characters
     #[arg(long, value_name = "SOURCE", conflicts_with = "validation")]
     pub validation_data: Option<DataSource>,
     /// Show each class's images as often as those of the largest class, by repeating them
     #[arg(long)]
     pub balance: bool,
-    /// Times to go through the images, those before a resume included [default: 10, or of few images as many
-    /// as make 400 steps, at most 100]
+    /// Times to go through the images, those before a resume included [default: the recipe's, otherwise 10, or of
+    /// few images as many as make 400 steps, at most 100]
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
     /// Images of a batch; auto takes a power of two from 8 to 1024 that fits into --memory-budget, or half
-    /// of the device's memory, and is at most a sixteenth of the images [default: 64, or of few images a
-    /// power of two from 8 that makes 8 batches]
+    /// of the device's memory, and is at most a sixteenth of the images [default: the recipe's, otherwise 64, or
+    /// of few images a power of two from 8 that makes 8 batches]
     #[arg(long, value_name = "N|auto")]
     pub batch_size: Option<BatchSize>,
     /// Batches whose gradients make one step
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub accumulate: usize,
-    /// What moves the parameters
-    #[arg(long, value_enum, default_value_t = OptimizerKind::Adam)]
-    pub optimizer: OptimizerKind,
-    /// Learning rate at the start [default: 0.001 for adam, 0.01 for sgd]
+    /// What moves the parameters [default: the recipe's, otherwise adam]
+    #[arg(long, value_enum)]
+    pub optimizer: Option<OptimizerKind>,
+    /// Learning rate at the start, or the largest of one-cycle [default: the recipe's with its optimizer, otherwise
+    /// 0.001 for adam, 0.01 for sgd]
     #[arg(long, value_name = "RATE")]
     pub learning_rate: Option<f64>,
-    /// The learning rate over the steps
-    #[arg(long, value_enum, default_value_t = ScheduleKind::Constant)]
-    pub schedule: ScheduleKind,
+    /// The learning rate over the steps [default: the recipe's, otherwise constant]
+    #[arg(long, value_enum)]
+    pub schedule: Option<ScheduleKind>,
+    /// What pulls parameters to zero: of sgd added to gradients, times the parameter; of adam apart from them, as
+    /// in AdamW [default: the recipe's with its optimizer, otherwise 0]
+    #[arg(long, value_name = "DECAY")]
+    pub weight_decay: Option<f64>,
     /// Average the weights of all steps, keeping this part of the average at each; the average is what is
     /// validated and saved
     #[arg(long, value_name = "DECAY", num_args = 0..=1, default_missing_value = "0.999")]
@@ -103,12 +135,94 @@ pub struct Train {
     pub out: Option<PathBuf>,
 }
 
+/// What is trained how: what was typed, else the recipe's, else what is usual.
+pub struct Settings {
+    pub network: NetworkArgs,
+    pub optimizer: OptimizerKind,
+    /// `None` for the optimizer's usual one.
+    pub learning_rate: Option<f64>,
+    pub schedule: ScheduleKind,
+    pub weight_decay: f64,
+    /// `None` for what suits the number of images.
+    pub epochs: Option<usize>,
+    /// `None` for what suits the number of images.
+    pub batch_size: Option<BatchSize>,
+    pub normalize: NormalizeKind,
+    pub augment: Augmentation,
+    pub label_smoothing: f32,
+}
+
+impl Train {
+    /// All that a recipe may say.
+    ///
+    /// # Errors
+    /// When there is neither a network nor a recipe.
+    pub fn settings(&self) -> Result<Settings> {
+        let recipe = self.recipe.map(RecipeName::recipe).transpose()?;
+        let recipe = recipe.as_ref();
+        let network = match (&self.model, recipe, self.recipe) {
+            (Some(model), ..) => model.clone(),
+            (None, Some(recipe), Some(name)) => ModelChoice {
+                text: format!("{name}'s"),
+                architecture: recipe.architecture(),
+            },
+            _ => {
+                let error = Error::invalid("train", "there is no network to train");
+                return Err(error.expected("--model or --recipe"));
+            }
+        };
+        let optimizer = self.optimizer.or(recipe.map(|recipe| recipe.optimizer));
+        let optimizer = optimizer.unwrap_or(OptimizerKind::Adam);
+        // The rate and the decay of another optimizer say nothing.
+        let same: Option<&Recipe> = recipe.filter(|recipe| recipe.optimizer == optimizer);
+        let augment = self.pixels.augment.as_ref().map(|steps| &steps.0);
+        Ok(Settings {
+            network: NetworkArgs {
+                model: network,
+                width: self.width,
+                options: self.options.clone(),
+            },
+            optimizer,
+            learning_rate: self
+                .learning_rate
+                .or(same.map(|recipe| recipe.learning_rate)),
+            schedule: self
+                .schedule
+                .or(recipe.map(|recipe| recipe.schedule))
+                .unwrap_or(ScheduleKind::Constant),
+            weight_decay: self
+                .weight_decay
+                .or(same.map(|recipe| recipe.weight_decay))
+                .unwrap_or(0.0),
+            epochs: self.epochs.or(recipe.map(|recipe| recipe.epochs)),
+            batch_size: self
+                .batch_size
+                .or(recipe.map(|recipe| BatchSize::Examples(recipe.batch_size))),
+            normalize: self
+                .pixels
+                .normalize
+                .or(recipe.map(|recipe| recipe.normalize))
+                .unwrap_or_default(),
+            augment: augment
+                .or(recipe.map(|recipe| &recipe.augment))
+                .cloned()
+                .unwrap_or_default(),
+            label_smoothing: self
+                .pixels
+                .label_smoothing
+                .or(recipe.map(|recipe| recipe.label_smoothing))
+                .unwrap_or(0.0),
+        })
+    }
+}
+
 #[derive(Args)]
 pub struct Eval {
     /// Model file
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
-    /// Images of the model's classes: of glyphs others than it was trained on, of idx:DIR the test images
+    /// Images of the model's classes: of glyphs others than it was trained on, of idx:DIR and
+    /// cifar:DIR the test images
     #[arg(long, value_name = "SOURCE")]
     pub data: DataSource,
     /// Take the first N images of each class only [default: all, and 100 of glyphs]
@@ -161,7 +275,8 @@ pub struct Profile {
 pub struct BatchSizeArgs {
     #[command(flatten)]
     pub network: NetworkArgs,
-    /// Take the images' shape and classes from here: glyphs, omniglot:PATH, idx:DIR or folder:DIR
+    /// Take the images' shape and classes from here: glyphs, omniglot:PATH, idx:DIR, cifar:DIR or
+    /// folder:DIR
     #[arg(long, value_name = "SOURCE")]
     pub data: Option<DataSource>,
     /// Channels, height and width of the images [default: those of --model FILE.json; 1x28x28,
@@ -239,7 +354,8 @@ impl fmt::Display for InputShape {
 }
 
 /// What moves the parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OptimizerKind {
     /// Adaptive steps
     Adam,
@@ -248,12 +364,16 @@ pub enum OptimizerKind {
 }
 
 /// The learning rate over the steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ScheduleKind {
     /// The same always
     Constant,
     /// Down to zero at the end of the last epoch; a resumed run with other --epochs goes on along the new course
     Cosine,
+    /// From a 25th up to the learning rate in the first 30 % of the steps, then down to nearly zero; a resumed run with
+    /// other --epochs goes on along the new course
+    OneCycle,
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use forgeling::nn::Network;
 use forgeling::train::{
-    CrossEntropy, Epochs, SavedNetwork, Scored, StopReason, TrainSummary, Trainer, Validation,
+    MixedEpochs, SavedNetwork, Scored, SoftCrossEntropy, StopReason, TrainSummary, Trainer,
+    Validation,
 };
 use forgeling::{Error, Result};
 
@@ -46,10 +47,13 @@ pub fn kept(problem: &Error, steps: usize, out: &Path) -> Error {
 pub async fn score(
     trainer: &Trainer,
     model: &Network,
-    validation: &mut Option<Epochs>,
+    validation: &mut Option<MixedEpochs>,
 ) -> Result<Option<Scored>> {
     match validation {
-        Some(source) => Ok(Some(trainer.score(model, &CrossEntropy, source).await?)),
+        Some(source) => {
+            let plain = SoftCrossEntropy::default();
+            Ok(Some(trainer.score(model, &plain, source).await?))
+        }
         None => Ok(None),
     }
 }

@@ -4,7 +4,7 @@ use forgeling::Error;
 use forgeling::Result;
 use forgeling::data::{LoaderConfig, Missing, Split};
 use forgeling::train::{
-    CrossEntropy, HardwareConfig, HardwareManager, Precision, Trainer, TrainerConfig,
+    CrossEntropy, Epochs, HardwareConfig, HardwareManager, Precision, Trainer, TrainerConfig,
 };
 use serde_json::json;
 use std::time::Instant;
@@ -26,7 +26,9 @@ pub async fn run(args: &Eval, common: &Common, output: &Output) -> Result<()> {
     };
     let known = (&saved.classes[..], Missing::Allowed);
     let data = supervised::load_known(wanted, &args.data, Split::Test, known, output)?;
-    let mut source = supervised::batches(data, LoaderConfig::validation(args.batch_size))?;
+    let in_order = LoaderConfig::validation(args.batch_size);
+    let loader = supervised::loader(data, in_order, saved.normalization.as_ref())?;
+    let mut source = Epochs::of(loader);
     let hardware = HardwareConfig {
         precision: Precision::F32,
         ..Default::default()

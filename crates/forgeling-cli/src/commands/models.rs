@@ -117,6 +117,7 @@ fn show_file(args: &Models, path: &Path, output: &Output) -> Result<()> {
     about["model"] = json!(model.model);
     about["classes"] = json!(model.classes);
     about["pictures"] = json!(model.pictures);
+    about["normalization"] = json!(model.normalization);
     about["card"] = json!(model.card);
     about["history"] = json!(model.history);
     about["calibrated"] = json!(model.calibrated);
@@ -146,7 +147,7 @@ fn card(model: &ModelDescription) -> Vec<String> {
         ));
     }
     let card = &model.card;
-    if let Some(constants) = &card.normalization {
+    if let Some(constants) = &model.normalization {
         let (mean, deviation) = (&constants.mean, &constants.deviation);
         lines.push(format!(
             "normalization  (x - {mean:?}) / {deviation:?}, x from 0 to 1"

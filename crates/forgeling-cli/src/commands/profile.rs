@@ -4,7 +4,9 @@ use forgeling::data::{Dataset, LoaderConfig, Split};
 use forgeling::device::profile::{ProfileConfig, Profiler};
 use forgeling::nn::Network;
 use forgeling::train::model_file::write_atomically;
-use forgeling::train::{CrossEntropy, HardwareManager, Run, TrainEvent, Trainer, TrainerConfig};
+use forgeling::train::{
+    CrossEntropy, Epochs, HardwareManager, Run, TrainEvent, Trainer, TrainerConfig,
+};
 use forgeling::{Error, Result};
 use serde_json::json;
 
@@ -46,7 +48,7 @@ pub async fn run(args: &Profile, common: &Common, output: &Output) -> Result<()>
         seed: common.seed,
         ..Default::default()
     };
-    let mut source = supervised::batches(data, loader)?;
+    let mut source = Epochs::of(supervised::loader(data, loader, None)?);
     let device = open(common, output).await?;
     let manager = HardwareManager::on(device.clone(), args.hardware.config())?;
     let mut model = Network::new(&network, common.seed, &device);

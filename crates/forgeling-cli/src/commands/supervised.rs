@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use forgeling::data::classes::listed;
 use forgeling::data::{
-    Dataset, ImageShape, InChannels, Loader, LoaderConfig, Missing, Preparation, Split, Subset,
-    match_classes,
+    Dataset, ImageShape, InChannels, Loader, LoaderConfig, Missing, Preparation, Split,
+    Standardization, Subset, match_classes,
 };
 use forgeling::device::MemoryBudget;
 use forgeling::nn::graph::Graph;
 use forgeling::nn::{MemoryPlan, PlanConfig};
 use forgeling::ops::plan::PlannedOptimizer;
 use forgeling::train::{
-    Epochs, HardwareConfig, HardwareManager, OptimizerConfig, ResolvedPrecision, SgdConfig,
+    HardwareConfig, HardwareManager, OptimizerConfig, ResolvedPrecision, SgdConfig,
 };
 use forgeling::{Device, Error, Result};
 
@@ -163,11 +163,19 @@ pub fn image_count(data: &impl Dataset) -> usize {
         .sum()
 }
 
-/// Batches of images, made ahead by threads.
-pub fn batches(data: Examples, config: LoaderConfig) -> Result<Epochs> {
+/// Batches of images, made ahead by threads; standardised by the constants, if there are some.
+pub fn loader(
+    data: Examples,
+    config: LoaderConfig,
+    normalization: Option<&Standardization>,
+) -> Result<Loader> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = cores.min(MOST_WORKERS);
-    Loader::new(data, LoaderConfig { workers, ..config }).map(Epochs::of)
+    let loader = Loader::new(data, LoaderConfig { workers, ..config })?;
+    match normalization {
+        Some(constants) => loader.standardized(constants.clone()),
+        None => Ok(loader),
+    }
 }
 
 /// The optimizer that was asked for, with its usual learning rate and what a plan is to know of it.

@@ -6,9 +6,9 @@ use forgeling::nn::graph::Graph;
 use forgeling::nn::{Counts, MemoryPlan, Network, PlanConfig};
 use forgeling::parallel::ParallelConfig;
 use forgeling::train::{
-    CrossEntropy, EarlyStoppingConfig, EmaConfig, Epochs, HardwareConfig, HardwareManager,
-    ModelCard, Run, SavedNetwork, Schedule, StopReason, TrainEvent, TrainSummary, Trainer,
-    TrainerConfig, TrainingHistory, Validation,
+    EarlyStoppingConfig, EmaConfig, HardwareConfig, HardwareManager, MixedEpochs, ModelCard,
+    OptimizerConfig, Run, SavedNetwork, Schedule, SoftCrossEntropy, StopReason, TrainEvent,
+    TrainSummary, Trainer, TrainerConfig, TrainingHistory, Validation,
 };
 use forgeling::{Device, ErrorKind, Result};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use super::same_run::SameRun;
 use super::supervised;
 use super::training_data::Data;
 use super::{classes, ending, open, unless_interrupted};
-use crate::args::{BatchSize, Common, ScheduleKind, Train};
+use crate::args::{BatchSize, Common, ScheduleKind, Settings, Train};
 use crate::output::{Output, StepProgress};
 
 /// Sizes that `--batch-size auto` chooses from.
@@ -34,22 +34,32 @@ const FEWEST_STEPS: usize = 400;
 const MOST_EPOCHS: usize = 100;
 
 pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
-    let data = Data::load(args, output)?;
+    let settings = args.settings()?;
+    let objective = SoftCrossEntropy::new(settings.label_smoothing)?;
+    let data = Data::load(args, &settings, output)?;
     let devices = match &args.devices {
         Some(list) => open_all(list, output).await?,
         None => vec![open(common, output).await?],
     };
     let device = &devices[0];
     let shape = data.shape;
-    let graph = args.network.graph(shape, data.classes.len())?;
-    let plan = Plan::new(args, &graph, &data, &devices)?;
+    settings.augment.validate(shape)?;
+    let graph = settings.network.graph(shape, data.classes.len())?;
+    let plan = Plan::new(args, &settings, &graph, &data, &devices)?;
     let hardware = plan.hardware.clone();
 
     let steps = plan.steps_per_epoch(&data, args);
-    let epochs = args.epochs.unwrap_or(usual_epochs(steps));
-    let trainer_config = trainer_config(args, steps, epochs)?;
+    let epochs = settings.epochs.unwrap_or(usual_epochs(steps));
+    let trainer_config = trainer_config(args, &settings, steps, epochs)?;
     let manager = HardwareManager::on(device.clone(), hardware)?;
-    let identity = identity(args, common.seed, &data, &plan, &trainer_config, &manager);
+    let identity = identity(
+        (args, &settings),
+        common.seed,
+        &data,
+        &plan,
+        &trainer_config,
+        &manager,
+    );
     let folder = args.checkpoint_dir.as_ref();
     let mut checkpoints = folder
         .map(|folder| SameRun::open(folder, identity))
@@ -73,7 +83,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     output.line(format_args!(
         "Training {} ({trained} trained values, {buffers} others) on {} images ({}) of {} classes, {} to validate on, in batches of {}{}, {} \
          activations. Ctrl-C stops and saves.",
-        args.network.model.text,
+        settings.network.model.text,
         data.images,
         supervised::sides(shape),
         data.classes.len(),
@@ -90,13 +100,16 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
         seed: common.seed,
         ..Default::default()
     };
-    let mut source = supervised::batches(data.train, loader)?;
+    let normalization = data.normalization.as_ref();
+    let loader = supervised::loader(data.train, loader, normalization)?;
+    let mut source = MixedEpochs::of(loader.augmented(settings.augment)?);
     let held_out = LoaderConfig::validation(plan.batch);
-    let mut validation: Option<Epochs> = data
+    let mut validation: Option<MixedEpochs> = data
         .validation
         .clone()
-        .map(|examples| supervised::batches(examples, held_out))
-        .transpose()?;
+        .map(|examples| supervised::loader(examples, held_out, normalization))
+        .transpose()?
+        .map(MixedEpochs::of);
 
     let mut trainer = Trainer::new(trainer_config, manager)?;
     let mut watch = Watch {
@@ -124,21 +137,21 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
         run = run.saved_in(checkpoints);
     }
     let summary = match &devices[..] {
-        [_] => trainer.fit(&mut model, &CrossEntropy, run, on_event).await,
+        [_] => trainer.fit(&mut model, &objective, run, on_event).await,
         several => {
             let config = ParallelConfig::default();
-            let objective = &CrossEntropy;
             trainer
-                .fit_on_devices(several, config, &mut model, objective, run, on_event)
+                .fit_on_devices(several, config, &mut model, &objective, run, on_event)
                 .await
         }
     };
     watch.progress.finish();
     let out = args.out.as_ref().filter(|_| args.fast_dev_run.is_none());
     let saved = |network, summary: &TrainSummary, validation: Option<Validation>| SavedNetwork {
-        model: args.network.model.architecture.name().into(),
+        model: settings.network.model.architecture.name().into(),
         classes: data.classes.clone(),
         pictures: Some(data.preparation),
+        normalization: data.normalization.clone(),
         card: ModelCard::default(),
         history: TrainingHistory {
             steps: summary.steps,
@@ -179,7 +192,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     let scored = scored?;
     let last = scored.as_ref().map(|scored| scored.validation);
     let per_class = scored.map(|scored| classes::rows(&data.classes, &scored.classes));
-    let (_, _, optimizer) = supervised::optimizer(args.optimizer);
+    let (_, _, optimizer) = supervised::optimizer(settings.optimizer);
     let held = supervised::held_bytes(values, optimizer);
     let peak = supervised::peak_bytes(trainer.manager()).max(held);
     let validated = last.map(|_| ending::left_behind(args, &summary));
@@ -198,7 +211,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
         device,
         common.seed,
         json!({
-            "network": args.network.model.text,
+            "network": settings.network.model.text,
             "epochs": summary.epochs,
             "steps": summary.steps,
             "loss": loss,
@@ -211,6 +224,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
             "calibrated": calibrated,
             "input": shape,
             "pictures": data.preparation,
+            "normalization": data.normalization,
             "validated_model": validated,
             "samples_per_second": summary.examples_per_second,
             "seconds": summary.seconds,
@@ -246,16 +260,22 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(args: &Train, network: &Graph, data: &Data, devices: &[Device]) -> Result<Self> {
+    fn new(
+        args: &Train,
+        settings: &Settings,
+        network: &Graph,
+        data: &Data,
+        devices: &[Device],
+    ) -> Result<Self> {
         let device = &devices[0];
         let mut hardware = args.hardware.config();
-        let (_, _, optimizer) = supervised::optimizer(args.optimizer);
+        let (_, _, optimizer) = supervised::optimizer(settings.optimizer);
         let config = PlanConfig {
             accumulating: args.accumulate > 1,
             ..supervised::plan_config(&hardware, optimizer, device)
         };
         let budget = supervised::budget(&hardware, device)?;
-        let wanted = args
+        let wanted = settings
             .batch_size
             .unwrap_or(BatchSize::Examples(usual_batch(data.images)));
         let batch = match wanted {
@@ -299,18 +319,36 @@ fn usual_epochs(steps_per_epoch: usize) -> usize {
         .clamp(USUAL_EPOCHS, MOST_EPOCHS)
 }
 
-fn trainer_config(args: &Train, steps_per_epoch: usize, epochs: usize) -> Result<TrainerConfig> {
-    let (optimizer, usual_rate, _) = supervised::optimizer(args.optimizer);
-    let rate = args.learning_rate.unwrap_or(usual_rate);
+fn trainer_config(
+    args: &Train,
+    settings: &Settings,
+    steps_per_epoch: usize,
+    epochs: usize,
+) -> Result<TrainerConfig> {
+    let (mut optimizer, usual_rate, _) = supervised::optimizer(settings.optimizer);
+    match &mut optimizer {
+        OptimizerConfig::Adam(adam) => adam.weight_decay = settings.weight_decay,
+        OptimizerConfig::Sgd(sgd) => sgd.weight_decay = settings.weight_decay,
+    }
+    let rate = settings.learning_rate.unwrap_or(usual_rate);
+    let steps = steps_per_epoch.saturating_mul(epochs.max(1));
     let config = TrainerConfig {
         epochs: Some(epochs),
         optimizer,
-        schedule: match args.schedule {
+        schedule: match settings.schedule {
             ScheduleKind::Constant => Schedule::Constant { rate },
             ScheduleKind::Cosine => Schedule::Cosine {
                 initial: rate,
                 floor: 0.0,
-                steps: steps_per_epoch.saturating_mul(epochs.max(1)),
+                steps,
+            },
+            // The numbers of PyTorch's OneCycleLR.
+            ScheduleKind::OneCycle => Schedule::OneCycle {
+                peak: rate,
+                start_divisor: 25.0,
+                end_divisor: 1e4,
+                rising: 0.3,
+                steps,
             },
         },
         accumulate: args.accumulate,
@@ -333,7 +371,7 @@ fn trainer_config(args: &Train, steps_per_epoch: usize, epochs: usize) -> Result
 
 /// All that must be the same for a run to go on from a checkpoint.
 fn identity(
-    args: &Train,
+    (args, settings): (&Train, &Settings),
     seed: u64,
     data: &Data,
     plan: &Plan,
@@ -342,8 +380,8 @@ fn identity(
 ) -> Value {
     let precision = manager.precision();
     json!({
-        "model": args.network.model.architecture.name(),
-        "width": args.network.effective_width(),
+        "model": settings.network.model.architecture.name(),
+        "width": settings.network.effective_width(),
         // Told after the two above, which say more.
         "wiring and sizes of the network": plan.network,
         "classes": data.classes,
@@ -354,6 +392,9 @@ fn identity(
         "accumulation": args.accumulate,
         "balance": args.balance,
         "reading of pictures": data.preparation,
+        "standardising of channels": data.normalization,
+        "augmentation": Some(&settings.augment).filter(|augment| !augment.steps.is_empty()),
+        "label smoothing": Some(settings.label_smoothing).filter(|share| *share > 0.0),
         "optimizer": config.optimizer,
         "learning rate schedule": course(&config.schedule),
         "average": config.ema,

@@ -1,12 +1,13 @@
 //! What `forgeling train` trains and validates on.
 
 use forgeling::data::{
-    Dataset as _, ImageShape, Missing, Preparation, Split, folder, imbalance, shared_images,
+    Dataset as _, ImageShape, Missing, Preparation, Split, Standardization, folder, imbalance,
+    shared_images,
 };
 use forgeling::{Error, Result};
 
 use super::supervised::{self, Examples, Loaded, Wanted};
-use crate::args::Train;
+use crate::args::{NormalizeKind, Settings, Train};
 use crate::data::DataSource;
 use crate::output::Output;
 
@@ -20,6 +21,8 @@ pub struct Data {
     pub train: Examples,
     pub validation: Option<Examples>,
     pub preparation: Preparation,
+    /// How their channels are standardised, if they are.
+    pub normalization: Option<Standardization>,
     pub shape: ImageShape,
     pub classes: Vec<String>,
     /// How many are trained on.
@@ -30,7 +33,7 @@ pub struct Data {
 
 impl Data {
     /// Loads it, and says what is to be said of that.
-    pub fn load(args: &Train, output: &Output) -> Result<Self> {
+    pub fn load(args: &Train, settings: &Settings, output: &Output) -> Result<Self> {
         if !(0.0..1.0).contains(&args.validation) {
             return Err(Error::invalid(OPERATION, "--validation is out of range")
                 .expected("0 to below 1")
@@ -41,7 +44,7 @@ impl Data {
                 .data
                 .input
                 .map(|input| input.0)
-                .or(args.network.input()),
+                .or(settings.network.input()),
             glyphs: args.data.classes,
             per_class: args.data.per_class,
             pictures: &args.data.pictures,
@@ -75,6 +78,11 @@ impl Data {
             let problem = Error::invalid(OPERATION, "--patience needs images to validate on");
             return Err(problem.expected("--validation above 0, or --validation-data"));
         }
+        let normalization = match settings.normalize {
+            NormalizeKind::Data => Some(Standardization::of_images(&train)?),
+            NormalizeKind::Imagenet => Some(Standardization::imagenet()),
+            NormalizeKind::None => None,
+        };
         let train = balanced(args, train, output)?;
         Ok(Self {
             images: supervised::image_count(&train),
@@ -82,6 +90,7 @@ impl Data {
             train,
             validation,
             preparation,
+            normalization,
             shape,
             classes,
         })

@@ -5,7 +5,7 @@
 //! | [`dataset`] | [`Dataset`], the one thing everything else reads, and [`ImageShape`] |
 //! | [`image_set`] | [`ImageSet`]: images in memory, grouped into classes |
 //! | [`rotate`] | [`Rotated`]: each class four times, turned by quarters |
-//! | [`augment`] | [`RandomAffine`]: training images turned, slanted, stretched and moved at random |
+//! | [`augment`] | [`Augmentation`]: training images changed at random: [`RandomAffine`], flips, crops, colours, mixtures |
 //! | [`glyphs`] | [`Glyphs`]: an endless invented alphabet in varying handwriting |
 //! | [`channels`] | [`InChannels`]: grey images as colour ones, and the other way round |
 //! | [`subset`] | [`Subset`]: some of a set's examples; the split into training and validation |
@@ -14,13 +14,13 @@
 //! | [`duplicates`] | [`shared_images`]: how many images two sets have in common |
 //! | [`table`] | [`TableSet`]: rows of plain numbers |
 //! | [`episode`] | [`EpisodeSampler`]: N-way K-shot episodes, seeded and resumable |
-//! | [`standardize`] | [`Standardization`]: columns of a table with mean 0 and variance 1 |
+//! | [`standardize`] | [`Standardization`]: columns of a table, or channels of images, with mean 0 and variance 1 |
 //! | [`task`] | [`Task`]: support and queries of one task, of classes or of numbers to predict |
 //! | [`tasks`] | [`EpisodeTasks`](tasks::EpisodeTasks) and other sources of tasks; lists of episodes to share |
 //! | [`loader`] | [`Loader`], [`EpisodeLoader`]: batches rendered ahead by threads, resumable |
 //! | [`preparation`] | [`Preparation`]: what kind of pictures a model takes, and how they are framed |
 //! | | [`Rng`]: random numbers that are the same on every platform |
-//! | `omniglot`, `idx`, `folder` | loaders for files (cargo feature `files`) |
+//! | `omniglot`, `idx`, `cifar`, `folder` | loaders for files (cargo feature `files`) |
 //! | `picture` | from image files to inputs (cargo feature `files`) |
 //! | `limits` | `Limits`: how much a loader may read (cargo feature `files`) |
 
@@ -45,6 +45,8 @@ pub mod tasks;
 #[cfg(feature = "files")]
 mod archive;
 #[cfg(feature = "files")]
+pub mod cifar;
+#[cfg(feature = "files")]
 pub mod folder;
 #[cfg(feature = "files")]
 pub mod idx;
@@ -59,7 +61,10 @@ mod walk;
 
 pub use crate::image_shape::ImageShape;
 pub use crate::rng::{Rng, RngState};
-pub use augment::RandomAffine;
+pub use augment::{
+    Augmentation, ColourJitter, Crop, Cutmix, Cutout, Erase, Fill, Flip, Mixup, RandomAffine,
+    ResizedCrop,
+};
 pub use balance::{Imbalance, imbalance};
 pub use channels::InChannels;
 pub use classes::{Missing, Reordered, match_classes, shared_classes};
@@ -70,7 +75,7 @@ pub use glyphs::{Glyphs, Split};
 pub use image_set::ImageSet;
 pub use loader::{
     EpisodeLoader, EpisodeLoaderConfig, EpisodeLoaderState, ImageBatch, Loader, LoaderConfig,
-    LoaderState,
+    LoaderState, MixedBatch, MixedLabels,
 };
 pub use preparation::{Fit, Framing, PictureKind, Preparation};
 

@@ -284,8 +284,8 @@ impl ImportPlan {
                 fit: Fit::Crop,
                 framing: None,
             }),
+            normalization: Some(self.map.normalization()),
             card: ModelCard {
-                normalization: Some(self.map.normalization()),
                 resampling: Some(self.map.resampling),
                 source: self.config.source.clone(),
                 license: self.config.license.clone(),

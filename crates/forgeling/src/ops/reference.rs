@@ -93,10 +93,14 @@ pub fn softmax_cross_entropy(logits: Tensor<2>, labels: &[usize]) -> Tensor<1> {
     for (row, label) in labels.iter().enumerate() {
         onehot[row * classes + label] = 1.0;
     }
-    let device = logits.device();
-    let onehot = Tensor::<2>::from_data(TensorData::new(onehot, [rows, classes]), &device)
-        .cast(logits.dtype());
-    (log_softmax(logits, 1) * onehot).sum() / -(rows as f64)
+    soft_cross_entropy(logits, TensorData::new(onehot, [rows, classes]))
+}
+
+/// As [`super::soft_cross_entropy`], on targets that fit.
+pub fn soft_cross_entropy(logits: Tensor<2>, targets: TensorData) -> Tensor<1> {
+    let [rows, _] = logits.dims();
+    let targets = Tensor::<2>::from_data(targets, &logits.device()).cast(logits.dtype());
+    (log_softmax(logits, 1) * targets).sum() / -(rows as f64)
 }
 
 /// As [`super::spd_inverse`], step by step, without a derivative.

@@ -100,7 +100,7 @@ impl SavedNetwork {
         Ok(answers)
     }
 
-    /// Of the images of one pass, `[images, classes]`.
+    /// Of the images of one pass, with values within 0 and 1, `[images, classes]`.
     async fn logits(
         &self,
         network: &Network,
@@ -108,6 +108,7 @@ impl SavedNetwork {
         device: &Device,
     ) -> Result<Vec<f32>> {
         let shape = self.input();
+        let pixels = self.normalized(pixels)?;
         let count = pixels.len() / shape.len();
         let dims = [count, shape.channels, shape.height, shape.width];
         let mut pass = Pass::new(Normalization::Running, device.tensors());

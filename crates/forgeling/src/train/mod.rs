@@ -48,6 +48,7 @@ mod scaler;
 mod schedule;
 pub(crate) mod score;
 mod sgd;
+mod soft_cross_entropy;
 mod trainer;
 pub mod weights;
 
@@ -82,10 +83,11 @@ pub use schedule::{HalvingSchedule, Schedule};
 pub use score::{Scored, Tally, balanced_accuracy};
 use serde::Serialize;
 pub use sgd::{Sgd, SgdConfig};
+pub use soft_cross_entropy::SoftCrossEntropy;
 pub(crate) use trainer::{Around, Core, Engine};
 pub use trainer::{
-    Batches, EpochMeans, Epochs, Paced, Run, Source, Step, StopReason, TrainEvent, TrainSummary,
-    Trainer, TrainerConfig, Validation, first_anomaly,
+    Batches, EpochMeans, Epochs, MixedEpochs, Paced, Run, Source, Step, StopReason, TrainEvent,
+    TrainSummary, Trainer, TrainerConfig, Validation, first_anomaly,
 };
 
 /// What a training loop reports after each optimizer step.

@@ -6,7 +6,7 @@ use super::SavedNetwork;
 use super::saved_network::FileConfig;
 use super::{TrainingHistory, model_file};
 use crate::data::{Preparation, Standardization};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::nn::graph::Graph;
 
 /// How pictures were brought to the input's size.
@@ -28,14 +28,11 @@ impl std::fmt::Display for Resampling {
     }
 }
 
-/// Where a model is from, and what it was trained to see. All of it may be unknown. Mitchell et al., *Model Cards for Model
+/// Where a model is from, as far as that is known; the rest of its card stands beside it in [`SavedNetwork`]. Mitchell et al., *Model Cards for Model
 /// Reporting*, 2019 (arXiv 1810.03993).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelCard {
-    /// What each channel of a picture, from 0 to 1, is standardised by.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub normalization: Option<Standardization>,
     /// How pictures were brought to the input's size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resampling: Option<Resampling>,
@@ -51,28 +48,6 @@ impl ModelCard {
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
-
-    /// Whether it suits a network whose images have so many channels.
-    pub(super) fn check(&self, operation: &'static str, channels: usize) -> Result<()> {
-        let Some(Standardization { mean, deviation }) = &self.normalization else {
-            return Ok(());
-        };
-        let lengths = [mean.len(), deviation.len()];
-        let numbers = mean.iter().all(|mean| mean.is_finite())
-            && deviation
-                .iter()
-                .all(|deviation| deviation.is_finite() && *deviation > 0.0);
-        if lengths == [channels; 2] && numbers {
-            return Ok(());
-        }
-        Err(
-            Error::bad_data(operation, "the normalization does not suit the network")
-                .expected(format!(
-                    "{channels} means and {channels} deviations above 0"
-                ))
-                .got(format!("{mean:?} and {deviation:?}")),
-        )
-    }
 }
 
 /// A model file without its weights: all that it says of itself.
@@ -86,6 +61,8 @@ pub struct ModelDescription {
     pub classes: Vec<String>,
     /// How pictures become its inputs, where that is known.
     pub pictures: Option<Preparation>,
+    /// How the channels of its images are standardised; see [`SavedNetwork::normalization`].
+    pub normalization: Option<Standardization>,
     /// Where it is from.
     pub card: ModelCard,
     /// How it was trained.
@@ -107,6 +84,7 @@ impl ModelDescription {
             network: header.config.network,
             classes: header.config.classes,
             pictures: header.pictures,
+            normalization: header.config.normalization,
             card: header.config.card,
             history: header.summary,
             calibrated: header.config.confidence.is_some(),

@@ -173,22 +173,32 @@ impl<M: Classify> Objective<M> for CrossEntropy {
         batch: &ImageBatch,
         pass: &mut Pass<'a>,
     ) -> Result<Outcome> {
-        let ImageShape {
-            channels,
-            height,
-            width,
-        } = batch.shape;
-        let count = batch.labels.len();
-        if batch.images.len() != count * batch.shape.len() {
-            return Err(
-                Error::invalid("cross_entropy", "not one image for each label")
-                    .expected(format!("{count} images of {}", batch.shape))
-                    .got(format!("{} values", batch.images.len())),
-            );
-        }
-        let dims = [count, channels, height, width];
-        let images = pass.values(TensorData::new(batch.images.clone(), dims));
-        let logits = model.logits(images, pass)?;
-        Predictions::cross_entropy(pass.output(logits), batch.labels.clone())
+        let logits = logits(model, batch, pass)?;
+        Predictions::cross_entropy(logits, batch.labels.clone())
     }
+}
+
+/// Of the images of a batch.
+pub(super) fn logits<'a, M: Classify>(
+    model: &'a M,
+    batch: &ImageBatch,
+    pass: &mut Pass<'a>,
+) -> Result<Tensor<2>> {
+    let ImageShape {
+        channels,
+        height,
+        width,
+    } = batch.shape;
+    let count = batch.labels.len();
+    if batch.images.len() != count * batch.shape.len() {
+        return Err(
+            Error::invalid("cross_entropy", "not one image for each label")
+                .expected(format!("{count} images of {}", batch.shape))
+                .got(format!("{} values", batch.images.len())),
+        );
+    }
+    let dims = [count, channels, height, width];
+    let images = pass.values(TensorData::new(batch.images.clone(), dims));
+    let logits = model.logits(images, pass)?;
+    Ok(pass.output(logits))
 }

@@ -43,6 +43,12 @@ struct Trained {
 impl Trained {
     fn load(path: &Path, device: &Device) -> Result<Self> {
         let saved = load_network(path, device)?;
+        if saved.normalization.is_some() {
+            let message = "the network takes standardised images, which are not learned one task after the other";
+            return Err(Error::invalid("continual", message)
+                .expected("one that was trained with --normalize none")
+                .path(path));
+        }
         let bytes = fs::read(path).map_err(|error| Error::io("load_model", path, &error))?;
         // FNV-1a.
         let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

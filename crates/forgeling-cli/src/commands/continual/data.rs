@@ -109,7 +109,7 @@ fn other_source(args: &ContinualArgs) -> Result<Option<DataSource>> {
         return Ok(Some(other.clone()));
     }
     Ok(match source {
-        DataSource::Glyphs | DataSource::Idx(_) => Some(source.clone()),
+        DataSource::Glyphs | DataSource::Idx(_) | DataSource::Cifar(_) => Some(source.clone()),
         DataSource::Folder(dir) => folder::parts(dir)?.map(|_| source.clone()),
         DataSource::Omniglot(_) => None,
     })

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::pipeline::{Pipeline, Plan, Source};
-use super::{AUGMENT_STREAM, ORDER_STREAM, check_counts};
-use crate::data::{Dataset, ImageShape, RandomAffine, Rng};
-use crate::error::{Error, ErrorKind, Result};
+use super::pipeline::{Pipeline, Plan};
+use super::rendering::{ImageJob, Images, room};
+use super::{ORDER_STREAM, check_counts};
+use crate::data::{Augmentation, Dataset, ImageShape, RandomAffine, Rng, Standardization};
+use crate::error::{Error, Result};
 
-const OPERATION: &str = "load_images";
+pub(super) const OPERATION: &str = "load_images";
 
 /// How a [`Loader`] deals a dataset into batches.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -25,7 +26,8 @@ pub struct LoaderConfig {
     pub workers: usize,
     /// Batches that the workers are ahead at most, each of which takes memory. Default 2.
     pub prefetch: usize,
-    /// How each image is changed at random; `None` leaves it. Default `None`.
+    /// How each image is turned, slanted, stretched and moved at random; `None` leaves it. Default `None`. For other
+    /// changes see [`Loader::augmented`].
     pub augment: Option<RandomAffine>,
     /// Seed of the order and of the augmentation. Default 0.
     pub seed: u64,
@@ -76,6 +78,24 @@ pub struct ImageBatch {
     pub images: Vec<f32>,
     /// The class of each image.
     pub labels: Vec<usize>,
+}
+
+/// Images that may have been mixed with others, and what they show.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MixedBatch {
+    /// The images, with the class of each.
+    pub images: ImageBatch,
+    /// What else they show, where the loader mixes images.
+    pub mixed: Option<MixedLabels>,
+}
+
+/// The second labels of images that were mixed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MixedLabels {
+    /// The class of what was mixed into each image; its own where nothing was.
+    pub labels: Vec<usize>,
+    /// How much each image shows of its own class, from 0 to 1; the rest is of the other.
+    pub shares: Vec<f32>,
 }
 
 impl ImageBatch {
@@ -141,6 +161,8 @@ pub struct LoaderState {
 pub struct Loader {
     pipeline: Pipeline<ImagePlan, Images>,
     config: LoaderConfig,
+    /// Whether images are mixed.
+    mixes: bool,
 }
 
 impl Loader {
@@ -172,6 +194,42 @@ impl Loader {
         Ok(Self {
             pipeline: Pipeline::new(plan, source, config.workers, config.prefetch),
             config,
+            mixes: false,
+        })
+    }
+
+    /// Changes every image at random, step by step, in place of the configuration's `augment`. Only for a loader that has
+    /// given nothing yet.
+    ///
+    /// # Errors
+    /// When the steps do not fit the images or a number of theirs is out of range.
+    pub fn augmented(mut self, augmentation: Augmentation) -> Result<Self> {
+        let images = self.images()?;
+        augmentation.validate(images.dataset.image_shape())?;
+        let mixes = augmentation.mixes();
+        images.change = Some(Box::new(augmentation));
+        Ok(Self { mixes, ..self })
+    }
+
+    /// Standardises the channels of every image, after all other changes. Only for a loader that has given nothing yet.
+    ///
+    /// # Errors
+    /// When the images have other channels than the constants, or these cannot be divided by.
+    pub fn standardized(mut self, constants: Standardization) -> Result<Self> {
+        let images = self.images()?;
+        constants.check_channels(images.dataset.image_shape())?;
+        images.standardization = Some(constants);
+        Ok(self)
+    }
+
+    /// What renders the images, before anyone else has it.
+    fn images(&mut self) -> Result<&mut Images> {
+        let state = self.state();
+        let unused = (state.epoch, state.next_batch) == (0, 0);
+        let source = self.pipeline.source().filter(|_| unused);
+        source.ok_or_else(|| {
+            Error::invalid(OPERATION, "the loader is at work already")
+                .expected("one that has given no batch")
         })
     }
 
@@ -195,8 +253,21 @@ impl Loader {
     ///
     /// # Errors
     /// When an image cannot be read, the dataset panics, or memory does not suffice. The batch is then left out: the next
-    /// call gives the one that follows.
+    /// call gives the one that follows. When images are mixed, of which one label does not tell: see
+    /// [`next_mixed`](Self::next_mixed).
     pub async fn next(&mut self) -> Result<ImageBatch> {
+        if self.mixes {
+            return Err(Error::invalid(OPERATION, "the images are mixed")
+                .expected("that both labels are asked for, as by MixedEpochs"));
+        }
+        Ok(self.pipeline.next().await?.images)
+    }
+
+    /// As [`next`](Self::next), with what images were mixed with.
+    ///
+    /// # Errors
+    /// When an image cannot be read, the dataset panics, or memory does not suffice.
+    pub async fn next_mixed(&mut self) -> Result<MixedBatch> {
         self.pipeline.next().await
     }
 
@@ -252,16 +323,6 @@ impl std::fmt::Debug for Loader {
     }
 }
 
-/// Which images make up a batch.
-struct ImageJob {
-    epoch: u64,
-    index: usize,
-    /// Numbers of the epoch's images in their order; `None` where it is that of the set.
-    order: Option<Arc<Vec<u32>>>,
-    first: usize,
-    count: usize,
-}
-
 #[derive(Clone)]
 struct ImagePlan {
     batch_size: usize,
@@ -304,7 +365,6 @@ impl Plan for ImagePlan {
         let first = self.next_batch * self.batch_size;
         let job = ImageJob {
             epoch: self.epoch,
-            index: self.next_batch,
             order: self.order.clone(),
             first,
             count: self.batch_size.min(self.examples - first),
@@ -327,101 +387,5 @@ impl Plan for ImagePlan {
             drop_last: self.drop_last,
             examples: self.examples,
         }
-    }
-}
-
-/// Room for `count` values, or an error where the memory does not suffice.
-fn room<T>(count: usize) -> Result<Vec<T>> {
-    let mut values = Vec::new();
-    values.try_reserve_exact(count).map_err(|_| {
-        let message = format!("no room for {count} values");
-        Error::new(ErrorKind::OutOfMemory, OPERATION, message)
-    })?;
-    Ok(values)
-}
-
-/// Renders batches.
-struct Images {
-    dataset: Arc<dyn Dataset>,
-    /// How many images the classes up to each one have together.
-    ends: Vec<usize>,
-    augment: Option<RandomAffine>,
-    rng: Rng,
-}
-
-impl Images {
-    fn new(dataset: Arc<dyn Dataset>, config: &LoaderConfig) -> Result<Self> {
-        let shape = dataset.image_shape();
-        if shape.is_empty() {
-            let error = Error::invalid(OPERATION, "the set's images have no pixel");
-            return Err(error.got(shape));
-        }
-        let (mut examples, mut ends) = (0usize, Vec::new());
-        for class in 0..dataset.class_count() {
-            examples = examples.saturating_add(dataset.class_len(class));
-            ends.push(examples);
-            if examples > u32::MAX as usize {
-                break;
-            }
-        }
-        if !(1..=u32::MAX as usize).contains(&examples) {
-            let error = Error::invalid(OPERATION, "an epoch has no images, or too many");
-            return Err(error
-                .expected(format!("1 to {} images, as of a Subset", u32::MAX))
-                .got(match examples {
-                    0 => "0",
-                    _ => "more",
-                }));
-        }
-        Ok(Self {
-            dataset,
-            ends,
-            augment: config.augment,
-            rng: Rng::new(config.seed).fork(AUGMENT_STREAM),
-        })
-    }
-
-    fn examples(&self) -> usize {
-        self.ends.last().copied().unwrap_or(0)
-    }
-
-    /// Class and example of an image of the set.
-    fn place(&self, number: usize) -> (usize, usize) {
-        let class = self.ends.partition_point(|&end| end <= number);
-        let before = class.checked_sub(1).map_or(0, |before| self.ends[before]);
-        (class, number - before)
-    }
-}
-
-impl Source for Images {
-    type Job = ImageJob;
-    type Item = ImageBatch;
-
-    fn begin(&self, job: &ImageJob) -> Result<(ImageBatch, usize)> {
-        let shape = self.dataset.image_shape();
-        let values = job.count.saturating_mul(shape.len());
-        let mut images = room(values)?;
-        images.resize(values, 0.0);
-        let batch = ImageBatch {
-            shape,
-            images,
-            labels: vec![0; job.count],
-        };
-        Ok((batch, job.count))
-    }
-
-    fn part(&self, job: &ImageJob, batch: &mut ImageBatch, part: usize) -> Result<()> {
-        let place = job.first + part;
-        let number = job.order.as_ref().map_or(place, |o| o[place] as usize);
-        let (class, example) = self.place(number);
-        let len = batch.shape.len();
-        let image = &mut batch.images[part * len..(part + 1) * len];
-        self.dataset.read(class, example, image)?;
-        if let Some(augment) = &self.augment {
-            let rng = self.rng.fork(job.epoch).fork(job.index as u64);
-            augment.apply(batch.shape, image, &mut rng.fork(part as u64));
-        }
-        batch.labels[part] = class;
-        Ok(())
     }
 }

@@ -5,22 +5,25 @@
 //! | [`Loader`] | batches of labelled images, epoch after epoch |
 //! | [`EpisodeLoader`] | batches of episodes, without end |
 //!
-//! Everything follows from the seed and from a batch's number: an epoch's order is a permutation of its own, and each
-//! image's augmentation has random numbers of its own. So worker threads may render batches in any order and at any time,
-//! and a loader that goes on from a saved state gives the batches that an uninterrupted one would have given.
+//! Everything follows from the seed: an epoch's order is a permutation of its own, and each image's augmentation has random
+//! numbers of its own, which follow from the epoch and the image's number in the set. So worker threads may render batches
+//! in any order and at any time, and a loader that goes on from a saved state gives the batches that an uninterrupted one
+//! would have given.
 //!
 //! Where there are no threads, as in a browser, batches are rendered when they are asked for, and the page gets its turn
 //! every few milliseconds.
 //!
 //! - `pipeline`: worker threads, and the order in which their work is delivered.
 //! - `images`, `episodes`: what is to be made, in which order.
+//! - `rendering`: how an image is made: read, changed, standardised.
 
 mod episodes;
 mod images;
 mod pipeline;
+mod rendering;
 
 pub use episodes::{EpisodeLoader, EpisodeLoaderConfig, EpisodeLoaderState};
-pub use images::{ImageBatch, Loader, LoaderConfig, LoaderState};
+pub use images::{ImageBatch, Loader, LoaderConfig, LoaderState, MixedBatch, MixedLabels};
 
 use crate::error::{Error, Result};
 

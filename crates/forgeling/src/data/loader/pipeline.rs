@@ -66,6 +66,11 @@ impl<P: Plan, S: Source<Job = P::Job>> Pipeline<P, S> {
         }
     }
 
+    /// What makes the items, before anyone else has it.
+    pub(super) fn source(&mut self) -> Option<&mut S> {
+        Arc::get_mut(&mut self.source)
+    }
+
     /// The plan behind the last item that was delivered.
     pub(super) fn state(&self) -> P::State {
         let delivered = self.crew.as_ref().and_then(|crew| crew.delivered.clone());

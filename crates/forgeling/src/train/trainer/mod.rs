@@ -30,7 +30,7 @@ pub use config::TrainerConfig;
 pub(crate) use engine::{Around, Core, Engine};
 pub use event::{EpochMeans, Step, StopReason, TrainEvent, TrainSummary, Validation};
 pub use run::Run;
-pub use source::{Batches, Epochs, Paced, Source};
+pub use source::{Batches, Epochs, MixedEpochs, Paced, Source};
 
 use self::beside::Beside;
 use self::engine::Single;

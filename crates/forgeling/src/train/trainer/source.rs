@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::data::{
-    EpisodeBatch, EpisodeLoader, EpisodeLoaderState, ImageBatch, Loader, LoaderState,
+    EpisodeBatch, EpisodeLoader, EpisodeLoaderState, ImageBatch, Loader, LoaderState, MixedBatch,
 };
 use crate::error::{Error, Result};
 use crate::train::parts::Needs;
@@ -54,7 +54,7 @@ pub trait Source {
     fn resume(&mut self, state: &Value) -> Result<()>;
 }
 
-/// The epochs of a [`Loader`].
+/// The epochs of a [`Loader`] that mixes no images.
 #[derive(Debug)]
 pub struct Epochs {
     loader: Loader,
@@ -104,6 +104,38 @@ impl Source for Epochs {
         self.loader.resume(state.loader)?;
         self.at_end = state.at_end;
         Ok(())
+    }
+}
+
+/// The epochs of any [`Loader`], with both labels of images that are mixed.
+#[derive(Debug)]
+pub struct MixedEpochs(Epochs);
+
+impl MixedEpochs {
+    /// From where the loader is.
+    pub fn of(loader: Loader) -> Self {
+        Self(Epochs::of(loader))
+    }
+}
+
+impl Source for MixedEpochs {
+    type Batch = MixedBatch;
+
+    async fn next(&mut self) -> Result<Option<MixedBatch>> {
+        if std::mem::take(&mut self.0.at_end) {
+            return Ok(None);
+        }
+        let batch = self.0.loader.next_mixed().await?;
+        self.0.at_end = self.0.loader.state().next_batch == 0;
+        Ok(Some(batch))
+    }
+
+    fn state(&self) -> Value {
+        self.0.state()
+    }
+
+    fn resume(&mut self, state: &Value) -> Result<()> {
+        self.0.resume(state)
     }
 }
 

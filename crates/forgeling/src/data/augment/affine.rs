@@ -15,6 +15,7 @@ use crate::rng::Rng;
 /// Paper: Koch, Zemel and Salakhutdinov, "Siamese neural networks for one-shot image recognition", 2015,
 /// section 3.2, whose ranges are the defaults, except for the shift: theirs is 2 of 105 pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct RandomAffine {
     /// θ lies within ± this many degrees. Default 10.
     pub rotation: f32,
