@@ -1,5 +1,6 @@
-// y = gamma (x - mean) / sqrt(variance + 1e-5) + beta, and if there is one plus residual, and if asked for not below 0
-// One invocation per value. shape = [pixels, channels, slots, whether there is a residual, whether ReLU follows].
+// y = gamma (x - mean) / sqrt(variance + epsilon) + beta, and if there is one plus residual, and if asked for not below 0
+// One invocation per value. shape = [pixels, channels, slots, whether there is a residual, whether ReLU follows, bits of
+// epsilon].
 
 @group(0) @binding(0) var<storage, read_write> x: array<stored>;
 @group(0) @binding(1) var<storage, read_write> stats: array<f32>;

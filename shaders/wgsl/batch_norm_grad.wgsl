@@ -1,4 +1,4 @@
-// dx = gamma / sqrt(variance + 1e-5) (dz - dbeta / m - xhat dgamma / m), m the number of pixels, sums = [dgamma, dbeta]
+// dx = gamma / sqrt(variance + epsilon) (dz - dbeta / m - xhat dgamma / m), m the number of pixels, sums = [dgamma, dbeta]
 // One invocation per value. shape as in wgsl/batch_norm.wgsl.
 
 @group(0) @binding(0) var<storage, read_write> x: array<stored>;

@@ -1,5 +1,5 @@
-// stats = [mean, variance, 1 / sqrt(variance + 1e-5)] of each channel, from the partials of all slots.
-// One invocation per channel. shape = [pixels, channels, slots, ...].
+// stats = [mean, variance, 1 / sqrt(variance + epsilon)] of each channel, from the partials of all slots.
+// One invocation per channel. shape as in wgsl/batch_norm.wgsl.
 
 @group(0) @binding(0) var<storage, read_write> partials: array<f32>;
 @group(0) @binding(1) var<storage, read_write> stats: array<f32>;
@@ -34,5 +34,5 @@ fn main(
     let row = row_of(channels);
     stats[channel] = mean;
     stats[row + channel] = variance;
-    stats[2u * row + channel] = 1.0 / sqrt(variance + 1e-5);
+    stats[2u * row + channel] = 1.0 / sqrt(variance + bitcast<f32>(shape[5]));
 }

@@ -106,6 +106,9 @@ pub async fn convolution(
     named(&["output", "grad x", "grad weight", "grad bias"], trip).await
 }
 
+/// What [`batch_normed`] adds to variances: not the usual 1e-5, so that it shows where another is added.
+pub const EPSILON: f64 = 1e-3;
+
 /// Sizes of [`batch_normed`], whether there is a residual, and what follows: single, odd and distinct, many pixels, many
 /// channels.
 pub const NORMS: [([usize; 4], bool, AfterNorm); 6] = [
@@ -135,8 +138,8 @@ pub async fn batch_normed(
     let (stored, g, b) = (x.clone().cast(dtype), gamma.clone(), beta.clone());
     let added = residual.clone().map(|residual| residual.cast(dtype));
     let (y, statistics) = match body {
-        Body::Own => batch_norm(stored, g, b, added, activation).unwrap(),
-        Body::Reference => reference::batch_norm(stored, g, b, added, activation),
+        Body::Own => batch_norm(stored, g, b, EPSILON, added, activation).unwrap(),
+        Body::Reference => reference::batch_norm(stored, g, b, EPSILON, added, activation),
     };
     assert_eq!(y.dtype(), dtype);
     let y = y.cast(DType::F32);

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
 use forgeling::ops::{AfterNorm, Statistics, batch_norm, batch_norm_running};
-use forgeling_tests::conv_parity::{CHANNELS, NORMS, batch_normed, moved};
+use forgeling_tests::conv_parity::{CHANNELS, EPSILON, NORMS, batch_normed, moved};
 use forgeling_tests::ops_parity::{Body, tensor};
 use forgeling_tests::{F32_TOLERANCE, assert_close, devices, everywhere, wave, waves};
 
@@ -56,7 +56,7 @@ fn gradients_are_those_of_difference_quotients() {
             let count = places.len() as f64;
             let mean = places.iter().map(|&i| x[i]).sum::<f64>() / count;
             let squares = places.iter().map(|&i| (x[i] - mean).powi(2)).sum::<f64>();
-            let deviation = (squares / count + 1e-5).sqrt();
+            let deviation = (squares / count + EPSILON).sqrt();
             for i in places {
                 let normal = (x[i] - mean) / deviation;
                 let z = gamma[channel] * normal + beta[channel] + residual[i];
@@ -106,6 +106,7 @@ fn running_statistics_are_those_given() {
             gamma.clone(),
             beta.clone(),
             statistics.clone(),
+            0.5,
             Some(x.clone()),
             AfterNorm::Relu,
         );
@@ -119,7 +120,7 @@ fn running_statistics_are_those_given() {
         let expected: Vec<f32> = (0..x.len())
             .map(|i| {
                 let c = i / 12 % 5;
-                let normal = (x[i] - mean[c]) / (variance[c] + 1e-5).sqrt();
+                let normal = (x[i] - mean[c]) / (variance[c] + 0.5).sqrt();
                 (gamma[c] * normal + beta[c] + x[i]).max(0.0)
             })
             .collect();
@@ -137,7 +138,8 @@ fn nan_and_infinity_spoil_their_channel_only() {
             pixels[5] = bad;
             let x = Tensor::<4>::from_data(TensorData::new(pixels, [2, 3, 2, 2]), tensors);
             let vector = |phase| tensor([3], phase, tensors);
-            let (y, _) = batch_norm(x, vector(3.0), vector(4.0), None, AfterNorm::Relu).unwrap();
+            let (gamma, beta) = (vector(3.0), vector(4.0));
+            let (y, _) = batch_norm(x, gamma, beta, EPSILON, None, AfterNorm::Relu).unwrap();
             for (index, value) in values(y).into_iter().enumerate() {
                 let spoilt = index / 4 % 3 == 1;
                 let name = &device.info().name;
@@ -150,11 +152,12 @@ fn nan_and_infinity_spoil_their_channel_only() {
 #[test]
 fn inputs_that_do_not_fit_are_errors_with_both_shapes() {
     let device = &Tensors::flex();
-    let refuse = |x: [usize; 4], gamma: usize, residual: [usize; 4], word: &str| {
+    let refuse = |x: [usize; 4], gamma: usize, epsilon: f64, residual: [usize; 4], word: &str| {
         let error = batch_norm(
             Tensor::zeros(x, device),
             Tensor::zeros([gamma], device),
             Tensor::zeros([x[1]], device),
+            epsilon,
             Some(Tensor::zeros(residual, device)),
             AfterNorm::Nothing,
         )
@@ -164,11 +167,14 @@ fn inputs_that_do_not_fit_are_errors_with_both_shapes() {
             "{error}"
         );
     };
-    refuse([2, 3, 0, 4], 3, [2, 3, 0, 4], "empty");
-    refuse([2, 3, 4, 4], 4, [2, 3, 4, 4], "gamma");
-    refuse([2, 3, 4, 4], 3, [2, 3, 4, 5], "residual");
+    refuse([2, 3, 0, 4], 3, 1e-5, [2, 3, 0, 4], "empty");
+    refuse([2, 3, 4, 4], 4, 1e-5, [2, 3, 4, 4], "gamma");
+    refuse([2, 3, 4, 4], 3, 1e-5, [2, 3, 4, 5], "residual");
+    for epsilon in [0.0, -1e-5, f64::NAN, f64::INFINITY, 1e-60] {
+        refuse([2, 3, 4, 4], 3, epsilon, [2, 3, 4, 4], "epsilon");
+    }
     let double = Tensor::<4>::zeros([1, 1, 1, 1], (device, DType::F64));
     let vector = || Tensor::<1>::zeros([1], device);
-    let error = batch_norm(double, vector(), vector(), None, AfterNorm::Nothing).unwrap_err();
+    let error = batch_norm(double, vector(), vector(), 1e-5, None, AfterNorm::Nothing).unwrap_err();
     assert!(error.to_string().contains("F64"), "{error}");
 }

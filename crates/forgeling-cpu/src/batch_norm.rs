@@ -1,6 +1,5 @@
 //! Batch norm with a residual and ReLU. Every channel is read a second time while it is still in the cache.
 
-use forgeling_shaders::epsilon::EPSILON;
 use macerator::Simd;
 
 use super::moments::{Moments, moments, sum, sum_of_pairs};
@@ -51,12 +50,13 @@ pub struct Forward {
     pub statistics: Vec<f32>,
 }
 
-/// `y = relu(gamma (x - mean) / sqrt(variance + 1e-5) + beta + residual)`; no residual if it is empty.
+/// `y = relu(gamma (x - mean) / sqrt(variance + epsilon) + beta + residual)`; no residual if it is empty.
 pub fn forward(
     x: &[f32],
     gamma: &[f32],
     beta: &[f32],
     residual: &[f32],
+    epsilon: f64,
     relu: bool,
     shape: NormShape,
 ) -> Forward {
@@ -66,7 +66,7 @@ pub fn forward(
         let parts = shape.planes(x, channel).map(moments);
         let all = parts.fold(Moments::default(), Moments::and);
         let variance = all.squares / all.count;
-        let scale = f64::from(gamma[channel]) / (variance + EPSILON).sqrt();
+        let scale = f64::from(gamma[channel]) / (variance + epsilon).sqrt();
         let shift = f64::from(beta[channel]) - all.mean * scale;
         let terms = [scale as f32, shift as f32];
         let mut added = shape.planes(residual, channel);
@@ -131,6 +131,7 @@ pub struct Norm<'a> {
     pub output: &'a [f32],
     pub statistics: &'a [f32],
     pub grad: &'a [f32],
+    pub epsilon: f64,
     pub relu: bool,
     pub shape: NormShape,
 }
@@ -194,7 +195,7 @@ fn channel_backward(norm: &Norm<'_>, channel: usize, dx: Planes<'_>, flow: Plane
         deviation += f64::from(products);
         beta += f64::from(sum);
     }
-    let inverse = 1.0 / (f64::from(variances[channel]) + EPSILON).sqrt();
+    let inverse = 1.0 / (f64::from(variances[channel]) + norm.epsilon).sqrt();
     let gamma = deviation * inverse;
     let count = (shape.images * shape.pixels) as f64;
     let scale = f64::from(norm.gamma[channel]) * inverse;

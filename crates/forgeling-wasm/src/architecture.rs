@@ -124,8 +124,11 @@ fn sizes(
         }
         Some(&inputs) => ImageShape::new(1, 1, inputs),
         None => {
-            let side = side.unwrap_or(entry.input.height);
-            ImageShape::new(channels.unwrap_or(entry.input.channels), side, side)
+            // All are shown squares, or sequences: one row of steps.
+            let ImageShape { height, width, .. } = entry.input;
+            let side = side.unwrap_or(width);
+            let rows = if height == 1 { 1 } else { side };
+            ImageShape::new(channels.unwrap_or(entry.input.channels), rows, side)
         }
     };
     Ok((shape, options))

@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use forgeling::data::{Examples, ImageShape, Targets, Task};
 use forgeling::meta::gradient::{GradientLearner, GradientMethod};
 use forgeling::meta::{FewShot, Stack};
-use forgeling::nn::graph::{Builder, Conv2d, Layer, Shape, Window};
+use forgeling::nn::graph::{Builder, Conv2d, Layer, Norm, Shape, Window};
 use forgeling::nn::zoo::MlpConfig;
 use forgeling::nn::{LinearValues, Network, Normalization, Pass, Values};
 use serde_json::Value;
@@ -90,7 +90,7 @@ pub fn conv(golden: &Value) -> Network {
         let conv = Layer::Conv2d(Conv2d::new(filters, 3).same());
         for (name, layer) in [
             ("", conv),
-            (".norm", Layer::BatchNorm),
+            (".norm", Layer::BatchNorm(Norm::default())),
             (".relu", Layer::Relu),
             (".pool", Layer::MaxPool(Window::default())),
         ] {

@@ -48,6 +48,7 @@ export type {
   NetworkGraph,
   NetworkSummary,
   NoOptions,
+  NormOptions,
   Pair,
   PatchesOptions,
   Shape,

@@ -28,13 +28,22 @@ export interface Conv2dOptions {
   kernel: Pair;
   /** Rows and columns from one window to the next. Default 1. */
   stride?: Pair;
-  /** Rows of zeros above and below, columns left and right. Default 0; `"same"` is half of an odd kernel. */
-  padding?: Pair | "same";
+  /**
+   * Rows of zeros above and below, columns left and right. Default 0; `"same"` is half of an odd kernel, `"sameUpper"` what
+   * TensorFlow calls SAME: as few as give `side / stride` windows, an odd one below or right.
+   */
+  padding?: Pair | "same" | "sameUpper";
   /** Groups of channels, each convolved by itself. Default 1. */
   groups?: number;
   /** Whether a value is added to each channel. Default true. */
   bias?: boolean;
   initial?: Initial;
+}
+
+/** A norm. */
+export interface NormOptions {
+  /** What is added to the variance, from 1e-12 to 1. Default 1e-5. */
+  epsilon?: number;
 }
 
 /** A layer of neurons on values, or on each token. */
@@ -62,12 +71,16 @@ export interface PatchesOptions {
   size: number;
   /** Numbers that describe a patch. */
   width: number;
+  /** Whether a learned token goes before those of the patches. Default false. */
+  classToken?: boolean;
 }
 
 /** Attention of all tokens to all. */
 export interface AttentionOptions {
   /** Heads, which divide the width of the tokens. */
   heads: number;
+  /** Whether queries, keys and values come of one layer of neurons. Default false. */
+  fused?: boolean;
 }
 
 /** Of a layer that has no options. */
@@ -77,9 +90,9 @@ export type NoOptions = Record<string, never>;
 export interface LayerOptions {
   conv2d: Conv2dOptions;
   /** Maps, each channel normalised over the batch, then scaled and shifted. */
-  batchNorm: NoOptions;
+  batchNorm: NormOptions;
   /** Each token, or each row of values, normalised by itself, then scaled and shifted. */
-  layerNorm: NoOptions;
+  layerNorm: NormOptions;
   linear: LinearOptions;
   relu: NoOptions;
   /** ReLU of at most 6. */
@@ -91,6 +104,8 @@ export interface LayerOptions {
   meanPool: WindowOptions | number;
   /** The mean of each map, or over all tokens: what is left are values. */
   globalMeanPool: NoOptions;
+  /** The first token, as values: a class token. */
+  firstToken: NoOptions;
   /** Maps as values, channel after channel. */
   flatten: NoOptions;
   /** How bright maps of red, green and blue are, as one map. */

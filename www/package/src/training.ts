@@ -14,7 +14,7 @@ type OptionsOf<K extends ModelName> = {
 interface ImageSize {
   /** Default: those of {@link MODELS}. */
   channels?: number;
-  /** Width and height of the images, in pixels. Default: those of {@link MODELS}. */
+  /** Width and height of the images, in pixels; of a sequence its steps. Default: those of {@link MODELS}. */
   size?: number;
 }
 

@@ -91,7 +91,7 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "NETWORK|FILE.json")]
     pub model: ModelChoice,
     /// Neurons of mlp's hidden layer [default: 128], channels of conv4's blocks [default: 64] or of a
-    /// resnet's first stage [default: 64]
+    /// resnet's first stage [default: 64], or percent of mobilenet_v2's channels [default: 100]
     #[arg(long, value_name = "N")]
     pub width: Option<usize>,
     /// Another option of the network, such as depth=6 of vit; may be given more than once

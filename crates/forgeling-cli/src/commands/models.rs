@@ -40,7 +40,7 @@ fn list(args: &Models, output: &Output) -> Result<()> {
             Ok(graph) => graph,
             // Not every network takes images of every size.
             Err(problem) => {
-                output.line(format_args!("{:<9} {problem}", entry.name));
+                output.line(format_args!("{:<18} {problem}", entry.name));
                 continue;
             }
         };
@@ -53,7 +53,8 @@ fn list(args: &Models, output: &Output) -> Result<()> {
             grouped(graph.multiply_adds()),
         ]));
         output.line(format_args!(
-            "          {}; {}",
+            "{:<18} {}; {}",
+            "",
             entry.about,
             options(entry)
         ));
@@ -77,7 +78,7 @@ fn list(args: &Models, output: &Output) -> Result<()> {
 
 fn row(cells: [String; 5]) -> String {
     let [name, input, trained, buffers, operations] = cells;
-    format!("{name:<9} {input:>10} {trained:>12} {buffers:>9} {operations:>15}")
+    format!("{name:<18} {input:>10} {trained:>12} {buffers:>9} {operations:>15}")
 }
 
 /// For example `width 64 (1 to 4096)`.

@@ -2,14 +2,13 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use forgeling_shaders::epsilon::EPSILON;
 
 use super::init::constant;
 use crate::device::TensorDevice;
 use crate::error::Result;
 use crate::ops::layer_norm;
 
-/// Each row normalised, scaled by gamma and shifted by beta: [`layer_norm`] with `epsilon = 1e-5`.
+/// Each row normalised, scaled by gamma and shifted by beta: [`layer_norm`].
 ///
 /// Shapes: `[rows, width]` to the same. Gamma starts at 1 and beta at 0.
 #[derive(Module, Debug)]
@@ -29,11 +28,11 @@ impl LayerNorm {
         }
     }
 
-    /// The normalised rows.
+    /// The normalised rows, with what is added to variances.
     ///
     /// # Errors
     /// When the rows have another width, or there are none.
-    pub fn forward(&self, rows: Tensor<2>) -> Result<Tensor<2>> {
-        layer_norm(rows, self.gamma.val(), self.beta.val(), EPSILON)
+    pub fn forward(&self, rows: Tensor<2>, epsilon: f64) -> Result<Tensor<2>> {
+        layer_norm(rows, self.gamma.val(), self.beta.val(), epsilon)
     }
 }

@@ -34,7 +34,9 @@ pub use layer_norm::LayerNorm;
 pub use linear::LinearLayer;
 pub use lora::Lora;
 pub(crate) use lora::check as check_lora;
-pub use network::{AttentionValues, ConvValues, LinearValues, Network, PatchValues, Values};
+pub use network::{
+    AttentionValues, ConvValues, FusedAttentionValues, LinearValues, Network, PatchValues, Values,
+};
 pub use pass::Pass;
 pub(crate) use plan::readable;
 pub use plan::{Contributor, MemoryPlan, PlanConfig, Planned, PlannedEpisodes};

@@ -1,4 +1,4 @@
-//! Pooling of any window, and of colours, made of our own convolution, so that it is as differentiable as that, and the same
+//! Borders, and pooling of any window, and of colours, made of our own convolution, so that it is as differentiable as that, and the same
 //! everywhere.
 
 use burn::tensor::{DType, Tensor, TensorData};
@@ -114,6 +114,20 @@ fn one_at(place: usize, x: &Tensor<4>, channels: usize, window: Window) -> Tenso
         .collect();
     let data = TensorData::new(values, [channels, 1, rows, columns]);
     Tensor::from_data(data, (&x.device(), x.dtype()))
+}
+
+/// With so many rows of zeros below, and columns right.
+pub(crate) fn extended(x: Tensor<4>, beyond: [usize; 2]) -> Tensor<4> {
+    let mut x = x;
+    for (axis, count) in [(2, beyond[0]), (3, beyond[1])] {
+        if count > 0 {
+            let mut sizes = x.dims();
+            sizes[axis] = count;
+            let zeros = Tensor::zeros(sizes, (&x.device(), x.dtype()));
+            x = Tensor::cat(vec![x, zeros], axis);
+        }
+    }
+    x
 }
 
 /// With so many rows above and below, and columns left and right, of the lowest value.

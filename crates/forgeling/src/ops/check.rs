@@ -21,6 +21,17 @@ pub(super) fn not_empty(operation: &'static str, sizes: &[usize], got: impl Disp
     Ok(())
 }
 
+/// What is added to a variance is a positive number, also in f32.
+pub(super) fn check_epsilon(operation: &'static str, epsilon: f64) -> Result<()> {
+    let small = epsilon as f32;
+    if small > 0.0 && small.is_finite() {
+        return Ok(());
+    }
+    Err(Error::invalid(operation, "epsilon is out of range")
+        .expected("a positive number")
+        .got(epsilon))
+}
+
 /// The tensor has this shape and dtype.
 pub(super) fn fits<const D: usize>(
     operation: &'static str,

@@ -12,7 +12,7 @@ use forgeling_shaders::layer_norm::LANES;
 use forgeling_shaders::layer_norm_backward::SIDE;
 use forgeling_shaders::{LAYER_NORM, LAYER_NORM_BACKWARD};
 
-use super::check::{not_empty, vectors_fit};
+use super::check::{check_epsilon, not_empty, vectors_fit};
 use super::cpu::layer_norm as cpu;
 use super::cpu_tensors::{tensor, with_values};
 use super::implementation::composite;
@@ -20,7 +20,7 @@ use super::launch::{Grid, Launch, PART, f32s, has_kernels, part};
 use super::plan::admit_op;
 use super::storage::{Order, StorageOps, Stored};
 use super::{reference, tape};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 const OPERATION: &str = "layer_norm";
 
@@ -70,13 +70,7 @@ pub fn layer_norm(
 fn check(x: &Tensor<2>, vectors: &[(&str, &Tensor<1>)], epsilon: f64) -> Result<()> {
     not_empty(OPERATION, &x.dims(), format_args!("x {:?}", x.dims()))?;
     vectors_fit(OPERATION, vectors, x.dims()[1], x.dtype())?;
-    let small = epsilon as f32;
-    if !(small > 0.0 && small.is_finite()) {
-        return Err(Error::invalid(OPERATION, "epsilon is out of range")
-            .expected("a positive number")
-            .got(epsilon));
-    }
-    Ok(())
+    check_epsilon(OPERATION, epsilon)
 }
 
 /// What a forward pass gives and what its backward pass needs.

@@ -299,11 +299,12 @@ pub fn batch_norm(
     x: Tensor<4>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
+    epsilon: f64,
     residual: Option<Tensor<4>>,
     after: AfterNorm,
 ) -> (Tensor<4>, Statistics) {
     let stored = x.dtype();
-    let result = batch_norm_train(wide(x), wide(gamma), wide(beta), EPSILON);
+    let result = batch_norm_train(wide(x), wide(gamma), wide(beta), epsilon);
     let statistics = Statistics {
         mean: result.mean.detach(),
         variance: result.variance.detach(),
@@ -318,6 +319,7 @@ pub fn batch_norm_running(
     gamma: Tensor<1>,
     beta: Tensor<1>,
     statistics: Statistics,
+    epsilon: f64,
     residual: Option<Tensor<4>>,
     after: AfterNorm,
 ) -> Tensor<4> {
@@ -328,7 +330,7 @@ pub fn batch_norm_running(
         wide(beta),
         wide(statistics.mean),
         wide(statistics.variance),
-        EPSILON,
+        epsilon,
     );
     add_and_activate(normalised, residual, after).cast(stored)
 }

@@ -6,7 +6,7 @@ use burn::tensor::activation::gelu;
 use super::{Value, rows, stock};
 use crate::error::{Error, Result};
 use crate::nn::graph::Window;
-use crate::nn::pool::{mean_pool, mean_pool_grad};
+use crate::nn::pool::{extended, mean_pool, mean_pool_grad};
 use crate::ops::{
     Conv2dOptions, Statistics, conv2d, conv2d_grad_input, conv2d_grad_weight, norm_pool,
     norm_pool_grad, norm_pool_with,
@@ -15,7 +15,7 @@ use crate::ops::{
 const OPERATION: &str = "functional_layer";
 
 /// A layer of a [`Program`](super::Program), with its sizes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Primitive {
     /// Convolution of maps. Parameters: weight `[outputs, inputs / groups, rows, columns]`, and bias `[outputs]` if there is
     /// one.
@@ -31,15 +31,21 @@ pub enum Primitive {
         /// Whether a value is added to each channel.
         bias: bool,
     },
+    /// So many rows of zeros below maps, and columns right.
+    Extend([usize; 2]),
     /// Batch norm of maps. Parameters: gamma and beta `[channels]`.
     BatchNorm {
         /// Channels.
         channels: usize,
+        /// What is added to variances.
+        epsilon: f64,
     },
     /// Each row of values normalised by itself. Parameters: gamma and beta `[width]`.
     LayerNorm {
         /// Values of a row.
         width: usize,
+        /// What is added to variances.
+        epsilon: f64,
     },
     /// `max(0, x)`
     Relu,
@@ -99,8 +105,8 @@ impl Primitive {
                 outputs,
                 bias,
             ),
-            Self::BatchNorm { channels } | Self::NormPool { channels } => vec![channels; 2],
-            Self::LayerNorm { width } => vec![width; 2],
+            Self::BatchNorm { channels, .. } | Self::NormPool { channels } => vec![channels; 2],
+            Self::LayerNorm { width, .. } => vec![width; 2],
             Self::Linear {
                 inputs,
                 outputs,
@@ -140,14 +146,15 @@ impl Primitive {
                     false => y,
                 })
             }
-            Self::BatchNorm { .. } => {
+            Self::Extend(beyond) => Value::Maps(extended(input.maps()?, beyond)),
+            Self::BatchNorm { epsilon, .. } => {
                 let x = input.maps()?;
                 let statistics = match given {
                     None => stock::moments(x.clone()),
                     Some(statistics) => statistics.clone(),
                 };
                 let [gamma, beta] = [0, 1].map(|index| vector(&weights[index]));
-                let y = stock::normalize(x, gamma, beta, &statistics);
+                let y = stock::normalize(x, gamma, beta, &statistics, epsilon);
                 return Ok((Value::Maps(y), Some(statistics)));
             }
             Self::NormPool { .. } => {
@@ -162,10 +169,10 @@ impl Primitive {
                 };
                 return Ok((Value::Maps(y), Some(statistics)));
             }
-            Self::LayerNorm { width } => {
+            Self::LayerNorm { width, epsilon } => {
                 let [gamma, beta] =
                     [0, 1].map(|index| weights[index].clone().reshape([tasks, 1, width]));
-                Value::Rows(rows::layer_norm(input.rows(tasks)?, gamma, beta))
+                Value::Rows(rows::layer_norm(input.rows(tasks)?, gamma, beta, epsilon))
             }
             Self::Relu => input.each(
                 |x| x.clone() * stock::positive(x),
@@ -233,10 +240,15 @@ impl Primitive {
                 }
                 one(of_x.transpose()?.map(Value::Maps), own)
             }
-            Self::BatchNorm { .. } => {
+            Self::Extend(_) => {
+                let [_, _, height, width] = input.maps()?.dims();
+                let of_x = grad.maps()?.narrow(2, 0, height).narrow(3, 0, width);
+                one(Some(Value::Maps(of_x)), vec![])
+            }
+            Self::BatchNorm { epsilon, .. } => {
                 let gamma = vector(&weights[0]);
                 let (of_x, of_gamma, of_beta) =
-                    stock::normalize_vjp(input.maps()?, gamma, grad.maps()?);
+                    stock::normalize_vjp(input.maps()?, gamma, grad.maps()?, epsilon);
                 let like = |vector: Tensor<1>| vector.reshape(weights[0].dims());
                 one(Some(Value::Maps(of_x)), vec![like(of_gamma), like(of_beta)])
             }
@@ -249,10 +261,11 @@ impl Primitive {
                     vec![like(of.gamma), like(of.beta)],
                 )
             }
-            Self::LayerNorm { width } => {
+            Self::LayerNorm { width, epsilon } => {
                 let gamma = weights[0].clone().reshape([tasks, 1, width]);
                 let x = input.clone().rows(tasks)?;
-                let [of_x, of_gamma, of_beta] = rows::layer_norm_vjp(x, gamma, grad.rows(tasks)?);
+                let grad = grad.rows(tasks)?;
+                let [of_x, of_gamma, of_beta] = rows::layer_norm_vjp(x, gamma, grad, epsilon);
                 let like = |vector: Tensor<3>| vector.reshape(weights[0].dims());
                 one(
                     Some(Value::unflatten(of_x, &input)),

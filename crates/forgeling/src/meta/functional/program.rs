@@ -86,20 +86,39 @@ impl Writing<'_> {
         }
     }
 
-    fn conv(&self, node: usize, bias: bool) -> Result<Primitive> {
+    /// A convolution, with zeros beyond its input where more go below and right.
+    fn conv(&mut self, node: usize, bias: bool, input: Option<usize>) -> Result<Option<usize>> {
         let graph::Layer::Conv2d(conv) = self.graph.nodes()[node].layer else {
             return Err(self.unknown(node));
         };
-        Ok(Primitive::Conv2d {
-            inputs: self.maps(node)?[0],
+        let [inputs, rows, columns] = self.maps(node)?;
+        let graph::Border { around, beyond } = conv.border([rows, columns]);
+        let mut hidden = input;
+        if beyond != [0; 2] {
+            hidden = self.add(node, Primitive::Extend(beyond), vec![hidden]);
+        }
+        let layer = Primitive::Conv2d {
+            inputs,
             outputs: conv.filters,
             kernel: conv.kernel,
             options: Conv2dOptions {
                 stride: conv.stride,
-                padding: conv.zeros(),
+                padding: around,
                 groups: conv.groups,
             },
             bias: bias && conv.bias,
+        };
+        Ok(self.add(node, layer, vec![hidden]))
+    }
+
+    /// A batch norm.
+    fn norm(&self, node: usize) -> Result<Primitive> {
+        let graph::Layer::BatchNorm(norm) = self.graph.nodes()[node].layer else {
+            return Err(self.unknown(node));
+        };
+        Ok(Primitive::BatchNorm {
+            channels: self.maps(node)?[0],
+            epsilon: norm.epsilon,
         })
     }
 
@@ -113,15 +132,17 @@ impl Writing<'_> {
         )
     }
 
-    /// A node that stands for itself.
+    /// A node that stands for itself and is no convolution.
     fn single(&self, node: usize) -> Result<Primitive> {
         let shape = self.graph.input_shapes(node)[0];
         if matches!(shape, Shape::Tokens(_)) {
             return Err(self.unknown(node));
         }
         Ok(match self.graph.nodes()[node].layer {
-            graph::Layer::Conv2d(_) => self.conv(node, true)?,
-            graph::Layer::LayerNorm => Primitive::LayerNorm { width: shape.len() },
+            graph::Layer::LayerNorm(norm) => Primitive::LayerNorm {
+                width: shape.len(),
+                epsilon: norm.epsilon,
+            },
             graph::Layer::Relu => Primitive::Relu,
             graph::Layer::Relu6 => Primitive::Relu6,
             graph::Layer::Gelu => Primitive::Gelu,
@@ -131,7 +152,9 @@ impl Writing<'_> {
             graph::Layer::Flatten => Primitive::Flatten,
             graph::Layer::Add => Primitive::Add,
             graph::Layer::Concat => Primitive::Concat,
-            graph::Layer::BatchNorm
+            graph::Layer::Conv2d(_)
+            | graph::Layer::BatchNorm(_)
+            | graph::Layer::FirstToken
             | graph::Layer::Linear(_)
             | graph::Layer::Luminance
             | graph::Layer::Patches(_)
@@ -154,22 +177,20 @@ impl Program {
         for step in Schedule::new(graph).steps() {
             let reads = step.inputs.iter();
             let inputs: Vec<_> = reads.map(|read| writing.input(read.wire)).collect();
-            let (first, others) = (inputs[..1].to_vec(), &inputs[1..]);
+            let (first, others) = (inputs[0], &inputs[1..]);
             let last = match step.operation {
                 Operation::ConvBlock { conv, norm } => {
-                    let layer = writing.conv(conv, false)?;
-                    let convolved = writing.add(conv, layer, first);
+                    let convolved = writing.conv(conv, false, first)?;
                     let channels = writing.maps(norm)?[0];
                     writing.add(norm, Primitive::NormPool { channels }, vec![convolved])
                 }
                 Operation::Norm { conv, norm, relu } => {
-                    let mut hidden = inputs[0];
+                    let mut hidden = first;
                     if let Some(conv) = conv {
-                        let layer = writing.conv(conv, false)?;
-                        hidden = writing.add(conv, layer, vec![hidden]);
+                        hidden = writing.conv(conv, false, hidden)?;
                     }
-                    let channels = writing.maps(norm)?[0];
-                    hidden = writing.add(norm, Primitive::BatchNorm { channels }, vec![hidden]);
+                    let layer = writing.norm(norm)?;
+                    hidden = writing.add(norm, layer, vec![hidden]);
                     if let [residual] = others {
                         hidden = writing.add(norm, Primitive::Add, vec![hidden, *residual]);
                     }
@@ -188,12 +209,17 @@ impl Program {
                         outputs: parameters[0].sizes[1],
                         bias: parameters.len() > 1,
                     };
-                    let output = writing.add(linear, layer, first);
+                    let output = writing.add(linear, layer, vec![first]);
                     match activation {
                         Activation::None => output,
                         Activation::Relu => writing.add(linear, Primitive::Relu, vec![output]),
                         Activation::Gelu => writing.add(linear, Primitive::Gelu, vec![output]),
                     }
+                }
+                Operation::Node(node)
+                    if matches!(graph.nodes()[node].layer, graph::Layer::Conv2d(_)) =>
+                {
+                    writing.conv(node, true, first)?
                 }
                 Operation::Node(node) => {
                     let layer = writing.single(node)?;

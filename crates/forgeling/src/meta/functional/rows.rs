@@ -1,7 +1,6 @@
 //! Layers of rows of numbers `[tasks, rows, values]`.
 
 use burn::tensor::Tensor;
-use forgeling_shaders::epsilon::EPSILON;
 
 use crate::error::Result;
 use crate::ops::matmul;
@@ -22,22 +21,27 @@ pub fn linear_vjp(x: Tensor<3>, weight: Tensor<3>, grad: Tensor<3>) -> Result<[T
     Ok([of_x, of_weight, grad.sum_dim(1)])
 }
 
-/// `x' = (x - mean) / sqrt(variance + 1e-5)` of each row, and the reciprocal of the root.
-fn normalized(x: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+/// `x' = (x - mean) / sqrt(variance + epsilon)` of each row, and the reciprocal of the root.
+fn normalized(x: Tensor<3>, epsilon: f64) -> (Tensor<3>, Tensor<3>) {
     let centred = x.clone() - x.mean_dim(2);
     let variance = (centred.clone() * centred.clone()).mean_dim(2);
-    let inverse = (variance + EPSILON).sqrt().recip();
+    let inverse = (variance + epsilon).sqrt().recip();
     (centred * inverse.clone(), inverse)
 }
 
 /// `y = gamma x' + beta` of each task; `gamma` and `beta` are `[tasks, 1, width]`.
-pub fn layer_norm(x: Tensor<3>, gamma: Tensor<3>, beta: Tensor<3>) -> Tensor<3> {
-    normalized(x).0 * gamma + beta
+pub fn layer_norm(x: Tensor<3>, gamma: Tensor<3>, beta: Tensor<3>, epsilon: f64) -> Tensor<3> {
+    normalized(x, epsilon).0 * gamma + beta
 }
 
 /// `d gamma = sum g x'`, `d beta = sum g`, `d x = (h - mean(h) - x' mean(h x')) / sigma` with `h = g gamma`.
-pub fn layer_norm_vjp(x: Tensor<3>, gamma: Tensor<3>, grad: Tensor<3>) -> [Tensor<3>; 3] {
-    let (hat, inverse) = normalized(x);
+pub fn layer_norm_vjp(
+    x: Tensor<3>,
+    gamma: Tensor<3>,
+    grad: Tensor<3>,
+    epsilon: f64,
+) -> [Tensor<3>; 3] {
+    let (hat, inverse) = normalized(x, epsilon);
     let of_gamma = (grad.clone() * hat.clone()).sum_dim(1);
     let of_beta = grad.clone().sum_dim(1);
     let along = grad * gamma;

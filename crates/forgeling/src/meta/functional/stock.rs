@@ -2,7 +2,6 @@
 //! itself, so that it does not matter how many tasks the channels belong to.
 
 use burn::tensor::Tensor;
-use forgeling_shaders::epsilon::EPSILON;
 
 use crate::error::Result;
 use crate::nn::graph::Window;
@@ -38,20 +37,26 @@ pub fn moments(x: Tensor<4>) -> Statistics {
 }
 
 /// Batch norm with given statistics as `x scale + shift`.
-fn affine(gamma: Tensor<1>, beta: Tensor<1>, statistics: &Statistics) -> (Tensor<1>, Tensor<1>) {
-    let scale = gamma / (statistics.variance.clone() + EPSILON).sqrt();
+fn affine(
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    statistics: &Statistics,
+    epsilon: f64,
+) -> (Tensor<1>, Tensor<1>) {
+    let scale = gamma / (statistics.variance.clone() + epsilon).sqrt();
     let shift = beta - statistics.mean.clone() * scale.clone();
     (scale, shift)
 }
 
-/// `gamma (x - mean) / sqrt(variance + 1e-5) + beta` with given statistics.
+/// `gamma (x - mean) / sqrt(variance + epsilon) + beta` with given statistics.
 pub fn normalize(
     x: Tensor<4>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
     statistics: &Statistics,
+    epsilon: f64,
 ) -> Tensor<4> {
-    let (scale, shift) = affine(gamma, beta, statistics);
+    let (scale, shift) = affine(gamma, beta, statistics, epsilon);
     x * per_channel(scale) + per_channel(shift)
 }
 
@@ -63,9 +68,10 @@ pub fn normalize_vjp(
     x: Tensor<4>,
     gamma: Tensor<1>,
     grad: Tensor<4>,
+    epsilon: f64,
 ) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
     let statistics = moments(x.clone());
-    let inverse = per_channel((statistics.variance + EPSILON).sqrt().recip());
+    let inverse = per_channel((statistics.variance + epsilon).sqrt().recip());
     let hat = (x - per_channel(statistics.mean)) * inverse.clone();
     let along = grad.clone() * hat.clone();
     let (of_gamma, of_beta) = (sum(along.clone()), sum(grad.clone()));

@@ -335,7 +335,8 @@ impl LearnerConfig {
             // Scale, shift and running statistics of each norm for each step.
             MethodConfig::MamlPP(maml) => {
                 let nodes = 0..graph.nodes().len();
-                let norms = nodes.filter(|&node| graph.nodes()[node].layer == Layer::BatchNorm);
+                let norms =
+                    nodes.filter(|&node| matches!(graph.nodes()[node].layer, Layer::BatchNorm(_)));
                 let channels: u64 = norms
                     .map(|node| graph.parameters(node)[0].len() as u64)
                     .sum();

@@ -1,14 +1,16 @@
 //! The networks by name, which command lines and pages offer, and those of one's own beside them.
 
 mod architecture;
+mod models;
 
 use std::collections::BTreeMap;
 
 pub use architecture::Architecture;
+pub use models::MODELS;
 use serde::{Deserialize, Serialize};
 
 use super::graph::Graph;
-use super::zoo::{Conv4Config, Depth, MlpConfig, ResNetConfig, Stem, VitConfig};
+use super::zoo::Stem;
 use crate::error::{Error, Result};
 use crate::image_shape::ImageShape;
 
@@ -58,6 +60,17 @@ impl Asked<'_> {
         self.options.get(name).copied().unwrap_or(default)
     }
 
+    /// The stem, given how the small one and the other are told.
+    fn stem(&self, [small, large]: [usize; 2]) -> Result<Stem> {
+        match self.option("stem") {
+            told if told == small => Ok(Stem::Small),
+            told if told == large => Ok(Stem::ImageNet),
+            other => Err(Error::invalid(OPERATION, "no such stem")
+                .expected(format!("{small} or {large}"))
+                .got(other)),
+        }
+    }
+
     /// The side of the images, which are square.
     fn side(&self) -> Result<usize> {
         if self.input.height != self.input.width {
@@ -68,212 +81,6 @@ impl Asked<'_> {
         }
         Ok(self.input.height)
     }
-}
-
-const fn setting(
-    name: &'static str,
-    about: &'static str,
-    [default, least, most]: [usize; 3],
-) -> Setting {
-    Setting {
-        name,
-        about,
-        default,
-        least,
-        most,
-    }
-}
-
-const GREY: ImageShape = ImageShape::new(1, 28, 28);
-const COLOR: ImageShape = ImageShape::new(3, 32, 32);
-const RESNET: &[Setting] = &[
-    setting("width", "channels of the first stage", [64, 1, 512]),
-    setting(
-        "stem",
-        "rows of its first kernel: 3, or 7 with pooling for large images",
-        [3, 3, 7],
-    ),
-];
-
-const SMALL_RESNET: &[Setting] = &[setting(
-    "width",
-    "channels of the first stage",
-    [16, 1, 512],
-)];
-
-/// All of them, the smallest first.
-pub const MODELS: [Entry; 12] = [
-    Entry {
-        name: "mlp",
-        about: "perceptron with hidden layers of one width",
-        input: GREY,
-        options: &[
-            setting("width", "neurons of a hidden layer", [128, 1, 1 << 20]),
-            setting("depth", "hidden layers", [1, 0, 64]),
-        ],
-        graph: mlp,
-    },
-    Entry {
-        name: "conv4",
-        about: "blocks of convolution and pooling, few-shot learning's standard",
-        input: GREY,
-        options: &[
-            setting("width", "channels of every block", [64, 1, 4096]),
-            setting("blocks", "number of blocks", [4, 1, 12]),
-        ],
-        graph: conv4,
-    },
-    Entry {
-        name: "conv6",
-        about: "six such blocks, of which the first four pool",
-        input: GREY,
-        options: &[setting("width", "channels of every block", [64, 1, 4096])],
-        graph: conv6,
-    },
-    Entry {
-        name: "vit",
-        about: "small Vision Transformer",
-        input: GREY,
-        options: &[
-            setting("width", "numbers that describe a patch", [64, 1, 4096]),
-            setting("depth", "number of blocks", [4, 1, 64]),
-            setting(
-                "heads",
-                "heads of attention, which divide the width",
-                [4, 1, 4096],
-            ),
-            setting(
-                "patch",
-                "rows and columns of a patch, which divide those of the images",
-                [4, 1, 4096],
-            ),
-        ],
-        graph: vit,
-    },
-    Entry {
-        name: "resnet12",
-        about: "residual network for few-shot learning",
-        input: GREY,
-        options: &[setting(
-            "width",
-            "channels of the first block",
-            [64, 1, 512],
-        )],
-        graph: |asked| resnet(asked, Depth::Twelve),
-    },
-    Entry {
-        name: "resnet20",
-        about: "the paper's residual network of 20 layers for images of 32×32",
-        input: COLOR,
-        options: SMALL_RESNET,
-        graph: |asked| resnet(asked, Depth::Twenty),
-    },
-    Entry {
-        name: "resnet32",
-        about: "the paper's residual network of 32 layers for images of 32×32",
-        input: COLOR,
-        options: SMALL_RESNET,
-        graph: |asked| resnet(asked, Depth::ThirtyTwo),
-    },
-    Entry {
-        name: "resnet44",
-        about: "the paper's residual network of 44 layers for images of 32×32",
-        input: COLOR,
-        options: SMALL_RESNET,
-        graph: |asked| resnet(asked, Depth::FortyFour),
-    },
-    Entry {
-        name: "resnet56",
-        about: "the paper's residual network of 56 layers for images of 32×32",
-        input: COLOR,
-        options: SMALL_RESNET,
-        graph: |asked| resnet(asked, Depth::FiftySix),
-    },
-    Entry {
-        name: "resnet18",
-        about: "residual network of 18 layers",
-        input: COLOR,
-        options: RESNET,
-        graph: |asked| resnet(asked, Depth::Eighteen),
-    },
-    Entry {
-        name: "resnet34",
-        about: "residual network of 34 layers",
-        input: COLOR,
-        options: RESNET,
-        graph: |asked| resnet(asked, Depth::ThirtyFour),
-    },
-    Entry {
-        name: "resnet50",
-        about: "residual network of 50 layers with bottlenecks",
-        input: COLOR,
-        options: RESNET,
-        graph: |asked| resnet(asked, Depth::Fifty),
-    },
-];
-
-fn mlp(asked: &Asked<'_>) -> Result<Graph> {
-    let config = MlpConfig {
-        input: asked.input.into(),
-        hidden: vec![asked.option("width"); asked.option("depth")],
-        classes: asked.classes,
-    };
-    config.graph()
-}
-
-fn conv4(asked: &Asked<'_>) -> Result<Graph> {
-    convolutional(asked, asked.option("blocks"), 0)
-}
-
-fn conv6(asked: &Asked<'_>) -> Result<Graph> {
-    convolutional(asked, 6, 2)
-}
-
-fn convolutional(asked: &Asked<'_>, blocks: usize, unpooled: usize) -> Result<Graph> {
-    let config = Conv4Config {
-        channels: asked.input.channels,
-        filters: asked.option("width"),
-        blocks,
-        unpooled,
-        size: asked.side()?,
-    };
-    config.graph()?.with_outputs(asked.classes)
-}
-
-fn vit(asked: &Asked<'_>) -> Result<Graph> {
-    let width = asked.option("width");
-    let config = VitConfig {
-        channels: asked.input.channels,
-        size: asked.side()?,
-        patch: asked.option("patch"),
-        width,
-        depth: asked.option("depth"),
-        heads: asked.option("heads"),
-        hidden: 4 * width,
-        classes: asked.classes,
-    };
-    config.graph()
-}
-
-fn resnet(asked: &Asked<'_>, depth: Depth) -> Result<Graph> {
-    let stem = match asked.option("stem") {
-        // Of depth 12, which has no stem.
-        1 | 3 => Stem::Small,
-        7 => Stem::ImageNet,
-        other => {
-            return Err(Error::invalid(OPERATION, "no such stem")
-                .expected("3 or 7")
-                .got(other));
-        }
-    };
-    let config = ResNetConfig {
-        depth,
-        input: asked.input,
-        stem,
-        width: asked.option("width"),
-        classes: asked.classes,
-    };
-    config.graph()
 }
 
 impl Entry {
@@ -391,7 +198,7 @@ mod tests {
                 input: if stem.is_some() {
                     ImageShape::new(3, 224, 224)
                 } else {
-                    COLOR
+                    ImageShape::new(3, 32, 32)
                 },
                 options: stem
                     .map(|stem| ("stem".to_string(), stem))

@@ -1,5 +1,6 @@
 //! What a node of a network does.
 
+use forgeling_shaders::epsilon::EPSILON;
 use serde::{Deserialize, Serialize};
 
 /// What a node does to its inputs. Sizes of inputs are never written down: they follow from the graph's input.
@@ -11,11 +12,11 @@ use serde::{Deserialize, Serialize};
 pub enum Layer {
     /// Convolution of maps, [`conv2d`](crate::ops::conv2d).
     Conv2d(Conv2d),
-    /// Batch norm of maps: `gamma (x - mean) / sqrt(variance + 1e-5) + beta`. Its values: `gamma` and `beta`, trained,
+    /// Batch norm of maps: `gamma (x - mean) / sqrt(variance + epsilon) + beta`. Its values: `gamma` and `beta`, trained,
     /// `running_mean` and `running_var`, not trained; each `[channels]`.
-    BatchNorm,
-    /// Each token, or each row of values, normalised by itself and then scaled and shifted.
-    LayerNorm,
+    BatchNorm(Norm),
+    /// Each token, or each row of values, normalised by itself and then scaled and shifted, by the same formula.
+    LayerNorm(Norm),
     /// A layer of neurons on values, or on each token: `y = x weight + bias`.
     Linear(Linear),
     /// `max(0, x)`
@@ -30,6 +31,8 @@ pub enum Layer {
     MeanPool(Window),
     /// The mean of each map, or over all tokens: what is left are values.
     GlobalMeanPool,
+    /// The first token, as values: a class token ([`Patches::class_token`]).
+    FirstToken,
     /// Maps as values, channel after channel.
     Flatten,
     /// How bright maps of red, green and blue are: `0.299 red + 0.587 green + 0.114 blue`, one map (ITU-R BT.601).
@@ -38,7 +41,7 @@ pub enum Layer {
     Add,
     /// The channels, or values, of all inputs one after the other.
     Concat,
-    /// Cuts maps into square patches and describes each: `y = patch weight + bias + position`.
+    /// Cuts maps into square patches and describes each: `y = patch weight + bias + position`. A class token may go first.
     Patches(Patches),
     /// Attention of all tokens to all, in several heads, between learned projections.
     Attention(Attention),
@@ -70,7 +73,8 @@ pub struct Conv2d {
     /// Rows and columns from one window to the next. Default 1.
     #[serde(default = "ones", with = "pair", skip_serializing_if = "are_ones")]
     pub stride: [usize; 2],
-    /// Rows of zeros above and below, columns left and right. Default 0. `"same"` in JSON is half of an odd kernel.
+    /// Rows of zeros above and below, columns left and right. Default 0. In JSON a number, two of them, `"same"` or
+    /// `"sameUpper"`.
     #[serde(default, with = "padding", skip_serializing_if = "are_zeros")]
     pub padding: Padding,
     /// Groups of channels, each convolved by itself. Default 1.
@@ -91,6 +95,18 @@ pub enum Padding {
     Zeros([usize; 2]),
     /// Half of the kernel, which is odd: with a stride of 1 the size stays the same.
     Same,
+    /// As few as give `side / stride` windows, rounded up, as TensorFlow's `SAME` and ONNX's `SAME_UPPER`: of an odd number
+    /// the one in the middle goes below or right.
+    SameUpper,
+}
+
+/// Zeros around maps of a known size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Border {
+    /// Rows above and below, columns left and right.
+    pub around: [usize; 2],
+    /// More rows below and columns right: 0 or 1.
+    pub beyond: [usize; 2],
 }
 
 impl Default for Padding {
@@ -120,12 +136,38 @@ impl Conv2d {
         self
     }
 
-    /// Rows and columns of zeros on each side.
-    pub const fn zeros(&self) -> [usize; 2] {
-        match self.padding {
-            Padding::Zeros(zeros) => zeros,
-            Padding::Same => [self.kernel[0] / 2, self.kernel[1] / 2],
+    /// The zeros around maps of so many rows and columns.
+    pub fn border(&self, sides: [usize; 2]) -> Border {
+        let zeros = match self.padding {
+            Padding::Zeros(zeros) => zeros.map(|zeros| [zeros, 0]),
+            Padding::Same => self.kernel.map(|kernel| [kernel / 2, 0]),
+            Padding::SameUpper => [0, 1].map(|axis| {
+                let stride = self.stride[axis].max(1);
+                let last = sides[axis].div_ceil(stride).saturating_sub(1) * stride;
+                let total = last.saturating_add(self.kernel[axis]);
+                let total = total.saturating_sub(sides[axis]);
+                [total / 2, total % 2]
+            }),
+        };
+        Border {
+            around: zeros.map(|zeros| zeros[0]),
+            beyond: zeros.map(|zeros| zeros[1]),
         }
+    }
+}
+
+/// Options of a norm.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Norm {
+    /// What is added to the variance, from 1e-12 to 1. Default 1e-5, as in PyTorch.
+    #[serde(default = "usual", skip_serializing_if = "is_usual")]
+    pub epsilon: f64,
+}
+
+impl Default for Norm {
+    fn default() -> Self {
+        Self { epsilon: EPSILON }
     }
 }
 
@@ -188,8 +230,8 @@ impl Default for Window {
     }
 }
 
-/// Options of patches. Their values: `weight [channels * size * size, width]`, `bias [width]` and
-/// `positions [patches, width]`.
+/// Options of patches. Their values: `weight [channels * size * size, width]`, `bias [width]`, `positions [tokens, width]`
+/// and `class_token [1, width]` if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Patches {
@@ -197,15 +239,22 @@ pub struct Patches {
     pub size: usize,
     /// Numbers that describe a patch.
     pub width: usize,
+    /// Whether a token that is learned and the same for all images goes before those of the patches, with a position of
+    /// its own. Default no.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub class_token: bool,
 }
 
 /// Options of attention. Its values: `weight [width, width]` and `bias [width]` of each of `query`, `key`, `value` and
-/// `project`.
+/// `project`. Where the first three are fused: `qkv.weight [width, 3 width]` and `qkv.bias [3 width]` in their place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Attention {
     /// Heads, which divide the width.
     pub heads: usize,
+    /// Whether queries, keys and values come of one layer of neurons, side by side. Default no.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub fused: bool,
 }
 
 impl Layer {
@@ -213,8 +262,8 @@ impl Layer {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Conv2d(_) => "conv2d",
-            Self::BatchNorm => "batchNorm",
-            Self::LayerNorm => "layerNorm",
+            Self::BatchNorm(_) => "batchNorm",
+            Self::LayerNorm(_) => "layerNorm",
             Self::Linear(_) => "linear",
             Self::Relu => "relu",
             Self::Relu6 => "relu6",
@@ -222,6 +271,7 @@ impl Layer {
             Self::MaxPool(_) => "maxPool",
             Self::MeanPool(_) => "meanPool",
             Self::GlobalMeanPool => "globalMeanPool",
+            Self::FirstToken => "firstToken",
             Self::Flatten => "flatten",
             Self::Luminance => "luminance",
             Self::Add => "add",
@@ -232,7 +282,7 @@ impl Layer {
     }
 
     /// The kinds of all layers.
-    pub const KINDS: [&'static str; 16] = [
+    pub const KINDS: [&'static str; 17] = [
         "conv2d",
         "batchNorm",
         "layerNorm",
@@ -243,6 +293,7 @@ impl Layer {
         "maxPool",
         "meanPool",
         "globalMeanPool",
+        "firstToken",
         "flatten",
         "luminance",
         "add",
@@ -272,17 +323,18 @@ impl Layer {
         };
         match kind {
             "conv2d" => read(options).map(Self::Conv2d),
+            "batchNorm" => read(options).map(Self::BatchNorm),
+            "layerNorm" => read(options).map(Self::LayerNorm),
             "linear" => read(options).map(Self::Linear),
             "maxPool" => window(options).map(Self::MaxPool),
             "meanPool" => window(options).map(Self::MeanPool),
             "patches" => read(options).map(Self::Patches),
             "attention" => read(options).map(Self::Attention),
-            "batchNorm" => plain(Self::BatchNorm, options),
-            "layerNorm" => plain(Self::LayerNorm, options),
             "relu" => plain(Self::Relu, options),
             "relu6" => plain(Self::Relu6, options),
             "gelu" => plain(Self::Gelu, options),
             "globalMeanPool" => plain(Self::GlobalMeanPool, options),
+            "firstToken" => plain(Self::FirstToken, options),
             "flatten" => plain(Self::Flatten, options),
             "luminance" => plain(Self::Luminance, options),
             "add" => plain(Self::Add, options),
@@ -295,6 +347,9 @@ impl Layer {
     }
 }
 
+const fn usual() -> f64 {
+    EPSILON
+}
 const fn one() -> usize {
     1
 }
@@ -317,6 +372,13 @@ const fn is_one(value: &usize) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 const fn is_yes(value: &bool) -> bool {
     *value
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_no(value: &bool) -> bool {
+    !*value
+}
+fn is_usual(epsilon: &f64) -> bool {
+    *epsilon == EPSILON
 }
 fn are_ones(values: &[usize; 2]) -> bool {
     *values == [1; 2]
@@ -357,20 +419,24 @@ mod pair {
     }
 }
 
-/// As [`pair`], or `"same"`.
+/// As [`pair`], or a word.
 mod padding {
     use serde::{Deserialize, Deserializer, Serializer};
 
     use super::Padding;
 
     #[derive(Deserialize)]
-    #[serde(rename_all = "lowercase")]
+    #[serde(rename_all = "camelCase")]
     enum Word {
         Same,
+        SameUpper,
     }
 
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a number, two of them, or \"same\"")]
+    #[serde(
+        untagged,
+        expecting = "a number, two of them, \"same\" or \"sameUpper\""
+    )]
     enum Written {
         One(usize),
         Two([usize; 2]),
@@ -381,6 +447,7 @@ mod padding {
         match padding {
             Padding::Zeros(zeros) => super::pair::serialize(zeros, to),
             Padding::Same => to.serialize_str("same"),
+            Padding::SameUpper => to.serialize_str("sameUpper"),
         }
     }
 
@@ -389,6 +456,7 @@ mod padding {
             Written::One(value) => Padding::Zeros([value; 2]),
             Written::Two(values) => Padding::Zeros(values),
             Written::Word(Word::Same) => Padding::Same,
+            Written::Word(Word::SameUpper) => Padding::SameUpper,
         })
     }
 }

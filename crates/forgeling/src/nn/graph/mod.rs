@@ -19,7 +19,9 @@ mod written;
 use std::collections::HashSet;
 
 pub use builder::Builder;
-pub use layer::{Attention, Conv2d, Initial, Layer, Linear, Padding, Patches, Window};
+pub use layer::{
+    Attention, Border, Conv2d, Initial, Layer, Linear, Norm, Padding, Patches, Window,
+};
 pub(crate) use schedule::{Item, Operation, Region, Schedule, Step};
 use serde::{Deserialize, Serialize};
 pub use shape::{Parameter, Shape};
@@ -44,11 +46,11 @@ const LONGEST_NAME: usize = 200;
 /// plan ([`Planned`](super::Planned)), its counts, and its drawing.
 ///
 /// ```
-/// use forgeling::nn::graph::{Builder, Conv2d, Layer, Linear, Shape, Window};
+/// use forgeling::nn::graph::{Builder, Conv2d, Layer, Linear, Norm, Shape, Window};
 ///
 /// let mut graph = Builder::new(Shape::Maps([1, 28, 28]))?;
 /// graph.then("conv", Layer::Conv2d(Conv2d::new(32, 3)))?;
-/// graph.then("norm", Layer::BatchNorm)?;
+/// graph.then("norm", Layer::BatchNorm(Norm::default()))?;
 /// graph.then("relu", Layer::Relu)?;
 /// graph.then("pool", Layer::MaxPool(Window::default()))?;
 /// graph.then("flatten", Layer::Flatten)?;

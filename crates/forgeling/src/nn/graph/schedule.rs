@@ -1,12 +1,12 @@
 //! Which neighbours run as one operation, and in which order.
 //!
-//! Convolution, batch norm, ReLU and 2×2 pooling are one operation where the convolution is 3×3; convolution and batch
-//! norm are followed by a sum and ReLU in the norm's own launch; neurons by their activation. Neighbours are joined only
+//! Convolution, batch norm, ReLU and 2×2 pooling are one operation where the convolution is 3×3 and the norm's epsilon the
+//! usual one; convolution and batch norm are followed by a sum and ReLU in the norm's own launch; neurons by their activation. Neighbours are joined only
 //! within a block, and only where nobody else takes what is between them.
 
 use std::collections::HashSet;
 
-use super::{Graph, Layer, Wire};
+use super::{Border, Graph, Layer, Norm, Wire};
 use crate::ops::Activation;
 
 /// What is run one after the other.
@@ -238,11 +238,11 @@ impl<'a> Joining<'a> {
         }
         let inputs = &self.graph.nodes()[node].inputs;
         let (operation, parts, inputs) = match self.graph.nodes()[node].layer {
-            Layer::Conv2d(_) => match self.next(node, |layer| *layer == Layer::BatchNorm) {
+            Layer::Conv2d(_) => match self.next(node, is_batch_norm) {
                 Some(norm) => self.normed(Some(node), norm),
                 None => (Operation::Node(node), vec![node], inputs.clone()),
             },
-            Layer::BatchNorm => self.normed(None, node),
+            Layer::BatchNorm(_) => self.normed(None, node),
             Layer::Linear(_) => {
                 let next = self.next(node, |layer| matches!(layer, Layer::Relu | Layer::Gelu));
                 let activation = match next.map(|next| &self.graph.nodes()[next].layer) {
@@ -279,6 +279,7 @@ impl<'a> Joining<'a> {
         let mut parts: Vec<usize> = conv.into_iter().chain([norm]).collect();
         let relu_after = |node| self.next(node, |layer| *layer == Layer::Relu);
         if let Some(relu) = relu_after(norm)
+            && nodes[norm].layer == Layer::BatchNorm(Norm::default())
             && let Some(conv) = conv.filter(|&conv| self.is_block_convolution(conv))
             && let Some(pool) = self.next(relu, is_block_pool)
         {
@@ -306,16 +307,23 @@ impl<'a> Joining<'a> {
         let Layer::Conv2d(conv) = self.graph.nodes()[node].layer else {
             return false;
         };
-        let large = match self.graph.input_shapes(node)[..] {
-            [super::Shape::Maps([_, rows, columns])] => rows >= 2 && columns >= 2,
-            _ => false,
+        let [super::Shape::Maps([_, rows, columns])] = self.graph.input_shapes(node)[..] else {
+            return false;
+        };
+        let border = Border {
+            around: [1; 2],
+            beyond: [0; 2],
         };
         conv.kernel == [3; 2]
             && conv.stride == [1; 2]
-            && conv.zeros() == [1; 2]
+            && conv.border([rows, columns]) == border
             && conv.groups == 1
-            && large
+            && rows.min(columns) >= 2
     }
+}
+
+fn is_batch_norm(layer: &Layer) -> bool {
+    matches!(layer, Layer::BatchNorm(_))
 }
 
 /// Whether it is 2×2 max pooling.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Layer;
+use super::{Attention, Border, Layer};
 use crate::image_shape::ImageShape;
 
 /// What one example is at some place of a network.
@@ -144,10 +144,20 @@ impl Parameter {
     }
 }
 
-/// How often a window of `size` finds a place on `side` values, with so many more on each side.
-fn places(side: usize, size: usize, stride: usize, padding: usize) -> Option<usize> {
-    let room = (side + 2 * padding).checked_sub(size)?;
+/// How often a window of `size` finds a place on `side` values.
+fn places(side: usize, size: usize, stride: usize) -> Option<usize> {
+    let room = side.checked_sub(size)?;
     Some(room / stride + 1)
+}
+
+/// Whether this may be added to variances.
+fn check_epsilon(epsilon: f64) -> Result<(), String> {
+    if (1e-12..=1.0).contains(&epsilon) {
+        return Ok(());
+    }
+    Err(format!(
+        "epsilon is out of range: expected 1e-12 to 1, got {epsilon}"
+    ))
 }
 
 impl Layer {
@@ -175,12 +185,12 @@ impl Layer {
             Shape::Maps(sizes) => Ok(sizes),
             other => Err(format!("expected maps, got {other}")),
         };
-        let windows = |size: [usize; 2], stride: [usize; 2], padding: [usize; 2]| {
+        let windows = |size: [usize; 2], stride: [usize; 2], border: Border| {
             let [_, rows, columns] = maps()?;
             for (name, sizes, least) in [
                 ("size", size, 1),
                 ("stride", stride, 1),
-                ("padding", padding, 0),
+                ("padding", border.around, 0),
             ] {
                 if sizes
                     .iter()
@@ -191,20 +201,21 @@ impl Layer {
                     ));
                 }
             }
-            let rows = places(rows, size[0], stride[0], padding[0]);
-            let columns = places(columns, size[1], stride[1], padding[1]);
+            let padding = [0, 1].map(|axis| 2 * border.around[axis] + border.beyond[axis]);
+            let rows = places(rows + padding[0], size[0], stride[0]);
+            let columns = places(columns + padding[1], size[1], stride[1]);
             match (rows, columns) {
                 (Some(rows), Some(columns)) => Ok([rows, columns]),
                 _ => Err(format!(
                     "the window is larger than the maps: expected at least {}×{}, got {first}",
-                    size[0].saturating_sub(2 * padding[0]),
-                    size[1].saturating_sub(2 * padding[1]),
+                    size[0].saturating_sub(padding[0]),
+                    size[1].saturating_sub(padding[1]),
                 )),
             }
         };
         Ok(match self {
             Self::Conv2d(conv) => {
-                let [channels, ..] = maps()?;
+                let [channels, rows, columns] = maps()?;
                 check_option("filters", conv.filters)?;
                 if matches!(conv.padding, super::Padding::Same)
                     && conv.kernel.iter().any(|side| side % 2 == 0)
@@ -221,11 +232,16 @@ impl Layer {
                         conv.filters
                     ));
                 }
-                let [rows, columns] = windows(conv.kernel, conv.stride, conv.zeros())?;
+                let [rows, columns] =
+                    windows(conv.kernel, conv.stride, conv.border([rows, columns]))?;
                 Shape::Maps([conv.filters, rows, columns])
             }
             Self::MaxPool(window) | Self::MeanPool(window) => {
                 let [channels, ..] = maps()?;
+                let border = Border {
+                    around: window.padding,
+                    beyond: [0; 2],
+                };
                 let half = |axis: usize| 2 * window.padding[axis] > window.size[axis];
                 if half(0) || half(1) {
                     let padding = window.padding;
@@ -233,14 +249,22 @@ impl Layer {
                         "padding beyond half of the window: got {padding:?}"
                     ));
                 }
-                let [rows, columns] = windows(window.size, window.stride, window.padding)?;
+                let [rows, columns] = windows(window.size, window.stride, border)?;
                 Shape::Maps([channels, rows, columns])
             }
-            Self::BatchNorm => Shape::Maps(maps()?),
-            Self::LayerNorm => match first {
-                Shape::Maps(_) => return Err(format!("expected tokens or values, got {first}")),
-                other => other,
-            },
+            Self::BatchNorm(norm) => {
+                check_epsilon(norm.epsilon)?;
+                Shape::Maps(maps()?)
+            }
+            Self::LayerNorm(norm) => {
+                check_epsilon(norm.epsilon)?;
+                match first {
+                    Shape::Maps(_) => {
+                        return Err(format!("expected tokens or values, got {first}"));
+                    }
+                    other => other,
+                }
+            }
             Self::Linear(linear) => {
                 check_option("outputs", linear.outputs)?;
                 match first {
@@ -258,6 +282,10 @@ impl Layer {
                 Shape::Maps([channels, ..]) => Shape::Values(channels),
                 Shape::Tokens([_, width]) => Shape::Values(width),
                 Shape::Values(_) => return Err(format!("expected maps or tokens, got {first}")),
+            },
+            Self::FirstToken => match first {
+                Shape::Tokens([_, width]) => Shape::Values(width),
+                other => return Err(format!("expected tokens, got {other}")),
             },
             Self::Flatten => Shape::Values(first.len()),
             Self::Luminance => match first {
@@ -280,7 +308,9 @@ impl Layer {
                         "the patches do not divide the maps: expected a divisor of {rows} and {columns}, got {size}"
                     ));
                 }
-                Shape::Tokens([(rows / size) * (columns / size), patches.width])
+                let patch_count = (rows / size) * (columns / size);
+                let tokens = patch_count + usize::from(patches.class_token);
+                Shape::Tokens([tokens, patches.width])
             }
             Self::Attention(attention) => match first {
                 Shape::Tokens([tokens, width])
@@ -319,7 +349,7 @@ impl Layer {
                 all.extend(conv.bias.then(|| value("bias", &[conv.filters], true)));
                 all
             }
-            Self::BatchNorm => [
+            Self::BatchNorm(_) => [
                 ("gamma", true),
                 ("beta", true),
                 ("running_mean", false),
@@ -327,7 +357,7 @@ impl Layer {
             ]
             .map(|(field, trained)| value(field, &[channels], trained))
             .into(),
-            Self::LayerNorm => ["gamma", "beta"]
+            Self::LayerNorm(_) => ["gamma", "beta"]
                 .map(|field| value(field, &[channels], true))
                 .into(),
             Self::Linear(linear) => {
@@ -341,12 +371,22 @@ impl Layer {
                     Ok(Shape::Tokens([tokens, _])) => tokens,
                     _ => 0,
                 };
-                vec![
-                    value("weight", &[pixels, patches.width], true),
-                    value("bias", &[patches.width], true),
-                    value("positions", &[tokens, patches.width], true),
-                ]
+                let width = patches.width;
+                let mut all = vec![
+                    value("weight", &[pixels, width], true),
+                    value("bias", &[width], true),
+                    value("positions", &[tokens, width], true),
+                ];
+                let class_token = || value("class_token", &[1, width], true);
+                all.extend(patches.class_token.then(class_token));
+                all
             }
+            Self::Attention(Attention { fused: true, .. }) => vec![
+                value("qkv.weight", &[channels, 3 * channels], true),
+                value("qkv.bias", &[3 * channels], true),
+                value("project.weight", &[channels, channels], true),
+                value("project.bias", &[channels], true),
+            ],
             Self::Attention(_) => [
                 ["query.weight", "query.bias"],
                 ["key.weight", "key.bias"],
@@ -367,6 +407,7 @@ impl Layer {
             | Self::MaxPool(_)
             | Self::MeanPool(_)
             | Self::GlobalMeanPool
+            | Self::FirstToken
             | Self::Flatten
             | Self::Luminance
             | Self::Add
@@ -395,7 +436,8 @@ impl Layer {
             (Self::Linear(_), _) => out * input_width,
             (Self::Luminance, _) => 3 * out,
             (Self::Patches(patches), Shape::Maps([channels, ..])) => {
-                out * (channels * patches.size * patches.size) as u64
+                let class_token = u64::from(patches.class_token) * patches.width as u64;
+                (out - class_token) * (channels * patches.size * patches.size) as u64
             }
             (Self::Attention(_), Shape::Tokens([tokens, width])) => {
                 let [tokens, width] = [tokens as u64, width as u64];

@@ -20,7 +20,9 @@ use burn::module::{
 };
 use burn::tensor::Tensor;
 
-pub use self::node_parameters::{AttentionValues, ConvValues, LinearValues, PatchValues, Values};
+pub use self::node_parameters::{
+    AttentionValues, ConvValues, FusedAttentionValues, LinearValues, PatchValues, Values,
+};
 use self::part::{Held, Part};
 use self::run::{Flow, Slots};
 use super::Pass;

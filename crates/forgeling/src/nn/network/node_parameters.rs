@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
 use crate::device::TensorDevice;
-use crate::nn::graph::{Initial, Layer, Parameter};
+use crate::nn::graph::{Attention, Initial, Layer, Parameter};
 use crate::nn::init::{constant, uniform};
 use crate::nn::{BatchNorm, LayerNorm, LinearLayer, Lora};
 use crate::rng::Rng;
@@ -36,8 +36,10 @@ pub struct PatchValues {
     pub weight: Param<Tensor<2>>,
     /// `[width]`
     pub bias: Param<Tensor<1>>,
-    /// `[patches, width]`
+    /// `[tokens, width]`
     pub positions: Param<Tensor<2>>,
+    /// `[1, width]`
+    pub class_token: Option<Param<Tensor<2>>>,
 }
 
 /// Of attention.
@@ -49,6 +51,15 @@ pub struct AttentionValues {
     pub key: LinearLayer,
     /// What each token gives.
     pub value: LinearLayer,
+    /// From the heads' outputs, side by side, to the width.
+    pub project: LinearLayer,
+}
+
+/// Of attention whose queries, keys and values come of one layer.
+#[derive(Module, Debug)]
+pub struct FusedAttentionValues {
+    /// To queries, keys and values side by side.
+    pub qkv: LinearLayer,
     /// From the heads' outputs, side by side, to the width.
     pub project: LinearLayer,
 }
@@ -72,9 +83,11 @@ pub enum Values {
     Patches(PatchValues),
     /// Attention's.
     Attention(AttentionValues),
+    /// Attention's, where queries, keys and values come of one layer.
+    FusedAttention(FusedAttentionValues),
 }
 
-/// Standard deviation of the first positions.
+/// Standard deviation of the first positions and of a class token.
 const POSITIONS: f32 = 0.02;
 
 impl Values {
@@ -113,16 +126,31 @@ impl Values {
                 }
                 .into()
             }
-            Layer::BatchNorm => Self::BatchNorm(BatchNorm::new(size(0, 0), device)),
-            Layer::LayerNorm => Self::LayerNorm(LayerNorm::new(size(0, 0), device)),
-            Layer::Patches(_) => {
+            Layer::BatchNorm(_) => Self::BatchNorm(BatchNorm::new(size(0, 0), device)),
+            Layer::LayerNorm(_) => Self::LayerNorm(LayerNorm::new(size(0, 0), device)),
+            Layer::Patches(patches) => {
                 let sizes = [0, 1].map(|axis| size(0, axis));
                 let positions = [0, 1].map(|axis| size(2, axis));
                 let bound = bound(Initial::Glorot, sizes[0], sizes[1]);
+                let weight = uniform(rng, sizes, bound, device);
+                let mut small = |sizes| uniform(rng, sizes, POSITIONS * 3f32.sqrt(), device);
                 Self::Patches(PatchValues {
-                    weight: uniform(rng, sizes, bound, device),
+                    weight,
                     bias: constant(sizes[1], 0.0, device),
-                    positions: uniform(rng, positions, POSITIONS * 3f32.sqrt(), device),
+                    positions: small(positions),
+                    class_token: patches.class_token.then(|| small([1, sizes[1]])),
+                })
+            }
+            Layer::Attention(Attention { fused: true, .. }) => {
+                let width = size(0, 0);
+                // Each of the three starts as it would by itself.
+                let bound = bound(Initial::Glorot, width, width);
+                Self::FusedAttention(FusedAttentionValues {
+                    qkv: LinearLayer {
+                        weight: uniform(rng, [width, 3 * width], bound, device),
+                        bias: constant(3 * width, 0.0, device),
+                    },
+                    project: LinearLayer::glorot(width, width, rng, device),
                 })
             }
             Layer::Attention(_) => {
@@ -142,6 +170,7 @@ impl Values {
             | Layer::MaxPool(_)
             | Layer::MeanPool(_)
             | Layer::GlobalMeanPool
+            | Layer::FirstToken
             | Layer::Flatten
             | Layer::Luminance
             | Layer::Add
@@ -194,6 +223,7 @@ macro_rules! each {
             Self::Linear($values) => $call,
             Self::Patches($values) => $call,
             Self::Attention($values) => $call,
+            Self::FusedAttention($values) => $call,
         }
     };
 }
@@ -208,6 +238,7 @@ macro_rules! changed {
             Self::Linear($values) => Self::Linear($call),
             Self::Patches($values) => Self::Patches($call),
             Self::Attention($values) => Self::Attention($call),
+            Self::FusedAttention($values) => Self::FusedAttention($call),
         }
     };
 }

@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use crate::error::Result;
 use crate::nn::Planned;
-use crate::nn::graph::{Graph, Item, Layer, Operation, Region, Schedule, Shape, Step, Wire};
+use crate::nn::graph::{
+    Border, Graph, Item, Layer, Operation, Region, Schedule, Shape, Step, Wire,
+};
 use crate::ops::Activation;
 use crate::ops::plan::{ConvSizes, NormSizes, Shaped, Simulation};
 
@@ -150,14 +152,18 @@ fn convolved(sim: &Simulation, graph: &Graph, node: usize, x: Shaped) -> Result<
     let Layer::Conv2d(conv) = graph.nodes()[node].layer else {
         return Err(unreached());
     };
+    let [_, _, rows, columns] = x.shape()[..] else {
+        return Err(unreached());
+    };
+    let Border { around, beyond } = conv.border([rows, columns]);
     let sizes = ConvSizes {
         outputs: conv.filters,
         kernel: conv.kernel,
         stride: conv.stride,
-        padding: conv.zeros(),
+        padding: around,
         groups: conv.groups,
     };
-    sim.conv2d(x, sizes)
+    sim.conv2d(sim.extended(x, beyond), sizes)
 }
 
 fn single(
@@ -185,7 +191,7 @@ fn single(
             }
             convolved(sim, graph, node, first)?
         }
-        Layer::LayerNorm => sim.layer_norm(first)?,
+        Layer::LayerNorm(_) => sim.layer_norm(first)?,
         Layer::Relu | Layer::Relu6 | Layer::Gelu => sim.activated(first),
         Layer::MaxPool(_) => sim.pooled(first, &sizes(output), true),
         Layer::MeanPool(_) | Layer::Luminance => sim.pooled(first, &sizes(output), false),
@@ -199,6 +205,8 @@ fn single(
                 _ => sim.mean(hidden, &sizes(output)),
             }
         }
+        // Like a mean, it leaves a row of each example, and its gradient has all.
+        Layer::FirstToken => sim.mean(first, &sizes(output)),
         Layer::Flatten => sim.reshape(first, &sizes(output)),
         Layer::Add => others.fold(first, |sum, other| sim.add(sum, other)),
         Layer::Concat => {
@@ -211,8 +219,13 @@ fn single(
                 return Err(unreached());
             };
             let pixels = channels * patches.size * patches.size;
-            let cut = sim.permuted_copy(first, &[batch * tokens, pixels]);
-            let embedded = sim.linear(cut, width, Activation::None)?;
+            let patch_count = tokens - usize::from(patches.class_token);
+            let cut = sim.permuted_copy(first, &[batch * patch_count, pixels]);
+            let mut embedded = sim.linear(cut, width, Activation::None)?;
+            if patches.class_token {
+                let token = sim.input(sim.parameter("class_token", &[1, width]));
+                embedded = sim.joined(vec![token, embedded], &[batch * tokens, width]);
+            }
             let positions = sim.input(sim.parameter("positions", &[tokens, width]));
             sim.add_repeated(embedded, positions)
         }
@@ -223,14 +236,25 @@ fn single(
                 let all = sim.part(name, || sim.linear(normed, width, Activation::None))?;
                 Ok(sim.reshape(all, &[batch, heads, rows / batch, width / heads]))
             };
-            let query = split("query", first.clone())?;
-            let key = split("key", first.clone())?;
-            let value = split("value", first)?;
+            let [query, key, value] = match options.fused {
+                true => {
+                    let all = sim.part("qkv", || sim.linear(first, 3 * width, Activation::None))?;
+                    let part = |all: Shaped| {
+                        sim.part_of(all, &[batch, heads, rows / batch, width / heads])
+                    };
+                    [part(all.clone()), part(all.clone()), part(all)]
+                }
+                false => [
+                    split("query", first.clone())?,
+                    split("key", first.clone())?,
+                    split("value", first)?,
+                ],
+            };
             let seen = sim.attention(query, key, value)?;
             let seen = sim.reshape(seen, &[rows, width]);
             sim.part("project", || sim.linear(seen, width, Activation::None))?
         }
         // These are operations of their own in every schedule.
-        Layer::BatchNorm | Layer::Linear(_) => return Err(unreached()),
+        Layer::BatchNorm(_) | Layer::Linear(_) => return Err(unreached()),
     })
 }

@@ -6,9 +6,10 @@ use burn::tensor::activation::{gelu, relu, relu6};
 use super::{Part, Values};
 use crate::error::{Error, Result};
 use crate::nn::conv_block::BlockValues;
-use crate::nn::graph::{Conv2d, Graph, Layer, Operation, Region, Shape, Step, Wire};
-use crate::nn::network::node_parameters::{AttentionValues, ConvValues, PatchValues};
-use crate::nn::{BatchNorm, Normalization, Pass, pool};
+use crate::nn::graph::{Border, Graph, Layer, Operation, Region, Shape, Step, Wire};
+use crate::nn::network::node_parameters::{ConvValues, PatchValues};
+use crate::nn::pool::{self, extended};
+use crate::nn::{BatchNorm, LinearLayer, Normalization, Pass};
 use crate::ops::{
     Activation, AfterNorm, AttentionOptions, Conv2dOptions, Statistics, attention, batch_norm,
     batch_norm_running, conv2d, linear,
@@ -155,6 +156,7 @@ impl Part {
                 Ok(Flow::Maps(output))
             }
             Operation::Norm { conv, norm, relu } => {
+                let epsilon = epsilon_of(graph, norm)?;
                 let norm = self.norm(graph, norm)?;
                 let residual = inputs.next().map(Flow::maps).transpose()?;
                 let after = match relu {
@@ -164,13 +166,12 @@ impl Part {
                 let mut maps = first.maps()?;
                 let mut left_out = None;
                 if let Some(node) = conv {
-                    let weights = self.conv(graph, node)?;
-                    let options = options(conv_of(graph, node)?);
-                    maps = conv2d(maps, weights.weight()?, None, options)?;
-                    left_out = weights.bias.as_ref().map(|bias| bias.val());
+                    maps = self.convolved(graph, node, maps, None)?;
+                    let bias = self.conv(graph, node)?.bias.as_ref();
+                    left_out = bias.map(|bias| bias.val());
                 }
                 Ok(Flow::Maps(normed(
-                    norm, left_out, maps, residual, after, pass,
+                    norm, epsilon, left_out, maps, residual, after, pass,
                 )?))
             }
             Operation::Linear {
@@ -198,18 +199,15 @@ impl Part {
     ) -> Result<Flow> {
         let input = graph.shape(graph.nodes()[node].inputs[0]);
         Ok(match graph.nodes()[node].layer {
-            Layer::Conv2d(conv) => {
-                let weights = self.conv(graph, node)?;
-                let bias = weights.bias.as_ref().map(|bias| bias.val());
-                Flow::Maps(conv2d(
-                    first.maps()?,
-                    weights.weight()?,
-                    bias,
-                    options(conv),
-                )?)
+            Layer::Conv2d(_) => {
+                let bias = self.conv(graph, node)?.bias.as_ref();
+                let bias = bias.map(|bias| bias.val());
+                Flow::Maps(self.convolved(graph, node, first.maps()?, bias)?)
             }
-            Layer::LayerNorm => match self.of(node) {
-                Some(Values::LayerNorm(norm)) => Flow::Rows(norm.forward(first.rows()?)?),
+            Layer::LayerNorm(options) => match self.of(node) {
+                Some(Values::LayerNorm(norm)) => {
+                    Flow::Rows(norm.forward(first.rows()?, options.epsilon)?)
+                }
                 _ => return Err(missing(graph, node)),
             },
             Layer::Relu => first.each(relu, relu),
@@ -234,6 +232,14 @@ impl Part {
                         .reshape([batch, width])
                 }
             }),
+            Layer::FirstToken => {
+                let rows = first.rows()?;
+                let [all, width] = rows.dims();
+                let tokens = tokens(input);
+                let batch = all / tokens;
+                let each = rows.reshape([batch, tokens, width]);
+                Flow::Rows(each.narrow(1, 0, 1).reshape([batch, width]))
+            }
             Layer::Flatten => Flow::Rows(match first {
                 Flow::Maps(maps) => maps.flatten(1, 3),
                 Flow::Rows(rows) => {
@@ -276,16 +282,51 @@ impl Part {
                 }
                 _ => return Err(missing(graph, node)),
             },
-            Layer::Attention(options) => match self.of(node) {
-                Some(Values::Attention(values)) => {
-                    let sizes = [tokens(input), options.heads];
-                    Flow::Rows(attended(values, sizes, &first.rows()?)?)
-                }
-                _ => return Err(missing(graph, node)),
-            },
+            Layer::Attention(options) => {
+                let sizes = [tokens(input), options.heads];
+                let rows = first.rows()?;
+                let (parts, project) = match self.of(node) {
+                    Some(Values::Attention(values)) => {
+                        let of =
+                            |layer: &LinearLayer| layer.forward(rows.clone(), Activation::None);
+                        let parts = [of(&values.query)?, of(&values.key)?, of(&values.value)?];
+                        (parts, &values.project)
+                    }
+                    Some(Values::FusedAttention(values)) => {
+                        let [_, width] = rows.dims();
+                        let all = values.qkv.forward(rows, Activation::None)?;
+                        let part = |place: usize| all.clone().narrow(1, place * width, width);
+                        ([0, 1, 2].map(part), &values.project)
+                    }
+                    _ => return Err(missing(graph, node)),
+                };
+                Flow::Rows(project.forward(attended(parts, sizes)?, Activation::None)?)
+            }
             // These are operations of their own in every schedule.
-            Layer::BatchNorm | Layer::Linear(_) => return Err(missing(graph, node)),
+            Layer::BatchNorm(_) | Layer::Linear(_) => return Err(missing(graph, node)),
         })
+    }
+
+    /// A convolution, of maps with zeros beyond them where more go below and right.
+    fn convolved(
+        &self,
+        graph: &Graph,
+        node: usize,
+        maps: Tensor<4>,
+        bias: Option<Tensor<1>>,
+    ) -> Result<Tensor<4>> {
+        let Layer::Conv2d(conv) = graph.nodes()[node].layer else {
+            return Err(missing(graph, node));
+        };
+        let [_, _, rows, columns] = maps.dims();
+        let Border { around, beyond } = conv.border([rows, columns]);
+        let options = Conv2dOptions {
+            stride: conv.stride,
+            padding: around,
+            groups: conv.groups,
+        };
+        let weight = self.conv(graph, node)?.weight()?;
+        conv2d(extended(maps, beyond), weight, bias, options)
     }
 
     fn conv(&self, graph: &Graph, node: usize) -> Result<&ConvValues> {
@@ -303,18 +344,10 @@ impl Part {
     }
 }
 
-fn conv_of(graph: &Graph, node: usize) -> Result<Conv2d> {
+fn epsilon_of(graph: &Graph, node: usize) -> Result<f64> {
     match graph.nodes()[node].layer {
-        Layer::Conv2d(conv) => Ok(conv),
+        Layer::BatchNorm(norm) => Ok(norm.epsilon),
         _ => Err(missing(graph, node)),
-    }
-}
-
-fn options(conv: Conv2d) -> Conv2dOptions {
-    Conv2dOptions {
-        stride: conv.stride,
-        padding: conv.zeros(),
-        groups: conv.groups,
     }
 }
 
@@ -346,6 +379,7 @@ fn block(
 /// Batch norm, a sum and ReLU. `left_out` is the bias of the convolution before, which is not in the maps.
 fn normed(
     norm: &BatchNorm,
+    epsilon: f64,
     left_out: Option<Tensor<1>>,
     maps: Tensor<4>,
     residual: Option<Tensor<4>>,
@@ -362,10 +396,10 @@ fn normed(
             },
             variance: norm.running_var.val(),
         };
-        return batch_norm_running(maps, gamma, beta, statistics, residual, after);
+        return batch_norm_running(maps, gamma, beta, statistics, epsilon, residual, after);
     }
     let [batch, _, height, width] = maps.dims();
-    let (output, statistics) = batch_norm(maps, gamma, beta, residual, after)?;
+    let (output, statistics) = batch_norm(maps, gamma, beta, epsilon, residual, after)?;
     let found = norm.found(statistics, batch * height * width);
     pass.collect(found.with_bias(left_out));
     Ok(output)
@@ -388,29 +422,21 @@ fn patched(
     let bias = Some(values.bias.val());
     let embedded = linear(patches, values.weight.val(), bias, Activation::None)?;
     let described = embedded.dims()[1];
+    let mut embedded = embedded.reshape([batch, tokens, described]);
+    if let Some(class_token) = &values.class_token {
+        let first = pass.input(class_token.val()).unsqueeze::<3>();
+        embedded = Tensor::cat(vec![first.repeat_dim(0, batch), embedded], 1);
+    }
+    let tokens = embedded.dims()[1];
     let positions = pass.input(values.positions.val()).unsqueeze::<3>();
-    let placed = embedded.reshape([batch, tokens, described]) + positions;
-    Ok(placed.reshape([batch * tokens, described]))
+    Ok((embedded + positions).reshape([batch * tokens, described]))
 }
 
-/// The output of attention for normalised tokens; those of an example only see each other.
-fn attended(
-    values: &AttentionValues,
-    [tokens, heads]: [usize; 2],
-    normed: &Tensor<2>,
-) -> Result<Tensor<2>> {
-    let [rows, width] = normed.dims();
-    let split = |layer: &crate::nn::LinearLayer| {
-        let sizes = [rows / tokens, tokens, heads, width / heads];
-        let all = layer.forward(normed.clone(), Activation::None)?;
-        Ok::<_, Error>(all.reshape(sizes).swap_dims(1, 2))
-    };
-    let (query, key, value) = (
-        split(&values.query)?,
-        split(&values.key)?,
-        split(&values.value)?,
-    );
+/// What the heads see, side by side, of queries, keys and values `[rows, width]`; tokens of an example only see each other.
+fn attended(parts: [Tensor<2>; 3], [tokens, heads]: [usize; 2]) -> Result<Tensor<2>> {
+    let [rows, width] = parts[0].dims();
+    let sizes = [rows / tokens, tokens, heads, width / heads];
+    let [query, key, value] = parts.map(|part| part.reshape(sizes).swap_dims(1, 2));
     let seen = attention(query, key, value, AttentionOptions::default())?;
-    let seen = seen.swap_dims(1, 2).reshape([rows, width]);
-    values.project.forward(seen, Activation::None)
+    Ok(seen.swap_dims(1, 2).reshape([rows, width]))
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::check_ranges;
 use crate::error::{Error, Result};
 use crate::image_shape::ImageShape;
-use crate::nn::graph::{Builder, Conv2d, Graph, Layer, Shape, Window};
+use crate::nn::graph::{Builder, Conv2d, Graph, Layer, Norm, Shape, Window};
 
 /// Blocks of 3×3 convolution, batch norm, ReLU and 2×2 max pooling one after the other: an encoder without a head
 /// ([`Graph::with_outputs`] adds one). With four blocks it is Conv4, with six Conv6.
@@ -81,7 +81,7 @@ impl Conv4Config {
         for index in 0..self.blocks {
             let name = |part: &str| format!("blocks.{index}{part}");
             graph.then(name(""), Layer::Conv2d(Conv2d::new(self.filters, 3).same()))?;
-            graph.then(name(".norm"), Layer::BatchNorm)?;
+            graph.then(name(".norm"), Layer::BatchNorm(Norm::default()))?;
             graph.then(name(".relu"), Layer::Relu)?;
             if index < pooled {
                 graph.then(name(".pool"), Layer::MaxPool(Window::default()))?;

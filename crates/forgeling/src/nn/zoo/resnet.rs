@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::check_ranges;
+use super::{Stem, check_images, check_ranges};
 use crate::error::Result;
 use crate::image_shape::ImageShape;
 use crate::nn::graph::{
-    Builder, Conv2d, Graph, Initial, Layer, Linear, Padding, Shape, Window, Wire,
+    Builder, Conv2d, Graph, Initial, Layer, Linear, Norm, Padding, Shape, Window, Wire,
 };
 
 /// A residual network: a stem, four stages of blocks (three from depth 20 to 56 but 34 and 50), each stage but the first
@@ -68,17 +68,6 @@ pub enum Depth {
     Fifty,
 }
 
-/// How a residual network begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stem {
-    /// A 3×3 convolution, for images of about 32×32. The default.
-    #[default]
-    Small,
-    /// A 7×7 convolution of stride 2 and 3×3 max pooling of stride 2, for images of 224×224.
-    ImageNet,
-}
-
 impl Default for ResNetConfig {
     fn default() -> Self {
         Self {
@@ -93,7 +82,6 @@ impl Default for ResNetConfig {
 
 /// More than any model this library is made for.
 const MAX_CHANNELS: usize = 4096;
-const MAX_CLASSES: usize = 1 << 20;
 const STAGES: usize = 4;
 /// Outputs of a bottleneck, in channels of its stage.
 const EXPANSION: usize = 4;
@@ -126,15 +114,11 @@ impl ResNetConfig {
     /// # Errors
     /// When a size is zero or beyond reason, or the images are too small.
     pub fn graph(&self) -> Result<Graph> {
+        const OPERATION: &str = "resnet_config";
+        check_images(OPERATION, self.input, self.classes)?;
         check_ranges(
-            "resnet_config",
-            [
-                ("channels", self.input.channels, MAX_CHANNELS),
-                ("height", self.input.height, MAX_CHANNELS),
-                ("width of the images", self.input.width, MAX_CHANNELS),
-                ("classes", self.classes, MAX_CLASSES),
-                ("width", self.width, MAX_CHANNELS >> (STAGES - 1)),
-            ],
+            OPERATION,
+            [("width", self.width, MAX_CHANNELS >> (STAGES - 1))],
         )?;
         let ImageShape {
             channels,
@@ -252,5 +236,5 @@ fn conv_norm(graph: &mut Builder, name: &str, input: Wire, conv: Conv) -> Result
         ..Conv2d::new(conv.filters, conv.kernel)
     };
     graph.node(name, Layer::Conv2d(layer), [input])?;
-    graph.then(format!("{name}.norm"), Layer::BatchNorm)
+    graph.then(format!("{name}.norm"), Layer::BatchNorm(Norm::default()))
 }

@@ -28,7 +28,8 @@ impl BatchNormOps for Flex {
         let shape = sizes(&x.shape());
         let inputs = [&x, &gamma, &beta, &residual];
         let forward = with_values(inputs, |[x, gamma, beta, residual]| {
-            cpu::forward(x, gamma, beta, residual, options.relu, shape)
+            let epsilon = options.epsilon;
+            cpu::forward(x, gamma, beta, residual, epsilon, options.relu, shape)
         });
         let (means, variances) = forward.statistics.split_at(shape.channels);
         let (mean, variance) = (means.to_vec(), variances.to_vec());
@@ -59,6 +60,7 @@ impl BatchNormBackward for Flex {
                 output,
                 statistics,
                 grad,
+                epsilon: options.epsilon,
                 relu: options.relu,
                 shape,
             })

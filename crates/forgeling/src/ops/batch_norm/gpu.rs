@@ -59,6 +59,7 @@ impl Plan {
             self.slots,
             usize::from(self.options.residual),
             usize::from(self.options.relu),
+            (self.options.epsilon as f32).to_bits() as usize,
         ];
         Launch {
             kernel,

@@ -12,7 +12,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 pub(super) use gpu::slots;
 
-use super::check::{fits, not_empty, vectors_fit};
+use super::check::{check_epsilon, fits, not_empty, vectors_fit};
 use super::heuristics::Heuristics;
 use super::implementation::composite;
 use super::launch::has_kernels;
@@ -33,33 +33,34 @@ pub enum AfterNorm {
 
 /// Batch norm with the statistics of the batch, as in training:
 ///
-/// `y = activation(gamma (x - mean(x)) / sqrt(variance(x) + 1e-5) + beta + residual)`
+/// `y = activation(gamma (x - mean(x)) / sqrt(variance(x) + epsilon) + beta + residual)`
 ///
 /// with mean and biased variance of each channel over the batch and all pixels, which are given too: not
 /// differentiable. Ioffe and Szegedy, *Batch Normalization*, 2015 (arXiv 1502.03167); residuals: He et al., 2015
 /// (arXiv 1512.03385).
 ///
 /// Shapes: `x`, `residual` and the result `[batch, channels, height, width]`, `gamma` and `beta` `[channels]`.
-/// Differentiable in all four. The parameters have the dtype of `x`, or are f32 where `x` is of half precision. NaN and
-/// infinity spoil their channel.
+/// PyTorch's default for `epsilon` is 1e-5, TensorFlow's 1e-3. Differentiable in all four. The parameters have the dtype of
+/// `x`, or are f32 where `x` is of half precision. NaN and infinity spoil their channel.
 ///
 /// # Errors
-/// When shapes do not fit each other, when a size is zero, or when dtypes differ.
+/// When shapes do not fit each other, a size is zero, dtypes differ, or epsilon is not a positive number that f32 can hold.
 pub fn batch_norm(
     x: Tensor<4>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
+    epsilon: f64,
     residual: Option<Tensor<4>>,
     activation: AfterNorm,
 ) -> Result<(Tensor<4>, Statistics)> {
     const OPERATION: &str = "batch_norm";
     let vectors = [("gamma", &gamma), ("beta", &beta)];
-    check(OPERATION, &x, &vectors, residual.as_ref())?;
+    check(OPERATION, &x, &vectors, epsilon, residual.as_ref())?;
     let countable = i32::try_from(x.shape().num_elements()).is_ok();
     let plain = [gamma.dtype(), beta.dtype()] == [DType::F32; 2];
     if !countable || !plain || !has_kernels(&x.device(), x.dtype()) {
         return composite(OPERATION, x.dtype(), || {
-            reference::batch_norm(x, gamma, beta, residual, activation)
+            reference::batch_norm(x, gamma, beta, epsilon, residual, activation)
         });
     }
     let relu = activation == AfterNorm::Relu;
@@ -69,6 +70,7 @@ pub fn batch_norm(
             .map(drop)
     })?;
     let options = NormOptions {
+        epsilon,
         residual: residual.is_some(),
         relu,
         heuristics: Heuristics::of(&x.device()),
@@ -94,7 +96,7 @@ pub fn batch_norm(
 
 /// Batch norm with statistics given, as in evaluation:
 ///
-/// `y = activation(gamma (x - mean) / sqrt(variance + 1e-5) + beta + residual)`
+/// `y = activation(gamma (x - mean) / sqrt(variance + epsilon) + beta + residual)`
 ///
 /// Shapes and errors as [`batch_norm`], mean and variance `[channels]`. Made of stock operations.
 ///
@@ -105,6 +107,7 @@ pub fn batch_norm_running(
     gamma: Tensor<1>,
     beta: Tensor<1>,
     statistics: Statistics,
+    epsilon: f64,
     residual: Option<Tensor<4>>,
     activation: AfterNorm,
 ) -> Result<Tensor<4>> {
@@ -115,9 +118,9 @@ pub fn batch_norm_running(
         ("mean", &statistics.mean),
         ("variance", &statistics.variance),
     ];
-    check(OPERATION, &x, &vectors, residual.as_ref())?;
+    check(OPERATION, &x, &vectors, epsilon, residual.as_ref())?;
     Ok(reference::batch_norm_running(
-        x, gamma, beta, statistics, residual, activation,
+        x, gamma, beta, statistics, epsilon, residual, activation,
     ))
 }
 
@@ -125,10 +128,12 @@ fn check(
     operation: &'static str,
     x: &Tensor<4>,
     vectors: &[(&str, &Tensor<1>)],
+    epsilon: f64,
     residual: Option<&Tensor<4>>,
 ) -> Result<()> {
     not_empty(operation, &x.dims(), format_args!("x {:?}", x.dims()))?;
     vectors_fit(operation, vectors, x.dims()[1], x.dtype())?;
+    check_epsilon(operation, epsilon)?;
     if let Some(residual) = residual {
         let misfit = "the residual does not fit";
         fits(operation, misfit, residual, x.dims(), x.dtype())?;
@@ -137,8 +142,9 @@ fn check(
 }
 
 /// What is done besides normalizing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct NormOptions {
+    epsilon: f64,
     residual: bool,
     relu: bool,
     heuristics: Heuristics,

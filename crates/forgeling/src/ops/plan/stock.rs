@@ -184,6 +184,35 @@ impl Simulation {
         })
     }
 
+    /// Maps with so many rows of zeros below, and columns right.
+    pub fn extended(&self, x: Shaped, beyond: [usize; 2]) -> Shaped {
+        let mut x = x;
+        for (axis, count) in [(2, beyond[0]), (3, beyond[1])] {
+            if count > 0 {
+                let mut shape = x.shape.clone();
+                shape[axis] = count;
+                let zeros = self.made(MemoryUse::Activations, "zeros", &shape, x.size);
+                shape[axis] += x.shape[axis];
+                x = self.joined(vec![x, zeros], &shape);
+            }
+        }
+        x
+    }
+
+    /// A copy of some of the values, as attention makes of columns of what goes in.
+    pub fn part_of(&self, all: Shaped, shape: &[usize]) -> Shaped {
+        let node = all.node.clone();
+        let (before, size) = (all.shape.clone(), all.size);
+        let part = self.made(MemoryUse::Activations, "part", shape, size);
+        drop(all);
+        let parent = node.clone();
+        self.track(&[&parent], part, move |sim, grad, grads| {
+            let whole = sim.made(MemoryUse::Flow, "part", &before, size);
+            drop(grad);
+            grads.register(sim, &node, whole);
+        })
+    }
+
     /// Tensors side by side.
     pub fn joined(&self, all: Vec<Shaped>, shape: &[usize]) -> Shaped {
         let size = all.first().map_or(SINGLE, |first| first.size);

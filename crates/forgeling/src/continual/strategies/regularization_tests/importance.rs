@@ -12,7 +12,7 @@ use crate::continual::{
 };
 use crate::data::{Rng, Split};
 use crate::nn::Network;
-use crate::nn::graph::{Builder, Conv2d, Graph, Layer, Linear, Window};
+use crate::nn::graph::{Builder, Conv2d, Graph, Layer, Linear, Norm, Window};
 use crate::train::Source;
 
 const KINDS: [FisherKind; 5] = [
@@ -41,7 +41,7 @@ fn convolution(scenario: &Scenario) -> Graph {
     let mut graph = Builder::new(scenario.image_shape().into()).unwrap();
     let mut then = |name: &str, layer| graph.then(name, layer).map(drop).unwrap();
     then("conv", Layer::Conv2d(Conv2d::new(3, 3)));
-    then("norm", Layer::BatchNorm);
+    then("norm", Layer::BatchNorm(Norm::default()));
     then("relu", Layer::Relu);
     then("pool", Layer::MaxPool(Window::default()));
     then("flatten", Layer::Flatten);

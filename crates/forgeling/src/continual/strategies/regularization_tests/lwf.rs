@@ -6,7 +6,7 @@ use crate::continual::{
     ContinualBatch, Distilled, Head, HeadKind, InOrder, Lwf, LwfConfig, Scenario, Setting,
 };
 use crate::data::Split;
-use crate::nn::graph::{Builder, Conv2d, Layer, Linear};
+use crate::nn::graph::{Builder, Conv2d, Layer, Linear, Norm};
 use crate::nn::{Network, absorb};
 use crate::train::Source;
 use crate::train::parts::{LossTerm, Part};
@@ -126,7 +126,7 @@ fn what_norms_find_again_does_not_count() {
     let mut graph = Builder::new(scenario.image_shape().into()).unwrap();
     let mut then = |name: &str, layer| graph.then(name, layer).map(drop).unwrap();
     then("conv", Layer::Conv2d(Conv2d::new(3, 3)));
-    then("norm", Layer::BatchNorm);
+    then("norm", Layer::BatchNorm(Norm::default()));
     then("flatten", Layer::Flatten);
     then("head", Layer::Linear(Linear::new(scenario.outputs())));
     let model = Network::on(&graph.finish().unwrap(), 3, &tracked());
