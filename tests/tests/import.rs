@@ -6,7 +6,6 @@ use burn::tensor::{Tensor, TensorData};
 use forgeling::data::ImageShape;
 use forgeling::import::{Head, ImportConfig, ImportPlan, WeightFile, WeightFormat, key_maps};
 use forgeling::nn::Normalization;
-use forgeling::nn::catalog::Entry;
 use forgeling::train::{ModelDescription, Resampling, SavedNetwork, weights};
 use forgeling::{Device, DeviceChoice};
 use forgeling_tests::assert_close;
@@ -63,10 +62,7 @@ fn published() -> Vec<(String, String, Tensors)> {
 #[test]
 fn every_tensor_that_is_published_is_a_value_of_ours_and_the_other_way_round() {
     let all = published();
-    let in_catalog = |(model, ..): &&(String, String, Tensors)| Entry::find(model).is_ok();
-    let tested: Vec<_> = all.iter().filter(in_catalog).collect();
-    assert!(tested.len() >= 3);
-    for (model, publisher, tensors) in tested {
+    for (model, publisher, tensors) in &all {
         let plan = plan(tensors, &ImportConfig::new(model));
         let what = format!("{model} of {publisher}");
         assert_eq!(plan.map.publisher, publisher, "{what}");

@@ -28,8 +28,8 @@ impl std::fmt::Display for Resampling {
     }
 }
 
-/// Where a model is from, as far as that is known; the rest of its card stands beside it in [`SavedNetwork`]. Mitchell et al., *Model Cards for Model
-/// Reporting*, 2019 (arXiv 1810.03993).
+/// Where a model is from, as far as that is known; the rest of its card stands beside it in [`SavedNetwork`]. Mitchell et
+/// al., *Model Cards for Model Reporting*, 2019 (arXiv 1810.03993).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelCard {
