@@ -7,7 +7,7 @@ use forgeling::data::{
 };
 
 /// [`digests`] of both loaders; what matters is that no platform and no number of workers changes them.
-pub const DIGESTS: [u64; 2] = [0x2b68_bfe4_70ac_d3d8, 0xe00e_f4da_c4cb_d202];
+pub const DIGESTS: [u64; 2] = [0x5579_500c_ae48_33cb, 0xe00e_f4da_c4cb_d202];
 
 /// 7 classes of 5 glyphs of 13 × 13 in batches of 8, shuffled and augmented: 5 batches an epoch, the last one of 3.
 pub fn image_loader(workers: usize) -> Result<Loader> {

@@ -13,8 +13,7 @@ use serde_json::Value;
 
 fn forgeling(arguments: &[&str]) -> Command {
     let mut command = common::forgeling();
-    command.args(arguments);
-    command.args(["--device", "cpu"]);
+    command.args(["--device", "cpu"]).args(arguments);
     command
 }
 

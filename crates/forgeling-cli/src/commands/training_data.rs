@@ -83,6 +83,9 @@ impl Data {
             NormalizeKind::Imagenet => Some(Standardization::imagenet()),
             NormalizeKind::None => None,
         };
+        if let Some(constants) = &normalization {
+            constants.check_channels(shape)?;
+        }
         let train = balanced(args, train, output)?;
         Ok(Self {
             images: supervised::image_count(&train),

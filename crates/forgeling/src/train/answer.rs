@@ -101,7 +101,7 @@ impl SavedNetwork {
     }
 
     /// Of the images of one pass, with values within 0 and 1, `[images, classes]`.
-    async fn logits(
+    pub(super) async fn logits(
         &self,
         network: &Network,
         pixels: Vec<f32>,

@@ -4,6 +4,7 @@
 //!   [`OptimizerRecord`] is what they keep.
 //! - [`MicroBatch`]: batches in parts that fit into memory, and the search for the largest.
 //! - [`HardwareConfig`], [`HardwareManager`]: on what, and how; [`Trainer`]: the loop.
+//! - [`CrossEntropy`], [`SoftCrossEntropy`]: what networks that tell images apart minimise.
 //! - [`LossScaler`]: what the loss is multiplied with in mixed precision.
 //! - [`Schedule`], [`HalvingSchedule`]: the learning rate over time.
 //! - [`Ema`]: a moving average of weights.

@@ -50,7 +50,12 @@ impl Trainer {
         let mut classes: Vec<Tally> = Vec::new();
         let limit = self.config.fast_dev_run.unwrap_or(usize::MAX);
         let mut batches = 0;
-        while let Some(batch) = source.next().await? {
+        let mut next = source.next().await?;
+        if next.is_none() {
+            // A trial of a few batches may have left nothing but the end of its epoch.
+            next = source.next().await?;
+        }
+        while let Some(batch) = next {
             let micro = self.core.micro_batch.unwrap_or(batch.len()).max(1);
             for part in batch.split(&even_parts(batch.len(), micro)) {
                 let mut pass =
@@ -77,6 +82,7 @@ impl Trainer {
             if batches >= limit {
                 break;
             }
+            next = source.next().await?;
         }
         if examples == 0 {
             return Err(Error::invalid(OPERATION, "nothing to validate on"));
