@@ -10,7 +10,9 @@ use burn::tensor::{DType, Tensor, TensorData};
 use forgeling::data::ImageShape;
 use forgeling::device::{MemoryMonitor, Phase};
 use forgeling::nn::graph::Graph;
-use forgeling::nn::zoo::{Conv4Config, MlpConfig, ResNetConfig, VitConfig};
+use forgeling::nn::zoo::{
+    Conv4Config, EfficientNetConfig, MlpConfig, ResNetConfig, Stem, VitConfig,
+};
 use forgeling::nn::{
     MemoryPlan, Network, Normalization, Pass, PlanConfig, Planned, PlannedEpisodes,
 };
@@ -72,12 +74,31 @@ impl Kind {
         Self::Classifier(VitConfig::default().graph().unwrap())
     }
 
+    fn vit_with_class_token() -> Self {
+        let config = VitConfig {
+            class_token: true,
+            fused: true,
+            ..Default::default()
+        };
+        Self::Classifier(config.graph().unwrap())
+    }
+
+    fn efficientnet() -> Self {
+        let config = EfficientNetConfig {
+            input: ImageShape::new(3, 32, 32),
+            stem: Stem::Small,
+            width: 0.32,
+            ..Default::default()
+        };
+        Self::Classifier(config.graph().unwrap())
+    }
+
     fn named(self, name: &'static str, batch: usize) -> Model {
         Model {
             name,
             kind: self,
             batch,
-            small: !["64", "width 32"]
+            small: !["64", "width 32", "%"]
                 .iter()
                 .any(|end| str::ends_with(name, end)),
         }
@@ -95,6 +116,8 @@ pub fn models() -> Vec<Model> {
         Kind::resnet(32).named("ResNet-18, width 32", 16),
         Kind::resnet(64).named("ResNet-18, width 64", 3),
         Kind::vit().named("Vit", 16),
+        Kind::vit_with_class_token().named("Vit with a class token", 16),
+        Kind::efficientnet().named("EfficientNet-Lite0, width 32 %", 8),
     ]
 }
 

@@ -148,7 +148,7 @@ fn options_are_written_where_they_are_not_usual() {
         ("epsilon", r#""flatten", { "layerNorm": { "epsilon": 2 } }"#),
         ("momentum", r#"{ "batchNorm": { "momentum": 0.1 } }"#),
         (
-            "sameLower",
+            "sameUpper",
             r#"{ "conv2d": { "filters": 2, "kernel": 3, "padding": "sameLower" } }"#,
         ),
         (
@@ -235,11 +235,11 @@ fn the_class_token_goes_first_with_a_position_of_its_own() {
 
 /// A layer whose neurons are those of several, side by side.
 fn side_by_side(layers: [&LinearLayer; 3]) -> LinearLayer {
-    let weights = layers.map(|layer| layer.weight.val().detach()).to_vec();
-    let biases = layers.map(|layer| layer.bias.val().detach()).to_vec();
+    let weights = layers.map(|layer| layer.weight.val().inner()).to_vec();
+    let biases = layers.map(|layer| layer.bias.val().inner()).to_vec();
     LinearLayer {
-        weight: Param::from_tensor(Tensor::cat(weights, 1)),
-        bias: Param::from_tensor(Tensor::cat(biases, 0)),
+        weight: Param::from_tensor(Tensor::from_inner(Tensor::cat(weights, 1))),
+        bias: Param::from_tensor(Tensor::from_inner(Tensor::cat(biases, 0))),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The networks of the zoo, and few-shot methods on a Conv4, against the modules that there were before graphs: initial
 //! values, logits, gradients, running statistics and memory plans on the CPU, and the launches of a training step.
 //!
-//! `golden/networks.json` was recorded with these modules (`Mlp`, `Conv4Classifier`, `ResNet18`, `Vit`) at commit 3d5a78f.
+//! `golden/networks.json` was recorded with these modules (`Mlp`, `Conv4Classifier`, `ResNet18`, `Vit`) at commit 3d5a78f;
+//! families that came later were recorded when they came.
 //! On a CPU that adds in the same order as the one that recorded it, every bit is the same; on others, all but rounding.
 //!
 //! `FORGELING_BLESS=1 cargo test --release --workspace --exclude xtask --test networks` records it anew, which is right
@@ -14,11 +15,14 @@ use std::sync::{Mutex, PoisonError};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
-use forgeling::data::{Dataset, Rng, Split};
+use forgeling::data::{Dataset, ImageShape, Rng, Split};
 use forgeling::device::{DeviceKind, LaunchCounter};
 use forgeling::meta::{FewShot, Learner, LearnerOptions, Method, Stack};
 use forgeling::nn::graph::{Graph, Shape};
-use forgeling::nn::zoo::{Conv4Config, MlpConfig, ResNetConfig, VitConfig};
+use forgeling::nn::zoo::{
+    Conv4Config, EfficientNetConfig, MlpConfig, MobileNetConfig, ResNetConfig, SequenceConfig,
+    Stem, VitConfig,
+};
 use forgeling::nn::{
     BatchStatistics, MemoryPlan, Network, Normalization, Pass, PlanConfig, absorb,
 };
@@ -41,7 +45,7 @@ const PLANNED: usize = 16;
 /// How far sums may be off where the CPU rounds in another way, in norms of what is summed.
 const ROUNDING: f64 = 1e-3;
 
-fn graphs() -> [(&'static str, Graph); 5] {
+fn graphs() -> [(&'static str, Graph); 9] {
     let mlp = MlpConfig {
         hidden: vec![128, 32],
         ..Default::default()
@@ -68,6 +72,27 @@ fn graphs() -> [(&'static str, Graph); 5] {
         classes: 7,
         ..Default::default()
     };
+    let class_token = VitConfig {
+        class_token: true,
+        fused: true,
+        epsilon: 1e-6,
+        ..vit.clone()
+    };
+    let mobilenet = MobileNetConfig {
+        input: ImageShape::new(1, 16, 16),
+        width: 0.25,
+        ..Default::default()
+    };
+    let efficientnet = EfficientNetConfig {
+        input: ImageShape::new(3, 16, 14),
+        stem: Stem::Small,
+        width: 0.25,
+        ..Default::default()
+    };
+    let sequence = SequenceConfig {
+        filters: 8,
+        ..Default::default()
+    };
     let classifier = |encoder: Conv4Config| encoder.graph()?.with_outputs(5);
     let graphs = [
         ("mlp", mlp.graph()),
@@ -75,6 +100,10 @@ fn graphs() -> [(&'static str, Graph); 5] {
         ("conv4_odd", classifier(odd)),
         ("resnet18", resnet.graph()),
         ("vit", vit.graph()),
+        ("vit_class_token", class_token.graph()),
+        ("mobilenet", mobilenet.graph()),
+        ("efficientnet", efficientnet.graph()),
+        ("sequence", sequence.graph()),
     ];
     graphs.map(|(name, graph)| (name, graph.unwrap()))
 }

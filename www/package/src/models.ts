@@ -28,6 +28,13 @@ export const MODELS = {
       width: { about: "channels of every block", default: 64, least: 1, most: 4096 },
     },
   },
+  conv1d: {
+    about: "convolutions along sequences, such as sensor rows and pointer paths: maps of one row",
+    input: [3, 1, 128],
+    options: {
+      width: { about: "channels of the first and last block, the second having twice as many", default: 128, least: 1, most: 2048 },
+    },
+  },
   vit: {
     about: "small Vision Transformer",
     input: [1, 28, 28],
@@ -36,6 +43,30 @@ export const MODELS = {
       depth: { about: "number of blocks", default: 4, least: 1, most: 64 },
       heads: { about: "heads of attention, which divide the width", default: 4, least: 1, most: 4096 },
       patch: { about: "rows and columns of a patch, which divide those of the images", default: 4, least: 1, most: 4096 },
+      token: { about: "1: a learned class token stands for the image, 0: the mean over the patches", default: 0, least: 0, most: 1 },
+      fused: { about: "1: one layer for queries, keys and values, 0: three", default: 0, least: 0, most: 1 },
+    },
+  },
+  vit_tiny: {
+    about: "Vision Transformer ViT-Ti/16, as published weights have it",
+    input: [3, 224, 224],
+    options: {
+      width: { about: "numbers that describe a patch, 64 for each head", default: 192, least: 1, most: 4096 },
+      depth: { about: "number of blocks", default: 12, least: 1, most: 64 },
+      patch: { about: "rows and columns of a patch, which divide those of the images", default: 16, least: 1, most: 4096 },
+      token: { about: "1: a learned class token stands for the image, 0: the mean over the patches", default: 1, least: 0, most: 1 },
+      fused: { about: "1: one layer for queries, keys and values, 0: three", default: 1, least: 0, most: 1 },
+    },
+  },
+  vit_small: {
+    about: "Vision Transformer ViT-S/16, as published weights have it",
+    input: [3, 224, 224],
+    options: {
+      width: { about: "numbers that describe a patch, 64 for each head", default: 384, least: 1, most: 4096 },
+      depth: { about: "number of blocks", default: 12, least: 1, most: 64 },
+      patch: { about: "rows and columns of a patch, which divide those of the images", default: 16, least: 1, most: 4096 },
+      token: { about: "1: a learned class token stands for the image, 0: the mean over the patches", default: 1, least: 0, most: 1 },
+      fused: { about: "1: one layer for queries, keys and values, 0: three", default: 1, least: 0, most: 1 },
     },
   },
   resnet12: {
@@ -97,6 +128,22 @@ export const MODELS = {
       stem: { about: "rows of its first kernel: 3, or 7 with pooling for large images", default: 3, least: 3, most: 7 },
     },
   },
+  mobilenet_v2: {
+    about: "MobileNetV2: inverted residuals for small devices",
+    input: [3, 32, 32],
+    options: {
+      width: { about: "channels, in percent of the paper's", default: 100, least: 1, most: 400 },
+      stem: { about: "how many times smaller the first layers make images: 1, or 4 for large images", default: 1, least: 1, most: 4 },
+    },
+  },
+  efficientnet_lite0: {
+    about: "EfficientNet-Lite0: inverted residuals for photographs on small devices",
+    input: [3, 224, 224],
+    options: {
+      width: { about: "channels, in percent of the paper's", default: 100, least: 1, most: 400 },
+      stem: { about: "how many times smaller the first layers make images: 1, or 4 for large images", default: 4, least: 1, most: 4 },
+    },
+  },
 } as const;
 
 /** What a layer of a network can be. */
@@ -111,6 +158,7 @@ export const LAYERS = [
   "maxPool",
   "meanPool",
   "globalMeanPool",
+  "firstToken",
   "flatten",
   "luminance",
   "add",
