@@ -13,8 +13,8 @@ use forgeling::nn::catalog::ModelConfig;
 use forgeling::nn::graph::Shape;
 use forgeling::nn::zoo::{Conv4Config, MlpConfig};
 use forgeling::train::{
-    CrossEntropy, Epochs, HardwareConfig, HardwareManager, Run, SavedNetwork, Schedule, Trainer,
-    TrainerConfig, TrainingHistory,
+    CrossEntropy, Epochs, HardwareConfig, HardwareManager, ModelCard, Run, SavedNetwork, Schedule,
+    Trainer, TrainerConfig, TrainingHistory,
 };
 use forgeling::{Device, DeviceChoice};
 
@@ -267,6 +267,7 @@ fn network(model: &str, epochs: usize) -> (SavedNetwork, Subset<Glyphs>) {
         classes,
         pictures: None,
         normalization: None,
+        card: ModelCard::default(),
         history: TrainingHistory::default(),
         confidence: None,
         network,

@@ -18,7 +18,7 @@ use forgeling::nn::catalog::ModelConfig;
 use forgeling::nn::graph::{Graph, Shape};
 use forgeling::nn::zoo::{Conv4Config, MlpConfig};
 use forgeling::train::weights::NamedTensor;
-use forgeling::train::{Checkpoint, SavedNetwork, TrainingHistory, model_file};
+use forgeling::train::{Checkpoint, ModelCard, SavedNetwork, TrainingHistory, model_file};
 use forgeling::{Device, DeviceChoice, Result};
 use hostile_support::{
     Trial, damaged, join_header, lossy_webp, numbers, progressive_jpeg, put, renumbered,
@@ -271,6 +271,7 @@ fn networks(device: &Device) -> Vec<Vec<u8>> {
             classes: vec!["0".into(), "1".into()],
             pictures: None,
             normalization: None,
+            card: ModelCard::default(),
             history: TrainingHistory::default(),
             confidence: None,
             network: Network::new(&graph, 0, device),

@@ -8,8 +8,8 @@ use forgeling::data::{Dataset as _, Loader, LoaderConfig, split_examples};
 use forgeling::nn::{MemoryPlan, Network, PlanConfig};
 use forgeling::ops::plan::PlannedOptimizer;
 use forgeling::train::{
-    CrossEntropy, Epochs, HardwareManager, OptimizerConfig, Paced, Run, SavedNetwork, StopReason,
-    TrainEvent, TrainSummary, Trainer, TrainerConfig, TrainingHistory, probabilities,
+    CrossEntropy, Epochs, HardwareManager, ModelCard, OptimizerConfig, Paced, Run, SavedNetwork,
+    StopReason, TrainEvent, TrainSummary, Trainer, TrainerConfig, TrainingHistory, probabilities,
 };
 use forgeling::{Error, Result};
 use js_sys::{Array, Function, Uint8Array};
@@ -251,6 +251,7 @@ impl ClassifierTrainer {
                 classes: self.settings.classes.clone(),
                 pictures: None,
                 normalization: None,
+                card: ModelCard::default(),
                 history: TrainingHistory {
                     steps: summary.steps,
                     epochs: summary.epochs,

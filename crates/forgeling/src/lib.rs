@@ -31,6 +31,7 @@
 //! | [`meta`] | few-shot learning |
 //! | [`continual`] | learning one thing after another: scenarios, buffers, metrics |
 //! | [`parallel`] | training on several devices and machines |
+//! | `import` | published weights, of safetensors and PyTorch (cargo feature `files`) |
 //! | `report` | figures and self-contained HTML pages (cargo feature `files`) |
 #![deny(missing_docs)]
 #![recursion_limit = "256"]
@@ -40,6 +41,8 @@ pub mod data;
 pub mod device;
 pub mod error;
 mod image_shape;
+#[cfg(feature = "files")]
+pub mod import;
 pub mod meta;
 pub mod nn;
 mod open;

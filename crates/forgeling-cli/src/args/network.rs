@@ -118,28 +118,56 @@ impl NetworkArgs {
 
     /// The network for such images and classes.
     pub fn graph(&self, input: ImageShape, classes: usize) -> Result<Graph> {
-        let mut options: BTreeMap<String, usize> = BTreeMap::new();
         let width = self.width.map(|value| ("width".to_string(), value));
         let others = self
             .options
             .iter()
             .map(|option| (option.name.clone(), option.value));
-        for (name, value) in width.into_iter().chain(others) {
-            if options.insert(name.clone(), value).is_some() {
-                let message = format!("the option {name} is given twice");
-                return Err(Error::invalid("model_config", message).expected("once"));
-            }
-        }
+        let options = named_once(width.into_iter().chain(others))?;
         self.model.architecture.graph(input, classes, options)
+    }
+}
+
+/// Options of a network by name.
+pub fn named_once(
+    all: impl IntoIterator<Item = (String, usize)>,
+) -> Result<BTreeMap<String, usize>> {
+    let mut options = BTreeMap::new();
+    for (name, value) in all {
+        if options.insert(name.clone(), value).is_some() {
+            let message = format!("the option {name} is given twice");
+            return Err(Error::invalid("model_config", message).expected("once"));
+        }
+    }
+    Ok(options)
+}
+
+/// A network, or a model file.
+#[derive(Debug, Clone)]
+pub enum Shown {
+    Network(Box<ModelChoice>),
+    File(PathBuf),
+}
+
+impl FromStr for Shown {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let ending = Path::new(text).extension();
+        match ending.is_some_and(|ending| ending == "safetensors") {
+            true => Ok(Self::File(text.into())),
+            false => text.parse().map(Box::new).map(Self::Network),
+        }
     }
 }
 
 /// Networks and their drawings.
 #[derive(Args)]
 pub struct Models {
-    /// Show this network layer by layer: a name or a file that describes one [default: a list of all names]
-    #[arg(value_name = "NETWORK|FILE.json")]
-    pub model: Option<ModelChoice>,
+    /// Show this network layer by layer: a name, a file that describes one, or a model file [default: a list of all
+    /// names]
+    #[arg(value_name = "NETWORK|FILE.json|FILE.safetensors")]
+    pub model: Option<Shown>,
     /// Channels, height and width of the images [default: those that the network is usually shown]
     #[arg(long, value_name = "CxHxW")]
     pub input: Option<super::InputShape>,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use forgeling::meta::Learner;
-use forgeling::train::{SavedNetwork, model_file};
+use forgeling::train::{ModelDescription, SavedNetwork, model_file};
 use forgeling::{Device, Error, Result};
 
 const LOAD: &str = "load_model";
@@ -18,6 +18,12 @@ pub fn load_network(path: &Path, device: &Device) -> Result<SavedNetwork> {
 pub fn load_learner(path: &Path, device: &Device) -> Result<Learner> {
     let bytes = of_kind(path, Learner::ARCHITECTURE)?;
     Learner::from_bytes(&bytes, device).map_err(|error| error.path(path))
+}
+
+/// What a model of `forgeling train` or `forgeling import` says of itself.
+pub fn describe(path: &Path) -> Result<ModelDescription> {
+    let bytes = of_kind(path, SavedNetwork::ARCHITECTURE)?;
+    ModelDescription::from_bytes(&bytes).map_err(|error| error.path(path))
 }
 
 /// The bytes of a model file, which are refused where they are of a model for other commands.

@@ -8,6 +8,7 @@ mod devices;
 mod ending;
 mod eval;
 mod fewshot;
+mod import;
 mod interrupt;
 mod loading;
 mod models;
@@ -38,6 +39,7 @@ pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(
         Command::Profile(args) => profile::run(&args, common, output).await,
         Command::BatchSize(args) => batch_size::run(&args, common, output).await,
         Command::Models(args) => models::run(&args, output),
+        Command::Import(args) => import::run(&args, common, output).await,
         Command::Fewshot(command) => fewshot::run(&command, common, output).await,
         Command::Continual(command) => continual::run(&command, common, output).await,
     }

@@ -2,21 +2,25 @@
 
 use std::path::Path;
 
-use forgeling::Result;
 use forgeling::nn::catalog::{Entry, MODELS};
+use forgeling::nn::graph::Graph;
 use forgeling::report::{described_layer, grouped, network_figure};
+use forgeling::train::ModelDescription;
 use forgeling::train::model_file::write_atomically;
-use serde_json::json;
+use forgeling::{Error, Result};
+use serde_json::{Value, json};
 
+use super::loading::describe;
 use super::saving::try_file;
 use super::supervised::sides;
-use crate::args::{ModelChoice, Models, NetworkArgs};
+use crate::args::{ModelChoice, Models, NetworkArgs, Shown};
 use crate::output::Output;
 
 pub fn run(args: &Models, output: &Output) -> Result<()> {
     match &args.model {
         None => list(args, output),
-        Some(model) => show(args, model, output),
+        Some(Shown::Network(model)) => show_network(args, model, output),
+        Some(Shown::File(path)) => show_file(args, path, output),
     }
 }
 
@@ -86,10 +90,7 @@ fn options(entry: &Entry) -> String {
     said.collect::<Vec<_>>().join(", ")
 }
 
-fn show(args: &Models, model: &ModelChoice, output: &Output) -> Result<()> {
-    for place in [&args.draw, &args.describe].into_iter().flatten() {
-        try_file(place)?;
-    }
+fn show_network(args: &Models, model: &ModelChoice, output: &Output) -> Result<()> {
     let chosen = NetworkArgs {
         model: model.clone(),
         width: None,
@@ -97,6 +98,90 @@ fn show(args: &Models, model: &ModelChoice, output: &Output) -> Result<()> {
     };
     let usual = model.architecture.usual_input()?;
     let graph = chosen.graph(args.input.map_or(usual, |input| input.0), args.classes)?;
+    let about = show(args, &model.text, &graph, output)?;
+    output.plain_object("models", about);
+    Ok(())
+}
+
+/// What a model file says of itself, after the layers of its network.
+fn show_file(args: &Models, path: &Path, output: &Output) -> Result<()> {
+    if args.input.is_some() || !args.options.is_empty() {
+        let message = "a model file has an input and sizes of its own";
+        return Err(Error::invalid("models", message).path(path));
+    }
+    let model = describe(path)?;
+    let mut about = show(args, &path.display().to_string(), &model.network, output)?;
+    output.line("");
+    for line in card(&model) {
+        output.line(line);
+    }
+    about["model"] = json!(model.model);
+    about["classes"] = json!(model.classes);
+    about["pictures"] = json!(model.pictures);
+    about["normalization"] = json!(model.normalization);
+    about["card"] = json!(model.card);
+    about["history"] = json!(model.history);
+    about["calibrated"] = json!(model.calibrated);
+    output.plain_object("models", about);
+    Ok(())
+}
+
+/// A model's card, a line for each thing that is known.
+fn card(model: &ModelDescription) -> Vec<String> {
+    const MOST_CLASSES: usize = 10;
+    let mut names = model.classes.iter().map(String::as_str);
+    let mut classes: Vec<&str> = names.by_ref().take(MOST_CLASSES).collect();
+    classes.extend(names.next().map(|_| "…"));
+    let mut lines = vec![
+        format!("model          {}", model.model),
+        format!("input          {}", sides(model.network.image_shape())),
+        format!(
+            "classes        {}: {}",
+            model.classes.len(),
+            classes.join(", ")
+        ),
+    ];
+    if let Some(pictures) = model.pictures {
+        lines.push(format!(
+            "pictures       {}, {}",
+            pictures.kind, pictures.fit
+        ));
+    }
+    let card = &model.card;
+    if let Some(constants) = &model.normalization {
+        let (mean, deviation) = (&constants.mean, &constants.deviation);
+        lines.push(format!(
+            "normalization  (x - {mean:?}) / {deviation:?}, x from 0 to 1"
+        ));
+    }
+    if let Some(resampling) = card.resampling {
+        lines.push(format!("resampling     {resampling}"));
+    }
+    let history = model.history;
+    if history.steps > 0 {
+        lines.push(format!(
+            "trained        {} steps, {} epochs",
+            history.steps, history.epochs
+        ));
+    }
+    lines.extend(
+        card.source
+            .iter()
+            .map(|source| format!("source         {source}")),
+    );
+    lines.extend(
+        card.license
+            .iter()
+            .map(|license| format!("licence        {license}")),
+    );
+    lines
+}
+
+/// The layers of a network, and what else was asked for.
+fn show(args: &Models, name: &str, graph: &Graph, output: &Output) -> Result<Value> {
+    for place in [&args.draw, &args.describe].into_iter().flatten() {
+        try_file(place)?;
+    }
     let width = graph
         .nodes()
         .iter()
@@ -121,7 +206,7 @@ fn show(args: &Models, model: &ModelChoice, output: &Output) -> Result<()> {
     }
     output.line(format_args!(
         "\n{}: {} in, {} out; {} trained values, {} others, {} multiply-adds for one image",
-        model.text,
+        name,
         summary.input,
         summary.output,
         grouped(summary.trained_values),
@@ -129,17 +214,13 @@ fn show(args: &Models, model: &ModelChoice, output: &Output) -> Result<()> {
         grouped(summary.multiply_adds),
     ));
     if let Some(place) = &args.draw {
-        write(
-            place,
-            standalone(&network_figure(&graph)).as_bytes(),
-            output,
-        )?;
+        write(place, standalone(&network_figure(graph)).as_bytes(), output)?;
     }
     if let Some(place) = &args.describe {
         write(place, (graph.to_json() + "\n").as_bytes(), output)?;
     }
     let mut about = json!(summary);
-    about["name"] = json!(model.text);
+    about["name"] = json!(name);
     about["graph"] = json!(graph);
     about["drawing"] = json!(args.draw.as_ref().map(|place| place.display().to_string()));
     about["description"] = json!(
@@ -147,8 +228,7 @@ fn show(args: &Models, model: &ModelChoice, output: &Output) -> Result<()> {
             .as_ref()
             .map(|place| place.display().to_string())
     );
-    output.plain_object("models", about);
-    Ok(())
+    Ok(about)
 }
 
 fn write(place: &Path, bytes: &[u8], output: &Output) -> Result<()> {

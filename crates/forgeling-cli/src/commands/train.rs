@@ -6,9 +6,9 @@ use forgeling::nn::graph::Graph;
 use forgeling::nn::{Counts, MemoryPlan, Network, PlanConfig};
 use forgeling::parallel::ParallelConfig;
 use forgeling::train::{
-    EarlyStoppingConfig, EmaConfig, HardwareConfig, HardwareManager, MixedEpochs, OptimizerConfig,
-    Run, SavedNetwork, Schedule, SoftCrossEntropy, StopReason, TrainEvent, TrainSummary, Trainer,
-    TrainerConfig, TrainingHistory, Validation,
+    EarlyStoppingConfig, EmaConfig, HardwareConfig, HardwareManager, MixedEpochs, ModelCard,
+    OptimizerConfig, Run, SavedNetwork, Schedule, SoftCrossEntropy, StopReason, TrainEvent,
+    TrainSummary, Trainer, TrainerConfig, TrainingHistory, Validation,
 };
 use forgeling::{Device, ErrorKind, Result};
 use serde_json::{Value, json};
@@ -152,6 +152,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
         classes: data.classes.clone(),
         pictures: Some(data.preparation),
         normalization: data.normalization.clone(),
+        card: ModelCard::default(),
         history: TrainingHistory {
             steps: summary.steps,
             epochs: summary.epochs,

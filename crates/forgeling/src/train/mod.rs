@@ -10,7 +10,8 @@
 //! - [`Ema`]: a moving average of weights.
 //! - [`EarlyStopping`]: when to stop.
 //! - [`MlpTrainer`]: a perceptron in training.
-//! - [`SavedNetwork`]: a network that tells images apart, and its model file.
+//! - [`SavedNetwork`]: a network that tells images apart, and its model file; [`ModelCard`]: where it is from;
+//!   [`ModelDescription`]: what a file says of itself.
 //! - [`probabilities`]: what a network says of images; [`Answer`]: that, and how far it can be believed:
 //!   [`Confidence`], [`Temperature`], [`Typicality`].
 //! - [`Scored`], [`Tally`], [`balanced_accuracy`]: how well each class is told from the others.
@@ -32,6 +33,7 @@ mod hardware;
 mod hardware_manager;
 mod micro_batch;
 mod mlp;
+mod model_card;
 pub mod model_file;
 mod models;
 mod moved;
@@ -65,6 +67,7 @@ pub use hardware_manager::{Forward, HardwareManager, StepReport};
 pub(crate) use micro_batch::fewer;
 pub use micro_batch::{FoundMicroBatch, MicroBatch, find_micro_batch};
 pub use mlp::MlpTrainer;
+pub use model_card::{ModelCard, ModelDescription, Resampling};
 pub(crate) use moved::in_place_of;
 pub(crate) use objective::ranges;
 pub use objective::{

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use safetensors::{Dtype, SafeTensors, View};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::weights::NamedTensor;
@@ -154,15 +155,14 @@ fn header_text(bytes: &[u8]) -> Result<String> {
     text.ok_or_else(|| bad("a safetensors file without forgeling's header".into()))
 }
 
-/// Header and tensors of a model file's bytes.
+/// The header of a model file's bytes.
 ///
 /// # Errors
-/// When the bytes are not safetensors, are cut off, have no header of ours, another format or
-/// architecture, or tensors that are not f32.
-pub fn decode<C, S>(bytes: &[u8], architecture: &str) -> Result<(Header<C, S>, Vec<NamedTensor>)>
+/// As [`decode`], but for the tensors' dtype.
+pub fn header<C, S>(bytes: &[u8], architecture: &str) -> Result<Header<C, S>>
 where
-    C: for<'a> Deserialize<'a>,
-    S: for<'a> Deserialize<'a>,
+    C: DeserializeOwned,
+    S: DeserializeOwned,
 {
     let own = self::architecture(bytes)?;
     if own != architecture {
@@ -170,10 +170,21 @@ where
             .expected(architecture)
             .got(format!("'{own}'")));
     }
-    let file = SafeTensors::deserialize(bytes).map_err(not_whole)?;
-    let text = &header_text(bytes)?;
-    let header = serde_json::from_str(text).map_err(unreadable)?;
+    serde_json::from_str(&header_text(bytes)?).map_err(unreadable)
+}
 
+/// Header and tensors of a model file's bytes.
+///
+/// # Errors
+/// When the bytes are not safetensors, are cut off, have no header of ours, another format or
+/// architecture, or tensors that are not f32.
+pub fn decode<C, S>(bytes: &[u8], architecture: &str) -> Result<(Header<C, S>, Vec<NamedTensor>)>
+where
+    C: DeserializeOwned,
+    S: DeserializeOwned,
+{
+    let header = header(bytes, architecture)?;
+    let file = SafeTensors::deserialize(bytes).map_err(not_whole)?;
     let mut tensors = Vec::new();
     for (name, view) in file.tensors() {
         if view.dtype() != Dtype::F32 {

@@ -9,7 +9,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::Network;
 use crate::nn::graph::Graph;
-use crate::train::{Confidence, Validation, model_file, predict, weights};
+use crate::train::{Confidence, ModelCard, Validation, model_file, predict, weights};
 
 /// How a [`SavedNetwork`] was trained.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -36,6 +36,8 @@ pub struct SavedNetwork {
     pub pictures: Option<Preparation>,
     /// How the channels of its images are standardised before the network sees them; `None` where they stay within 0 and 1.
     pub normalization: Option<Standardization>,
+    /// Where it is from.
+    pub card: ModelCard,
     /// How it was trained.
     pub history: TrainingHistory,
     /// How far its answers can be believed, if [`calibrate`](Self::calibrate) found out.
@@ -47,14 +49,16 @@ pub struct SavedNetwork {
 /// The `config` of the file's header.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileConfig {
-    model: String,
-    network: Graph,
-    classes: Vec<String>,
+pub(super) struct FileConfig {
+    pub model: String,
+    pub network: Graph,
+    pub classes: Vec<String>,
+    #[serde(default, skip_serializing_if = "ModelCard::is_empty")]
+    pub card: ModelCard,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    normalization: Option<Standardization>,
+    pub normalization: Option<Standardization>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    confidence: Option<Confidence>,
+    pub confidence: Option<Confidence>,
 }
 
 impl SavedNetwork {
@@ -98,6 +102,7 @@ impl SavedNetwork {
             network: self.network.graph().clone(),
             classes: self.classes.clone(),
             normalization: self.normalization.clone(),
+            card: self.card.clone(),
             confidence: self.confidence.clone(),
         };
         let header = model_file::Header::new(Self::ARCHITECTURE, config, self.history)
@@ -118,6 +123,7 @@ impl SavedNetwork {
             network,
             classes,
             normalization,
+            card,
             confidence,
         } = header.config;
         // The sizes the header claims must be those of the file before anything of that size is made.
@@ -137,6 +143,7 @@ impl SavedNetwork {
             history: header.summary,
             classes,
             normalization,
+            card,
             confidence,
         };
         loaded.check(OPERATION)?;
@@ -188,6 +195,7 @@ mod tests {
     use super::*;
     use crate::DeviceChoice;
     use crate::nn::catalog::{MODELS, ModelConfig};
+    use crate::train::ModelDescription;
 
     fn cpu() -> Device {
         pollster::block_on(Device::open(DeviceChoice::Cpu)).unwrap()
@@ -218,6 +226,10 @@ mod tests {
                     mean: vec![0.1307],
                     deviation: vec![0.3081],
                 }),
+                card: ModelCard {
+                    source: Some("a test".into()),
+                    ..Default::default()
+                },
                 history: TrainingHistory::default(),
                 confidence: None,
                 network,
@@ -241,6 +253,10 @@ mod tests {
                 ..saved.clone()
             };
             assert_ne!(answers(&back), answers(&plain), "{name}");
+            assert_eq!(back.card, saved.card);
+            let said = ModelDescription::from_bytes(&bytes).unwrap();
+            assert_eq!((&said.network, &said.card), (&graph, &saved.card), "{name}");
+            assert_eq!((&said.classes, said.calibrated), (&saved.classes, false));
             let values =
                 |saved: &SavedNetwork| pollster::block_on(weights::collect(&saved.network));
             let found = values(&back).unwrap();
@@ -270,6 +286,7 @@ mod tests {
                 network: config(64),
                 classes: saved.classes.clone(),
                 normalization: None,
+                card: ModelCard::default(),
                 confidence: None,
             };
             let header = model_file::Header::new(SavedNetwork::ARCHITECTURE, claims, saved.history);

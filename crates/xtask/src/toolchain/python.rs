@@ -95,7 +95,8 @@ fn python_of(folder: &Path) -> PathBuf {
     }
 }
 
-fn find_python() -> Option<PathBuf> {
+/// A Python that is new enough, if there is one.
+pub fn find_python() -> Option<PathBuf> {
     ["python3", "python"].iter().find_map(|name| {
         let program = find_program(name)?;
         let text = Step::new(&program).arg("--version").output().ok()?;
