@@ -151,7 +151,7 @@ fn card(model: &ModelDescription) -> Vec<String> {
     if let Some(constants) = &model.normalization {
         let (mean, deviation) = (&constants.mean, &constants.deviation);
         lines.push(format!(
-            "normalization  (x - {mean:?}) / {deviation:?}, x from 0 to 1"
+            "normalization  (x - {mean:.4?}) / {deviation:.4?}, x from 0 to 1"
         ));
     }
     if let Some(resampling) = card.resampling {
