@@ -203,7 +203,8 @@ fn single(
             convolved(sim, graph, node, first)?
         }
         Layer::LayerNorm(_) => sim.layer_norm(first)?,
-        Layer::Relu | Layer::Relu6 | Layer::Gelu => sim.activated(first),
+        Layer::Relu | Layer::Gelu => sim.activated(first),
+        Layer::Relu6 => sim.clamped(first),
         Layer::MaxPool(_) => sim.pooled(first, &sizes(output), true),
         Layer::MeanPool(_) | Layer::Luminance => sim.pooled(first, &sizes(output), false),
         Layer::GlobalMeanPool => {

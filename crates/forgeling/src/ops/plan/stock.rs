@@ -168,6 +168,21 @@ impl Simulation {
         })
     }
 
+    /// Values cut off below and above: where they were is kept for the backward pass, in 32 bits each time.
+    pub fn clamped(&self, x: Shaped) -> Shaped {
+        let node = x.node.clone();
+        let bytes = x.len() * SINGLE;
+        let places = [0, 1].map(|_| self.buffer(MemoryUse::Activations, "places", bytes));
+        let output = self.like(&x, MemoryUse::Activations, "clamped");
+        drop(x);
+        let parent = node.clone();
+        self.track(&[&parent], output, move |sim, grad, grads| {
+            let flow = sim.like(&grad, MemoryUse::Flow, "clamped");
+            drop((places, grad));
+            grads.register(sim, &node, flow);
+        })
+    }
+
     /// Windows of maps, of which the places of the largest values may be kept.
     pub fn pooled(&self, x: Shaped, shape: &[usize], places: bool) -> Shaped {
         let node = x.node.clone();
