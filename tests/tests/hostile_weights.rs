@@ -312,9 +312,9 @@ fn small_files_take_little_memory() {
     );
 
     // And for every tensor.
-    let small = &small[..small.len() - 1];
+    let unended = &small[..small.len() - 1];
     let entries = b"h\x00N".repeat(1000);
-    let bytes = [&long[..], &b"0"[..], small, b"(", &entries, b"u."].concat();
+    let bytes = [&long[..], &b"0"[..], unended, b"(", &entries, b"u."].concat();
     refused(&stored(bytes, plain), "two tensors have the name");
 
     // A head without numbers for any number of classes.
@@ -325,7 +325,7 @@ fn small_files_take_little_memory() {
     let files = [("a/data.pkl".to_owned(), vec![b'}'; 16 * MIB])];
     refused(&packed(&files, CompressionMethod::Deflated), "compressed");
     // A checksum that is wrong, in the middle of the numbers.
-    let mut bytes = stored(small.to_vec(), plain);
+    let mut bytes = stored(small, plain);
     let numbers = bytes
         .windows(16)
         .position(|window| window == [0; 16])

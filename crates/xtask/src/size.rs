@@ -14,8 +14,8 @@ const SHOWN: usize = 15;
 /// Builds the module with its function names, which a release strips, and prints a table.
 pub fn run(workspace: &Workspace) -> Result<()> {
     let rust = wasm_std::ensure(workspace)?;
-    // Only the last step, linking, differs from the release.
-    rust.apply(Step::cargo().dir(workspace.root()))
+    // Only the last step, linking, differs from the release; in that folder cargo reads the profile of pages.
+    rust.apply(Step::cargo().dir(&workspace.wasm_crate()))
         .args(["rustc", "--release", "--package", "forgeling-wasm", "--lib"])
         .args(["--crate-type", "cdylib", "--target", wasm_std::TARGET])
         .args(["--", "-C", "strip=none"])
