@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use crate::bench;
 use crate::error::{Failure, Result};
 use crate::npm::Npm;
+use crate::reproduce;
 use crate::step::Step;
 use crate::toolchain::system::{Browser, ensure_mpi, ensure_spirv_val, ensure_vulkan};
 use crate::wasm_tests::wasm_step;
@@ -98,6 +99,9 @@ fn native(workspace: &Workspace, summary: &mut Summary) {
         });
         summary.skip("benchmarks on a GPU", "only Linux has lavapipe");
     }
+    summary.run("miniatures of reproductions", || {
+        reproduce::miniatures(workspace)
+    });
     if !bench::has_pytorch(workspace) {
         let reason = "not installed, which `cargo xtask bench cpu` does";
         summary.skip("benchmarks beside PyTorch", reason);

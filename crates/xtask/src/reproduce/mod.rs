@@ -47,6 +47,8 @@ enum Experiment {
     MammothMnist(continual::Options),
     /// Ten permutations of MNIST's pixels: EWC and SI beside training without them and on all at once.
     PermutedMnist(continual::Options),
+    /// Every cell of these three tables in a few steps on invented characters: whether all of it runs. Nothing is recorded.
+    Miniatures,
 }
 
 /// Trains, evaluates and records.
@@ -66,7 +68,14 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         Experiment::PermutedMnist(options) => {
             continual::run(workspace, options, continual::Which::Permuted)
         }
+        Experiment::Miniatures => miniatures(workspace),
     }
+}
+
+/// Small ones of the experiments that have many cells, on data that needs no download.
+pub fn miniatures(workspace: &Workspace) -> Result<()> {
+    build_programs(workspace)?;
+    continual::miniature(workspace)
 }
 
 /// Builds the programs of experiments, with the workspace's features: a package alone would build burn a second time.

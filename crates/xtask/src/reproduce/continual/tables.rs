@@ -48,6 +48,11 @@ impl Cell {
         }
     }
 
+    /// Whether it trains in so many steps, and not in passes over what it keeps or none at all.
+    pub fn takes_steps(&self) -> bool {
+        !["gdumb", "slda", "rff"].contains(&self.strategy)
+    }
+
     fn reaching(self, least: f64) -> Self {
         Self {
             least: Some(least),
