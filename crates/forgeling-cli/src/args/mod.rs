@@ -7,6 +7,7 @@ mod network;
 mod pictures;
 mod pixels;
 mod recipe;
+mod small_file;
 mod supervised;
 
 use std::path::PathBuf;

@@ -1,7 +1,6 @@
 //! Which network.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -10,6 +9,8 @@ use forgeling::data::ImageShape;
 use forgeling::nn::catalog::{Architecture, Entry};
 use forgeling::nn::graph::Graph;
 use forgeling::{Error, Result};
+
+use super::small_file::read_small;
 
 /// A network by name, or from a file that describes one.
 #[derive(Debug, Clone)]
@@ -37,21 +38,10 @@ impl FromStr for ModelChoice {
     }
 }
 
-/// A graph in JSON. A file that is much larger than any graph is not read.
+/// A graph in JSON.
 fn read_graph(path: &Path) -> Result<Graph> {
     const OPERATION: &str = "read_model";
-    const LARGEST: u64 = 16 << 20;
-    let failed = |error: &std::io::Error| Error::io(OPERATION, path, error);
-    let length = fs::metadata(path).map_err(|error| failed(&error))?.len();
-    if length > LARGEST {
-        return Err(
-            Error::bad_data(OPERATION, "too large for the description of a network")
-                .expected(format!("at most {LARGEST} bytes"))
-                .got(length)
-                .path(path),
-        );
-    }
-    let bytes = fs::read(path).map_err(|error| failed(&error))?;
+    let bytes = read_small(OPERATION, path, "the description of a network", 16 << 20)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::bad_data(OPERATION, "not a text in UTF-8").path(path))?;
     Graph::from_json(&text).map_err(|error| error.path(path))

@@ -1,6 +1,5 @@
 //! What is done with images between reading them and the network.
 
-use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -9,6 +8,8 @@ use forgeling::data::Augmentation;
 use forgeling::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+
+use super::small_file::read_small;
 
 /// What is done with the images.
 #[derive(Args, Clone)]
@@ -99,16 +100,7 @@ fn step(text: &str) -> Result<Value> {
 
 fn read(path: &Path) -> Result<Augmentation> {
     const OPERATION: &str = "read_augmentation";
-    const LARGEST: u64 = 1 << 20;
-    let failed = |error: &std::io::Error| Error::io(OPERATION, path, error);
-    let length = fs::metadata(path).map_err(|error| failed(&error))?.len();
-    if length > LARGEST {
-        return Err(Error::bad_data(OPERATION, "too large for a list of steps")
-            .expected(format!("at most {LARGEST} bytes"))
-            .got(length)
-            .path(path));
-    }
-    let bytes = fs::read(path).map_err(|error| failed(&error))?;
+    let bytes = read_small(OPERATION, path, "a list of steps", 1 << 20)?;
     serde_json::from_slice(&bytes).map_err(|error| {
         Error::bad_data(OPERATION, "not a list of steps")
             .got(error)
@@ -118,6 +110,8 @@ fn read(path: &Path) -> Result<Augmentation> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use forgeling::data::augment::Step;
     use forgeling::data::{Crop, Cutmix, Flip};

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Buffer, OPERATION};
 use crate::continual::{ContinualBatch, Setting};
-use crate::data::{ImageShape, Rng};
+use crate::data::{Crop, Rng, augment::Fill};
 use crate::error::{Error, Result};
 use crate::train::Source;
 use crate::train::parts::Needs;
@@ -82,22 +82,6 @@ impl BufferSource {
     }
 }
 
-/// Moves each channel down and to the right by so many pixels.
-fn shift(image: &mut [f32], shape: ImageShape, [down, right]: [isize; 2]) {
-    let ImageShape { height, width, .. } = shape;
-    for map in image.chunks_exact_mut(height * width) {
-        let before = map.to_vec();
-        let from = |row: usize, column: usize| {
-            let row = row.checked_add_signed(-down).filter(|row| *row < height)?;
-            let column = column.checked_add_signed(-right);
-            Some(row * width + column.filter(|column| *column < width)?)
-        };
-        for (place, pixel) in map.iter_mut().enumerate() {
-            *pixel = from(place / width, place % width).map_or(0.0, |place| before[place]);
-        }
-    }
-}
-
 impl Source for BufferSource {
     type Batch = ContinualBatch;
 
@@ -124,10 +108,15 @@ impl Source for BufferSource {
             let rng = Rng::new(self.config.seed).fork(SHIFT_STREAM).fork(epoch);
             let shape = batch.images.shape;
             let images = batch.images.images.chunks_exact_mut(shape.len());
+            let crop = Crop {
+                padding: by,
+                fill: Fill::Zeros,
+            };
             for (image, &example) in images.zip(&order[next..last]) {
                 let mut rng = rng.fork(example as u64);
-                let mut draw = || rng.below(2 * by + 1) as isize - by as isize;
-                shift(image, shape, [draw(), draw()]);
+                // The window goes the other way than the image.
+                let mut draw = || 2 * by - rng.below(2 * by + 1);
+                crop.cut(shape, image, [draw(), draw()]);
             }
         }
         self.place.next = last;
@@ -175,7 +164,7 @@ impl Source for BufferSource {
 mod tests {
     use super::*;
     use crate::continual::{Budget, BufferConfig, Policy};
-    use crate::data::ImageBatch;
+    use crate::data::{ImageBatch, ImageShape};
     use crate::train::parts::Replay;
 
     fn source(batch_size: usize) -> BufferSource {

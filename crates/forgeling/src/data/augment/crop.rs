@@ -88,7 +88,7 @@ impl Crop {
     }
 
     /// Moves the window so far down and right in the padded image.
-    pub(super) fn cut(&self, shape: ImageShape, image: &mut [f32], [down, right]: [usize; 2]) {
+    pub(crate) fn cut(&self, shape: ImageShape, image: &mut [f32], [down, right]: [usize; 2]) {
         let whole = image.to_vec();
         let planes = whole.chunks_exact(shape.height * shape.width);
         let lines = image.chunks_exact_mut(shape.width);

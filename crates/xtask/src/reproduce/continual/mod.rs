@@ -273,14 +273,10 @@ struct Tried {
 
 /// The factor of the highest accuracy, the smallest of these.
 fn best(tried: &[Tried]) -> f64 {
-    let first = tried.first().map_or(f64::NAN, |tried| tried.lambda);
-    let mut best = (f64::NEG_INFINITY, first);
-    for &Tried { lambda, accuracy } in tried {
-        if accuracy > best.0 {
-            best = (accuracy, lambda);
-        }
-    }
-    best.1
+    // Of equal ones the last is the largest.
+    let best = tried.iter().rev();
+    let best = best.max_by(|a, b| a.accuracy.total_cmp(&b.accuracy));
+    best.map_or(f64::NAN, |tried| tried.lambda)
 }
 
 /// A row of the result, beside what was published.
