@@ -1,5 +1,5 @@
-// Times training steps of forgeling and of its peers in one Chromium, each in a page of its own, in turns, and
-// prints one JSON line for each.
+// Times training steps of forgeling and of its peers, and what a photograph takes, in one Chromium, each in a page of its
+// own, in turns, and prints one JSON line for each.
 //   node packaging-tests/bench.mjs [--rounds N] [--filters N] [--only TEXT]...
 // --only measures the implementations whose label contains TEXT. WebGPU and WebGL run in software
 // (SwiftShader) where there is no other adapter.
@@ -40,6 +40,7 @@ const workloads = [
     label: `ProtoNet training step, Conv4-${filters}, 5-way 5-shot 15-query, 28×28, 1 episode per step`,
   },
   { model: "mlp", label: "MLP training step, 784-400-400-10, batch 128" },
+  { model: "photograph", label: "a photograph of 320×240 named by EfficientNet-Lite0 at 224×224 and the nearest class mean" },
 ];
 
 /** In the page: everything up to the first step, and how long it takes to have the library open. */
@@ -50,7 +51,7 @@ async function prepare({ peer, backend, model, filters, pool }) {
   const openMs = performance.now() - start;
   if (!library[model]) return null;
   const bytes = Uint8Array.from(atob(pool), (c) => c.charCodeAt(0));
-  globalThis.subject = library[model](new Float32Array(bytes.buffer), filters);
+  globalThis.subject = await library[model](new Float32Array(bytes.buffer), filters);
   return { name: library.name, device: library.device, openMs };
 }
 

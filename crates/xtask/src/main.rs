@@ -12,6 +12,7 @@ mod npm;
 mod package;
 mod reproduce;
 mod size;
+mod stamps;
 mod step;
 mod test;
 mod toolchain;

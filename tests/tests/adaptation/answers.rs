@@ -69,7 +69,8 @@ fn every_method_answers_as_it_does_in_a_task() {
 fn every_model_adapts_in_every_way() {
     for method in Method::ALL {
         let learner = tiny(method);
-        for adaptation in [Adaptation::Prototypes, head(2), lora(2)] {
+        let ways = [Adaptation::Lda, Adaptation::Ridge, head(2), lora(2)];
+        for adaptation in [Adaptation::Prototypes].into_iter().chain(ways) {
             let mut classifier = learner.classifier_with(adaptation).unwrap();
             teach(&mut classifier, &[3, 3, 4, 3]);
             let summary = adapt(&mut classifier).unwrap();

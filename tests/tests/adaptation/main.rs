@@ -3,12 +3,14 @@
 //! - `answers`: what is made of examples without training, and what bad ones come to.
 //! - `fine_tune`: when training ends, and what it leaves as it was.
 //! - `by_hand`: a head's training beside the same in plain numbers.
+//! - `frozen`: a network trained for something else as an encoder, features that are kept, mirror images.
 //! - `gain`: what a head and adapters are good for.
 //! - `lora`: adapters by themselves.
 
 mod answers;
 mod by_hand;
 mod fine_tune;
+mod frozen;
 mod gain;
 mod lora;
 

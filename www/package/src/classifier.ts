@@ -1,5 +1,9 @@
 import type { RawClassifier } from "./binding.js";
+import { ForgelingError } from "./errors.js";
 import { camelKeys, camelTree, Handle } from "./handle.js";
+import { imageToInk } from "./ink.js";
+import type { Picture } from "./picture/raster.js";
+import { imageToPixels } from "./pixels.js";
 import { nextTask, throwIfAborted } from "./tasks.js";
 
 /** One possible answer. */
@@ -42,17 +46,25 @@ export interface LoraOptions {
  *
  * - `method` (default): what the model was trained for;
  * - `prototypes`: the nearest class means in the feature space, whatever the model was trained for;
+ * - `lda`: linear discriminants of the features, in closed form: as `prototypes`, but a distance counts less along which
+ *   examples of one class differ much;
+ * - `ridge`: ridge regression of the features on the class, in closed form;
  * - `head`: a linear layer on the features, trained on the examples;
  * - `lora`: that and low-rank adapters of the convolutions, for images unlike those of the training; wants 5 or more
  *   examples of each class.
+ *
+ * With `mirrored`, features are the mean of those of each image and of its mirror image: for things whose left and right
+ * mean nothing, as in most photographs; not with `lora`, nor for methods that take gradient steps.
  */
 export type Adaptation =
   | "method"
   | "prototypes"
+  | "lda"
+  | "ridge"
   | "head"
   | "lora"
-  | { name: "method" | "prototypes" }
-  | ({ name: "head" } & FineTuneOptions)
+  | { name: "method" | "prototypes" | "lda" | "ridge"; mirrored?: boolean }
+  | ({ name: "head"; mirrored?: boolean } & FineTuneOptions)
   | ({ name: "lora" } & LoraOptions);
 
 /** An epoch of a fine-tuning. */
@@ -73,7 +85,7 @@ export interface FineTuneEvent {
 
 /** What adapting came to. */
 export interface AdaptSummary {
-  name: "method" | "prototypes" | "head" | "lora";
+  name: "method" | "prototypes" | "lda" | "ridge" | "head" | "lora";
   seconds: number;
   /** The training, where there was some. */
   fineTune: {
@@ -99,9 +111,21 @@ export interface AdaptOptions {
  * belongs to the nearest (Snell et al. 2017, arXiv:1703.05175). A class can come or go at any time.
  */
 export class Classifier extends Handle<RawClassifier> {
-  /** Adds one example; a new label makes a new class. `image` holds as many values as the model's input. */
-  add(label: string, image: Float32Array): Promise<void> {
-    return this.run("classifier_add", (raw) => raw.add(label, image));
+  readonly #input: ClassifierInput;
+
+  /** @internal */
+  constructor(raw: RawClassifier, input: ClassifierInput) {
+    super(raw);
+    this.#input = input;
+  }
+
+  /**
+   * Adds one example; a new label makes a new class. `image` holds as many values as the model's input, or is a picture, which
+   * becomes an input as the model's own pictures did; a model that was not told how, as one trained in a page, takes values.
+   */
+  async add(label: string, image: Float32Array | Picture): Promise<void> {
+    const values = this.#values("classifier_add", image);
+    await this.run("classifier_add", (raw) => raw.add(label, values));
   }
 
   /** Forgets a class with all its examples. */
@@ -138,8 +162,33 @@ export class Classifier extends Handle<RawClassifier> {
     }
   }
 
-  /** All labels with their probabilities, the most probable first. */
-  async classify(image: Float32Array): Promise<Prediction[]> {
-    return (await this.run("classify", (raw) => raw.classify(image))) as Prediction[];
+  /** All labels with their probabilities, the most probable first. `image` is as in {@link add}. */
+  async classify(image: Float32Array | Picture): Promise<Prediction[]> {
+    const values = this.#values("classify", image);
+    return (await this.run("classify", (raw) => raw.classify(values))) as Prediction[];
   }
+
+  #values(operation: string, image: Float32Array | Picture): Float32Array {
+    if (image instanceof Float32Array) return image;
+    const { channels, size, pictures } = this.#input;
+    const refused = (message: string, expected: string): never => {
+      throw new ForgelingError("invalid_argument", message, { operation, expected, got: "a picture" });
+    };
+    if (!pictures || size === null || (channels !== 1 && channels !== 3)) {
+      return refused("the model does not say how pictures become its inputs", "values, as of imageToInk or imageToPixels");
+    }
+    if (pictures.kind === "drawings") {
+      if (channels !== 1) return refused("drawings have one channel", `values of ${channels} channels`);
+      return imageToInk(image, size);
+    }
+    if (pictures.fit !== "crop") return refused(`the model's pictures were made square by '${pictures.fit}'`, "values");
+    return imageToPixels(image, size, channels);
+  }
+}
+
+/** What a classifier's model takes. @internal */
+export interface ClassifierInput {
+  channels: number;
+  size: number | null;
+  pictures: { kind: "drawings" | "pictures"; fit: "crop" | "pad" | "stretch" } | null;
 }

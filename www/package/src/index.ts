@@ -54,7 +54,7 @@ export type {
   Shape,
   WindowOptions,
 } from "./network-graph.js";
-export type { PixelSource } from "./picture/raster.js";
+export type { Picture, PixelSource } from "./picture/raster.js";
 export { imageToPixels, type ExampleShape, type Images } from "./pixels.js";
 export type { KernelRow, Profile, ProfileOptions, ProfileRow } from "./profile.js";
 export {

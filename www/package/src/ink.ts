@@ -1,6 +1,6 @@
 import { ForgelingError } from "./errors.js";
 import { framed, inkOf, inkOnPaper, opaqueInk } from "./picture/drawing.js";
-import { pixelsOf, working, type PixelSource } from "./picture/raster.js";
+import { pixelsOf, working, type Picture, type PixelSource } from "./picture/raster.js";
 
 /** How {@link imageToInk} reads a drawing. */
 export interface InkOptions {
@@ -30,11 +30,11 @@ const READERS = {
  * ink stretched; what comes in from the border, as a desk does, is left out. Thin strokes, which cover only parts of
  * pixels, are strengthened up to 4 times until the strongest are full.
  *
- * @param source a canvas or the result of `getImageData`.
+ * @param source a canvas, an image or video element, a bitmap, a video frame, or the result of `getImageData`.
  * @param size width and height of the result, in pixels.
  */
 export function imageToInk(
-  source: PixelSource | HTMLCanvasElement | OffscreenCanvas,
+  source: Picture,
   size: number,
   options: InkOptions = {},
 ): Float32Array {

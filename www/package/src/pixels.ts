@@ -1,7 +1,5 @@
 import { ForgelingError } from "./errors.js";
-import { colour, luma, pixelsOf, plane, resample, working, type PixelSource } from "./picture/raster.js";
-
-type Picture = PixelSource | HTMLCanvasElement | OffscreenCanvas;
+import { colour, luma, pixelsOf, plane, resample, working, type Picture } from "./picture/raster.js";
 
 /**
  * Examples: the values of any number of them one after the other, pictures, or an array of either. An image's values are
@@ -21,7 +19,7 @@ export interface ExampleShape {
  * (or up) to `size` × `size` values in 0..1; what is transparent is 0. For drawings see `imageToInk`, which crops and centres
  * them.
  *
- * @param source a canvas or the result of `getImageData`.
+ * @param source a canvas, an image or video element, a bitmap, a video frame, or the result of `getImageData`.
  * @param size width and height of the result, in pixels.
  * @param channels 1 for brightness (default; the luma of ITU-R BT.709), 3 for red, green and blue one after the other.
  */

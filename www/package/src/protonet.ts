@@ -21,6 +21,8 @@ export interface ModelConfig {
   channels: number;
   /** Width and height of the input, in pixels; `null` where they differ. */
   size: number | null;
+  /** How pictures become inputs, where that is known: drawings as by `imageToInk`, pictures as by `imageToPixels`. */
+  pictures: { kind: "drawings" | "pictures"; fit: "crop" | "pad" | "stretch" } | null;
   /** The network, layer by layer; `{ model: config.network }` makes another one like it. */
   network: NetworkGraph;
 }
@@ -113,7 +115,10 @@ export class ProtoNet extends Handle<RawProtoNet> {
     return guarded("create_model", () => new ProtoNet(module, module.ProtoNet.create(place, config)));
   }
 
-  /** A network from the bytes that {@link ProtoNet.save} made. */
+  /**
+   * A network from a model file: that {@link ProtoNet.save} made, of `forgeling fewshot train`, or of a classifier, such as
+   * `Trainer.save`, `forgeling train` and `forgeling import` make, whose features are then compared.
+   */
   static async load(device: Device, bytes: Uint8Array): Promise<ProtoNet> {
     const module = binding("load_model");
     const raw = await device.run("load_model", (place) => module.ProtoNet.load(place, bytes));
@@ -190,7 +195,7 @@ export class ProtoNet extends Handle<RawProtoNet> {
    */
   classifier(adaptation: Adaptation = "method"): Classifier {
     const chosen = typeof adaptation === "string" ? { name: adaptation } : adaptation;
-    return this.call("classifier", (raw) => new Classifier(raw.classifier(chosen)));
+    return this.call("classifier", (raw) => new Classifier(raw.classifier(chosen), raw.config as ModelConfig));
   }
 }
 

@@ -80,14 +80,14 @@ const summaryOf = (graph) => {
 };
 
 class ProtoNet extends Raw {
-  constructor({ method = "protonet", model = "conv4", ways = 5, seed = 0, channels = 1, size = 28, filters = 64 }) {
+  constructor({ method = "protonet", model = "conv4", ways = 5, seed = 0, channels = 1, size = 28, filters = 64, pictures = null }) {
     if (filters === 0) throw fail("invalid_argument", "model_config: width is out of range", { operation: "model_config" });
     super();
     const named = typeof model === "string";
     const layers = [{ conv2d: { filters, kernel: 3, padding: "same" }, name: "blocks.0" }];
     const network = named ? { input: [channels, size, size], layers } : model;
     const [, rows, columns] = network.input;
-    this.config = { method, ways, seed, channels: network.input[0], size: rows === columns ? rows : null, network };
+    this.config = { method, ways, seed, channels: network.input[0], size: rows === columns ? rows : null, pictures, network };
     this.bufferValues = network.layers[0].conv2d?.filters ?? 0;
     this.trainedValues = 100 * this.bufferValues;
   }
@@ -123,7 +123,7 @@ class ProtoNet extends Raw {
   }
   finish() {}
   classifier(adaptation) {
-    const names = ["method", "prototypes", "head", "lora"];
+    const names = ["method", "prototypes", "lda", "ridge", "head", "lora"];
     if (!names.includes(adaptation.name)) throw fail("invalid_argument", "options: unknown variant");
     return new Classifier(adaptation);
   }

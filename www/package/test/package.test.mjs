@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { replaceBinding } from "../dist/binding.js";
-import { Dataset, ForgelingError, LAYERS, MODELS, Mlp, ProtoNet, init, openDevice, version } from "../dist/index.js";
+import {
+  Dataset, ForgelingError, LAYERS, MODELS, Mlp, ProtoNet, imageToInk, imageToPixels, init, openDevice, version,
+} from "../dist/index.js";
 import * as fake from "./fake-binding.mjs";
 
 beforeEach(() => replaceBinding(async () => fake));
@@ -207,6 +209,32 @@ test("evaluate answers in camel case", async () => {
     calibrationError: 0.05,
     accuracies: [0.9],
   });
+});
+
+test("pictures become inputs as the model's own did, or are refused", async () => {
+  const { device } = await model();
+  const picture = { width: 4, height: 2, data: new Uint8ClampedArray(32).map((_, i) => (i * 37) % 256) };
+  const loaded = async (pictures, channels = 3) => {
+    const network = { input: [channels, 2, 2], layers: [{ conv2d: { filters: 1 } }] };
+    const bytes = new TextEncoder().encode(JSON.stringify({ method: "protonet", pictures, network }));
+    const net = await ProtoNet.load(device, bytes);
+    assert.deepEqual(net.config.pictures, pictures);
+    return net.classifier({ name: "lda", mirrored: true });
+  };
+  const asPicture = await loaded({ kind: "pictures", fit: "crop" });
+  await asPicture.add("it", picture);
+  await asPicture.add("other", new Float32Array(12));
+  const found = await asPicture.classify(picture);
+  assert.deepEqual(found, await asPicture.classify(imageToPixels(picture, 2, 3)));
+  assert.equal(found[0].label, "it");
+  const asDrawing = await loaded({ kind: "drawings", fit: "crop" }, 1);
+  await asDrawing.add("it", picture);
+  assert.deepEqual(await asDrawing.classify(picture), await asDrawing.classify(imageToInk(picture, 2)));
+  for (const unknown of [null, { kind: "pictures", fit: "pad" }]) {
+    const classifier = await loaded(unknown);
+    await assert.rejects(classifier.add("it", picture), rejected("invalid_argument"));
+    await classifier.add("it", new Float32Array(12));
+  }
 });
 
 test("a classifier tells its classes apart and forgets one", async () => {

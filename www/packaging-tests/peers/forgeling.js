@@ -1,5 +1,5 @@
 // forgeling, as its README has it.
-import { Dataset, Mlp, ProtoNet, init, openDevice } from "../../package/dist/index.js";
+import { Dataset, Mlp, ProtoNet, imageToPixels, init, openDevice } from "../../package/dist/index.js";
 import { adapter } from "./adapter.js";
 import { Batches, classes, examples, labels, pixels, queries, shots, ways } from "./data.js";
 
@@ -42,6 +42,24 @@ export async function open(backend) {
           return mlp.trainStep(images, truth, 1e-3);
         },
         // With the loss comes the optimizer's word on whether it moved the weights, so that nothing is left to wait for.
+        finish: () => {},
+      };
+    },
+
+    // Untrained: what the weights are makes it no faster.
+    async photograph() {
+      const classifier = ProtoNet.create(device, { model: "efficientnet_lite0", size: 224, channels: 3 }).classifier();
+      const canvas = new OffscreenCanvas(320, 240);
+      const context = canvas.getContext("2d");
+      const paint = (colour) => {
+        context.fillStyle = colour;
+        context.fillRect(40, 40, 200, 160);
+        return imageToPixels(canvas, 224, 3);
+      };
+      await classifier.add("red", paint("red"));
+      await classifier.add("blue", paint("blue"));
+      return {
+        step: async () => (await classifier.classify(paint("purple")))[0].probability,
         finish: () => {},
       };
     },

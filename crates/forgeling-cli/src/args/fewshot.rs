@@ -55,11 +55,16 @@ The support folder holds one folder of images for each class (CLASS/*.png, jpg, 
 tiff); the query folder holds the images to classify. They are read as the model's training images
 were: drawings, which it takes for ink on paper, or pictures.
 
+The model may also be one of `forgeling train` or `forgeling import`: its features are then compared,
+and nothing of it is trained. For photographs that is the one to take; the README says where to get it.
+Their features are kept on disk, so that the same photographs are not computed again.
+
 An image that is like none of the examples is `unknown`. Confidences are calibrated on the examples
 where there are two or more of each class.
 
 Examples:
   forgeling fewshot classify --model model.safetensors --support photos/support --query photos/query
+  forgeling fewshot classify --model lite0.safetensors --support s --query q --adapt lda --mirrored
   forgeling fewshot classify --model model.safetensors --support s --query q --unknown 0.8 --json
   forgeling fewshot classify --model model.safetensors --support s --query q --adapt lora")]
     Classify(Classify),
@@ -322,7 +327,7 @@ pub struct Eval {
 
 #[derive(Args)]
 pub struct Classify {
-    /// Model file
+    /// Model file: of fewshot train, or of train or import, whose features are then compared
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
     /// Folder with one folder of example images for each class
@@ -332,10 +337,22 @@ pub struct Classify {
     #[arg(long, value_name = "DIR|FILE")]
     pub query: PathBuf,
     /// What to make of the examples: method (what the model was trained for), prototypes (nearest class means),
-    /// head (train a linear layer) or lora (train that and low-rank adapters of the convolutions); the last two
-    /// are for images unlike those of training, and want 5 or more examples of each class
+    /// lda (linear discriminants), ridge (ridge regression), head (train a linear layer) or lora (train that and
+    /// low-rank adapters of the convolutions); the last two are for images unlike those of training, and want 5
+    /// or more examples of each class
     #[arg(long, value_name = "HOW", default_value_t = Adaptation::Method)]
     pub adapt: Adaptation,
+    /// Take the mean features of each image and of its mirror image: for things whose left and right mean
+    /// nothing. Takes twice as long
+    #[arg(long)]
+    pub mirrored: bool,
+    /// Folder for the features of photographs, found again by what the files hold [default: forgeling/features
+    /// in the user's folder for caches]
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Neither look for features on disk nor keep them
+    #[arg(long, conflicts_with = "cache")]
+    pub no_cache: bool,
     #[command(flatten)]
     pub unknown: UnknownArgs,
     #[command(flatten)]

@@ -31,7 +31,7 @@ pub use pictures::PictureArgs;
 pub use pixels::{NormalizeKind, PixelArgs};
 pub use recipe::RecipeName;
 pub use supervised::{
-    BatchSize, BatchSizeArgs, DataArgs, Eval, InputShape, OptimizerKind, Predict, Profile,
+    BatchSize, BatchSizeArgs, DataArgs, Eval, Freeze, InputShape, OptimizerKind, Predict, Profile,
     ScheduleKind, Settings, Train,
 };
 

@@ -8,9 +8,11 @@ use clap::Args;
 use forgeling::data::ImageShape;
 use forgeling::nn::catalog::{Architecture, Entry};
 use forgeling::nn::graph::Graph;
+use forgeling::train::ModelDescription;
 use forgeling::{Error, Result};
 
 use super::small_file::read_small;
+use crate::commands::{describe, digest};
 
 /// A network by name, or from a file that describes one.
 #[derive(Debug, Clone)]
@@ -18,6 +20,17 @@ pub struct ModelChoice {
     /// As it was typed.
     pub text: String,
     pub architecture: Architecture,
+    /// Of the file whose weights it begins with, if there is one.
+    pub trained: Option<Trained>,
+}
+
+/// A model file to begin with.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    pub path: PathBuf,
+    /// Of its bytes.
+    pub digest: String,
+    pub about: Box<ModelDescription>,
 }
 
 impl FromStr for ModelChoice {
@@ -34,7 +47,36 @@ impl FromStr for ModelChoice {
         Ok(Self {
             text: text.into(),
             architecture,
+            trained: None,
         })
+    }
+}
+
+/// A network, or a model file whose training goes on.
+#[derive(Debug, Clone)]
+pub struct Beginning(pub ModelChoice);
+
+impl FromStr for Beginning {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let path = Path::new(text);
+        if path
+            .extension()
+            .is_none_or(|ending| ending != "safetensors")
+        {
+            return text.parse().map(Self);
+        }
+        let about = Box::new(describe(path)?);
+        Ok(Self(ModelChoice {
+            text: text.into(),
+            architecture: Architecture::Described(about.network.clone()),
+            trained: Some(Trained {
+                digest: digest(path)?,
+                path: path.into(),
+                about,
+            }),
+        }))
     }
 }
 

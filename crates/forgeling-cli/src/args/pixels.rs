@@ -15,7 +15,8 @@ use super::small_file::read_small;
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Pixels")]
 pub struct PixelArgs {
-    /// Standardise each channel, as eval, predict and pages then do with this model [default: the recipe's, otherwise none]
+    /// Standardise each channel, as eval, predict and pages then do with this model [default: the model file's, else the
+    /// recipe's, otherwise none]
     #[arg(long, value_enum, value_name = "BY")]
     pub normalize: Option<NormalizeKind>,
     /// Change training images at random, step by step: affine, flip, crop=PADDING, resized_crop, colour, cutout=SIZE,
@@ -37,6 +38,8 @@ pub enum NormalizeKind {
     Data,
     /// Mean and standard deviation of ImageNet, in red, green and blue
     Imagenet,
+    /// What the model file says whose training goes on
+    Model,
     /// Nothing: values stay within 0 and 1
     #[default]
     None,

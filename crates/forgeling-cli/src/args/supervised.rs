@@ -12,7 +12,7 @@ use forgeling::{Error, Result};
 use serde::Deserialize;
 
 use super::fewshot::UnknownArgs;
-use super::network::ModelOption;
+use super::network::{Beginning, ModelOption};
 use super::recipe::Recipe;
 use super::{
     HardwareArgs, ModelChoice, NetworkArgs, NormalizeKind, PictureArgs, PixelArgs, RecipeName,
@@ -47,15 +47,19 @@ pub struct Train {
     /// Begin with the usual settings for a data set: its network, pixels, optimizer, schedule, epochs and batch
     #[arg(long, value_enum, value_name = "NAME")]
     pub recipe: Option<RecipeName>,
-    /// Network: a name that forgeling models lists, such as mlp, conv4, resnet18 or vit, or a file that
-    /// describes one [default: the recipe's]
+    /// Network: a name that forgeling models lists, such as mlp, conv4, resnet18 or vit, a file that describes
+    /// one, or a model file whose training goes on, with a last layer of its own for other classes [default: the
+    /// recipe's]
     #[arg(
         long,
         help_heading = "Network",
-        value_name = "NETWORK|FILE.json",
+        value_name = "NETWORK|FILE.json|FILE.safetensors",
         required_unless_present = "recipe"
     )]
-    pub model: Option<ModelChoice>,
+    pub model: Option<Beginning>,
+    /// What of a model file stays as it is
+    #[arg(long, help_heading = "Network", value_enum, value_name = "PART", default_value_t = Freeze::None)]
+    pub freeze: Freeze,
     /// Neurons of mlp's hidden layer [default: 128], channels of conv4's blocks [default: 64] or of a
     /// resnet's first stage [default: 64]
     #[arg(long, help_heading = "Network", value_name = "N")]
@@ -135,6 +139,15 @@ pub struct Train {
     pub out: Option<PathBuf>,
 }
 
+/// What is not trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Freeze {
+    /// Nothing: all of it is trained
+    None,
+    /// All but the last layer; batch norm uses the statistics that it has
+    Encoder,
+}
+
 /// What is trained how: what was typed, else the recipe's, else what is usual.
 pub struct Settings {
     pub network: NetworkArgs,
@@ -161,10 +174,11 @@ impl Train {
         let recipe = self.recipe.map(RecipeName::recipe).transpose()?;
         let recipe = recipe.as_ref();
         let network = match (&self.model, recipe, self.recipe) {
-            (Some(model), ..) => model.clone(),
+            (Some(Beginning(model)), ..) => model.clone(),
             (None, Some(recipe), Some(name)) => ModelChoice {
                 text: format!("{name}'s"),
                 architecture: recipe.architecture(),
+                trained: None,
             },
             _ => {
                 let error = Error::invalid("train", "there is no network to train");
@@ -175,6 +189,17 @@ impl Train {
         let optimizer = optimizer.unwrap_or(OptimizerKind::Adam);
         // The rate and the decay of another optimizer say nothing.
         let same: Option<&Recipe> = recipe.filter(|recipe| recipe.optimizer == optimizer);
+        let trained = network.trained.is_some();
+        let normalize = self.pixels.normalize;
+        let normalize = normalize.or(trained.then_some(NormalizeKind::Model));
+        let normalize = normalize.or(recipe.map(|recipe| recipe.normalize));
+        let normalize = normalize.unwrap_or_default();
+        if !trained && (self.freeze != Freeze::None || normalize == NormalizeKind::Model) {
+            let message = "there is no trained model to take anything from";
+            return Err(Error::invalid("train", message).expected(
+                "--model FILE.safetensors, or neither --freeze encoder nor --normalize model",
+            ));
+        }
         let augment = self.pixels.augment.as_ref().map(|steps| &steps.0);
         Ok(Settings {
             network: NetworkArgs {
@@ -198,11 +223,7 @@ impl Train {
             batch_size: self
                 .batch_size
                 .or(recipe.map(|recipe| BatchSize::Examples(recipe.batch_size))),
-            normalize: self
-                .pixels
-                .normalize
-                .or(recipe.map(|recipe| recipe.normalize))
-                .unwrap_or_default(),
+            normalize,
             augment: augment
                 .or(recipe.map(|recipe| &recipe.augment))
                 .cloned()

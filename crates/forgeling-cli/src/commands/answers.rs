@@ -65,15 +65,15 @@ impl UnknownArgs {
 }
 
 /// Images that were read, with their paths, and those that were not.
-#[derive(Default)]
-pub struct Sorted {
-    pub read: Vec<(PathBuf, Vec<f32>)>,
+pub struct Sorted<T> {
+    pub read: Vec<(PathBuf, T)>,
     pub failed: Vec<(PathBuf, Error)>,
 }
 
 /// Tells those that were read from those that were not.
-pub fn sorted(paths: &[PathBuf], images: Vec<Result<Vec<f32>>>) -> Sorted {
-    let mut sorted = Sorted::default();
+pub fn sorted<T>(paths: &[PathBuf], images: Vec<Result<T>>) -> Sorted<T> {
+    let (read, failed) = (Vec::new(), Vec::new());
+    let mut sorted = Sorted { read, failed };
     for (path, image) in paths.iter().zip(images) {
         match image {
             Ok(values) => sorted.read.push((path.clone(), values)),

@@ -21,7 +21,7 @@ mod tour;
 mod train;
 mod training_data;
 
-pub use loading::{load_learner, load_network};
+pub use loading::{describe, digest, hex, load_learner, load_network};
 
 use forgeling::{Device, Result};
 

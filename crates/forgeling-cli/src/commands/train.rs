@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use super::same_run::SameRun;
 use super::supervised;
 use super::training_data::Data;
-use super::{classes, ending, open, unless_interrupted};
-use crate::args::{BatchSize, Common, ScheduleKind, Settings, Train};
+use super::{classes, ending, load_network, open, unless_interrupted};
+use crate::args::{BatchSize, Common, Freeze, ScheduleKind, Settings, Train};
 use crate::output::{Output, StepProgress};
 
 /// Sizes that `--batch-size auto` chooses from.
@@ -44,7 +44,11 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     let device = &devices[0];
     let shape = data.shape;
     settings.augment.validate(shape)?;
-    let graph = settings.network.graph(shape, data.classes.len())?;
+    let beginning = settings.network.model.trained.as_ref();
+    let graph = match beginning {
+        Some(file) => file.about.graph_for(&data.classes)?,
+        None => settings.network.graph(shape, data.classes.len())?,
+    };
     let plan = Plan::new(args, &settings, &graph, &data, &devices)?;
     let hardware = plan.hardware.clone();
 
@@ -64,7 +68,16 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     let mut checkpoints = folder
         .map(|folder| SameRun::open(folder, identity))
         .transpose()?;
-    let mut model = Network::new(&graph, common.seed, device);
+    let mut model = match beginning {
+        Some(file) => {
+            let saved = load_network(&file.path, device)?;
+            saved.network_for(&data.classes, common.seed, device)?
+        }
+        None => Network::new(&graph, common.seed, device),
+    };
+    if args.freeze == Freeze::Encoder {
+        model = model.with_frozen_encoder();
+    }
     let Counts { trained, buffers } = graph.counts();
     let values = trained + buffers;
     ending::try_places(args, values)?;
@@ -147,8 +160,12 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     };
     watch.progress.finish();
     let out = args.out.as_ref().filter(|_| args.fast_dev_run.is_none());
+    let name = match beginning {
+        Some(file) => file.about.model.clone(),
+        None => settings.network.model.architecture.name().into(),
+    };
     let saved = |network, summary: &TrainSummary, validation: Option<Validation>| SavedNetwork {
-        model: settings.network.model.architecture.name().into(),
+        model: name.clone(),
         classes: data.classes.clone(),
         pictures: Some(data.preparation),
         normalization: data.normalization.clone(),
@@ -381,6 +398,8 @@ fn identity(
     let precision = manager.precision();
     json!({
         "model": settings.network.model.architecture.name(),
+        "weights to begin with": settings.network.model.trained.as_ref().map(|file| &file.digest),
+        "frozen": (args.freeze == Freeze::Encoder).then_some("encoder"),
         "width": settings.network.effective_width(),
         // Told after the two above, which say more.
         "wiring and sizes of the network": plan.network,

@@ -39,6 +39,7 @@ impl Data {
                 .expected("0 to below 1")
                 .got(args.validation));
         }
+        let trained = settings.network.model.trained.as_ref();
         let wanted = Wanted {
             shape: args
                 .data
@@ -48,7 +49,7 @@ impl Data {
             glyphs: args.data.classes,
             per_class: args.data.per_class,
             pictures: &args.data.pictures,
-            model: None,
+            model: trained.and_then(|trained| trained.about.pictures),
         };
         let Loaded {
             data: all,
@@ -81,6 +82,7 @@ impl Data {
         let normalization = match settings.normalize {
             NormalizeKind::Data => Some(Standardization::of_images(&train)?),
             NormalizeKind::Imagenet => Some(Standardization::imagenet()),
+            NormalizeKind::Model => trained.and_then(|trained| trained.about.normalization.clone()),
             NormalizeKind::None => None,
         };
         if let Some(constants) = &normalization {

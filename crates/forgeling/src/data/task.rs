@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
 use super::episode::{EpisodeBatch, EpisodePlan, room};
+use super::standardize::Standardization;
 use crate::error::{Error, Result};
 use crate::image_shape::ImageShape;
 
@@ -162,6 +163,17 @@ impl Task {
     /// What to answer.
     pub fn query(&self) -> &Examples {
         &self.query
+    }
+
+    /// The task with its inputs standardised, channel by channel.
+    ///
+    /// # Errors
+    /// As [`Standardization::apply_to_images`].
+    pub fn standardized(mut self, constants: &Standardization) -> Result<Self> {
+        for side in [&mut self.support, &mut self.query] {
+            constants.apply_to_images(self.shape, &mut side.inputs)?;
+        }
+        Ok(self)
     }
 
     /// Where it was read from, if it was read from a set.

@@ -4,6 +4,7 @@ use burn::module::Module;
 use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
+use super::classifier::images_per_pass;
 use super::gradient::Adapted;
 use super::{Classification, FewShot, Learner, Model, Score, Scores, Side, Stack};
 use crate::data::tasks::{EpisodeList, EpisodeTasks};
@@ -14,8 +15,7 @@ use crate::nn::Normalization;
 
 const OPERATION: &str = "evaluate";
 
-/// Images of one forward pass when tasks may share it: enough to fill the cores, few enough that the
-/// activations of 64 filters stay below 100 MB.
+/// Images of one forward pass when tasks may share it, at most: enough to fill the cores.
 const IMAGES_PER_PASS: usize = 400;
 
 /// How to evaluate.
@@ -204,15 +204,17 @@ impl Learner {
         };
         let model = self.model.valid();
         let mut scores = Scores::new();
+        let images = images_per_pass(self.model.network().graph(), IMAGES_PER_PASS);
         loop {
             let left = limit.map_or(usize::MAX, |limit| limit - scores.tasks());
-            let tasks = draw(source, left)?;
+            let tasks = draw(source, left, images)?;
             if tasks.is_empty() {
                 break;
             }
             for task in &tasks {
                 self.check(task.shape(), OPERATION)?;
             }
+            let tasks = self.prepared(tasks)?;
             let answers = answers(&model, &tasks, normalization).await?;
             for (task, answers) in tasks.iter().zip(answers) {
                 if answers.iter().any(|value| !value.is_finite()) {
@@ -244,7 +246,8 @@ impl Learner {
         } else {
             Normalization::Running
         };
-        answers(&self.model.valid(), tasks, normalization).await
+        let prepared = self.prepared(tasks.to_vec())?;
+        answers(&self.model.valid(), &prepared, normalization).await
     }
 }
 
@@ -256,7 +259,8 @@ impl Learner {
     /// When the task does not fit the network, and when the device fails.
     pub async fn features(&self, task: &Task) -> Result<[Vec<Vec<f32>>; 2]> {
         self.check(task.shape(), "features")?;
-        let stack = Stack::one(task, 0);
+        let task = self.prepared(vec![task.clone()])?.remove(0);
+        let stack = Stack::one(&task, 0);
         let [support, query] = self
             .model
             .valid()
@@ -272,11 +276,11 @@ impl Learner {
     }
 }
 
-/// The next tasks for a pass, at most `most`.
-fn draw(source: &mut dyn TaskSource, most: usize) -> Result<Vec<Task>> {
+/// The next tasks for a pass, at most `most`, until there are so many images.
+fn draw(source: &mut dyn TaskSource, most: usize, enough: usize) -> Result<Vec<Task>> {
     let mut tasks: Vec<Task> = Vec::new();
     let mut images = 0;
-    while tasks.len() < most && images < IMAGES_PER_PASS {
+    while tasks.len() < most && images < enough {
         let Some(task) = source.next_task()? else {
             break;
         };

@@ -121,7 +121,8 @@ impl EpisodeTrainer {
         model.check(data.image_shape(), OPERATION)?;
         let started = Instant::now();
         let batch = self.episodes.batch(data, self.config.batch_episodes)?;
-        self.advance(model, batch.tasks()?, started).await
+        let tasks = model.prepared(batch.tasks()?)?;
+        self.advance(model, tasks, started).await
     }
 
     /// Takes one optimizer step on tasks of any kind drawn elsewhere, as they are; they may differ in ways, shots and queries or have numbers to
@@ -155,6 +156,7 @@ impl EpisodeTrainer {
         for task in &tasks {
             model.check(task.shape(), OPERATION)?;
         }
+        let tasks = model.prepared(tasks)?;
         self.advance(model, tasks, Instant::now()).await
     }
 

@@ -26,8 +26,8 @@ mod stack;
 mod warm_up;
 
 pub use classifier::{
-    AdaptSummary, Adaptation, Classifier, FineTuneConfig, FineTuneEvent, FineTuneSummary,
-    LoraConfig,
+    AdaptSummary, Adaptation, Classifier, Embedding, FineTuneConfig, FineTuneEvent,
+    FineTuneSummary, LoraConfig,
 };
 pub use evaluate::{EvaluateConfig, Evaluation, TaskEvaluation};
 pub use few_shot::{FewShot, TaskByTaskLoss, TaskLoss};

@@ -29,6 +29,7 @@ pub mod checkpoint;
 mod confidence;
 mod early_stopping;
 mod ema;
+mod fine_tuning;
 mod hardware;
 mod hardware_manager;
 mod micro_batch;

@@ -4,6 +4,7 @@
 //! already measured is kept.
 
 mod continual;
+mod encoders;
 mod mixed_precision;
 mod omniglot;
 mod omniglot_methods;
@@ -36,6 +37,8 @@ enum Experiment {
     OmniglotMethods(omniglot_methods::Options),
     /// Photographs of pen strokes and of objects, with the README's lines, beside simple models.
     Photographs(photographs::Options),
+    /// A few photographs of each kind of thing: a pretrained encoder, frozen, beside a network trained on them from scratch.
+    Encoders(encoders::Options),
     /// Sine regression: MAML against a network trained on all waves at once.
     Sine(sine::Options),
     /// ProtoNet on invented characters and a perceptron on MNIST, trained in f32, in f16, and in f32 with bf16 copies of
@@ -57,6 +60,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         Experiment::OmniglotMinimal(options) => omniglot::run(workspace, options),
         Experiment::OmniglotMethods(options) => omniglot_methods::run(workspace, options),
         Experiment::Photographs(options) => photographs::run(workspace, options),
+        Experiment::Encoders(options) => encoders::run(workspace, options),
         Experiment::Sine(options) => sine::run(workspace, options),
         Experiment::MixedPrecision(options) => mixed_precision::run(workspace, options),
         Experiment::SplitMnist(options) => {

@@ -136,7 +136,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 /// The part of the images that were named after the class that their file names begin with.
-fn right(found: &Value) -> Result<f64> {
+pub(super) fn right(found: &Value) -> Result<f64> {
     let rows = found["predictions"].as_array();
     let rows = rows.filter(|rows| !rows.is_empty());
     let rows = rows.ok_or_else(|| Failure::new("nothing was classified"))?;

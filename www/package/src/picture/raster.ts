@@ -28,12 +28,47 @@ const WORKING = 384;
 const LONGEST = 8;
 const f32 = Math.fround;
 
-/** The pixels of a canvas, or those that are given. @internal */
-export function pixelsOf(operation: string, source: PixelSource | HTMLCanvasElement | OffscreenCanvas): PixelSource {
-  if (!("getContext" in source)) return source;
-  const context = source.getContext("2d") as CanvasRenderingContext2D | null;
-  if (!context) throw new ForgelingError("invalid_argument", "the canvas has no 2d context", { operation });
-  return context.getImageData(0, 0, source.width, source.height);
+/** Whatever has pixels: those of a canvas, an element or a frame, or as `getImageData` gives them. */
+export type Picture =
+  | PixelSource
+  | HTMLCanvasElement
+  | OffscreenCanvas
+  | HTMLImageElement
+  | HTMLVideoElement
+  | ImageBitmap
+  | VideoFrame;
+
+/** The pixels of a picture as it is now. @internal */
+export function pixelsOf(operation: string, source: Picture): PixelSource {
+  if ("data" in source) return source;
+  const [width, height] = sidesOf(source);
+  if (!(width > 0 && height > 0)) {
+    throw new ForgelingError("invalid_argument", "the picture has no pixels yet", {
+      operation,
+      expected: "an image that is loaded, or a video with a frame",
+      got: `${width} x ${height}`,
+    });
+  }
+  let context = "getContext" in source ? (source.getContext("2d") as OffscreenCanvasRenderingContext2D | null) : null;
+  try {
+    if (!context) {
+      context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+      context?.drawImage(source, 0, 0, width, height);
+    }
+    if (context) return context.getImageData(0, 0, width, height);
+  } catch (cause) {
+    // What a browser says where a picture is of another site that does not allow it.
+    const message = "the picture's pixels cannot be read";
+    throw new ForgelingError("invalid_argument", message, { operation, got: String(cause) });
+  }
+  throw new ForgelingError("invalid_argument", "there is no 2d context", { operation });
+}
+
+function sidesOf(source: Exclude<Picture, PixelSource>): [number, number] {
+  if ("naturalWidth" in source) return [source.naturalWidth, source.naturalHeight];
+  if ("videoWidth" in source) return [source.videoWidth, source.videoHeight];
+  if ("displayWidth" in source) return [source.displayWidth, source.displayHeight];
+  return [source.width, source.height];
 }
 
 /**

@@ -3,6 +3,7 @@
 mod classify;
 mod compare;
 mod eval;
+mod feature_cache;
 mod learning;
 pub(super) mod sections;
 mod train;

@@ -4,11 +4,12 @@ use std::ops::ControlFlow;
 
 use burn::module::Module;
 
-use super::answers::Answers;
+use super::answers::{Answers, Rule};
 use super::calibrate::{Calibrated, FOLDS};
 use super::config::Adaptation;
 use super::distances::Distances;
 use super::fine_tune::{FineTuneEvent, FineTuneSummary, FineTuning};
+use super::linear::{lda, ridge};
 use super::support::Support;
 use super::tuned::Tuned;
 use super::{Classifier, OPERATION, encoder};
@@ -46,8 +47,12 @@ impl Classifier {
             }
             _ if self.learner.euclidean() => return Ok(self.by_prototypes().await?.0),
             _ => {
-                let answers = Answers::metric(&self.learner, &self.examples());
-                (answers, self.compared_held_out().await?, true)
+                let rule = Rule::metric(&self.learner, &self.examples());
+                (
+                    Answers::by(rule, None),
+                    self.compared_held_out().await?,
+                    true,
+                )
             }
         };
         if !features {
@@ -67,6 +72,37 @@ impl Classifier {
         Ok((calibrated, features))
     }
 
+    /// Discriminants, or a regression with that penalty with which examples that are held out are told best.
+    pub(super) async fn by_linear(&self) -> Result<Calibrated> {
+        /// More than one of them is never far from the best; with single examples of classes nothing says which.
+        const PENALTIES: [f64; 5] = [1.0, 1e-3, 1e-2, 1e-1, 10.0];
+        let (prototypes, features) = self.prototypes().await?;
+        let classes: Vec<&[Vec<f32>]> = self.by_class(&features).collect();
+        let held_out = |penalty: Option<f64>| {
+            let fit = |rows: &[&[Vec<f32>]]| penalty.map_or_else(|| lda(rows), |p| ridge(rows, p));
+            self.fitted_held_out(&classes, fit)
+        };
+        let (linear, held_out) = if self.adaptation == Adaptation::Lda {
+            (lda(&classes)?, held_out(None)?)
+        } else {
+            let mut best = (PENALTIES[0], held_out(Some(PENALTIES[0]))?);
+            for penalty in PENALTIES.into_iter().skip(1) {
+                let found = held_out(Some(penalty))?;
+                if found.squared_error() < best.1.squared_error() {
+                    best = (penalty, found);
+                }
+            }
+            (ridge(&classes, best.0)?, best.1)
+        };
+        let other = match &prototypes {
+            Answers::Encoded { encoder, .. } => Some(encoder.clone()),
+            _ => None,
+        };
+        let strangeness = self.distances(&features).strangeness();
+        let answers = Answers::by(Rule::Linear(linear), other);
+        self.calibrated(answers, Some(prototypes), &held_out, &strangeness)
+    }
+
     fn distances(&self, features: &[Vec<f32>]) -> Distances {
         Distances::of(&self.by_class(features).collect::<Vec<_>>())
     }
@@ -74,19 +110,18 @@ impl Classifier {
     /// The prototypes, and the features of all examples, class after class.
     async fn prototypes(&self) -> Result<(Answers, Vec<Vec<f32>>)> {
         let kept = self.examples().into_iter().flatten();
-        let (encoder, features) = match &self.encoder {
-            Some(encoder) => (encoder.clone(), kept.cloned().collect()),
-            None => {
-                let pixels: Vec<&[f32]> = kept.map(Vec::as_slice).collect();
-                let shape = self.learner.input_shape();
-                let device = self.learner.device.tensors();
-                let encoder = encoder::by_examples(&self.learner.model, &pixels, shape, device)?;
-                let features = self.embed(&encoder, &pixels).await?;
-                (encoder, features)
-            }
-        };
-        let answers = Answers::prototypes(encoder, self.by_class(&features));
-        Ok((answers, features))
+        if self.encoder.is_some() {
+            let features: Vec<Vec<f32>> = kept.cloned().collect();
+            let rule = Rule::prototypes(self.by_class(&features));
+            return Ok((Answers::by(rule, None), features));
+        }
+        let pixels: Vec<&[f32]> = kept.map(Vec::as_slice).collect();
+        let shape = self.learner.input_shape();
+        let device = self.learner.device.tensors();
+        let encoder = encoder::by_examples(&self.learner.model, &pixels, shape, device)?;
+        let features = encoder::embed(&encoder, &pixels, shape, device).await?;
+        let rule = Rule::prototypes(self.by_class(&features));
+        Ok((Answers::by(rule, Some(encoder)), features))
     }
 
     /// Rows that lie class after class, by class.
@@ -106,14 +141,16 @@ impl Classifier {
         on_event: &mut impl FnMut(&FineTuneEvent) -> ControlFlow<()>,
         pace: &impl AsyncFn() -> Result<()>,
     ) -> Result<(Calibrated, FineTuneSummary)> {
-        let (Answers::Prototypes { encoder, .. }, Some(config)) =
-            (&prototypes.answers, self.adaptation.fine_tune())
-        else {
+        let Some(config) = self.adaptation.fine_tune() else {
             return Err(Error::invalid(OPERATION, "nothing to train"));
         };
+        let other = match &prototypes.answers {
+            Answers::Encoded { encoder, .. } => Some(encoder.clone()),
+            _ => None,
+        };
         let by_class: Vec<&[Vec<f32>]> = self.by_class(&features).collect();
-        let adapters = match self.adaptation {
-            Adaptation::Lora(config) => {
+        let adapters = match (self.adaptation, &other) {
+            (Adaptation::Lora(config), Some(encoder)) => {
                 let (seed, network) = (config.fine_tune.seed, encoder.clone().train());
                 Some(network.adapted(config.rank, config.alpha, seed)?)
             }
@@ -138,13 +175,13 @@ impl Classifier {
         let folds = if adapters.is_some() { 1 } else { FOLDS };
         let held_out = tuning.held_out(start, summary.epochs, folds, pace).await?;
         let encoder = match &tuned.encoder {
-            Some(adapted) => adapted.merged()?.valid(),
-            None => encoder.clone(),
+            Some(adapted) => Some(adapted.merged()?.valid()),
+            None => other,
         };
-        let head = tuned.into_head();
+        let head = tuned.into_head().await?;
         // Features that were trained on these examples would find all others strange.
         let strangeness = Distances::of(&by_class).strangeness();
-        let answers = Answers::Linear { encoder, head };
+        let answers = Answers::by(Rule::Linear(head), encoder);
         let known = Some(prototypes.answers);
         Ok((
             self.calibrated(answers, known, &held_out, &strangeness)?,

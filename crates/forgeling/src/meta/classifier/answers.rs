@@ -1,34 +1,30 @@
 //! What has been made of the examples, and answers images.
 
+use std::borrow::Cow;
+
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 
-use super::encoder::{self, IMAGES_PER_PASS};
+use super::encoder::{self, images_per_pass};
+use super::linear::Linear;
 use crate::data::{Examples, ImageShape, Targets, Task};
 use crate::device::{Device, Readback};
 use crate::error::{Error, Result};
 use crate::meta::gradient::{Adapted, GradientLearner};
 use crate::meta::{AnyGradientMethod, Embedded, Learner, MetricHead, Model, Stack};
-use crate::nn::{LinearLayer, Network, Normalization, Pass};
-use crate::ops::{Activation, squared_distance};
+use crate::nn::{Network, Normalization, Pass};
+use crate::ops::squared_distance;
+
+/// Images of one pass of a network that adapts, at most.
+const IMAGES_PER_PASS: usize = 256;
 
 /// What has been made of the examples.
 #[derive(Debug, Clone)]
 pub(super) enum Answers {
-    /// The mean feature of each class.
-    Prototypes {
-        encoder: Network,
-        /// `[classes, features]`
-        means: Vec<f32>,
-    },
-    /// A linear layer.
-    Linear { encoder: Network, head: LinearLayer },
-    /// A metric learner's own head.
-    Metric {
-        model: Box<Model>,
-        /// Without queries yet.
-        support: Box<Embedded>,
-    },
+    /// From the features that the classifier's own encoder makes.
+    Features(Rule),
+    /// From those of another one: its norms follow from the examples, or it has learned from them.
+    Encoded { encoder: Network, rule: Rule },
     /// A gradient learner's own parameters.
     Gradient {
         learner: Box<GradientLearner<AnyGradientMethod>>,
@@ -37,11 +33,39 @@ pub(super) enum Answers {
     },
 }
 
-impl Answers {
+/// From features to logits.
+#[derive(Debug, Clone)]
+pub(super) enum Rule {
+    /// The mean feature of each class, `[classes, features]`.
+    Prototypes(Vec<f32>),
+    /// A linear layer.
+    Linear(Linear),
+    /// A metric learner's own head.
+    Metric {
+        model: Box<Model>,
+        /// Without queries yet.
+        support: Box<Embedded>,
+    },
+}
+
+/// What is to be answered: features where the classifier has an encoder, otherwise pixels as the network takes them.
+pub(super) enum Asked<'a> {
+    Pixels(Vec<Cow<'a, [f32]>>),
+    Features(Vec<Cow<'a, [f32]>>),
+}
+
+/// What inputs and features are.
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    pub image: ImageShape,
+    /// `[channels, height, width]` that features were flattened from.
+    pub map: [usize; 3],
+}
+
+impl Rule {
     /// Class means of features, class after class.
-    pub fn prototypes<'a>(encoder: Network, classes: impl Iterator<Item = &'a [Vec<f32>]>) -> Self {
-        let means = classes.flat_map(mean).collect();
-        Self::Prototypes { encoder, means }
+    pub fn prototypes<'a>(classes: impl Iterator<Item = &'a [Vec<f32>]>) -> Self {
+        Self::Prototypes(classes.flat_map(mean).collect())
     }
 
     /// The model's own head on features, class after class.
@@ -70,6 +94,44 @@ impl Answers {
                 // The maps' sizes are those of the queries', which come later.
                 map: [width, 1, 1],
             }),
+        }
+    }
+
+    /// Logits of features, `[rows, classes]`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub async fn logits(&self, rows: &[Cow<'_, [f32]>], map: [usize; 3]) -> Result<Vec<f32>> {
+        match self {
+            Self::Prototypes(means) => {
+                let width = map.iter().product::<usize>().max(1);
+                // So few numbers that a trip to the device would cost more.
+                let of_row = |row| {
+                    let means = means.chunks_exact(width);
+                    means.map(move |mean| -squared_distance(row, mean))
+                };
+                Ok(rows.iter().flat_map(|row| of_row(row)).collect())
+            }
+            Self::Linear(linear) => Ok(rows.iter().flat_map(|row| linear.scores(row)).collect()),
+            Self::Metric { model, support } => {
+                let [channels, height, width] = map;
+                let values: Vec<f32> = rows.iter().flat_map(|row| row.iter().copied()).collect();
+                let values = TensorData::new(values, [rows.len(), channels, height, width]);
+                let maps = Tensor::from_data(values, &support.support.device());
+                let logits = compare(model, support, maps)?;
+                let [logits] = Readback::new().with(logits).run().await?;
+                Ok(logits)
+            }
+        }
+    }
+}
+
+impl Answers {
+    /// By a rule on features of the classifier's own encoder, or of that one where it has none.
+    pub fn by(rule: Rule, other: Option<Network>) -> Self {
+        match other {
+            None => Self::Features(rule),
+            Some(encoder) => Self::Encoded { encoder, rule },
         }
     }
 
@@ -102,79 +164,56 @@ impl Answers {
         })
     }
 
-    /// Logits of images, `[images, classes]`.
+    /// Logits `[images, classes]`.
     ///
     /// # Errors
     /// When the device fails.
     pub async fn logits(
         &self,
-        images: &[&[f32]],
-        shape: ImageShape,
+        asked: &Asked<'_>,
+        sizes: Sizes,
         device: &Device,
     ) -> Result<Vec<f32>> {
-        let mut logits = Vec::new();
-        for images in images.chunks(IMAGES_PER_PASS) {
-            let maps = |encoder: &Network| {
-                encoder::maps(encoder, encoder::pixels(images, shape, device.tensors()))
-            };
-            let found = match self {
-                Self::Prototypes { encoder, means } => {
-                    let features = maps(encoder)?.flatten::<2>(1, 3);
-                    logits.extend(distances(features, means).await?);
-                    continue;
-                }
-                Self::Linear { encoder, head } => {
-                    head.forward(maps(encoder)?.flatten(1, 3), Activation::None)?
-                }
-                Self::Metric { model, support } => {
-                    compare(model, support, maps(compared(model)?)?)?
-                }
+        match (self, asked) {
+            (Self::Features(rule), Asked::Features(rows)) => rule.logits(rows, sizes.map).await,
+            (Self::Encoded { encoder, rule }, Asked::Pixels(images)) => {
+                let images: Vec<&[f32]> = images.iter().map(AsRef::as_ref).collect();
+                let rows = encoder::embed(encoder, &images, sizes.image, device.tensors()).await?;
+                let rows: Vec<Cow<'_, [f32]>> = rows.into_iter().map(Cow::Owned).collect();
+                rule.logits(&rows, sizes.map).await
+            }
+            (
                 Self::Gradient {
                     learner,
                     support,
                     adapted,
-                } => {
-                    let classes = support.classes().and_then(|c| c.iter().max());
+                },
+                Asked::Pixels(images),
+            ) => {
+                let classes = support.classes().and_then(|c| c.iter().max());
+                let outputs = classes.map_or(0, |class| class + 1);
+                let most = images_per_pass(learner.network.graph(), IMAGES_PER_PASS);
+                let mut logits = Vec::new();
+                for images in images.chunks(most) {
                     let query = Examples {
-                        inputs: images.concat(),
+                        inputs: images.iter().flat_map(|i| i.iter().copied()).collect(),
                         targets: Targets::Classes(vec![0; images.len()]),
                     };
-                    let outputs = classes.map_or(0, |class| class + 1);
-                    let task = [Task::new(shape, outputs, support.clone(), query)?];
+                    let task = [Task::new(sizes.image, outputs, support.clone(), query)?];
                     let answers = learner.answer(&Stack::of(&task)[0], adapted)?;
-                    answers.squeeze_dim(0)
+                    let [found] = Readback::new().with(answers).run().await?;
+                    logits.extend(found);
                 }
-            };
-            let [found] = Readback::new().with(found).run().await?;
-            logits.extend(found);
+                Ok(logits)
+            }
+            (Self::Features(_), Asked::Pixels(_)) => Err(unfit("features")),
+            (_, Asked::Features(_)) => Err(unfit("pixels")),
         }
-        Ok(logits)
-    }
-
-    /// Logits of features that a model's own head compares, `[rows, classes]`; `map` is what they were flattened from.
-    ///
-    /// # Errors
-    /// When something else answers, and when the device fails.
-    pub async fn logits_of_features(&self, rows: &[&[f32]], map: [usize; 3]) -> Result<Vec<f32>> {
-        let Self::Metric { model, support } = self else {
-            return Err(Error::invalid("adapt", "no features are compared"));
-        };
-        let [channels, height, width] = map;
-        let values = TensorData::new(rows.concat(), [rows.len(), channels, height, width]);
-        let maps = Tensor::from_data(values, &support.support.device());
-        let logits = compare(model, support, maps)?;
-        let [logits] = Readback::new().with(logits).run().await?;
-        Ok(logits)
     }
 }
 
-/// What makes the features that a model's own head compares.
-fn compared(model: &Model) -> Result<&Network> {
-    match model {
-        Model::Metric(model) => Ok(&model.encoder),
-        Model::SimpleShot(model) => Ok(&model.encoder),
-        Model::Gradient(_) => Err(Error::invalid("classify", "the model compares no features")),
-    }
+fn unfit(expected: &str) -> Error {
+    Error::invalid("classify", "the classifier answers something else").expected(expected)
 }
 
 /// What a model's own head says of images' maps.
@@ -194,18 +233,6 @@ fn compare(model: &Model, support: &Embedded, maps: Tensor<4>) -> Result<Tensor<
         }
     };
     Ok(logits.squeeze_dim(0))
-}
-
-/// `-|feature - mean|^2` for every feature and mean.
-async fn distances(features: Tensor<2>, means: &[f32]) -> Result<Vec<f32>> {
-    let [_, width] = features.dims();
-    let [features] = Readback::new().with(features).run().await?;
-    // So few numbers that a trip to the device would cost more.
-    let of_feature = |feature| {
-        let means = means.chunks_exact(width);
-        means.map(move |mean| -squared_distance(feature, mean))
-    };
-    Ok(features.chunks_exact(width).flat_map(of_feature).collect())
 }
 
 /// The mean of rows of one length.

@@ -1,10 +1,12 @@
 //! How far answers can be believed, from examples that each had to do without.
 
+use std::borrow::Cow;
+
 use super::Classifier;
-use super::answers::Answers;
+use super::answers::{Answers, Asked, Rule, Sizes};
 use super::distances::{HeldOut, strangeness};
+use super::linear::Linear;
 use super::support::folds;
-use crate::data::ImageShape;
 use crate::device::Device;
 use crate::error::Result;
 use crate::meta::AnyGradientMethod;
@@ -26,27 +28,35 @@ pub(super) struct Calibrated {
 }
 
 impl Calibrated {
-    /// How strange each image is: the logarithm of the distance to the nearest prototype.
+    /// How strange each of `count` images is: the logarithm of the distance to the nearest prototype.
     ///
     /// # Errors
     /// When the device fails.
     pub async fn strangeness(
         &self,
         logits: &[f32],
-        images: &[&[f32]],
-        shape: ImageShape,
+        asked: &Asked<'_>,
+        count: usize,
+        sizes: Sizes,
         device: &Device,
     ) -> Result<Vec<f64>> {
         let found;
         let distances = match (&self.answers, &self.prototypes) {
-            (Answers::Prototypes { .. }, _) => logits,
+            (
+                Answers::Features(Rule::Prototypes(_))
+                | Answers::Encoded {
+                    rule: Rule::Prototypes(_),
+                    ..
+                },
+                _,
+            ) => logits,
             (_, Some(prototypes)) => {
-                found = prototypes.logits(images, shape, device).await?;
+                found = prototypes.logits(asked, sizes, device).await?;
                 &found
             }
-            (_, None) => return Ok(vec![0.0; images.len()]),
+            (_, None) => return Ok(vec![0.0; count]),
         };
-        let rows = distances.chunks_exact((distances.len() / images.len().max(1)).max(1));
+        let rows = distances.chunks_exact((distances.len() / count.max(1)).max(1));
         let nearest = rows.map(|row| row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         Ok(nearest
             .map(|logit| strangeness(-f64::from(logit)))
@@ -79,8 +89,9 @@ impl Classifier {
         for fold in self.folds(CHEAP_FOLDS) {
             let (rest, held) = self.without(&fold);
             let rest: Vec<&[Vec<f32>]> = rest.iter().map(Vec::as_slice).collect();
-            let answers = Answers::metric(&self.learner, &rest);
-            found.add(answers.logits_of_features(&held, map).await?, &fold);
+            let rule = Rule::metric(&self.learner, &rest);
+            let held: Vec<Cow<'_, [f32]>> = held.into_iter().map(Cow::Borrowed).collect();
+            found.add(rule.logits(&held, map).await?, &fold);
         }
         Ok(found)
     }
@@ -90,14 +101,38 @@ impl Classifier {
         &self,
         learner: &GradientLearner<AnyGradientMethod>,
     ) -> Result<HeldOut> {
-        let shape = self.learner.input_shape();
+        let sizes = self.sizes();
         let mut found = HeldOut::default();
         for fold in self.folds(FOLDS) {
             let (rest, held) = self.without(&fold);
             let rest: Vec<&[Vec<f32>]> = rest.iter().map(Vec::as_slice).collect();
-            let answers = Answers::gradient(learner, &rest, shape)?;
-            let logits = answers.logits(&held, shape, &self.learner.device).await?;
+            let answers = Answers::gradient(learner, &rest, sizes.image)?;
+            let held = Asked::Pixels(held.into_iter().map(Cow::Borrowed).collect());
+            let logits = answers.logits(&held, sizes, &self.learner.device).await?;
             found.add(logits, &fold);
+        }
+        Ok(found)
+    }
+
+    /// What a linear classifier of some features says of others, both of `features`, class after class.
+    pub(super) fn fitted_held_out(
+        &self,
+        features: &[&[Vec<f32>]],
+        fit: impl Fn(&[&[Vec<f32>]]) -> Result<Linear>,
+    ) -> Result<HeldOut> {
+        let mut found = HeldOut::default();
+        for fold in self.folds(FOLDS) {
+            let (mut rest, mut held) = (Vec::new(), Vec::new());
+            for (rows, out) in features.iter().zip(&fold) {
+                let numbered = rows.iter().enumerate();
+                let others = numbered.filter(|(place, _)| !out.contains(place));
+                rest.push(others.map(|(_, row)| row.clone()).collect::<Vec<_>>());
+                held.extend(out.iter().map(|&place| &rows[place]));
+            }
+            let rest: Vec<&[Vec<f32>]> = rest.iter().map(Vec::as_slice).collect();
+            let linear = fit(&rest)?;
+            let logits = held.iter().flat_map(|row| linear.scores(row));
+            found.add(logits.collect(), &fold);
         }
         Ok(found)
     }

@@ -18,6 +18,13 @@ pub enum Adaptation {
     Method,
     /// Nearest class means of the features, by the squared Euclidean distance, whatever the model was trained for.
     Prototypes,
+    /// Linear discriminant analysis of the features, in closed form: as prototypes, but a distance counts less along which
+    /// examples of one class differ much. Their covariance is shrunk towards the unit matrix by as much as few examples need
+    /// (oracle approximating shrinkage).
+    Lda,
+    /// Ridge regression of the features on which class an example is of, in closed form, with the penalty with which
+    /// examples that are held out are told best.
+    Ridge,
     /// A linear layer on the features, trained on the examples. It begins as the prototypes.
     Head(FineTuneConfig),
     /// As [`Head`](Self::Head), with [low-rank adapters](crate::nn::Network::adapted) of every convolution beside it.
@@ -117,13 +124,15 @@ impl Default for LoraConfig {
 
 impl Adaptation {
     /// The names, as on command lines.
-    pub const NAMES: [&'static str; 4] = ["method", "prototypes", "head", "lora"];
+    pub const NAMES: [&'static str; 6] = ["method", "prototypes", "lda", "ridge", "head", "lora"];
 
     /// The name in JSON and on command lines.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Method => "method",
             Self::Prototypes => "prototypes",
+            Self::Lda => "lda",
+            Self::Ridge => "ridge",
             Self::Head(_) => "head",
             Self::Lora(_) => "lora",
         }
@@ -135,7 +144,7 @@ impl Adaptation {
         match &mut self {
             Self::Head(config) => config.seed = seed,
             Self::Lora(config) => config.fine_tune.seed = seed,
-            Self::Method | Self::Prototypes => {}
+            Self::Method | Self::Prototypes | Self::Lda | Self::Ridge => {}
         }
         self
     }
@@ -145,7 +154,7 @@ impl Adaptation {
         match self {
             Self::Head(config) => Some(config),
             Self::Lora(config) => Some(&config.fine_tune),
-            Self::Method | Self::Prototypes => None,
+            Self::Method | Self::Prototypes | Self::Lda | Self::Ridge => None,
         }
     }
 
@@ -175,6 +184,8 @@ impl std::str::FromStr for Adaptation {
         Ok(match text {
             "method" => Self::Method,
             "prototypes" => Self::Prototypes,
+            "lda" => Self::Lda,
+            "ridge" => Self::Ridge,
             "head" => Self::Head(FineTuneConfig::default()),
             "lora" => Self::Lora(LoraConfig::default()),
             _ => {

@@ -18,6 +18,19 @@ impl HeldOut {
         let labels = labels.flat_map(|(class, held)| held.iter().map(move |_| class));
         self.labels.extend(labels);
     }
+
+    /// The mean squared difference of logits from 1 for an example's class and 0 for the others; `None` without examples.
+    pub fn squared_error(&self) -> Option<f64> {
+        let classes = self.logits.len().checked_div(self.labels.len())?;
+        let rows = self.logits.chunks_exact(classes.max(1)).zip(&self.labels);
+        let of_row = |(row, &label): (&[f32], &usize)| -> f64 {
+            let numbered = row.iter().enumerate();
+            let target = |class| f64::from(u8::from(class == label));
+            let errors = numbered.map(|(class, &logit)| f64::from(logit) - target(class));
+            errors.map(|error| error * error).sum()
+        };
+        Some(rows.map(of_row).sum::<f64>() / self.logits.len() as f64)
+    }
 }
 
 /// Of the squared distance to the nearest prototype: the logarithm of the distance.

@@ -8,11 +8,21 @@ use crate::device::{Readback, TensorDevice};
 use crate::error::{Error, Result};
 use crate::meta::functional::Program;
 use crate::meta::{AnyGradientMethod, Model};
+use crate::nn::graph::{Graph, Wire};
 use crate::nn::{Network, Normalization, Pass, Values, normalizing_by};
 
 const OPERATION: &str = "adapt";
-/// Images of one forward pass.
-pub(super) const IMAGES_PER_PASS: usize = 256;
+/// Images of one forward pass, at most.
+const IMAGES_PER_PASS: usize = 256;
+/// Values of a layer's output in one pass, at most: 128 MiB.
+const VALUES_PER_PASS: usize = 1 << 25;
+
+/// How many images go through a network at once, at most `most`: the largest output of a layer says how many.
+pub(in crate::meta) fn images_per_pass(graph: &Graph, most: usize) -> usize {
+    let outputs = (0..graph.nodes().len()).map(|node| graph.shape(Wire::Node(node)).len());
+    let largest = outputs.fold(graph.input().len(), usize::max);
+    (VALUES_PER_PASS / largest.max(1)).clamp(1, most)
+}
 
 /// The encoder of a model that has running statistics, which needs no examples to embed an image.
 pub(super) fn of(model: &Model) -> Option<Network> {
@@ -77,15 +87,9 @@ fn with_norms(network: Network, method: &AnyGradientMethod) -> Result<Network> {
 }
 
 /// `[images, channels, height, width]`
-pub(super) fn pixels(images: &[&[f32]], shape: ImageShape, device: &TensorDevice) -> Tensor<4> {
+fn pixels(images: &[&[f32]], shape: ImageShape, device: &TensorDevice) -> Tensor<4> {
     let dims = [images.len(), shape.channels, shape.height, shape.width];
     Tensor::from_data(TensorData::new(images.concat(), dims), device)
-}
-
-/// Feature maps of images of one pass.
-pub(super) fn maps(encoder: &Network, images: Tensor<4>) -> Result<Tensor<4>> {
-    let mut pass = Pass::new(Normalization::Running, &images.device());
-    encoder.features(images, &mut pass)
 }
 
 /// The features of images, in as many passes as it takes.
@@ -96,11 +100,38 @@ pub(super) async fn embed(
     device: &TensorDevice,
 ) -> Result<Vec<Vec<f32>>> {
     let mut features = Vec::with_capacity(images.len());
-    for chunk in images.chunks(IMAGES_PER_PASS) {
-        let output = maps(encoder, pixels(chunk, shape, device))?.flatten::<2>(1, 3);
+    for chunk in images.chunks(images_per_pass(encoder.graph(), IMAGES_PER_PASS)) {
+        let images = pixels(chunk, shape, device);
+        let mut pass = Pass::new(Normalization::Running, &images.device());
+        let output = encoder.features(images, &mut pass)?.flatten::<2>(1, 3);
         let width = output.dims()[1];
         let [values] = Readback::new().with(output).run().await?;
         features.extend(values.chunks_exact(width).map(<[f32]>::to_vec));
     }
     Ok(features)
+}
+
+/// The mean of the features of images and of their mirror images, which are as left and right may be.
+pub(super) async fn embed_both(
+    encoder: &Network,
+    images: &[&[f32]],
+    shape: ImageShape,
+    device: &TensorDevice,
+) -> Result<Vec<Vec<f32>>> {
+    let mirrored = images.iter().map(|image| mirrored(image, shape));
+    let mirrored: Vec<Vec<f32>> = mirrored.collect();
+    let others: Vec<&[f32]> = mirrored.iter().map(Vec::as_slice).collect();
+    let mut features = embed(encoder, images, shape, device).await?;
+    let others = embed(encoder, &others, shape, device).await?;
+    for (row, other) in features.iter_mut().zip(others) {
+        for (value, other) in row.iter_mut().zip(other) {
+            *value = (*value + other) / 2.0;
+        }
+    }
+    Ok(features)
+}
+
+fn mirrored(image: &[f32], shape: ImageShape) -> Vec<f32> {
+    let rows = image.chunks_exact(shape.width.max(1));
+    rows.flat_map(|row| row.iter().rev().copied()).collect()
 }

@@ -2,7 +2,8 @@
 //!
 //! - [`Classifier`]: examples in, labels out.
 //! - [`Adaptation`]: what is made of the examples.
-//! - `encoder`: from images to features; `answers`: from features to logits.
+//! - `encoder`: from images to features; [`Embedding`]: what is kept of an image then.
+//! - `answers`: from features to logits; `linear`: those of closed form.
 //! - `adapt`: what becomes of the examples.
 //! - `fine_tune`: training a head or adapters; `support`: on what; `tuned`: what is trained.
 //! - `calibrate`: how far answers can be believed; `distances`: from classes that were made without an example.
@@ -12,8 +13,10 @@ mod answers;
 mod calibrate;
 mod config;
 mod distances;
+mod embedding;
 mod encoder;
 mod fine_tune;
+mod linear;
 mod support;
 mod tuned;
 
@@ -22,8 +25,11 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 use web_time::Instant;
 
+use self::answers::{Asked, Sizes};
 use self::calibrate::Calibrated;
 pub use self::config::{Adaptation, FineTuneConfig, LoraConfig};
+pub use self::embedding::Embedding;
+pub(super) use self::encoder::images_per_pass;
 pub use self::fine_tune::{FineTuneEvent, FineTuneSummary};
 use super::Learner;
 use crate::error::{Error, Result};
@@ -31,6 +37,7 @@ use crate::nn::Network;
 use crate::train::{Answer, Prediction, Temperature, picture_statistics, ranked};
 
 const OPERATION: &str = "adapt";
+const CLASSIFY: &str = "classify";
 
 /// Classifies images by the labelled examples it was given; examples can come and go at any time.
 ///
@@ -69,6 +76,8 @@ pub struct Classifier {
     adaptation: Adaptation,
     /// What makes features of examples when they come; without it their pixels are kept.
     encoder: Option<Network>,
+    /// Whether features are the mean of those of an image and its mirror image.
+    mirrored: bool,
     /// In the order in which labels first came.
     classes: Vec<Class>,
     /// What was made of the examples, until they change.
@@ -106,6 +115,7 @@ impl Learner {
             learner: self.clone(),
             adaptation: Adaptation::Method,
             encoder: encoder::of(&self.model),
+            mirrored: false,
             classes: Vec::new(),
             made: None,
         }
@@ -139,6 +149,23 @@ impl Classifier {
         &self.adaptation
     }
 
+    /// The same with features that are the mean of those of each image and of its mirror image: for things whose left and right
+    /// mean nothing, such as most photographs, and not for letters. Each image costs twice.
+    ///
+    /// # Errors
+    /// When there are examples already, and when the classifier [keeps pixels](Self::embeds).
+    pub fn with_mirrored(self) -> Result<Self> {
+        if !self.embeds() || !self.classes.is_empty() {
+            let message = "mirror images are for features that are made from now on";
+            return Err(Error::invalid(OPERATION, message)
+                .expected("a method that compares features, and no examples yet"));
+        }
+        Ok(Self {
+            mirrored: true,
+            ..self
+        })
+    }
+
     /// Adds one example: `channels * size * size` values, ink = 1.
     ///
     /// # Errors
@@ -154,25 +181,10 @@ impl Classifier {
     pub async fn add_all(&mut self, examples: &[(&str, &[f32])]) -> Result<()> {
         let images: Vec<&[f32]> = examples.iter().map(|example| example.1).collect();
         self.check(&images, "add_example")?;
-        let kept = match &self.encoder {
-            Some(encoder) => self.embed(encoder, &images).await?,
-            None => images.iter().map(|image| image.to_vec()).collect(),
-        };
+        let (Asked::Pixels(kept) | Asked::Features(kept)) = self.asked(&images).await?;
         let shape = self.learner.input_shape();
         for ((label, pixels), kept) in examples.iter().zip(kept) {
-            self.made = None;
-            let place = self.classes.iter().position(|class| class.label == *label);
-            let place = place.unwrap_or_else(|| {
-                self.classes.push(Class {
-                    label: (*label).into(),
-                    examples: Vec::new(),
-                    statistics: Vec::new(),
-                });
-                self.classes.len() - 1
-            });
-            let class = &mut self.classes[place];
-            class.examples.push(kept);
-            class.statistics.push(picture_statistics(pixels, shape));
+            self.keep(label, kept.into_owned(), picture_statistics(pixels, shape));
         }
         Ok(())
     }
@@ -222,6 +234,7 @@ impl Classifier {
         let (made, fine_tune) = match self.adaptation {
             Adaptation::Method => (self.by_method().await?, None),
             Adaptation::Prototypes => (self.by_prototypes().await?.0, None),
+            Adaptation::Lda | Adaptation::Ridge => (self.by_linear().await?, None),
             Adaptation::Head(_) | Adaptation::Lora(_) => {
                 let (prototypes, features) = self.by_prototypes().await?;
                 if self.made.is_none() {
@@ -247,8 +260,8 @@ impl Classifier {
     /// of being none of them. See [`Temperature`] and [`Typicality`](crate::train::Typicality).
     ///
     /// Both are found when it adapts, on examples that each had to do without: prototypes and features that a model's own
-    /// head compares without one example of each class in turn; inner steps and a head without each of five parts of the
-    /// examples in turn, adapters without one of these parts. Classes with one example cannot be left out: `T` is then 1, and
+    /// head compares without one example of each class in turn; inner steps, discriminants, regressions and a head without
+    /// each of five parts of the examples in turn, adapters without one of these parts. Classes with one example cannot be left out: `T` is then 1, and
     /// what is as near to a class as the classes are to each other is known.
     ///
     /// # Errors
@@ -262,17 +275,28 @@ impl Classifier {
     /// # Errors
     /// As [`answer`](Self::answer).
     pub async fn answer_all(&mut self, images: &[&[f32]]) -> Result<Vec<Answer>> {
-        let logits = self.logits(images).await?;
+        self.check(images, CLASSIFY)?;
+        let asked = self.asked(images).await?;
+        let shape = self.learner.input_shape();
+        let statistics = images.iter().map(|image| picture_statistics(image, shape));
+        self.answers_to(&asked, statistics.collect()).await
+    }
+
+    async fn answers_to(
+        &mut self,
+        asked: &Asked<'_>,
+        statistics: Vec<Vec<f64>>,
+    ) -> Result<Vec<Answer>> {
+        let logits = self.logits(asked).await?;
         let Some(made) = &self.made else {
             return Ok(Vec::new());
         };
-        let shape = self.learner.input_shape();
         let device = &self.learner.device;
-        let strangeness = made.strangeness(&logits, images, shape, device).await?;
+        let count = statistics.len();
+        let strangeness = made.strangeness(&logits, asked, count, self.sizes(), device);
         let rows = logits.chunks_exact(self.classes.len().max(1));
-        let each = rows.zip(strangeness).zip(images);
-        let answer = |((row, strangeness), image): ((&[f32], f64), &&[f32])| {
-            let statistics = picture_statistics(image, shape);
+        let each = rows.zip(strangeness.await?).zip(statistics);
+        let answer = |((row, strangeness), statistics): ((&[f32], f64), Vec<f64>)| {
             made.confidence
                 .answer(self.labels(), row, strangeness, &statistics)
         };
@@ -294,7 +318,9 @@ impl Classifier {
     /// # Errors
     /// As [`classify`](Self::classify).
     pub async fn classify_all(&mut self, images: &[&[f32]]) -> Result<Vec<Vec<Prediction>>> {
-        let logits = self.logits(images).await?;
+        self.check(images, CLASSIFY)?;
+        let asked = self.asked(images).await?;
+        let logits = self.logits(&asked).await?;
         let rows = logits.chunks_exact(self.classes.len().max(1));
         let as_trained = Temperature::default();
         Ok(rows
@@ -303,9 +329,7 @@ impl Classifier {
     }
 
     /// `[images, classes]`, after adapting where that is still to do.
-    async fn logits(&mut self, images: &[&[f32]]) -> Result<Vec<f32>> {
-        const OPERATION: &str = "classify";
-        self.check(images, OPERATION)?;
+    async fn logits(&mut self, asked: &Asked<'_>) -> Result<Vec<f32>> {
         if self.made.is_none()
             && let Err(problem) = self.adapt(|_| ControlFlow::Continue(())).await
         {
@@ -313,21 +337,27 @@ impl Classifier {
             self.made = None;
             return Err(problem);
         }
-        let shape = self.learner.input_shape();
         let logits = match &self.made {
             Some(made) => {
                 let device = &self.learner.device;
-                made.answers.logits(images, shape, device).await?
+                made.answers.logits(asked, self.sizes(), device).await?
             }
             None => Vec::new(),
         };
         if logits.iter().any(|logit| !logit.is_finite()) {
             return Err(
-                Error::bad_data(OPERATION, "an image's features are not finite")
+                Error::bad_data(CLASSIFY, "an image's features are not finite")
                     .expected("values between 0 and 1"),
             );
         }
         Ok(logits)
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            image: self.learner.input_shape(),
+            map: self.learner.config.map(),
+        }
     }
 
     fn check(&self, images: &[&[f32]], operation: &'static str) -> Result<()> {
@@ -349,10 +379,5 @@ impl Classifier {
             }
         }
         Ok(())
-    }
-
-    async fn embed(&self, encoder: &Network, images: &[&[f32]]) -> Result<Vec<Vec<f32>>> {
-        let shape = self.learner.input_shape();
-        encoder::embed(encoder, images, shape, self.learner.device.tensors()).await
     }
 }

@@ -3,9 +3,10 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
 
+use super::linear::Linear;
 use super::support::{Sample, Support};
 use crate::data::ImageShape;
-use crate::device::Device;
+use crate::device::{Device, Readback};
 use crate::error::Result;
 use crate::nn::{LinearLayer, Network, Pass};
 use crate::ops::Activation;
@@ -67,16 +68,18 @@ impl Tuned {
     }
 
     /// The layer for features as they are, no longer trained.
-    pub fn into_head(self) -> LinearLayer {
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub async fn into_head(self) -> Result<Linear> {
         let tuned = self.valid();
         let weight = tuned.head.weight.val() / tuned.scale;
         // One row times a matrix, in stock operations that every build has.
         let shift = (weight.clone() * tuned.center.val().transpose()).sum_dim(0);
         let bias = tuned.head.bias.val() - shift.squeeze_dim(0);
-        LinearLayer {
-            weight: Param::from_tensor(weight),
-            bias: Param::from_tensor(bias),
-        }
+        let trip = Readback::new().with(weight.transpose()).with(bias);
+        let [weights, biases] = trip.run().await?;
+        Ok(Linear { weights, biases })
     }
 }
 

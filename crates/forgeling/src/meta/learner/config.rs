@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::Standardization;
 use crate::error::{Error, Result};
 use crate::meta::functional::Program;
 use crate::meta::gradient::{
@@ -236,6 +237,10 @@ pub struct LearnerConfig {
     /// it is in use. Only for methods that adapt. Default `false`.
     #[serde(default)]
     pub transductive: bool,
+    /// How the channels of images are standardised before the network sees them; `None`, the default, where they stay within
+    /// 0 and 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalization: Option<Standardization>,
 }
 
 fn usual_ways() -> usize {
@@ -251,6 +256,7 @@ impl LearnerConfig {
             seed: 0,
             ways: usual_ways(),
             transductive: false,
+            normalization: None,
         }
     }
 
@@ -271,7 +277,8 @@ impl LearnerConfig {
     /// Checks every size.
     ///
     /// # Errors
-    /// When one is zero or beyond reason, and when the method cannot adapt the network: the error names the layer.
+    /// When one is zero or beyond reason, when the method cannot adapt the network (the error names the layer), and when images
+    /// cannot be standardised as it says.
     pub fn validate(&self) -> Result<()> {
         /// More than any of these methods is made for.
         const MOST_WAYS: usize = 1 << 16;
@@ -288,6 +295,9 @@ impl LearnerConfig {
         }
         if let Some(inner) = self.method.clone().inner_mut() {
             inner.validate()?;
+        }
+        if let Some(constants) = &self.normalization {
+            constants.check_channels(self.network.image_shape())?;
         }
         if self.method.method().adapts() {
             Program::new(&self.graph()?)?;

@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 pub use self::config::{LearnerConfig, Method, MethodConfig};
 pub use self::model::{AnyGradientMethod, Head, Model};
 pub use self::options::LearnerOptions;
-use crate::data::{Dataset, ImageShape, Preparation};
+use crate::data::{Dataset, ImageShape, Preparation, Task};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::meta::Distance;
+use crate::meta::{Distance, MetricLearner, Prototypes};
 use crate::nn::Counts;
 use crate::nn::graph::Graph;
-use crate::train::{model_file, weights};
+use crate::train::{SavedNetwork, model_file, weights};
 
 /// Training images whose mean SimpleShot centers by.
 const CENTERED: usize = 2000;
@@ -187,11 +187,46 @@ impl Learner {
         model_file::encode(&header, &weights::collect(&self.model).await?)
     }
 
-    /// A model from the bytes of a model file.
+    /// A prototypical network on the features of a network that was trained for something else, such as an encoder with
+    /// published weights. It takes images as that network does, standardised by the same constants.
+    ///
+    /// # Errors
+    /// When the network has no features.
+    pub fn frozen(saved: SavedNetwork, device: &Device) -> Result<Self> {
+        let graph = saved.network.graph();
+        if graph.features() == graph.output() {
+            return Err(
+                Error::invalid("frozen_encoder", "the network has no features")
+                    .expected("a hidden layer"),
+            );
+        }
+        let encoder = saved.network.encoder();
+        let config = LearnerConfig {
+            normalization: saved.normalization,
+            ..LearnerConfig::new(MethodConfig::default(), encoder.graph().clone())
+        };
+        config.validate()?;
+        let head = Head::Prototypes(Prototypes::new(Distance::default(), &device.autodiff()));
+        Ok(Self {
+            model: Model::Metric(MetricLearner { encoder, head }),
+            config,
+            device: device.clone(),
+            history: MetaTrainingHistory {
+                classes: saved.classes,
+                ..Default::default()
+            },
+            pictures: saved.pictures,
+        })
+    }
+
+    /// A model from the bytes of a model file; a classifier's gives a [`frozen`](Self::frozen) encoder.
     ///
     /// # Errors
     /// When the bytes are cut off, of another architecture, or do not fit their own configuration.
     pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self> {
+        if model_file::architecture(bytes)? == SavedNetwork::ARCHITECTURE {
+            return Self::frozen(SavedNetwork::from_bytes(bytes, device)?, device);
+        }
         let (header, tensors) =
             model_file::decode::<LearnerConfig, MetaTrainingHistory>(bytes, Self::ARCHITECTURE)?;
         let model_file::Header {
@@ -241,6 +276,17 @@ impl Learner {
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let path = path.as_ref();
         Self::from_bytes(&model_file::read(path)?, device).map_err(|error| error.path(path))
+    }
+
+    /// Tasks as the network takes their images.
+    pub(super) fn prepared(&self, tasks: Vec<Task>) -> Result<Vec<Task>> {
+        match &self.config.normalization {
+            None => Ok(tasks),
+            Some(constants) => {
+                let tasks = tasks.into_iter();
+                tasks.map(|task| task.standardized(constants)).collect()
+            }
+        }
     }
 
     /// Whether it compares squared Euclidean distances to prototypes.

@@ -102,6 +102,7 @@ impl LearnerOptions {
             seed: self.seed,
             ways: self.ways,
             transductive: self.transductive,
+            normalization: None,
         };
         config.validate()?;
         Ok(config)
