@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Failure, Result};
 use crate::npm::Npm;
+use crate::stamps;
 use crate::step::{Step, find_program};
 use crate::toolchain::python;
 use crate::workspace::Workspace;
