@@ -97,6 +97,30 @@ for (const choice of ["cpu", "gpu:0"]) {
   });
 }
 
+// The last column of the README's table.
+test("every network by name takes a step", async () => {
+  const losses = await page.evaluate(async () => {
+    const { MODELS, Trainer, openDevice } = window.library;
+    const device = await openDevice("cpu");
+    const width = { mlp: "hidden", conv4: "filters", conv6: "filters" };
+    const found = {};
+    for (const [kind, { input: [channels, rows] }] of Object.entries(MODELS)) {
+      // Of one row there are as many columns as usual.
+      const sizes = rows === 1 ? {} : { size: 16 };
+      const model = { kind, channels, ...sizes, [width[kind] ?? "width"]: 8 };
+      const trainer = await Trainer.create(device, { model, classes: ["a", "b"], steps: 1, batchSize: 4 });
+      const values = trainer.summary().input.reduce((product, side) => product * side, 1);
+      const image = (seed) => Float32Array.from({ length: values }, (_, i) => ((i * 7 + seed * 13) % 32) / 31);
+      trainer.add([0, 1, 2, 3].map(image), ["a", "b", "a", "b"]);
+      for await (const event of trainer.fit()) if (event.event === "step") found[kind] = event.loss;
+      trainer.free();
+    }
+    return { found, names: Object.keys(MODELS) };
+  });
+  assert.deepEqual(Object.keys(losses.found), losses.names);
+  for (const [name, loss] of Object.entries(losses.found)) assert.ok(Number.isFinite(loss), `${name}: ${loss}`);
+});
+
 test("a network of one's own trains, is saved with its description, and learns from few examples in a worker", async () => {
   const got = await page.evaluate(async () => {
     const convolution = (name, filters) => ({ conv2d: { filters, kernel: 3, padding: "same" }, name });
