@@ -13,48 +13,11 @@ import sys
 from pathlib import Path
 
 import torch
+from models import Basic, ResNet
 from safetensors.torch import save_file
 from torch import nn
 
 WIDTH, CLASSES, SHAPE = 1, 3, (2, 3, 45, 39)
-
-
-class Block(nn.Module):
-    def __init__(self, inputs, outputs, stride):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.downsample = None
-        if stride != 1 or inputs != outputs:
-            shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(outputs))
-
-    def forward(self, x):
-        y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
-        return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-class ResNet(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, WIDTH, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(WIDTH)
-        self.pool = nn.MaxPool2d(3, 2, 1)
-        inputs = WIDTH
-        for stage in range(4):
-            outputs = WIDTH << stage
-            first = Block(inputs, outputs, 1 if stage == 0 else 2)
-            setattr(self, f"layer{stage + 1}", nn.Sequential(first, Block(outputs, outputs, 1)))
-            inputs = outputs
-        self.fc = nn.Linear(inputs, CLASSES)
-
-    def forward(self, x):
-        x = self.pool(torch.relu(self.bn1(self.conv1(x))))
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = layer(x)
-        return self.fc(x.mean((2, 3)))
 
 
 def waves(shape, phase):
@@ -64,7 +27,7 @@ def waves(shape, phase):
 
 folder = Path(sys.argv[1])
 torch.manual_seed(0)
-network = ResNet().eval()
+network = ResNet(Basic, [2, 2, 2, 2], CLASSES, WIDTH).eval()
 for name, value in network.state_dict().items():
     # What f16 holds too. Norms that let something through, and statistics of their own.
     if "num_batches" in name:
