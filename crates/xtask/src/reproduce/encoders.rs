@@ -7,7 +7,6 @@ use clap::Args;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::omniglot::forgeling;
 use super::photographs::right;
 use super::{build_programs, commit, kept, program, record, work_folder};
 use crate::data::{self, Set, create, remove};
@@ -149,6 +148,11 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         "device": last["device"],
     });
     record(workspace, NAME, &result)
+}
+
+/// The program, built before, so that nothing changes on the way.
+fn forgeling(workspace: &Workspace) -> Step {
+    Step::new(program(workspace, "forgeling"))
 }
 
 /// Photographs as a user has them.
