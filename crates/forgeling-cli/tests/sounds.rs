@@ -53,13 +53,15 @@ fn sounds_are_learned_and_named() {
     let source = |name: &str| format!("sounds:{}", text(name));
     tones(&at("all/train"), 20, 180.0);
     tones(&at("all/test"), 4, 183.0);
-    for (network, options, shape) in [
-        ("conv4", &["--input", "1x32x51"][..], [1, 32, 51]),
-        ("conv1d", &[], [40, 1, 101]),
+    for (network, width, options, shape) in [
+        ("conv4", "4", &["--input", "1x32x51"][..], [1, 32, 51]),
+        ("conv1d", "16", &[], [40, 1, 101]),
     ] {
         let model = text("model.safetensors");
         let data = source("all");
-        let train = ["train", "--model", network, "--width", "4", "--epochs", "5"];
+        let train = [
+            "train", "--model", network, "--width", width, "--epochs", "10",
+        ];
         let train = [&train[..], &["--data", &data, "--out", &model], options].concat();
         let found = json(&mut forgeling(&train), 0);
         let input = ["channels", "height", "width"].map(|side| found["input"][side].clone());

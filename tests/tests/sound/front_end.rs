@@ -1,6 +1,6 @@
 //! The front end against PyTorch's, by the values that `golden/log_mel.py` printed.
 
-use forgeling::data::{LogMel, LogMelConfig};
+use forgeling::data::{LogMel, LogMelConfig, Rng};
 use serde_json::Value;
 
 fn number(case: &Value, key: &str) -> f64 {
@@ -39,4 +39,15 @@ fn spectrograms_are_pytorchs() {
         eprintln!("case {index}: {worst:e}");
         assert!(worst < 1e-5, "case {index}: {worst}");
     }
+}
+
+/// A difference in the last bit of one value would change the sum.
+#[test]
+fn bits_are_the_same_everywhere() {
+    let mut rng = Rng::new(5);
+    let noise: Vec<f32> = (0..4000).map(|_| rng.range(-0.5, 0.5)).collect();
+    let log_mel = LogMel::new(LogMelConfig::default()).unwrap();
+    let values = log_mel.spectrogram(&noise).unwrap();
+    let add = |sum: u64, value: &f32| sum.wrapping_mul(31).wrapping_add(value.to_bits().into());
+    assert_eq!(values.iter().fold(0, add), 7_797_288_958_702_816_605);
 }

@@ -79,9 +79,9 @@ fn backwards(set: &ImageSet) -> ImageSet {
 }
 
 fn learns(model: &str, width: usize, sequence: bool) {
-    let train = spectrograms(40, 1, sequence);
+    let train = spectrograms(200, 1, sequence);
     let test = spectrograms(50, 2, sequence);
-    let trained = trained(model, width, 8, train);
+    let trained = trained(model, width, 15, train);
     let (accuracy, of_classes) = trained.accuracy(test.clone());
     eprintln!("{model}: {accuracy} {of_classes:?}");
     assert!(accuracy >= 0.95, "{model}: {accuracy} {of_classes:?}");
@@ -98,5 +98,5 @@ fn pictures_of_sounds_are_told_apart() {
 
 #[test]
 fn sequences_of_bands_are_told_apart() {
-    learns("conv1d", 16, true);
+    learns("conv1d", 32, true);
 }

@@ -41,7 +41,11 @@ fn trained(model: &str, width: usize, epochs: usize, data: ImageSet) -> Trained 
     let manager = HardwareManager::on(cpu(), HardwareConfig::default()).unwrap();
     let config = TrainerConfig {
         epochs: Some(epochs),
-        schedule: Schedule::Constant { rate: 0.002 },
+        schedule: Schedule::Cosine {
+            initial: 0.004,
+            floor: 0.0,
+            steps: epochs * source.loader().batches_per_epoch(),
+        },
         ..Default::default()
     };
     let mut trainer = Trainer::new(config, manager).unwrap();

@@ -181,7 +181,6 @@ impl SavedNetwork {
             constants.check_channels(self.input())?;
         }
         if let Some(sounds) = &self.sounds {
-            sounds.validate()?;
             let shape = sounds.input_shape()?;
             if shape != self.input() {
                 let message = "the network takes no such spectrograms";

@@ -76,7 +76,7 @@ impl SoundPreparation {
             log_mel,
             samples: match log_mel.padding {
                 Padding::None => log_mel.fft.saturating_add(hops),
-                // A frame more than hops; a clip of none is not one.
+                // There is a frame more than hops.
                 Padding::Silence | Padding::Mirror => hops.max(1),
             },
             bands,

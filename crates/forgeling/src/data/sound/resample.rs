@@ -77,7 +77,7 @@ impl Resampler {
         })
     }
 
-    /// Samples of the other rate that so many give, and what is needed on both sides.
+    /// How many samples it takes to give so many, with what the filter looks at on both sides.
     pub fn needed(&self, samples: usize) -> usize {
         let (up, down) = self.ratio;
         samples.saturating_mul(down).div_ceil(up) + 2 * (self.reach + 1)
