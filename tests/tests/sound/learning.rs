@@ -2,9 +2,14 @@
 
 use std::f64::consts::TAU;
 
-use forgeling::data::{Dataset, ImageSet, ImageShape, LogMel, LogMelConfig, Rng};
+use forgeling::data::{
+    Bands, Dataset, ImageSet, ImageShape, LogMel, LogMelConfig, MelScale, Rng, SoundPreparation,
+};
+use forgeling::nn::Network;
+use forgeling::nn::zoo::SequenceConfig;
+use forgeling::train::{ModelCard, SavedNetwork, TrainingHistory};
 
-use crate::trained;
+use crate::{cpu, trained};
 
 const CLASSES: [&str; 4] = ["rising", "falling", "steady", "bursts"];
 /// Half a second.
@@ -99,4 +104,55 @@ fn pictures_of_sounds_are_told_apart() {
 #[test]
 fn sequences_of_bands_are_told_apart() {
     learns("conv1d", 32, true);
+}
+
+#[test]
+fn model_files_keep_how_sounds_are_heard() {
+    let sounds = SoundPreparation {
+        log_mel: LogMelConfig {
+            lowest: 55.5,
+            scale: MelScale::Slaney,
+            ..Default::default()
+        },
+        samples: SAMPLES,
+        bands: Bands::Channels,
+    };
+    let config = SequenceConfig {
+        input: sounds.input_shape().unwrap(),
+        filters: 4,
+        classes: 2,
+    };
+    let saved = SavedNetwork {
+        model: "conv1d".into(),
+        classes: ["a", "b"].map(String::from).to_vec(),
+        pictures: None,
+        sounds: Some(sounds),
+        normalization: None,
+        card: ModelCard::default(),
+        history: TrainingHistory::default(),
+        confidence: None,
+        network: Network::new(&config.graph().unwrap(), 0, &cpu()),
+    };
+    let bytes = pollster::block_on(saved.to_bytes()).unwrap();
+    let back = SavedNetwork::from_bytes(&bytes, &cpu()).unwrap();
+    assert_eq!(back.sounds, saved.sounds);
+    // Settings that give other inputs than the network takes.
+    let wrong = [
+        SoundPreparation {
+            samples: 2 * SAMPLES,
+            ..sounds
+        },
+        SoundPreparation {
+            bands: Bands::Rows,
+            ..sounds
+        },
+    ];
+    for wrong in wrong {
+        let wrong = SavedNetwork {
+            sounds: Some(wrong),
+            ..saved.clone()
+        };
+        let error = pollster::block_on(wrong.to_bytes()).unwrap_err();
+        assert!(error.to_string().contains("spectrograms"), "{error}");
+    }
 }
