@@ -142,6 +142,6 @@ fn what_does_not_fit_is_refused() {
         &["eval", "--model", model, "--data", "glyphs"],
         "sounds:DIR",
     );
-    fs::write(sounds.join("low/0.wav"), &[0; 100]).unwrap();
+    fs::write(sounds.join("low/0.wav"), [0; 100]).unwrap();
     train(&["--data", &source], "0.wav");
 }
