@@ -56,10 +56,10 @@ fn spectrograms(each: usize, seed: u64, sequence: bool) -> ImageSet {
         false => picture,
     };
     let (mut names, mut values) = (Vec::new(), Vec::new());
-    for class in 0..CLASSES.len() {
+    for (class, name) in CLASSES.iter().enumerate() {
         let mut rng = Rng::new(seed).fork(class as u64);
         for _ in 0..each {
-            names.push(CLASSES[class]);
+            names.push(*name);
             values.extend(log_mel.spectrogram(&clip(class, &mut rng)).unwrap());
         }
     }
