@@ -266,6 +266,7 @@ fn network(model: &str, epochs: usize) -> (SavedNetwork, Subset<Glyphs>) {
         model: model.into(),
         classes,
         pictures: None,
+        sounds: None,
         normalization: None,
         card: ModelCard::default(),
         history: TrainingHistory::default(),

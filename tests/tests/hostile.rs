@@ -270,6 +270,7 @@ fn networks(device: &Device) -> Vec<Vec<u8>> {
             model: model.into(),
             classes: vec!["0".into(), "1".into()],
             pictures: None,
+            sounds: None,
             normalization: None,
             card: ModelCard::default(),
             history: TrainingHistory::default(),

@@ -347,7 +347,7 @@ fn what_is_no_image_is_counted_or_passed_over() {
         found
             .left_out
             .to_string()
-            .contains("1 broken image left out")
+            .contains("1 broken file left out")
     );
     put(root, "c/broken.jpg", "broken");
     refused(load(&skipping), "c", "no image of the class can be read");

@@ -1,4 +1,4 @@
-//! Naming a source of images on the command line, and loading it.
+//! Naming a source of images or sounds on the command line, and loading images.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,7 @@ pub enum DataSource {
     Idx(PathBuf),
     Cifar(PathBuf),
     Folder(PathBuf),
+    Sounds(PathBuf),
 }
 
 impl FromStr for DataSource {
@@ -33,7 +34,7 @@ impl FromStr for DataSource {
     fn from_str(text: &str) -> Result<Self> {
         let unknown = || {
             Error::invalid("parse_source", "unknown source of images")
-                .expected("glyphs, omniglot:PATH, idx:DIR, cifar:DIR or folder:DIR")
+                .expected("glyphs, omniglot:PATH, idx:DIR, cifar:DIR, folder:DIR or sounds:DIR")
                 .got(format!("'{text}'"))
         };
         if text == "glyphs" {
@@ -49,6 +50,7 @@ impl FromStr for DataSource {
             "idx" => Ok(Self::Idx(path)),
             "cifar" => Ok(Self::Cifar(path)),
             "folder" => Ok(Self::Folder(path)),
+            "sounds" => Ok(Self::Sounds(path)),
             _ => Err(unknown()),
         }
     }
@@ -75,6 +77,7 @@ impl fmt::Display for DataSource {
             Self::Idx(path) => write!(f, "idx:{}", path.display()),
             Self::Cifar(path) => write!(f, "cifar:{}", path.display()),
             Self::Folder(path) => write!(f, "folder:{}", path.display()),
+            Self::Sounds(path) => write!(f, "sounds:{}", path.display()),
         }
     }
 }
@@ -162,6 +165,9 @@ impl DataSource {
                 notes: Vec::new(),
             }),
             Self::Folder(dir) => from_folder(dir, wanted),
+            Self::Sounds(_) => Err(Error::invalid("load_images", "sounds are no images")
+                .expected("another source; train, eval, predict and continual take sounds")
+                .got(self)),
         }
     }
 }
@@ -305,6 +311,9 @@ mod tests {
         assert_eq!("glyphs".parse::<DataSource>().unwrap(), DataSource::Glyphs);
         let folder = "folder:a/b".parse::<DataSource>().unwrap();
         assert_eq!(folder.to_string(), "folder:a/b");
+        let sounds = "sounds:a/b".parse::<DataSource>().unwrap();
+        assert_eq!(sounds, DataSource::Sounds("a/b".into()));
+        assert_eq!(sounds.to_string(), "sounds:a/b");
         assert_eq!(
             "omniglot:a:b.zip".parse::<DataSource>().unwrap(),
             DataSource::Omniglot("a:b.zip".into())

@@ -5,6 +5,7 @@ mod commands;
 mod data;
 mod heartbeat;
 mod output;
+mod sounds;
 
 use std::process::ExitCode;
 

@@ -380,7 +380,7 @@ fn bad_input_is_one_clear_line_and_a_status() {
     train(
         &["--data", "mnist:x"],
         2,
-        "glyphs, omniglot:PATH, idx:DIR, cifar:DIR or folder:DIR",
+        "glyphs, omniglot:PATH, idx:DIR, cifar:DIR, folder:DIR or sounds:DIR",
     );
     train(&["--data", "omniglot:/nonexistent"], 3, "/nonexistent");
     train(&["--data", "idx:/nonexistent"], 3, "/nonexistent");

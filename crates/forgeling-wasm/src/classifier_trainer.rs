@@ -250,6 +250,7 @@ impl ClassifierTrainer {
                 model: self.settings.model.clone(),
                 classes: self.settings.classes.clone(),
                 pictures: None,
+                sounds: None,
                 normalization: None,
                 card: ModelCard::default(),
                 history: TrainingHistory {

@@ -140,6 +140,11 @@ impl NetworkArgs {
         }
     }
 
+    /// Whether it is usually shown sequences: one row of steps, in several channels.
+    pub fn takes_sequences(&self) -> Result<bool> {
+        Ok(self.model.architecture.usual_input()?.height == 1)
+    }
+
     /// Its width, if it is one that has such an option.
     pub fn effective_width(&self) -> Option<usize> {
         let entry = Entry::find(self.model.architecture.name()).ok()?;

@@ -19,7 +19,7 @@ pub struct PictureArgs {
     /// [default: the model's, otherwise crop]
     #[arg(long, value_name = "HOW")]
     pub fit: Option<Fit>,
-    /// Leave out images that cannot be read, and say how many; without it the first one is an error
+    /// Leave out images and sounds that cannot be read, and say how many; without it the first one is an error
     #[arg(long)]
     pub skip_broken: bool,
 }

@@ -24,12 +24,12 @@ use crate::data::DataSource;
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
     /// Images in classes: glyphs, omniglot:PATH (folder or zip), idx:DIR, cifar:DIR or folder:DIR
-    /// (DIR/CLASS/*.png)
+    /// (DIR/CLASS/*.png); or sounds: sounds:DIR (DIR/CLASS/*.wav)
     #[arg(long, value_name = "SOURCE")]
     pub data: DataSource,
-    /// Channels, height and width to which images are brought; idx:DIR and cifar:DIR have sizes of their own [default:
-    /// those
-    /// of --model FILE.json; 3x28x28 for pictures with colours, otherwise 1x28x28]
+    /// Channels, height and width to which images are brought; idx:DIR and cifar:DIR have sizes of their own; of
+    /// sounds mel bands and frames, 100 to a second, as 1xBANDSxFRAMES, or BANDSx1xFRAMES for conv1d [default: those
+    /// of --model FILE.json; 3x28x28 for pictures with colours, otherwise 1x28x28; of sounds 40 bands of a second]
     #[arg(long, value_name = "CxHxW")]
     pub input: Option<InputShape>,
     /// Characters to tell apart, of glyphs
@@ -242,7 +242,7 @@ pub struct Eval {
     /// Model file
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
-    /// Images of the model's classes: of glyphs others than it was trained on, of idx:DIR and
+    /// Images or sounds of the model's classes: of glyphs others than it was trained on, of idx:DIR and
     /// cifar:DIR the test images
     #[arg(long, value_name = "SOURCE")]
     pub data: DataSource,
@@ -261,8 +261,8 @@ pub struct Predict {
     /// Model file
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
-    /// Folder of images, or image files
-    #[arg(long, value_name = "DIR|FILE", num_args = 1.., required = true)]
+    /// Folder of images, or image files; WAV files of a model that was trained on sounds
+    #[arg(long, visible_alias = "sounds", value_name = "DIR|FILE", num_args = 1.., required = true)]
     pub images: Vec<PathBuf>,
     /// Write a table of path, class and probability too
     #[arg(long, value_name = "FILE")]
@@ -296,8 +296,8 @@ pub struct Profile {
 pub struct BatchSizeArgs {
     #[command(flatten)]
     pub network: NetworkArgs,
-    /// Take the images' shape and classes from here: glyphs, omniglot:PATH, idx:DIR, cifar:DIR or
-    /// folder:DIR
+    /// Take the images' shape and classes from here: glyphs, omniglot:PATH, idx:DIR, cifar:DIR, folder:DIR or
+    /// sounds:DIR
     #[arg(long, value_name = "SOURCE")]
     pub data: Option<DataSource>,
     /// Channels, height and width of the images [default: those of --model FILE.json; 1x28x28,

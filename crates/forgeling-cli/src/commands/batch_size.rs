@@ -28,7 +28,7 @@ pub async fn run(args: &BatchSizeArgs, common: &Common, output: &Output) -> Resu
         }
         Some(source) => {
             let wanted = Wanted {
-                shape: args.input.map(|input| input.0).or(args.network.input()),
+                shape: supervised::wanted_shape(args.input, &args.network, source)?,
                 glyphs: args.classes,
                 per_class: None,
                 pictures: &args.pictures,

@@ -13,6 +13,7 @@ use super::supervised::{self, Wanted};
 use super::{classes, load_network, open};
 use crate::args::{Common, Eval};
 use crate::output::Output;
+use crate::sounds::Prepared;
 
 pub async fn run(args: &Eval, common: &Common, output: &Output) -> Result<()> {
     let device = open(common, output).await?;
@@ -22,7 +23,7 @@ pub async fn run(args: &Eval, common: &Common, output: &Output) -> Result<()> {
         glyphs: saved.classes.len(),
         per_class: args.per_class,
         pictures: &args.pictures,
-        model: saved.pictures,
+        model: Prepared::of(&saved, &args.data)?,
     };
     let known = (&saved.classes[..], Missing::Allowed);
     let data = supervised::load_known(wanted, &args.data, Split::Test, known, output)?;

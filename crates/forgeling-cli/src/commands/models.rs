@@ -118,6 +118,7 @@ fn show_file(args: &Models, path: &Path, output: &Output) -> Result<()> {
     about["model"] = json!(model.model);
     about["classes"] = json!(model.classes);
     about["pictures"] = json!(model.pictures);
+    about["sounds"] = json!(model.sounds);
     about["normalization"] = json!(model.normalization);
     about["card"] = json!(model.card);
     about["history"] = json!(model.history);
@@ -145,6 +146,19 @@ fn card(model: &ModelDescription) -> Vec<String> {
         lines.push(format!(
             "pictures       {}, {}",
             pictures.kind, pictures.fit
+        ));
+    }
+    if let Some(sounds) = &model.sounds {
+        let config = &sounds.log_mel;
+        lines.push(format!(
+            "sounds         {:.2} s at {} Hz, {} mel bands from {} to {} Hz, windows of {} samples every {}",
+            sounds.seconds(),
+            config.sample_rate,
+            config.mels,
+            config.lowest,
+            config.highest,
+            config.window,
+            config.hop
         ));
     }
     let card = &model.card;

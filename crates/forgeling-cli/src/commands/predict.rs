@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use forgeling::data::{folder, read_pictures};
+use forgeling::data::{LeftOut, SoundOptions, SoundPreparation, folder, read_pictures, sound};
+use forgeling::train::SavedNetwork;
 use forgeling::train::model_file::write_atomically;
 use forgeling::{Error, Result};
 use serde_json::json;
@@ -12,6 +13,7 @@ use super::{load_network, open, saving};
 use crate::args::{Common, Predict};
 use crate::data::{picture_options, told};
 use crate::output::Output;
+use crate::sounds;
 
 pub async fn run(args: &Predict, common: &Common, output: &Output) -> Result<()> {
     args.unknown.check()?;
@@ -20,25 +22,11 @@ pub async fn run(args: &Predict, common: &Common, output: &Output) -> Result<()>
     }
     let device = open(common, output).await?;
     let saved = load_network(&args.model, &device)?;
-    let shape = saved.input();
-    if shape.height != shape.width || !matches!(shape.channels, 1 | 3) {
-        return Err(Error::invalid("predict", "the network takes no pictures")
-            .expected("1 or 3 channels, as many rows as columns")
-            .got(shape));
-    }
-    let paths = listed(&args.images, output)?;
-    let options = picture_options(
-        shape.height,
-        Some(shape.channels),
-        &args.pictures,
-        saved.pictures,
-    );
-    let pictures = read_pictures(&paths, &options)?;
-    let from = (&options, saved.pictures.is_some());
-    for note in told(from, pictures.preparation, &pictures.survey, shape.channels) {
-        output.line(note);
-    }
-    let Sorted { read, failed } = sorted(&paths, pictures.into_values());
+    let (paths, images) = match &saved.sounds {
+        Some(sounds) => hear(args, *sounds, output)?,
+        None => look(args, &saved, output)?,
+    };
+    let Sorted { read, failed } = sorted(&paths, images);
     let images: Vec<&[f32]> = read.iter().map(|(_, image)| image.as_slice()).collect();
     let found = saved.answer(&images, &device).await?;
     let places = read.iter().map(|(path, _)| path.as_path());
@@ -64,11 +52,53 @@ pub async fn run(args: &Predict, common: &Common, output: &Output) -> Result<()>
     Ok(())
 }
 
-fn listed(given: &[PathBuf], output: &Output) -> Result<Vec<PathBuf>> {
+/// Files, and what became of each.
+type Inputs = (Vec<PathBuf>, Vec<Result<Vec<f32>>>);
+
+/// Reads pictures.
+fn look(args: &Predict, saved: &SavedNetwork, output: &Output) -> Result<Inputs> {
+    let shape = saved.input();
+    if shape.height != shape.width || !matches!(shape.channels, 1 | 3) {
+        return Err(Error::invalid("predict", "the network takes no pictures")
+            .expected("1 or 3 channels, as many rows as columns")
+            .got(shape));
+    }
+    let paths = listed(&args.images, |path| folder::list_images(path), output)?;
+    let options = picture_options(
+        shape.height,
+        Some(shape.channels),
+        &args.pictures,
+        saved.pictures,
+    );
+    let pictures = read_pictures(&paths, &options)?;
+    let from = (&options, saved.pictures.is_some());
+    for note in told(from, pictures.preparation, &pictures.survey, shape.channels) {
+        output.line(note);
+    }
+    Ok((paths, pictures.into_values()))
+}
+
+/// Reads sounds, as those that the model was trained on.
+fn hear(args: &Predict, preparation: SoundPreparation, output: &Output) -> Result<Inputs> {
+    let paths = listed(&args.images, |path| sound::list(path), output)?;
+    let options = SoundOptions {
+        preparation,
+        ..Default::default()
+    };
+    let sounds = sound::read(&paths, &options)?;
+    output.line(sounds::told(&preparation, &sounds.heard));
+    Ok((paths, sounds.into_values()))
+}
+
+fn listed(
+    given: &[PathBuf],
+    list: impl Fn(&Path) -> Result<(Vec<PathBuf>, LeftOut)>,
+    output: &Output,
+) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for path in given {
-        let (images, left_out) = folder::list_images(path)?;
-        paths.extend(images);
+        let (files, left_out) = list(path)?;
+        paths.extend(files);
         answers::left_out(&left_out, output);
     }
     Ok(paths)

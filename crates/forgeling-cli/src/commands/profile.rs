@@ -26,11 +26,7 @@ pub async fn run(args: &Profile, common: &Common, output: &Output) -> Result<()>
     }
     args.trace.as_deref().map_or(Ok(()), saving::try_file)?;
     let wanted = Wanted {
-        shape: args
-            .data
-            .input
-            .map(|input| input.0)
-            .or(args.network.input()),
+        shape: supervised::wanted_shape(args.data.input, &args.network, &args.data.data)?,
         glyphs: args.data.classes,
         per_class: args.data.per_class,
         pictures: &args.data.pictures,

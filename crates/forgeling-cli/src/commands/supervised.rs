@@ -1,10 +1,11 @@
 //! What the commands of supervised training share: images, networks, plans and figures.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use forgeling::data::classes::listed;
 use forgeling::data::{
-    Dataset, ImageShape, InChannels, Loader, LoaderConfig, Missing, Preparation, Split,
+    Bands, Dataset, ImageShape, InChannels, Loader, LoaderConfig, Missing, SoundPreparation, Split,
     Standardization, Subset, match_classes,
 };
 use forgeling::device::MemoryBudget;
@@ -16,10 +17,15 @@ use forgeling::train::{
 };
 use forgeling::{Device, Error, Result};
 
-use crate::args::{OptimizerKind, PictureArgs};
+use crate::args::{InputShape, NetworkArgs, OptimizerKind, PictureArgs};
 use crate::data::{self, DataSource};
 use crate::output::Output;
+use crate::sounds::{self, Prepared};
 
+const OPERATION: &str = "load_images";
+
+/// Inputs of classes, how they became so, and what is to be said of that.
+type Found = (Arc<dyn Dataset>, Prepared, Vec<String>);
 /// Images of classes.
 pub type Examples = Subset<Arc<dyn Dataset>>;
 
@@ -45,41 +51,47 @@ pub struct Wanted<'a> {
     pub per_class: Option<usize>,
     /// How image files are read.
     pub pictures: &'a PictureArgs,
-    /// How the model's own images were read.
-    pub model: Option<Preparation>,
+    /// How the model's own images or sounds were read.
+    pub model: Option<Prepared>,
 }
 
-/// Images, and how they became inputs.
+/// Images or spectrograms, and how they became inputs.
 pub struct Loaded {
     pub data: Examples,
-    pub preparation: Preparation,
+    pub preparation: Prepared,
+}
+
+/// The shape of inputs: the one that was typed, otherwise the one that a described network takes. The bands of sounds are
+/// the channels of a network for sequences.
+pub fn wanted_shape(
+    typed: Option<InputShape>,
+    network: &NetworkArgs,
+    source: &DataSource,
+) -> Result<Option<ImageShape>> {
+    let known = typed.map(|input| input.0).or(network.input());
+    if known.is_none() && matches!(source, DataSource::Sounds(_)) && network.takes_sequences()? {
+        let preparation = SoundPreparation {
+            bands: Bands::Channels,
+            ..Default::default()
+        };
+        return preparation.input_shape().map(Some);
+    }
+    Ok(known)
 }
 
 impl Wanted<'_> {
     /// Loads them, and says what is to be said of that. Of glyphs, the test images are other drawings of the same
     /// characters.
     pub fn load(self, source: &DataSource, split: Split, output: &Output) -> Result<Loaded> {
-        const OPERATION: &str = "load_images";
         let endless = *source == DataSource::Glyphs;
-        let drawn = if endless { Split::Train } else { split };
-        let size = self.shape.unwrap_or(USUAL_SHAPE);
-        if size.width != size.height {
-            return Err(Error::invalid(OPERATION, "images are loaded as squares")
-                .expected("as many rows as columns")
-                .got(size));
-        }
-        let loaded = source.load(data::Wanted {
-            split: drawn,
-            size: size.height,
-            channels: self.shape.map(|shape| shape.channels),
-            glyphs: self.glyphs,
-            pictures: self.pictures,
-            model: self.model,
-        })?;
-        for note in &loaded.notes {
+        sounds::check(self.model, source)?;
+        let (found, preparation, notes) = match source {
+            DataSource::Sounds(dir) => self.sounds(dir, split)?,
+            _ => self.images(source, if endless { Split::Train } else { split })?,
+        };
+        for note in &notes {
             output.line(note);
         }
-        let found: Arc<dyn Dataset> = Arc::from(loaded.images.into_dataset(false)?);
         let data: Arc<dyn Dataset> = match self.shape {
             Some(shape) if shape.channels != found.image_shape().channels => {
                 Arc::new(InChannels::new(found, shape.channels)?)
@@ -88,7 +100,7 @@ impl Wanted<'_> {
         };
         if self.shape.is_some_and(|shape| shape != data.image_shape()) {
             return Err(Error::invalid(OPERATION, "the images have another shape")
-                .expected(size)
+                .expected(self.shape.unwrap_or(USUAL_SHAPE))
                 .got(data.image_shape()));
         }
         let classes = data.class_count();
@@ -107,10 +119,35 @@ impl Wanted<'_> {
         } else {
             Subset::first(data, wanted)?
         };
-        Ok(Loaded {
-            data,
-            preparation: loaded.preparation,
-        })
+        Ok(Loaded { data, preparation })
+    }
+
+    fn images(self, source: &DataSource, split: Split) -> Result<Found> {
+        let size = self.shape.unwrap_or(USUAL_SHAPE);
+        if size.width != size.height {
+            return Err(Error::invalid(OPERATION, "images are loaded as squares")
+                .expected("as many rows as columns")
+                .got(size));
+        }
+        let loaded = source.load(data::Wanted {
+            split,
+            size: size.height,
+            channels: self.shape.map(|shape| shape.channels),
+            glyphs: self.glyphs,
+            pictures: self.pictures,
+            model: self.model.and_then(Prepared::pictures),
+        })?;
+        let images = Arc::from(loaded.images.into_dataset(false)?);
+        let preparation = Prepared::Pictures(loaded.preparation);
+        Ok((images, preparation, loaded.notes))
+    }
+
+    fn sounds(self, dir: &Path, split: Split) -> Result<Found> {
+        let model = self.model.and_then(Prepared::sounds);
+        let skip_broken = self.pictures.skip_broken;
+        let loaded = sounds::load(dir, split, model, self.shape, skip_broken)?;
+        let preparation = Prepared::Sounds(loaded.preparation);
+        Ok((Arc::new(loaded.set), preparation, loaded.notes))
     }
 
     /// As [`load`](Self::load), for a network that tells them apart.
@@ -123,7 +160,7 @@ impl Wanted<'_> {
         let loaded = self.load(source, split, output)?;
         match loaded.data.class_count() {
             2.. => Ok(loaded),
-            classes => Err(Error::invalid("load_images", "nothing to tell apart")
+            classes => Err(Error::invalid(OPERATION, "nothing to tell apart")
                 .expected("at least 2 classes")
                 .got(classes)),
         }

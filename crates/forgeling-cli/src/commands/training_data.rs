@@ -1,8 +1,7 @@
 //! What `forgeling train` trains and validates on.
 
 use forgeling::data::{
-    Dataset as _, ImageShape, Missing, Preparation, Split, Standardization, folder, imbalance,
-    shared_images,
+    Dataset as _, ImageShape, Missing, Split, Standardization, folder, imbalance, shared_images,
 };
 use forgeling::{Error, Result};
 
@@ -10,6 +9,7 @@ use super::supervised::{self, Examples, Loaded, Wanted};
 use crate::args::{NormalizeKind, Settings, Train};
 use crate::data::DataSource;
 use crate::output::Output;
+use crate::sounds::Prepared;
 
 const OPERATION: &str = "train";
 
@@ -20,7 +20,7 @@ const SPLIT_SEED: u64 = 0;
 pub struct Data {
     pub train: Examples,
     pub validation: Option<Examples>,
-    pub preparation: Preparation,
+    pub preparation: Prepared,
     /// How their channels are standardised, if they are.
     pub normalization: Option<Standardization>,
     pub shape: ImageShape,
@@ -41,11 +41,7 @@ impl Data {
         }
         let trained = settings.network.model.trained.as_ref();
         let wanted = Wanted {
-            shape: args
-                .data
-                .input
-                .map(|input| input.0)
-                .or(settings.network.input()),
+            shape: supervised::wanted_shape(args.data.input, &settings.network, &args.data.data)?,
             glyphs: args.data.classes,
             per_class: args.data.per_class,
             pictures: &args.data.pictures,
@@ -109,6 +105,10 @@ impl Data {
             (None, DataSource::Folder(dir)) if args.validation > 0.0 => {
                 let parts = folder::validation_parts(dir)?;
                 Ok(parts.map(|(_, held_out)| DataSource::Folder(held_out)))
+            }
+            (None, DataSource::Sounds(dir)) if args.validation > 0.0 => {
+                let parts = folder::validation_parts(dir)?;
+                Ok(parts.map(|(_, held_out)| DataSource::Sounds(held_out)))
             }
             _ => Ok(None),
         }

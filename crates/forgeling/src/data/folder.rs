@@ -20,8 +20,21 @@ const LIST: &str = "list_images";
 const TRAIN: [&str; 2] = ["train", "training"];
 const TEST: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
 const VALIDATION: [&str; 5] = ["val", "valid", "validation", "test", "testing"];
+const IMAGES: FileKind = FileKind {
+    one: "image",
+    several: "images",
+    endings: &ENDINGS,
+};
 /// What telephones write and is not read.
 const HEIF: [&str; 3] = ["heic", "heif", "avif"];
+
+/// What is looked for in folders.
+pub(super) struct FileKind {
+    pub one: &'static str,
+    pub several: &'static str,
+    /// How the names end, in lower case.
+    pub endings: &'static [&'static str],
+}
 
 /// The images of a folder, and how they came about.
 #[derive(Debug)]
@@ -41,7 +54,7 @@ pub struct Folder {
 pub struct LeftOut {
     /// How many there are of each ending.
     pub endings: BTreeMap<String, usize>,
-    /// Images that are damaged or cannot be read, with what is wrong.
+    /// Files that are damaged or cannot be read, with what is wrong.
     pub broken: Vec<String>,
 }
 
@@ -81,7 +94,7 @@ impl fmt::Display for LeftOut {
         if let Some(first) = self.broken.first() {
             let between = if endings > 0 { "; " } else { "" };
             let count = self.broken.len();
-            let word = if count == 1 { "image" } else { "images" };
+            let word = if count == 1 { "file" } else { "files" };
             write!(
                 f,
                 "{between}{count} broken {word} left out, the first: {first}"
@@ -91,10 +104,10 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// Images by class, unread.
+/// Files by class, unread.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listed {
-    /// Each class with its images, both sorted by name.
+    /// Each class with its files, both sorted by name.
     pub classes: Vec<(String, Vec<PathBuf>)>,
     /// What is none.
     pub left_out: LeftOut,
@@ -111,7 +124,7 @@ pub fn load(dir: impl AsRef<Path>, options: &PictureOptions) -> Result<Folder> {
     let Listed {
         classes,
         mut left_out,
-    } = classes_in(LOAD, dir, &options.limits)?;
+    } = classes_in(LOAD, dir, &IMAGES, &options.limits)?;
     let paths: Vec<&PathBuf> = classes.iter().flat_map(|(_, paths)| paths).collect();
     let pictures = picture::read(&paths, options).map_err(|error| error.path(dir))?;
     let mut set = ImageSet::new(pictures.shape)?;
@@ -196,21 +209,27 @@ fn parts_named(dir: &Path, held_out: &[&str]) -> Result<Option<(PathBuf, PathBuf
 ///
 /// If something cannot be listed, a class holds a folder or no image, or there is no class.
 pub fn list_classes(dir: impl AsRef<Path>) -> Result<Listed> {
-    classes_in(LIST, dir.as_ref(), &Limits::default())
+    classes_in(LIST, dir.as_ref(), &IMAGES, &Limits::default())
 }
 
-fn classes_in(operation: &'static str, dir: &Path, limits: &Limits) -> Result<Listed> {
+/// The classes of `dir/CLASS/*` with files of a kind.
+pub(super) fn classes_in(
+    operation: &'static str,
+    dir: &Path,
+    kind: &FileKind,
+    limits: &Limits,
+) -> Result<Listed> {
     let mut listed = Listed::default();
     for child in children(operation, dir, limits)? {
         if child.is_folder {
-            let (images, left_out) = images_in(operation, &child.path, limits)?;
-            listed.classes.push((child.name, images));
+            let (files, left_out) = files_in(operation, &child.path, kind, limits)?;
+            listed.classes.push((child.name, files));
             listed.left_out.add(left_out);
         }
     }
     if listed.classes.is_empty() {
         return Err(Error::bad_data(operation, "there is no class")
-            .expected("one folder of images per class")
+            .expected(format!("one folder of {} per class", kind.several))
             .path(dir));
     }
     Ok(listed)
@@ -222,24 +241,33 @@ fn classes_in(operation: &'static str, dir: &Path, limits: &Limits) -> Result<Li
 ///
 /// If `path` cannot be read, or is a folder with an inner folder or without images.
 pub fn list_images(path: impl AsRef<Path>) -> Result<(Vec<PathBuf>, LeftOut)> {
-    let path = path.as_ref();
-    let metadata = std::fs::metadata(path).map_err(|cause| Error::io(LIST, path, &cause))?;
+    files_at(LIST, path.as_ref(), &IMAGES)
+}
+
+/// The files of a kind directly in `path`, or `path` itself where it is a file.
+pub(super) fn files_at(
+    operation: &'static str,
+    path: &Path,
+    kind: &FileKind,
+) -> Result<(Vec<PathBuf>, LeftOut)> {
+    let metadata = std::fs::metadata(path).map_err(|cause| Error::io(operation, path, &cause))?;
     if metadata.is_dir() {
-        images_in(LIST, path, &Limits::default())
+        files_in(operation, path, kind, &Limits::default())
     } else {
         Ok((vec![path.to_owned()], LeftOut::default()))
     }
 }
 
-fn images_in(
+fn files_in(
     operation: &'static str,
     folder: &Path,
+    kind: &FileKind,
     limits: &Limits,
 ) -> Result<(Vec<PathBuf>, LeftOut)> {
-    let (mut images, mut left_out) = (Vec::new(), LeftOut::default());
+    let (mut files, mut left_out) = (Vec::new(), LeftOut::default());
     for child in children(operation, folder, limits)? {
         if child.is_folder {
-            let message = "a folder lies where only images are expected";
+            let message = format!("a folder lies where only {} are expected", kind.several);
             return Err(Error::bad_data(operation, message).path(child.path));
         }
         let ending = Path::new(&child.name).extension();
@@ -247,15 +275,15 @@ fn images_in(
             || "without an ending".to_owned(),
             |ending| ending.to_string_lossy().to_ascii_lowercase(),
         );
-        if ENDINGS.contains(&ending.as_str()) {
-            images.push(child.path);
+        if kind.endings.contains(&ending.as_str()) {
+            files.push(child.path);
         } else {
             *left_out.endings.entry(ending).or_default() += 1;
         }
     }
-    if images.is_empty() {
-        let error = Error::bad_data(operation, "there is no image")
-            .expected(format!("files that end in {}", ENDINGS.join(", ")))
+    if files.is_empty() {
+        let error = Error::bad_data(operation, format!("there is no {}", kind.one))
+            .expected(format!("files that end in {}", kind.endings.join(", ")))
             .path(folder);
         return Err(if left_out.is_empty() {
             error
@@ -263,5 +291,5 @@ fn images_in(
             error.got(left_out)
         });
     }
-    Ok((images, left_out))
+    Ok((files, left_out))
 }

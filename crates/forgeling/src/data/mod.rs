@@ -18,6 +18,7 @@
 //! | [`task`] | [`Task`]: support and queries of one task, of classes or of numbers to predict |
 //! | [`tasks`] | [`EpisodeTasks`](tasks::EpisodeTasks) and other sources of tasks; lists of episodes to share |
 //! | [`loader`] | [`Loader`], [`EpisodeLoader`]: batches rendered ahead by threads, resumable |
+//! | [`sound`] | [`LogMel`]: from sounds to spectrograms, which networks take as pictures or sequences |
 //! | [`preparation`] | [`Preparation`]: what kind of pictures a model takes, and how they are framed |
 //! | | [`Rng`]: random numbers that are the same on every platform |
 //! | `omniglot`, `idx`, `cifar`, `folder` | loaders for files (cargo feature `files`) |
@@ -36,6 +37,7 @@ pub mod image_set;
 pub mod loader;
 pub mod preparation;
 pub mod rotate;
+pub mod sound;
 pub mod standardize;
 pub mod subset;
 pub mod table;
@@ -80,6 +82,7 @@ pub use loader::{
 pub use preparation::{Fit, Framing, PictureKind, Preparation};
 
 pub use rotate::{Rotated, Turn};
+pub use sound::{Bands, LogMel, LogMelConfig, MelScale, Padding, SoundPreparation, Spectrum};
 pub use standardize::Standardization;
 pub use subset::{Subset, split_examples};
 pub use table::TableSet;
@@ -93,3 +96,5 @@ pub use idx::{IdxImages, IdxSplit};
 pub use limits::Limits;
 #[cfg(feature = "files")]
 pub use picture::{Colour, PictureOptions, Pictures, Survey, read as read_pictures};
+#[cfg(feature = "files")]
+pub use sound::SoundOptions;

@@ -284,6 +284,7 @@ impl ImportPlan {
                 fit: Fit::Crop,
                 framing: None,
             }),
+            sounds: None,
             normalization: Some(self.map.normalization()),
             card: ModelCard {
                 resampling: Some(self.map.resampling),

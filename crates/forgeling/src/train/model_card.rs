@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::SavedNetwork;
 use super::saved_network::FileConfig;
 use super::{TrainingHistory, model_file};
-use crate::data::{Preparation, Standardization};
+use crate::data::{Preparation, SoundPreparation, Standardization};
 use crate::error::Result;
 use crate::nn::graph::Graph;
 
@@ -61,6 +61,8 @@ pub struct ModelDescription {
     pub classes: Vec<String>,
     /// How pictures become its inputs, where that is known.
     pub pictures: Option<Preparation>,
+    /// How sounds become its inputs, if it was trained on sounds.
+    pub sounds: Option<SoundPreparation>,
     /// How the channels of its images are standardised; see [`SavedNetwork::normalization`].
     pub normalization: Option<Standardization>,
     /// Where it is from.
@@ -84,6 +86,7 @@ impl ModelDescription {
             network: header.config.network,
             classes: header.config.classes,
             pictures: header.pictures,
+            sounds: header.sounds,
             normalization: header.config.normalization,
             card: header.config.card,
             history: header.summary,

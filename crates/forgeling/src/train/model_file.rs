@@ -1,8 +1,8 @@
 //! Model files: safetensors whose header says what the model is and how it was trained.
 //!
 //! Any reader of safetensors can open them. The metadata key `forgeling` holds one JSON object with
-//! `format` (1), `architecture`, `config` and `summary`, and for models that were trained on pictures `pictures`: how these
-//! became inputs, and others are to.
+//! `format` (1), `architecture`, `config` and `summary`, and for models that were trained on pictures `pictures`, on sounds
+//! `sounds`: how these became inputs, and others are to.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::weights::NamedTensor;
-use crate::data::Preparation;
+use crate::data::{Preparation, SoundPreparation};
 use crate::error::{Error, ErrorKind, Result};
 
 const KEY: &str = "forgeling";
@@ -40,6 +40,9 @@ pub struct Header<Config, Summary> {
     /// How pictures become its inputs, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pictures: Option<Preparation>,
+    /// How sounds become its inputs, if it was trained on sounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sounds: Option<SoundPreparation>,
 }
 
 impl<Config, Summary> Header<Config, Summary> {
@@ -51,6 +54,7 @@ impl<Config, Summary> Header<Config, Summary> {
             config,
             summary,
             pictures: None,
+            sounds: None,
         }
     }
 
@@ -58,6 +62,12 @@ impl<Config, Summary> Header<Config, Summary> {
     #[must_use]
     pub fn with_pictures(self, pictures: Option<Preparation>) -> Self {
         Self { pictures, ..self }
+    }
+
+    /// The same with how sounds become inputs.
+    #[must_use]
+    pub fn with_sounds(self, sounds: Option<SoundPreparation>) -> Self {
+        Self { sounds, ..self }
     }
 }
 

@@ -1,10 +1,10 @@
-//! Model files of networks that tell images apart.
+//! Model files of networks that tell images or sounds apart.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{ImageShape, Preparation, Standardization};
+use crate::data::{ImageShape, Preparation, SoundPreparation, Standardization};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::Network;
@@ -34,6 +34,8 @@ pub struct SavedNetwork {
     pub classes: Vec<String>,
     /// How pictures become its inputs, where that is known.
     pub pictures: Option<Preparation>,
+    /// How sounds become its inputs, if it was trained on sounds.
+    pub sounds: Option<SoundPreparation>,
     /// How the channels of its images are standardised before the network sees them; `None` where they stay within 0 and 1.
     pub normalization: Option<Standardization>,
     /// Where it is from.
@@ -106,7 +108,8 @@ impl SavedNetwork {
             confidence: self.confidence.clone(),
         };
         let header = model_file::Header::new(Self::ARCHITECTURE, config, self.history)
-            .with_pictures(self.pictures);
+            .with_pictures(self.pictures)
+            .with_sounds(self.sounds);
         model_file::encode(&header, &weights::collect(&self.network).await?)
     }
 
@@ -140,6 +143,7 @@ impl SavedNetwork {
             model,
             network: weights::load(network, tensors)?,
             pictures: header.pictures,
+            sounds: header.sounds,
             history: header.summary,
             classes,
             normalization,
@@ -175,6 +179,15 @@ impl SavedNetwork {
         }
         if let Some(constants) = &self.normalization {
             constants.check_channels(self.input())?;
+        }
+        if let Some(sounds) = &self.sounds {
+            let shape = sounds.input_shape()?;
+            if shape != self.input() {
+                let message = "the network takes no such spectrograms";
+                return Err(Error::bad_data(operation, message)
+                    .expected(self.input())
+                    .got(shape));
+            }
         }
         let outputs = self.network.graph().output_shape().len();
         if self.classes.len() == outputs {
@@ -222,6 +235,7 @@ mod tests {
                 model: name.into(),
                 classes: ["a", "b", "c"].map(String::from).to_vec(),
                 pictures: Some(Preparation::DRAWINGS),
+                sounds: None,
                 normalization: Some(Standardization {
                     mean: vec![0.1307],
                     deviation: vec![0.3081],

@@ -20,6 +20,7 @@ use super::row::Row;
 use super::{report, words};
 use crate::args::{Common, ContinualArgs, ScenarioKind};
 use crate::output::Output;
+use crate::sounds::Prepared;
 
 /// All runs of a command, ready to begin.
 pub struct Bench<'a> {
@@ -83,7 +84,9 @@ impl<'a> Bench<'a> {
             .map(|path| Trained::load(path, &device))
             .transpose()?;
         let input = trained.as_ref().map(|trained| trained.saved.input());
-        let data = Data::load(args, input.or(args.network.input()), output)?;
+        let heard = trained.as_ref().and_then(|trained| trained.saved.sounds);
+        let shape = input.or(args.network.input());
+        let data = Data::load(args, shape, heard.map(Prepared::Sounds), output)?;
         let setting = args.scenario.setting();
         let preset = args.protocol.preset(setting);
         let seeds = (0..args.seeds).map(|run| common.seed.wrapping_add(run));
@@ -175,7 +178,8 @@ impl<'a> Bench<'a> {
             "classes": classes,
             "number of images": image_count(train),
             "number of images to test on": image_count(test),
-            "reading of pictures": preparation,
+            "reading of pictures": preparation.pictures(),
+            "reading of sounds": preparation.sounds(),
             "shape of images": train.image_shape(),
             "strategy": protocol.strategy,
             "head": protocol.head,

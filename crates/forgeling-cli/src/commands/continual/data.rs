@@ -1,15 +1,14 @@
 //! What is learned and tested on.
 
 use forgeling::continual::{Kind, Preset, Scenario, ScenarioConfig};
-use forgeling::data::{
-    Dataset as _, ImageShape, Missing, Preparation, Split, folder, shared_images,
-};
+use forgeling::data::{Dataset as _, ImageShape, Missing, Split, folder, shared_images};
 use forgeling::{Error, Result};
 
 use super::super::supervised::{self, Examples, Loaded, Wanted};
 use crate::args::{ClassOrder, ContinualArgs, ScenarioArgs, ScenarioKind};
 use crate::data::DataSource;
 use crate::output::Output;
+use crate::sounds::Prepared;
 
 /// Of files that have no images to test on of their own, this part of each class; the same whatever the seed.
 const HELD_OUT: f64 = 0.2;
@@ -24,22 +23,28 @@ const PADDING: usize = 2;
 pub struct Data {
     pub train: Examples,
     pub test: Examples,
-    pub preparation: Preparation,
+    pub preparation: Prepared,
     pub classes: Vec<String>,
     /// Where the latter come from.
     pub tested: String,
 }
 
 impl Data {
-    /// Loads it, and says what is to be said of that. `input` is the shape that a network of the user's takes.
-    pub fn load(args: &ContinualArgs, input: Option<ImageShape>, output: &Output) -> Result<Self> {
+    /// Loads it, and says what is to be said of that. `input` is the shape that a network of the user's takes, and `model`
+    /// how a model's own sounds were read.
+    pub fn load(
+        args: &ContinualArgs,
+        input: Option<ImageShape>,
+        model: Option<Prepared>,
+        output: &Output,
+    ) -> Result<Self> {
         let source = &args.data.data;
         let wanted = Wanted {
             shape: args.data.input.map(|input| input.0).or(input),
             glyphs: args.data.classes,
             per_class: args.data.per_class,
             pictures: &args.data.pictures,
-            model: None,
+            model,
         };
         let Loaded {
             data: train,
@@ -61,7 +66,9 @@ impl Data {
             Some(source) => {
                 let test = known(&source)?;
                 // The others have test images that are known to be others.
-                if args.test_data.is_some() || matches!(source, DataSource::Folder(_)) {
+                if args.test_data.is_some()
+                    || matches!(source, DataSource::Folder(_) | DataSource::Sounds(_))
+                {
                     warn_of_shared(&train, &test, output)?;
                 }
                 (train, test, source.to_string())
@@ -114,7 +121,9 @@ fn other_source(args: &ContinualArgs) -> Result<Option<DataSource>> {
     }
     Ok(match source {
         DataSource::Glyphs | DataSource::Idx(_) | DataSource::Cifar(_) => Some(source.clone()),
-        DataSource::Folder(dir) => folder::parts(dir)?.map(|_| source.clone()),
+        DataSource::Folder(dir) | DataSource::Sounds(dir) => {
+            folder::parts(dir)?.map(|_| source.clone())
+        }
         DataSource::Omniglot(_) => None,
     })
 }

@@ -250,13 +250,13 @@ fn conv6(asked: &Asked<'_>) -> Result<Graph> {
 
 fn convolutional(asked: &Asked<'_>, blocks: usize, unpooled: usize) -> Result<Graph> {
     let config = Conv4Config {
-        channels: asked.input.channels,
         filters: asked.option("width"),
         blocks,
         unpooled,
-        size: asked.side()?,
+        ..Default::default()
     };
-    config.graph()?.with_outputs(asked.classes)
+    let graph = config.graph_for(asked.input)?;
+    graph.with_outputs(asked.classes)
 }
 
 fn vit(asked: &Asked<'_>) -> Result<Graph> {

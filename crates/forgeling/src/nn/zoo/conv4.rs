@@ -56,28 +56,43 @@ impl Conv4Config {
     /// # Errors
     /// When a size is zero or beyond reason, or when the blocks shrink the image to nothing.
     pub fn graph(&self) -> Result<Graph> {
+        self.graph_for(self.image_shape())
+    }
+
+    /// The same blocks for images of another shape, which need not be square.
+    ///
+    /// # Errors
+    /// As [`graph`](Self::graph).
+    pub fn graph_for(&self, images: ImageShape) -> Result<Graph> {
         const OPERATION: &str = "conv4_config";
+        let ImageShape {
+            channels,
+            height,
+            width,
+        } = images;
         check_ranges(
             OPERATION,
             [
-                ("channels", self.channels, MAX_FILTERS),
+                ("channels", channels, MAX_FILTERS),
                 ("filters", self.filters, MAX_FILTERS),
                 ("blocks", self.blocks, MAX_BLOCKS),
-                ("size", self.size, MAX_SIZE),
+                ("size", height, MAX_SIZE),
+                ("size", width, MAX_SIZE),
             ],
         )?;
         let pooled = self.blocks.saturating_sub(self.unpooled);
-        if self.size >> pooled == 0 {
+        let shorter = height.min(width);
+        if shorter >> pooled == 0 {
             return Err(
                 Error::invalid(OPERATION, "the blocks shrink the image to nothing")
                     .expected(format!(
                         "a size of at least {} for {pooled} blocks that pool",
                         1 << pooled
                     ))
-                    .got(self.size),
+                    .got(shorter),
             );
         }
-        let mut graph = Builder::new(Shape::Maps([self.channels, self.size, self.size]))?;
+        let mut graph = Builder::new(Shape::Maps([channels, height, width]))?;
         for index in 0..self.blocks {
             let name = |part: &str| format!("blocks.{index}{part}");
             graph.then(name(""), Layer::Conv2d(Conv2d::new(self.filters, 3).same()))?;
