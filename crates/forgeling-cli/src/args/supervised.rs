@@ -133,6 +133,9 @@ pub struct Train {
     /// Model file to write
     #[arg(long, value_name = "FILE", required_unless_present = "fast_dev_run")]
     pub out: Option<PathBuf>,
+    /// Folder for report.html: curves of loss and accuracy, and of how a network of two pathways weights them
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
 }
 
 /// What is trained how: what was typed, else the recipe's, else what is usual.
