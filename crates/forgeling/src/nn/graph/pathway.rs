@@ -65,9 +65,10 @@ impl Luminance {
     }
 
     pub(super) fn output(&self, input: Shape) -> Result<Shape, String> {
-        let usable = |deviation: f64| deviation > 0.0 && deviation.is_finite();
-        if !self.mean.iter().all(|mean| mean.is_finite()) || !self.deviation.into_iter().all(usable)
-        {
+        // As they are on the device.
+        let [mean, deviation] = [self.mean, self.deviation].map(|values| values.map(|x| x as f32));
+        let usable = |deviation: &f32| *deviation > 0.0 && deviation.is_finite();
+        if !mean.iter().all(|mean| mean.is_finite()) || !deviation.iter().all(usable) {
             return Err(format!(
                 "a constant cannot be used: expected finite means, and finite deviations above 0, got {:?} and {:?}",
                 self.mean, self.deviation
