@@ -11,7 +11,7 @@ use forgeling::data::ImageShape;
 use forgeling::device::{MemoryMonitor, Phase};
 use forgeling::nn::graph::Graph;
 use forgeling::nn::zoo::{
-    Conv4Config, EfficientNetConfig, MlpConfig, ResNetConfig, Stem, VitConfig,
+    Conv4Config, EfficientNetConfig, IntegrationConfig, MlpConfig, ResNetConfig, Stem, VitConfig,
 };
 use forgeling::nn::{
     MemoryPlan, Network, Normalization, Pass, PlanConfig, Planned, PlannedEpisodes,
@@ -111,6 +111,10 @@ impl Kind {
         Self::Classifier(config.graph().unwrap())
     }
 
+    fn integration() -> Self {
+        Self::Classifier(IntegrationConfig::shallow().graph().unwrap())
+    }
+
     fn named(self, name: &'static str, batch: usize) -> Model {
         Model {
             name,
@@ -136,6 +140,7 @@ pub fn models() -> Vec<Model> {
         Kind::separable().named("depthwise separable", 16),
         Kind::vit().named("Vit", 16),
         Kind::vit_with_class_token().named("Vit with a class token", 16),
+        Kind::integration().named("two pathways, shallow", 8),
         Kind::efficientnet().named("EfficientNet-Lite0, width 32 %", 8),
     ]
 }

@@ -20,8 +20,8 @@ use forgeling::device::{DeviceKind, LaunchCounter};
 use forgeling::meta::{FewShot, Learner, LearnerOptions, Method, Stack};
 use forgeling::nn::graph::{Graph, Shape};
 use forgeling::nn::zoo::{
-    Conv4Config, EfficientNetConfig, MlpConfig, MobileNetConfig, ResNetConfig, SequenceConfig,
-    Stem, VitConfig,
+    Conv4Config, EfficientNetConfig, IntegrationConfig, MlpConfig, MobileNetConfig, ResNetConfig,
+    SequenceConfig, Stem, VitConfig,
 };
 use forgeling::nn::{
     BatchStatistics, MemoryPlan, Network, Normalization, Pass, PlanConfig, absorb,
@@ -45,7 +45,7 @@ const PLANNED: usize = 16;
 /// How far sums may be off where the CPU rounds in another way, in norms of what is summed.
 const ROUNDING: f64 = 1e-3;
 
-fn graphs() -> [(&'static str, Graph); 9] {
+fn graphs() -> [(&'static str, Graph); 10] {
     let mlp = MlpConfig {
         hidden: vec![128, 32],
         ..Default::default()
@@ -93,6 +93,13 @@ fn graphs() -> [(&'static str, Graph); 9] {
         filters: 8,
         ..Default::default()
     };
+    let integration = IntegrationConfig {
+        input: ImageShape::new(3, 16, 14),
+        width: 4,
+        blocks: vec![1; 3],
+        integrate_after: vec![1, 3],
+        ..Default::default()
+    };
     let classifier = |encoder: Conv4Config| encoder.graph()?.with_outputs(5);
     let graphs = [
         ("mlp", mlp.graph()),
@@ -104,6 +111,7 @@ fn graphs() -> [(&'static str, Graph); 9] {
         ("mobilenet", mobilenet.graph()),
         ("efficientnet", efficientnet.graph()),
         ("sequence", sequence.graph()),
+        ("integration", integration.graph()),
     ];
     graphs.map(|(name, graph)| (name, graph.unwrap()))
 }

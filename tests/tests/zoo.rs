@@ -9,7 +9,8 @@ use forgeling::data::{ImageShape, Rng};
 use forgeling::nn::catalog::ModelConfig;
 use forgeling::nn::graph::{Graph, Layer, Shape, Wire};
 use forgeling::nn::zoo::{
-    Conv4Config, EfficientNetConfig, MobileNetConfig, SequenceConfig, Stem, VitConfig,
+    Conv4Config, Depth, DualMlpConfig, EfficientNetConfig, IntegrationConfig, MobileNetConfig,
+    MultiChannelResNetConfig, ResNetConfig, SequenceConfig, Stem, VitConfig,
 };
 use forgeling::nn::{Network, Normalization, Pass, absorb};
 use forgeling::ops::softmax_cross_entropy;
@@ -238,6 +239,20 @@ fn families() -> Vec<(&'static str, Graph)> {
         fused,
         ..VitConfig::tiny(classes)
     };
+    let dual = DualMlpConfig {
+        width: 64,
+        classes,
+        ..Default::default()
+    };
+    let towers = MultiChannelResNetConfig {
+        tower: ResNetConfig {
+            depth: Depth::Fifty,
+            width: 4,
+            classes,
+            ..Default::default()
+        },
+        ..Default::default()
+    };
     vec![
         (
             "conv6",
@@ -248,7 +263,26 @@ fn families() -> Vec<(&'static str, Graph)> {
         ("sequence", sequence.graph().unwrap()),
         ("vit, fused, class token", vit(true, true).graph().unwrap()),
         ("vit, mean", vit(false, false).graph().unwrap()),
+        ("integration", pathways(IntegrationConfig::shallow(), 3)),
+        ("integration, base", pathways(IntegrationConfig::base(), 1)),
+        (
+            "integration, large",
+            pathways(IntegrationConfig::large(), 4),
+        ),
+        ("dual perceptron", dual.graph().unwrap()),
+        ("two towers", towers.graph().unwrap()),
     ]
+}
+
+/// A narrow one for so many channels.
+fn pathways(size: IntegrationConfig, channels: usize) -> Graph {
+    let config = IntegrationConfig {
+        input: ImageShape::new(channels, 32, 32),
+        width: 4,
+        classes: 4,
+        ..size
+    };
+    config.graph().unwrap()
 }
 
 /// The names of trained values, with the largest part of the gradient of each, if there is one.
@@ -282,14 +316,14 @@ fn a_step_trains_every_value() {
     for (family, graph) in families() {
         let shape = graph.image_shape();
         let mut rng = Rng::new(7);
-        let pixels: Vec<f32> = (0..2 * shape.len()).map(|_| rng.range(-1.0, 1.0)).collect();
-        let dims = [2, shape.channels, shape.height, shape.width];
+        let pixels: Vec<f32> = (0..4 * shape.len()).map(|_| rng.range(-1.0, 1.0)).collect();
+        let dims = [4, shape.channels, shape.height, shape.width];
         let images = Tensor::<4>::from_data(TensorData::new(pixels, dims), &device);
         let network = Network::on(&graph, 3, &device);
         let loss_of = |network: &Network| {
             let mut pass = Pass::new(Normalization::Batch, &device);
             let logits = network.forward(images.clone(), &mut pass).unwrap();
-            let loss = softmax_cross_entropy(logits, &[0, 2]).unwrap();
+            let loss = softmax_cross_entropy(logits, &[0, 2, 1, 3]).unwrap();
             let statistics = pass.take_statistics();
             let gradients = pass.backward(loss.clone(), network).unwrap();
             (loss.into_scalar::<f32>(), statistics, gradients)

@@ -6,7 +6,6 @@ use forgeling::data::sound::{self, SoundFolder};
 use forgeling::data::{
     ImageSet, ImageShape, Preparation, SoundOptions, SoundPreparation, Split, folder,
 };
-use forgeling::train::SavedNetwork;
 use forgeling::{Error, Result};
 use serde::Serialize;
 
@@ -27,8 +26,11 @@ impl Prepared {
     ///
     /// # Errors
     /// When the source holds sounds and the model was trained on something else, or the other way round.
-    pub fn of(model: &SavedNetwork, source: &DataSource) -> Result<Option<Self>> {
-        let known = match (model.sounds, model.pictures) {
+    pub fn of(
+        (sounds, pictures): (Option<SoundPreparation>, Option<Preparation>),
+        source: &DataSource,
+    ) -> Result<Option<Self>> {
+        let known = match (sounds, pictures) {
             (Some(sounds), _) => Some(Self::Sounds(sounds)),
             (None, pictures) => pictures.map(Self::Pictures),
         };

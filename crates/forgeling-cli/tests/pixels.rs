@@ -7,6 +7,8 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use common::json;
+use forgeling::nn::graph::Layer;
+use forgeling::train::ModelDescription;
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::Value;
@@ -119,6 +121,40 @@ fn a_model_standardises_what_it_is_tested_on_as_what_it_was_trained_on() {
     assert_eq!(plain["normalization"], Value::Null);
     let losses = (number(&eval(), "loss"), number(&plain, "validation_loss"));
     assert!((losses.0 - losses.1).abs() < 1e-4, "{losses:?}");
+}
+
+#[test]
+fn two_pathways_undo_the_standardising_and_are_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    cifar(folder.path());
+    let data = format!("cifar:{}", folder.path().display());
+    let [model, report] = ["model.safetensors", "report"].map(|name| folder.path().join(name));
+    let mut train = forgeling(&["train", "--model", "integration_shallow", "--width", "2"]);
+    train.args(["--data", &data, "--normalize", "data", "--epochs", "2"]);
+    train.arg("--out").arg(&model).arg("--report").arg(&report);
+    let trained = json(&mut train, 0);
+    let mixes = trained["mixes"].as_array().unwrap();
+    let inputs: Vec<_> = mixes.iter().map(|curve| &curve["input"]).collect();
+    assert_eq!(inputs.len(), 5, "{mixes:?}");
+    assert_eq!(inputs[4], "integrate.1.previous");
+    for curve in mixes {
+        assert_eq!(curve["weights"].as_array().unwrap().len(), 3, "{curve}");
+    }
+    let page = fs::read_to_string(report.join("report.html")).unwrap();
+    for said in ["accuracy", "held out", "integrate.0: luminance.0"] {
+        assert!(page.contains(said), "{said}");
+    }
+    let bytes = fs::read(model).unwrap();
+    let network = ModelDescription::from_bytes(&bytes).unwrap().network;
+    let Layer::Luminance(luminance) = network.nodes()[0].layer else {
+        panic!("no luminance");
+    };
+    let constants = &trained["normalization"];
+    assert_eq!(serde_json::json!(luminance.mean), constants["mean"]);
+    assert_eq!(
+        serde_json::json!(luminance.deviation),
+        constants["deviation"]
+    );
 }
 
 #[test]

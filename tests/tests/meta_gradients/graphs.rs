@@ -111,9 +111,17 @@ fn programs_compute_what_their_networks_do() {
     let device = device().inner();
     let named = MODELS
         .iter()
-        .filter(|entry| !entry.name.starts_with("vit"))
+        .filter(|entry| {
+            !["vit", "integration"]
+                .iter()
+                .any(|refused| entry.name.starts_with(refused))
+        })
         .map(|entry| {
             let mut config = ModelConfig::new(entry.name).unwrap();
+            if ["dual_mlp_large", "multi_channel_resnet50"].contains(&entry.name) {
+                // Of which nothing asks for the luminance.
+                config.input.channels = 1;
+            }
             config.options.insert("width".into(), 6);
             config.graph().unwrap()
         });
@@ -140,13 +148,21 @@ fn programs_compute_what_their_networks_do() {
 }
 
 #[test]
-fn attention_is_refused_by_name() {
-    let graph = ModelConfig::new("vit").unwrap().graph().unwrap();
-    let error = Program::new(&graph).unwrap_err();
-    assert!(
-        error.is_bad_input() && error.to_string().contains("'embed' (patches)"),
-        "{error}"
-    );
+fn what_has_no_product_is_refused_by_name() {
+    for (model, channels, named) in [
+        ("vit", 1, "'embed' (patches)"),
+        ("dual_mlp_large", 3, "'luminance' (luminance)"),
+        ("dual_mlp_large", 4, "'rgb' (channels)"),
+        ("integration_shallow", 1, "'integrate.0.mix' (mix)"),
+    ] {
+        let mut config = ModelConfig::new(model).unwrap();
+        config.input.channels = channels;
+        let error = Program::new(&config.graph().unwrap()).unwrap_err();
+        assert!(
+            error.is_bad_input() && error.to_string().contains(named),
+            "{error}"
+        );
+    }
 }
 
 /// Their sizes, in their order.

@@ -144,6 +144,53 @@ export const MODELS = {
       stem: { about: "how many times smaller the first layers make images: 1, or 4 for large images", default: 4, least: 1, most: 4 },
     },
   },
+  integration_shallow: {
+    about: "residual pathways of colours and luminance, integrated along the way: two stages",
+    input: [3, 32, 32],
+    options: {
+      width: { about: "channels of the first stage", default: 32, least: 1, most: 512 },
+      stem: { about: "rows of its first kernel: 3, or 7 with pooling for large images", default: 3, least: 3, most: 7 },
+      pathways: { about: "2: colours and luminance, 1: colours alone, 0: colours with luminance as another channel, both of the latter as wide as makes as many values", default: 2, least: 0, most: 2 },
+      luminance: { about: "what it is of red, green and blue: as in ITU-R BT.709 or BT.601", default: 709, least: 601, most: 709 },
+    },
+  },
+  integration_base: {
+    about: "the same with three stages",
+    input: [3, 32, 32],
+    options: {
+      width: { about: "channels of the first stage", default: 32, least: 1, most: 512 },
+      stem: { about: "rows of its first kernel: 3, or 7 with pooling for large images", default: 3, least: 3, most: 7 },
+      pathways: { about: "2: colours and luminance, 1: colours alone, 0: colours with luminance as another channel, both of the latter as wide as makes as many values", default: 2, least: 0, most: 2 },
+      luminance: { about: "what it is of red, green and blue: as in ITU-R BT.709 or BT.601", default: 709, least: 601, most: 709 },
+    },
+  },
+  integration_large: {
+    about: "the same with four stages",
+    input: [3, 32, 32],
+    options: {
+      width: { about: "channels of the first stage", default: 64, least: 1, most: 512 },
+      stem: { about: "rows of its first kernel: 3, or 7 with pooling for large images", default: 3, least: 3, most: 7 },
+      pathways: { about: "2: colours and luminance, 1: colours alone, 0: colours with luminance as another channel, both of the latter as wide as makes as many values", default: 2, least: 0, most: 2 },
+      luminance: { about: "what it is of red, green and blue: as in ITU-R BT.709 or BT.601", default: 709, least: 601, most: 709 },
+    },
+  },
+  dual_mlp_large: {
+    about: "perceptrons of colours and of luminance with a shared classifier",
+    input: [3, 32, 32],
+    options: {
+      width: { about: "neurons of the first hidden layers, each of the three others having half of those before", default: 1024, least: 1, most: 65536 },
+      luminance: { about: "what it is of red, green and blue: as in ITU-R BT.709 or BT.601", default: 709, least: 601, most: 709 },
+    },
+  },
+  multi_channel_resnet50: {
+    about: "residual networks of 50 layers of colours and of luminance with a shared classifier",
+    input: [3, 32, 32],
+    options: {
+      width: { about: "channels of the first stage", default: 64, least: 1, most: 512 },
+      stem: { about: "rows of its first kernel: 3, or 7 with pooling for large images", default: 3, least: 3, most: 7 },
+      luminance: { about: "what it is of red, green and blue: as in ITU-R BT.709 or BT.601", default: 709, least: 601, most: 709 },
+    },
+  },
 } as const;
 
 /** What a layer of a network can be. */
@@ -161,7 +208,9 @@ export const LAYERS = [
   "firstToken",
   "flatten",
   "luminance",
+  "channels",
   "add",
+  "mix",
   "concat",
   "patches",
   "attention",

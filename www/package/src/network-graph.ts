@@ -83,6 +83,30 @@ export interface AttentionOptions {
   fused?: boolean;
 }
 
+/** How bright red, green and blue are. */
+export interface LuminanceOptions {
+  /** Shares of 0.2126, 0.7152 and 0.0722 (ITU-R BT.709), or of 0.299, 0.587 and 0.114 (BT.601). Default `"bt709"`. */
+  standard?: "bt709" | "bt601";
+  /** What was subtracted from red, green and blue when images were standardised, which this undoes. Default 0 each. */
+  mean?: readonly [number, number, number];
+  /** What they were then divided by. Default 1 each. */
+  deviation?: readonly [number, number, number];
+}
+
+/** Some of the channels of maps, which lie side by side. */
+export interface ChannelsOptions {
+  /** Channels before the first. Default 0. */
+  from?: number;
+  /** How many. */
+  count: number;
+}
+
+/** A weighted sum whose weights are learned. */
+export interface MixOptions {
+  /** The weight that the last of the `inputs` starts with, above 0 and below 1. Default: all start alike. */
+  lastShare?: number;
+}
+
 /** Of a layer that has no options. */
 export type NoOptions = Record<string, never>;
 
@@ -109,9 +133,13 @@ export interface LayerOptions {
   /** Maps as values, channel after channel. */
   flatten: NoOptions;
   /** How bright maps of red, green and blue are, as one map. */
-  luminance: NoOptions;
+  luminance: LuminanceOptions;
+  /** Some of the channels of maps. */
+  channels: ChannelsOptions;
   /** The sum of two or more `inputs` of one shape. */
   add: NoOptions;
+  /** Two or more `inputs` of one shape, weighted by the softmax of learned numbers. */
+  mix: MixOptions;
   /** The channels, or values, of all `inputs` one after the other. */
   concat: NoOptions;
   patches: PatchesOptions;

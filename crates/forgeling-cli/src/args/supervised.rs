@@ -137,6 +137,9 @@ pub struct Train {
     /// Model file to write
     #[arg(long, value_name = "FILE", required_unless_present = "fast_dev_run")]
     pub out: Option<PathBuf>,
+    /// Folder for report.html: curves of loss and accuracy, and of how a network of two pathways weights them
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
 }
 
 /// What is not trained.

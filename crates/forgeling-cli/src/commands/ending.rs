@@ -9,6 +9,7 @@ use forgeling::train::{
 };
 use forgeling::{Error, Result};
 
+use super::train_watch::report_place;
 use super::{saving, supervised};
 use crate::args::Train;
 use crate::output::Output;
@@ -17,6 +18,9 @@ use crate::output::Output;
 pub fn try_places(args: &Train, values: u64) -> Result<()> {
     if let Some(out) = &args.out {
         saving::try_model(out, values)?;
+    }
+    if let Some(folder) = &args.report {
+        saving::try_file(&report_place(folder))?;
     }
     if let Some(folder) = &args.checkpoint_dir {
         // The model, at most two moments, an average and the best so far. What is left of a trial that was killed is

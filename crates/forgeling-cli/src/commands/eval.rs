@@ -23,7 +23,7 @@ pub async fn run(args: &Eval, common: &Common, output: &Output) -> Result<()> {
         glyphs: saved.classes.len(),
         per_class: args.per_class,
         pictures: &args.pictures,
-        model: Prepared::of(&saved, &args.data)?,
+        model: Prepared::of((saved.sounds, saved.pictures), &args.data)?,
     };
     let known = (&saved.classes[..], Missing::Allowed);
     let data = supervised::load_known(wanted, &args.data, Split::Test, known, output)?;

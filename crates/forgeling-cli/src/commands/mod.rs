@@ -19,6 +19,7 @@ mod saving;
 mod supervised;
 mod tour;
 mod train;
+mod train_watch;
 mod training_data;
 
 pub use loading::{describe, digest, hex, load_learner, load_network};

@@ -6,19 +6,20 @@ use forgeling::nn::graph::Graph;
 use forgeling::nn::{Counts, MemoryPlan, Network, PlanConfig};
 use forgeling::parallel::ParallelConfig;
 use forgeling::train::{
-    EarlyStoppingConfig, EmaConfig, HardwareConfig, HardwareManager, MixedEpochs, ModelCard,
-    OptimizerConfig, Run, SavedNetwork, Schedule, SoftCrossEntropy, StopReason, TrainEvent,
-    TrainSummary, Trainer, TrainerConfig, TrainingHistory, Validation,
+    EarlyStoppingConfig, EmaConfig, HardwareConfig, HardwareManager, MixRecord, MixedEpochs,
+    ModelCard, OptimizerConfig, Run, SavedNetwork, Schedule, SoftCrossEntropy, StopReason,
+    TrainEvent, TrainSummary, Trainer, TrainerConfig, TrainingHistory, Validation,
 };
 use forgeling::{Device, ErrorKind, Result};
 use serde_json::{Value, json};
 
 use super::same_run::SameRun;
 use super::supervised;
+use super::train_watch::Watch;
 use super::training_data::Data;
 use super::{classes, ending, load_network, open, unless_interrupted};
 use crate::args::{BatchSize, Common, Freeze, ScheduleKind, Settings, Train};
-use crate::output::{Output, StepProgress};
+use crate::output::Output;
 
 /// Sizes that `--batch-size auto` chooses from.
 const AUTO: std::ops::RangeInclusive<usize> = 8..=1024;
@@ -45,10 +46,13 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     let shape = data.shape;
     settings.augment.validate(shape)?;
     let beginning = settings.network.model.trained.as_ref();
-    let graph = match beginning {
+    let mut graph = match beginning {
         Some(file) => file.about.graph_for(&data.classes)?,
         None => settings.network.graph(shape, data.classes.len())?,
     };
+    if let Some(constants) = &data.normalization {
+        graph = graph.standardized(&constants.mean, &constants.deviation)?;
+    }
     let plan = Plan::new(args, &settings, &graph, &data, &devices)?;
     let hardware = plan.hardware.clone();
 
@@ -71,7 +75,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     let mut model = match beginning {
         Some(file) => {
             let saved = load_network(&file.path, device)?;
-            saved.network_for(&data.classes, common.seed, device)?
+            saved.network_for(&graph, &data.classes, common.seed, device)?
         }
         None => Network::new(&graph, common.seed, device),
     };
@@ -125,18 +129,12 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
         .map(MixedEpochs::of);
 
     let mut trainer = Trainer::new(trainer_config, manager)?;
-    let mut watch = Watch {
-        output,
-        progress: StepProgress::new(args.fast_dev_run.unwrap_or(steps * epochs)),
-        epochs: if args.fast_dev_run.is_some() {
-            1
-        } else {
-            epochs
-        },
-        validated: validation.is_some(),
-        epoch: String::new(),
-        resumed_from: None,
+    let (all, passes) = match args.fast_dev_run {
+        Some(steps) => (steps, 1),
+        None => (steps * epochs, epochs),
     };
+    let mut watch = Watch::new(output, all, passes, validation.is_some());
+    let mut record = MixRecord::new(&model);
     let interrupted = unless_interrupted();
     let on_event = |event: &TrainEvent| {
         watch.tell(event);
@@ -148,6 +146,9 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     }
     if let Some(checkpoints) = &mut checkpoints {
         run = run.saved_in(checkpoints);
+    }
+    if let Some(record) = &mut record {
+        run = run.with_method(record);
     }
     let summary = match &devices[..] {
         [_] => trainer.fit(&mut model, &objective, run, on_event).await,
@@ -218,6 +219,11 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
     if let Some(rows) = &per_class {
         classes::tell(rows, output);
     }
+    let mixes = match &record {
+        Some(record) => record.curves().await?,
+        None => Vec::new(),
+    };
+    watch.report(args, &settings.network.model.text, &mixes)?;
     let (loss, accuracy) = ending::figures(&summary);
     match out {
         Some(out) => output.line(format_args!("Saved {}", out.display())),
@@ -239,6 +245,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
             "validation_accuracy": last.and_then(|found| found.accuracy),
             "validation_balanced_accuracy": last.and_then(|found| found.balanced_accuracy),
             "per_class": per_class,
+            "mixes": mixes,
             "calibrated": calibrated,
             "input": shape,
             "pictures": data.preparation.pictures(),
@@ -432,80 +439,4 @@ fn course(schedule: &Schedule) -> Value {
         numbers.remove("steps");
     }
     course
-}
-
-/// Tells people what happens.
-struct Watch<'a> {
-    output: &'a Output,
-    progress: StepProgress,
-    epochs: usize,
-    validated: bool,
-    /// What is known of the epoch, until it has been validated.
-    epoch: String,
-    /// Steps of the checkpoint that the run went on from.
-    resumed_from: Option<usize>,
-}
-
-impl Watch<'_> {
-    fn line(&self, text: impl std::fmt::Display) {
-        self.progress.aside(|| self.output.line(&text));
-    }
-
-    fn tell(&mut self, event: &TrainEvent) {
-        let percent = |accuracy: &Option<f64>| 100.0 * accuracy.unwrap_or(0.0);
-        match event {
-            TrainEvent::Step(step) => self.progress.update(step),
-            TrainEvent::Skipped { step, loss_scale } => self.line(format_args!(
-                "Step {step} was skipped: a gradient was not finite; losses are scaled with {loss_scale} now."
-            )),
-            TrainEvent::MicroBatch { examples, .. } => self.line(format_args!(
-                "Memory did not suffice: {examples} images at a time from here on."
-            )),
-            TrainEvent::Epoch {
-                epoch,
-                loss,
-                accuracy,
-                ..
-            } => {
-                let (epochs, accuracy) = (self.epochs, percent(accuracy));
-                self.epoch =
-                    format!("Epoch {epoch}/{epochs}: loss {loss:.3}, accuracy {accuracy:.1} %");
-                if !self.validated {
-                    self.line(&self.epoch);
-                }
-            }
-            TrainEvent::Validated { validation, .. } => self.line(format_args!(
-                "{}; validation loss {:.3}, {}",
-                self.epoch,
-                validation.loss,
-                ending::accuracies(validation)
-            )),
-            TrainEvent::Resumed {
-                step,
-                epoch,
-                damaged,
-            } => {
-                self.resumed_from = Some(*step);
-                for problem in damaged {
-                    self.line(format_args!("Not used: {problem}"));
-                }
-                self.line(format_args!("Going on after step {step}, epoch {epoch}."));
-                if *epoch >= self.epochs {
-                    self.line(format_args!(
-                        "With --epochs {} nothing is left to train: the checkpoint's model is saved as it is.",
-                        self.epochs
-                    ));
-                }
-            }
-            TrainEvent::DeviceDropped {
-                name,
-                reason,
-                remaining,
-                ..
-            } => self.line(format_args!(
-                "{name} failed and is left out, {remaining} go on: {reason}"
-            )),
-            _ => {}
-        }
-    }
 }

@@ -45,7 +45,12 @@ impl Data {
             glyphs: args.data.classes,
             per_class: args.data.per_class,
             pictures: &args.data.pictures,
-            model: trained.and_then(|trained| trained.about.pictures),
+            model: match trained {
+                Some(file) => {
+                    Prepared::of((file.about.sounds, file.about.pictures), &args.data.data)?
+                }
+                None => None,
+            },
         };
         let Loaded {
             data: all,

@@ -35,7 +35,8 @@ pub use linear::LinearLayer;
 pub use lora::Lora;
 pub(crate) use lora::check as check_lora;
 pub use network::{
-    AttentionValues, ConvValues, FusedAttentionValues, LinearValues, Network, PatchValues, Values,
+    AttentionValues, ConvValues, FusedAttentionValues, LinearValues, MixValues, Network,
+    PatchValues, Values,
 };
 pub use pass::Pass;
 pub(crate) use plan::readable;

@@ -3,7 +3,7 @@
 
 use burn::tensor::{DType, Tensor, TensorData};
 
-use super::graph::Window;
+use super::graph::{Luminance, Window};
 use crate::error::Result;
 use crate::ops::{Conv2dOptions, conv2d, conv2d_grad_input};
 
@@ -77,11 +77,14 @@ pub(crate) fn mean_pool_grad(x: &Tensor<4>, grad: Tensor<4>, window: Window) -> 
     conv2d_grad_input(grad, weight, [height, width], options)
 }
 
-/// How bright red, green and blue are, as a convolution: see [`Layer::Luminance`](super::graph::Layer::Luminance).
-pub(crate) fn luminance(x: Tensor<4>) -> Result<Tensor<4>> {
-    let data = TensorData::new(vec![0.299f32, 0.587, 0.114], [1, 3, 1, 1]);
-    let weight = Tensor::from_data(data, (&x.device(), x.dtype()));
-    conv2d(x, weight, None, Conv2dOptions::default())
+/// How bright red, green and blue are, as a convolution: see [`Luminance`].
+pub(crate) fn luminance(x: Tensor<4>, options: Luminance) -> Result<Tensor<4>> {
+    let (weights, added) = options.weights();
+    let on = (&x.device(), x.dtype());
+    let weights = weights.map(|weight| weight as f32).to_vec();
+    let weight = Tensor::from_data(TensorData::new(weights, [1, 3, 1, 1]), on);
+    let bias = (added != 0.0).then(|| Tensor::full([1], added, on));
+    conv2d(x, weight, bias, Conv2dOptions::default())
 }
 
 /// Each channel by itself, without a border.
@@ -204,8 +207,9 @@ mod tests {
     #[test]
     fn colours_have_their_shares_of_luminance() {
         let device = Device::flex().autodiff();
-        let text = r#"{ "input": [3, 1, 2], "layers": ["luminance", "flatten"] }"#;
+        let text = r#"{ "input": [3, 1, 2], "layers": [{ "luminance": { "standard": "bt601" } }, "flatten"] }"#;
         let graph = Graph::from_json(text).unwrap();
+        assert_eq!(Graph::from_json(&graph.to_json()).unwrap(), graph);
         assert_eq!(graph.trained_values(), 0);
         let network = Network::on(&graph, 0, &device);
         // Two images of two pixels, colour by colour.
@@ -235,6 +239,33 @@ mod tests {
             &TensorData::new(expected, [2, 3, 1, 2]),
             Tolerance::absolute(1e-6),
         );
+        // The same pixels, standardised: what comes out is the luminance of what they were before.
+        let usual = r#"{ "input": [3, 1, 2], "layers": ["luminance", "flatten"] }"#;
+        let usual = Graph::from_json(usual).unwrap();
+        let (mean, deviation) = ([0.5, -0.25, 0.75], [0.5, 2.0, 0.25]);
+        let told = usual.clone().standardized(&mean, &deviation).unwrap();
+        assert_eq!(Graph::from_json(&told.to_json()).unwrap(), told);
+        assert!(!usual.to_json().contains("mean"));
+        let plain: Vec<f32> = vec![1.0, 0.0, 0.0, 1.0, 0.0, 0.0];
+        let changed = plain.iter().enumerate().map(|(place, value)| {
+            let channel = place / 2;
+            ((f64::from(*value) - mean[channel]) / deviation[channel]) as f32
+        });
+        let changed: Vec<f32> = changed.collect();
+        for (graph, pixels) in [(usual.clone(), plain), (told, changed)] {
+            let network = Network::on(&graph, 0, &device);
+            let images = Tensor::from_data(TensorData::new(pixels, [1, 3, 1, 2]), &device);
+            let mut pass = Pass::new(Normalization::Batch, &device);
+            let found = network.forward(images, &mut pass).unwrap();
+            found.inner().into_data().assert_approx_eq::<f32>(
+                &TensorData::new(vec![0.2126, 0.7152], [1, 2]),
+                Tolerance::absolute(1e-6),
+            );
+        }
+        let few = usual.clone().standardized(&mean[..1], &deviation[..1]);
+        assert!(few.unwrap_err().to_string().contains("3 means"));
+        let zero = usual.standardized(&mean, &[0.0, 1.0, 1.0]);
+        assert!(zero.unwrap_err().to_string().contains("'luminance1'"));
         let grey = r#"{ "input": [1, 1, 2], "layers": [{ "luminance": {}, "name": "grey" }] }"#;
         let error = Graph::from_json(grey).unwrap_err().to_string();
         assert!(

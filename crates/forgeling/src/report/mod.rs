@@ -6,6 +6,7 @@
 //! - [`episode_figure`]: one episode drawn with its predictions.
 //! - [`bars_figure`]: methods compared, with their intervals.
 //! - [`accuracy_matrix_figure`]: how well each context of continual learning is known after each.
+//! - [`mix_figure`]: how a network weights its pathways over training.
 //! - [`confusion_figure`]: which classes are taken for which.
 //! - [`reliability_figure`]: whether probabilities can be believed.
 //! - [`scatter_figure`]: examples as points of a plane, for example of the one that [`pca`] finds.
@@ -15,6 +16,7 @@ mod chart;
 mod confusion;
 mod episode;
 mod matrix;
+mod mixes;
 mod network;
 mod page;
 mod pca;
@@ -27,6 +29,7 @@ pub use chart::LineChart;
 pub use confusion::confusion_figure;
 pub use episode::{QueryPrediction, episode_figure};
 pub use matrix::accuracy_matrix_figure;
+pub use mixes::mix_figure;
 pub use network::{grouped, network_figure, said_of as described_layer};
 pub use page::Page;
 pub use pca::{Pca, pca};

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::escape;
 use super::svg::{colour, open, shorten, text, width_of};
-use crate::nn::graph::{Graph, Layer, Wire};
+use crate::nn::graph::{Graph, Layer, LuminanceStandard, Wire};
 
 const ROW: f64 = 28.0;
 /// Of a box, within its row.
@@ -156,6 +156,14 @@ pub fn said_of(layer: &Layer) -> String {
         }
         Layer::MaxPool(window) => format!("maxPool {}", pair(window.size)),
         Layer::MeanPool(window) => format!("meanPool {}", pair(window.size)),
+        Layer::Luminance(luminance) if luminance.standard == LuminanceStandard::Bt601 => {
+            "luminance, BT.601".into()
+        }
+        Layer::Channels(channels) => format!(
+            "channels {} to {}",
+            channels.from + 1,
+            channels.from + channels.count
+        ),
         Layer::Attention(attention) => {
             let fused = if attention.fused { ", fused" } else { "" };
             format!("attention, {} heads{fused}", attention.heads)
@@ -247,8 +255,9 @@ mod tests {
                 assert!(svg.contains(&format!(">{}<", node.name)), "{}", node.name);
             }
             let around = svg.matches("<path").count();
-            let shortcuts = graph.nodes().iter().any(|node| node.layer == Layer::Add);
-            assert_eq!(around > 0, shortcuts, "{}", entry.name);
+            let mut nodes = graph.nodes().iter();
+            let joined = nodes.any(|node| matches!(node.layer, Layer::Add | Layer::Concat));
+            assert_eq!(around > 0, joined, "{}", entry.name);
             assert!(svg.starts_with("<svg") && svg.ends_with("</svg>"));
         }
         assert_eq!(grouped(1_234_567), "1,234,567");

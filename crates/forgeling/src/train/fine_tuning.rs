@@ -3,7 +3,7 @@
 use burn::module::Module;
 
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::graph::Graph;
 use crate::nn::{Network, Values};
 use crate::train::{ModelDescription, SavedNetwork};
@@ -23,28 +23,37 @@ impl ModelDescription {
 }
 
 impl SavedNetwork {
-    /// A network to train for these classes: the weights are those of this one, but for a last layer that has other classes,
-    /// which is drawn from a seed.
+    /// A network of `graph`, which [`graph_for`](ModelDescription::graph_for) gives, to train for these classes: the weights are
+    /// those of this one, but for a last layer that has other classes, which is drawn from a seed.
     ///
     /// # Errors
-    /// When there is no class.
-    pub fn network_for(&self, classes: &[String], seed: u64, device: &Device) -> Result<Network> {
-        if self.classes == classes {
-            return Ok(self.network.clone());
-        }
-        let graph = self.network.graph().with_outputs(classes.len())?;
-        let output = graph.output();
-        let names: Vec<String> = graph.nodes().iter().map(|node| node.name.clone()).collect();
+    /// When the graph has a layer of values that are not this network's.
+    pub fn network_for(
+        &self,
+        graph: &Graph,
+        classes: &[String],
+        seed: u64,
+        device: &Device,
+    ) -> Result<Network> {
+        let (own, drawn_anew) = (self.network.graph(), self.classes != classes);
+        let is_drawn = |place: usize| drawn_anew && place == graph.output();
         let known = |place: usize| {
-            self.network
-                .values(self.network.graph().find(&names[place])?)
+            let known = own.find(&graph.nodes()[place].name)?;
+            (own.parameters(known) == graph.parameters(place)).then_some(known)
         };
-        Ok(
-            Network::new(&graph, seed, device).with_values(|place, drawn| match place == output {
-                true => drawn,
-                false => known(place).cloned().unwrap_or(drawn),
-            }),
-        )
+        let places = 0..graph.nodes().len();
+        let mut with_values = places.filter(|&place| !graph.parameters(place).is_empty());
+        if let Some(unfit) = with_values.find(|&place| !is_drawn(place) && known(place).is_none()) {
+            let name = &graph.nodes()[unfit].name;
+            let message = format!("layer '{name}' is not the trained network's");
+            return Err(Error::invalid("fine_tuning", message));
+        }
+        let network = Network::new(graph, seed, device);
+        Ok(network.with_values(|place, drawn| {
+            let kept = known(place).filter(|_| !is_drawn(place));
+            let kept = kept.and_then(|known| self.network.values(known).cloned());
+            kept.unwrap_or(drawn)
+        }))
     }
 }
 
@@ -109,20 +118,36 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let before = values(&saved.network);
-        let same = saved.network_for(&saved.classes, 1, &device).unwrap();
+        let about = |saved: &SavedNetwork| {
+            let bytes = pollster::block_on(saved.to_bytes()).unwrap();
+            ModelDescription::from_bytes(&bytes).unwrap()
+        };
+        let network = |classes: &[String]| {
+            let graph = about(&saved).graph_for(classes)?;
+            saved.network_for(&graph, classes, 1, &device)
+        };
+        let same = network(&saved.classes).unwrap();
         assert_eq!(values(&same), before);
         for count in [3, 5] {
             let classes: Vec<String> = (0..count).map(|class| format!("new {class}")).collect();
-            let network = saved.network_for(&classes, 1, &device).unwrap();
-            assert_eq!(network.graph().output_shape().len(), count);
-            for ((name, old), (other, new)) in before.iter().zip(values(&network)) {
+            let changed = network(&classes).unwrap();
+            assert_eq!(changed.graph().output_shape().len(), count);
+            for ((name, old), (other, new)) in before.iter().zip(values(&changed)) {
                 assert_eq!(*name, other);
                 assert_eq!(name.starts_with("head"), *old != new, "{name}");
             }
-            let again = saved.network_for(&classes, 1, &device).unwrap();
-            assert_eq!(values(&again), values(&network));
+            assert_eq!(values(&network(&classes).unwrap()), values(&changed));
         }
-        assert!(saved.network_for(&[], 1, &device).is_err());
+        assert!(network(&[]).is_err());
+        let wider = Conv4Config {
+            filters: 5,
+            blocks: 2,
+            size: 8,
+            ..Default::default()
+        };
+        let wider = wider.graph().unwrap().with_outputs(3).unwrap();
+        let unfit = saved.network_for(&wider, &saved.classes, 1, &device);
+        assert!(unfit.unwrap_err().to_string().contains("layer 'blocks.0"));
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! - [`probabilities`]: what a network says of images; [`Answer`]: that, and how far it can be believed:
 //!   [`Confidence`], [`Temperature`], [`Typicality`].
 //! - [`Scored`], [`Tally`], [`balanced_accuracy`]: how well each class is told from the others.
+//! - [`MixRecord`]: how a network weights its pathways over training.
 //! - [`recommend`]: the hardware configuration that suits a network.
 //! - [`StepEvent`]: what a training loop reports after each step.
 //! - [`weights`]: a module's values by name, and back.
@@ -33,6 +34,7 @@ mod fine_tuning;
 mod hardware;
 mod hardware_manager;
 mod micro_batch;
+mod mix_record;
 mod mlp;
 mod model_card;
 pub mod model_file;
@@ -67,6 +69,7 @@ pub use hardware::{HardwareConfig, HardwareReport, Precision, Preset, ResolvedPr
 pub use hardware_manager::{Forward, HardwareManager, StepReport};
 pub(crate) use micro_batch::fewer;
 pub use micro_batch::{FoundMicroBatch, MicroBatch, find_micro_batch};
+pub use mix_record::{MixCurve, MixRecord};
 pub use mlp::MlpTrainer;
 pub use model_card::{ModelCard, ModelDescription, Resampling};
 pub(crate) use moved::in_place_of;

@@ -226,6 +226,12 @@ mod tests {
                     _ => ImageShape::new(1, 16, 16),
                 };
                 config.classes = 3;
+                // Of which the last hidden layer has an eighth.
+                let width = if name == "dual_mlp_large" {
+                    8 * width
+                } else {
+                    width
+                };
                 config.options.insert("width".into(), width);
                 config.graph().unwrap()
             };

@@ -25,6 +25,13 @@ pub async fn run(args: &Classify, common: &Common, output: &Output) -> Result<()
     let listed = Listed::of(args, output)?;
     let device = open(common, output).await?;
     let model = load_learner(&args.model, &device)?;
+    let shape = model.input_shape();
+    if shape.height != shape.width || !matches!(shape.channels, 1 | 3) {
+        return Err(Error::invalid("classify", "the network takes no pictures")
+            .expected("1 or 3 channels, as many rows as columns")
+            .got(shape)
+            .path(&args.model));
+    }
     let adaptation = args.adapt.seeded(common.seed);
     let mut classifier = model.classifier_with(adaptation)?;
     if args.mirrored {

@@ -156,7 +156,7 @@ impl Classifier {
     /// When there are examples already, and when the classifier [keeps pixels](Self::embeds).
     pub fn with_mirrored(self) -> Result<Self> {
         if !self.embeds() || !self.classes.is_empty() {
-            let message = "mirror images are for features that are made from now on";
+            let message = "mirror images go with features, from the first example on";
             return Err(Error::invalid(OPERATION, message)
                 .expected("a method that compares features, and no examples yet"));
         }

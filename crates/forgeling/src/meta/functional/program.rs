@@ -156,7 +156,9 @@ impl Writing<'_> {
             | graph::Layer::BatchNorm(_)
             | graph::Layer::FirstToken
             | graph::Layer::Linear(_)
-            | graph::Layer::Luminance
+            | graph::Layer::Luminance(_)
+            | graph::Layer::Channels(_)
+            | graph::Layer::Mix(_)
             | graph::Layer::Patches(_)
             | graph::Layer::Attention(_) => return Err(self.unknown(node)),
         })

@@ -1,12 +1,13 @@
 //! The catalog's rows, and what each makes of what is asked for.
 
-use super::{Asked, Entry, Setting};
-use crate::error::Result;
+use super::{Asked, Entry, OPERATION, Setting};
+use crate::error::{Error, Result};
 use crate::image_shape::ImageShape;
-use crate::nn::graph::Graph;
+use crate::nn::graph::{Graph, LuminanceStandard};
 use crate::nn::zoo::{
-    Conv4Config, Depth, EfficientNetConfig, MlpConfig, MobileNetConfig, ResNetConfig,
-    SequenceConfig, Stem, VitConfig,
+    Conv4Config, Depth, DualMlpConfig, EfficientNetConfig, IntegrationConfig, MlpConfig,
+    MobileNetConfig, MultiChannelResNetConfig, Pathways, ResNetConfig, SequenceConfig, Stem,
+    VitConfig,
 };
 
 const fn setting(
@@ -26,14 +27,35 @@ const fn setting(
 const GREY: ImageShape = ImageShape::new(1, 28, 28);
 const COLOR: ImageShape = ImageShape::new(3, 32, 32);
 const PHOTOGRAPH: ImageShape = ImageShape::new(3, 224, 224);
+const STEM: Setting = setting(
+    "stem",
+    "rows of its first kernel: 3, or 7 with pooling for large images",
+    [3, 3, 7],
+);
 const RESNET: &[Setting] = &[
     setting("width", "channels of the first stage", [64, 1, 512]),
-    setting(
-        "stem",
-        "rows of its first kernel: 3, or 7 with pooling for large images",
-        [3, 3, 7],
-    ),
+    STEM,
 ];
+
+const LUMINANCE: Setting = setting(
+    "luminance",
+    "what it is of red, green and blue: as in ITU-R BT.709 or BT.601",
+    [709, 601, 709],
+);
+
+/// Of two pathways that are integrated, with so many channels at first.
+const fn pathways(width: usize) -> [Setting; 4] {
+    [
+        setting("width", "channels of the first stage", [width, 1, 512]),
+        STEM,
+        setting(
+            "pathways",
+            "2: colours and luminance, 1: colours alone, 0: colours with luminance as another channel, both of the latter as wide as makes as many values",
+            [2, 0, 2],
+        ),
+        LUMINANCE,
+    ]
+}
 
 const SMALL_RESNET: &[Setting] = &[setting(
     "width",
@@ -80,7 +102,7 @@ const fn transformer(width: usize) -> [Setting; 5] {
 }
 
 /// All of them, the smallest of each family first.
-pub const MODELS: [Entry; 17] = [
+pub const MODELS: [Entry; 22] = [
     Entry {
         name: "mlp",
         about: "perceptron with hidden layers of one width",
@@ -229,6 +251,48 @@ pub const MODELS: [Entry; 17] = [
         options: &[PERCENT, shrinking(4)],
         graph: efficientnet,
     },
+    Entry {
+        name: "integration_shallow",
+        about: "residual pathways of colours and luminance, integrated along the way: two stages",
+        input: COLOR,
+        options: &pathways(32),
+        graph: |asked| integration(asked, IntegrationConfig::shallow()),
+    },
+    Entry {
+        name: "integration_base",
+        about: "the same with three stages",
+        input: COLOR,
+        options: &pathways(32),
+        graph: |asked| integration(asked, IntegrationConfig::base()),
+    },
+    Entry {
+        name: "integration_large",
+        about: "the same with four stages",
+        input: COLOR,
+        options: &pathways(64),
+        graph: |asked| integration(asked, IntegrationConfig::large()),
+    },
+    Entry {
+        name: "dual_mlp_large",
+        about: "perceptrons of colours and of luminance with a shared classifier",
+        input: COLOR,
+        options: &[
+            setting(
+                "width",
+                "neurons of the first hidden layers, each of the three others having half of those before",
+                [1024, 1, 1 << 16],
+            ),
+            LUMINANCE,
+        ],
+        graph: dual_mlp,
+    },
+    Entry {
+        name: "multi_channel_resnet50",
+        about: "residual networks of 50 layers of colours and of luminance with a shared classifier",
+        input: COLOR,
+        options: &[RESNET[0], RESNET[1], LUMINANCE],
+        graph: multi_channel_resnet,
+    },
 ];
 
 fn mlp(asked: &Asked<'_>) -> Result<Graph> {
@@ -319,17 +383,65 @@ fn efficientnet(asked: &Asked<'_>) -> Result<Graph> {
     config.graph()
 }
 
+fn luminance(asked: &Asked<'_>) -> Result<LuminanceStandard> {
+    match asked.option("luminance") {
+        709 => Ok(LuminanceStandard::Bt709),
+        601 => Ok(LuminanceStandard::Bt601),
+        other => Err(Error::invalid(OPERATION, "no such luminance")
+            .expected("709 or 601")
+            .got(other)),
+    }
+}
+
+fn integration(asked: &Asked<'_>, size: IntegrationConfig) -> Result<Graph> {
+    let config = IntegrationConfig {
+        input: asked.input,
+        stem: asked.stem([3, 7])?,
+        width: asked.option("width"),
+        pathways: match asked.option("pathways") {
+            0 => Pathways::RgbLuminance,
+            1 => Pathways::Rgb,
+            _ => Pathways::Two,
+        },
+        luminance: luminance(asked)?,
+        classes: asked.classes,
+        ..size
+    };
+    config.graph()
+}
+
+fn dual_mlp(asked: &Asked<'_>) -> Result<Graph> {
+    let config = DualMlpConfig {
+        input: asked.input,
+        width: asked.option("width"),
+        luminance: luminance(asked)?,
+        classes: asked.classes,
+    };
+    config.graph()
+}
+
+fn multi_channel_resnet(asked: &Asked<'_>) -> Result<Graph> {
+    let config = MultiChannelResNetConfig {
+        tower: residual(asked, Depth::Fifty)?,
+        luminance: luminance(asked)?,
+    };
+    config.graph()
+}
+
 fn resnet(asked: &Asked<'_>, depth: Depth) -> Result<Graph> {
+    residual(asked, depth)?.graph()
+}
+
+fn residual(asked: &Asked<'_>, depth: Depth) -> Result<ResNetConfig> {
     let stem = match depth {
         Depth::Eighteen | Depth::ThirtyFour | Depth::Fifty => asked.stem([3, 7])?,
         _ => Stem::Small,
     };
-    let config = ResNetConfig {
+    Ok(ResNetConfig {
         depth,
         input: asked.input,
         stem,
         width: asked.option("width"),
         classes: asked.classes,
-    };
-    config.graph()
+    })
 }

@@ -100,7 +100,7 @@ impl Builder {
             });
         }
         let shape = node.layer.output(&inputs).map_err(wrong)?;
-        node.layer.checked_parameters(inputs[0]).map_err(wrong)?;
+        node.layer.checked_parameters(&inputs).map_err(wrong)?;
         self.names.insert(node.name.clone());
         self.nodes.push(node);
         self.shapes.push(shape);

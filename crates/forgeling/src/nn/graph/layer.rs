@@ -3,6 +3,8 @@
 use forgeling_shaders::epsilon::EPSILON;
 use serde::{Deserialize, Serialize};
 
+use super::{Channels, Luminance, Mix};
+
 /// What a node does to its inputs. Sizes of inputs are never written down: they follow from the graph's input.
 ///
 /// In JSON a layer without options is a string, `"relu"`, and one with options an object of one key,
@@ -36,10 +38,15 @@ pub enum Layer {
     FirstToken,
     /// Maps as values, channel after channel.
     Flatten,
-    /// How bright maps of red, green and blue are: `0.299 red + 0.587 green + 0.114 blue`, one map (ITU-R BT.601).
-    Luminance,
+    /// How bright maps of red, green and blue are: `0.2126 red + 0.7152 green + 0.0722 blue`, one map, unless its options
+    /// say otherwise.
+    Luminance(Luminance),
+    /// Some of the channels of maps.
+    Channels(Channels),
     /// The sum of two or more inputs of one shape.
     Add,
+    /// Two or more inputs of one shape, weighted: `sum_i softmax(logits)_i x_i`. Its values: `logits`, one for each input.
+    Mix(Mix),
     /// The channels, or values, of all inputs one after the other.
     Concat,
     /// Cuts maps into square patches and describes each: `y = patch weight + bias + position`. A class token may go first.
@@ -274,8 +281,10 @@ impl Layer {
             Self::GlobalMeanPool => "globalMeanPool",
             Self::FirstToken => "firstToken",
             Self::Flatten => "flatten",
-            Self::Luminance => "luminance",
+            Self::Luminance(_) => "luminance",
+            Self::Channels(_) => "channels",
             Self::Add => "add",
+            Self::Mix(_) => "mix",
             Self::Concat => "concat",
             Self::Patches(_) => "patches",
             Self::Attention(_) => "attention",
@@ -283,7 +292,7 @@ impl Layer {
     }
 
     /// The kinds of all layers.
-    pub const KINDS: [&'static str; 17] = [
+    pub const KINDS: [&'static str; 19] = [
         "conv2d",
         "batchNorm",
         "layerNorm",
@@ -297,7 +306,9 @@ impl Layer {
         "firstToken",
         "flatten",
         "luminance",
+        "channels",
         "add",
+        "mix",
         "concat",
         "patches",
         "attention",
@@ -331,13 +342,15 @@ impl Layer {
             "meanPool" => window(options).map(Self::MeanPool),
             "patches" => read(options).map(Self::Patches),
             "attention" => read(options).map(Self::Attention),
+            "luminance" => read(options).map(Self::Luminance),
+            "channels" => read(options).map(Self::Channels),
+            "mix" => read(options).map(Self::Mix),
             "relu" => plain(Self::Relu, options),
             "relu6" => plain(Self::Relu6, options),
             "gelu" => plain(Self::Gelu, options),
             "globalMeanPool" => plain(Self::GlobalMeanPool, options),
             "firstToken" => plain(Self::FirstToken, options),
             "flatten" => plain(Self::Flatten, options),
-            "luminance" => plain(Self::Luminance, options),
             "add" => plain(Self::Add, options),
             "concat" => plain(Self::Concat, options),
             _ => Err(format!(

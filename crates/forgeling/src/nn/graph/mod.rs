@@ -1,7 +1,7 @@
 //! A network as a value: what it does, without weights and without a device.
 //!
 //! - [`Graph`], [`Node`]: which layer takes what; [`Builder`]: how one is made.
-//! - [`Layer`] and its options: `layer`.
+//! - [`Layer`] and its options: `layer`, `pathway`.
 //! - [`Shape`]: what goes from node to node, what nodes hold and cost: `shape`.
 //! - [`NetworkSummary`]: what a network holds and costs.
 //! - `written`: a graph in JSON.
@@ -11,6 +11,7 @@
 mod blocks;
 mod builder;
 mod layer;
+mod pathway;
 mod schedule;
 mod shape;
 mod summary;
@@ -22,6 +23,7 @@ pub use builder::Builder;
 pub use layer::{
     Attention, Border, Conv2d, Initial, Layer, Linear, Norm, Padding, Patches, Window,
 };
+pub use pathway::{Channels, Luminance, LuminanceStandard, Mix};
 pub(crate) use schedule::{Item, Operation, Region, Schedule, Step};
 use serde::{Deserialize, Serialize};
 pub use shape::{Parameter, Shape};
@@ -168,8 +170,8 @@ impl Graph {
 
     /// What a node holds.
     pub fn parameters(&self, node: usize) -> Vec<Parameter> {
-        let first = self.shape(self.nodes[node].inputs[0]);
-        self.nodes[node].layer.parameters(first)
+        let inputs = self.input_shapes(node);
+        self.nodes[node].layer.parameters(&inputs)
     }
 
     /// Values that training changes.
@@ -290,6 +292,31 @@ impl Graph {
             output,
             features: output,
         }
+    }
+
+    /// The same network for images whose channels were standardised, `(x - mean) / deviation` each: layers of luminance that
+    /// take them undo it.
+    ///
+    /// # Errors
+    /// When the images have other channels than the constants, or a constant cannot be used.
+    pub fn standardized(mut self, mean: &[f64], deviation: &[f64]) -> Result<Self> {
+        let channels = self.image_shape().channels;
+        if [mean.len(), deviation.len()] != [channels; 2] {
+            return Err(invalid("the images have other channels than the constants")
+                .expected(format!("{channels} means and deviations"))
+                .got(format!("{} and {}", mean.len(), deviation.len())));
+        }
+        for node in &mut self.nodes {
+            if let Layer::Luminance(luminance) = &mut node.layer
+                && node.inputs == [Wire::Input]
+            {
+                luminance.mean.copy_from_slice(mean);
+                luminance.deviation.copy_from_slice(deviation);
+                let problem = |problem| invalid(format!("layer '{}': {problem}", node.name));
+                luminance.output(self.input).map_err(problem)?;
+            }
+        }
+        Ok(self)
     }
 
     /// The same network with so many outputs: its last layer of neurons has as many, or where the output comes of another

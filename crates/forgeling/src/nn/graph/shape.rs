@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attention, Border, Layer};
+use super::{Attention, Border, Layer, pathway};
 use crate::image_shape::ImageShape;
 
 /// What one example is at some place of a network.
@@ -164,7 +164,7 @@ impl Layer {
     /// What comes out for these inputs; what is wrong otherwise.
     pub(super) fn output(&self, inputs: &[Shape]) -> Result<Shape, String> {
         let count = match self {
-            Self::Add | Self::Concat => 2..=usize::MAX,
+            Self::Add | Self::Mix(_) | Self::Concat => 2..=usize::MAX,
             _ => 1..=1,
         };
         if !count.contains(&inputs.len()) {
@@ -293,16 +293,10 @@ impl Layer {
                 other => return Err(format!("expected tokens, got {other}")),
             },
             Self::Flatten => Shape::Values(first.len()),
-            Self::Luminance => match first {
-                Shape::Maps([3, rows, columns]) => Shape::Maps([1, rows, columns]),
-                _ => return Err(format!("expected maps of red, green and blue, got {first}")),
-            },
-            Self::Add => {
-                if let Some(other) = inputs.iter().find(|other| **other != first) {
-                    return Err(format!("the inputs differ: expected {first}, got {other}"));
-                }
-                first
-            }
+            Self::Luminance(luminance) => luminance.output(first)?,
+            Self::Channels(channels) => channels.output(first)?,
+            Self::Add => pathway::equal(inputs)?,
+            Self::Mix(mix) => mix.output(inputs)?,
             Self::Concat => concatenated(inputs)?,
             Self::Patches(patches) => {
                 let [_, rows, columns] = maps()?;
@@ -334,8 +328,9 @@ impl Layer {
         })
     }
 
-    /// What the node holds with this first input, which fits it.
-    pub fn parameters(&self, input: Shape) -> Vec<Parameter> {
+    /// What the node holds with these inputs, at least one, which fit it.
+    pub fn parameters(&self, inputs: &[Shape]) -> Vec<Parameter> {
+        let input = inputs[0];
         let value = |field, sizes: &[usize], trained| Parameter {
             field,
             sizes: sizes.to_vec(),
@@ -406,6 +401,7 @@ impl Layer {
                 ]
             })
             .collect(),
+            Self::Mix(_) => vec![value("logits", &[inputs.len()], true)],
             Self::Relu
             | Self::Relu6
             | Self::Gelu
@@ -414,15 +410,16 @@ impl Layer {
             | Self::GlobalMeanPool
             | Self::FirstToken
             | Self::Flatten
-            | Self::Luminance
+            | Self::Luminance(_)
+            | Self::Channels(_)
             | Self::Add
             | Self::Concat => Vec::new(),
         }
     }
 
     /// What the node holds, where every size is one that it may have.
-    pub(super) fn checked_parameters(&self, input: Shape) -> Result<Vec<Parameter>, String> {
-        let parameters = self.parameters(input);
+    pub(super) fn checked_parameters(&self, inputs: &[Shape]) -> Result<Vec<Parameter>, String> {
+        let parameters = self.parameters(inputs);
         for Parameter { field, sizes, .. } in &parameters {
             check_sizes(field, sizes, MOST_PARAMETERS)?;
         }
@@ -439,7 +436,7 @@ impl Layer {
                 out * (channels / conv.groups.max(1)) as u64 * rows * columns
             }
             (Self::Linear(_), _) => out * input_width,
-            (Self::Luminance, _) => 3 * out,
+            (Self::Luminance(_), _) => 3 * out,
             (Self::Patches(patches), Shape::Maps([channels, ..])) => {
                 let class_token = u64::from(patches.class_token) * patches.width as u64;
                 (out - class_token) * (channels * patches.size * patches.size) as u64

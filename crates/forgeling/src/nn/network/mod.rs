@@ -3,9 +3,11 @@
 //! - [`Network`]: made, run, adapted.
 //! - `node_parameters`: what nodes hold.
 //! - `part`: what the nodes of an item of the schedule hold, under their names.
+//! - `mix`: learned weights of a node's inputs.
 //! - `run`: what each operation does with tensors.
 //! - `plan`: the same without tensors, for memory plans.
 
+mod mix;
 mod node_parameters;
 mod part;
 mod plan;
@@ -20,6 +22,7 @@ use burn::module::{
 };
 use burn::tensor::Tensor;
 
+pub use self::mix::MixValues;
 pub use self::node_parameters::{
     AttentionValues, ConvValues, FusedAttentionValues, LinearValues, PatchValues, Values,
 };

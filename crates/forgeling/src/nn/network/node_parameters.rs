@@ -3,6 +3,7 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
+use super::mix::MixValues;
 use crate::device::TensorDevice;
 use crate::nn::graph::{Attention, Initial, Layer, Parameter};
 use crate::nn::init::{constant, uniform};
@@ -85,6 +86,8 @@ pub enum Values {
     Attention(AttentionValues),
     /// Attention's, where queries, keys and values come of one layer.
     FusedAttention(FusedAttentionValues),
+    /// A mix's.
+    Mix(MixValues),
 }
 
 /// Standard deviation of the first positions and of a class token.
@@ -164,6 +167,7 @@ impl Values {
                     project,
                 })
             }
+            Layer::Mix(mix) => Self::Mix(MixValues::new(mix.logits(size(0, 0)), device)),
             Layer::Relu
             | Layer::Relu6
             | Layer::Gelu
@@ -172,7 +176,8 @@ impl Values {
             | Layer::GlobalMeanPool
             | Layer::FirstToken
             | Layer::Flatten
-            | Layer::Luminance
+            | Layer::Luminance(_)
+            | Layer::Channels(_)
             | Layer::Add
             | Layer::Concat => return None,
         })
@@ -224,6 +229,7 @@ macro_rules! each {
             Self::Patches($values) => $call,
             Self::Attention($values) => $call,
             Self::FusedAttention($values) => $call,
+            Self::Mix($values) => $call,
         }
     };
 }
@@ -239,6 +245,7 @@ macro_rules! changed {
             Self::Patches($values) => Self::Patches($call),
             Self::Attention($values) => Self::Attention($call),
             Self::FusedAttention($values) => Self::FusedAttention($call),
+            Self::Mix($values) => Self::Mix($call),
         }
     };
 }

@@ -206,7 +206,7 @@ fn single(
         Layer::Relu | Layer::Gelu => sim.activated(first),
         Layer::Relu6 => sim.clamped(first),
         Layer::MaxPool(_) => sim.pooled(first, &sizes(output), true),
-        Layer::MeanPool(_) | Layer::Luminance => sim.pooled(first, &sizes(output), false),
+        Layer::MeanPool(_) | Layer::Luminance(_) => sim.pooled(first, &sizes(output), false),
         Layer::GlobalMeanPool => {
             let hidden = sim.output(first);
             match input {
@@ -220,7 +220,13 @@ fn single(
         // Like a mean, it leaves a row of each example, and its gradient has all.
         Layer::FirstToken => sim.mean(first, &sizes(output)),
         Layer::Flatten => sim.reshape(first, &sizes(output)),
+        Layer::Channels(_) => sim.part_of(first, &sizes(output)),
         Layer::Add => others.fold(first, |sum, other| sim.add(sum, other)),
+        Layer::Mix(_) => {
+            let all: Vec<Shaped> = std::iter::once(first).chain(others).collect();
+            let logits = sim.parameter("logits", &[all.len()]);
+            sim.mixed(all, logits)
+        }
         Layer::Concat => {
             let all = std::iter::once(first).chain(others).collect();
             sim.joined(all, &sizes(output))

@@ -58,7 +58,8 @@ impl Flow {
         }
     }
 
-    fn each(
+    /// Maps or rows, whichever these are, changed.
+    pub fn each(
         self,
         four: impl FnOnce(Tensor<4>) -> Tensor<4>,
         two: impl FnOnce(Tensor<2>) -> Tensor<2>,
@@ -66,6 +67,19 @@ impl Flow {
         match self {
             Self::Maps(maps) => Self::Maps(four(maps)),
             Self::Rows(rows) => Self::Rows(two(rows)),
+        }
+    }
+
+    /// The sum of two of one kind.
+    ///
+    /// # Errors
+    /// When one is maps and the other rows.
+    pub fn plus(self, other: Self) -> Result<Self> {
+        match (self, other) {
+            (Self::Maps(a), Self::Maps(b)) => Ok(Self::Maps(a + b)),
+            (Self::Rows(a), Self::Rows(b)) => Ok(Self::Rows(a + b)),
+            (Self::Maps(a), Self::Rows(_)) => Err(misfit("maps", &a.dims())),
+            (Self::Rows(a), Self::Maps(_)) => Err(misfit("rows", &a.dims())),
         }
     }
 }
@@ -228,7 +242,8 @@ impl Part {
             Layer::Gelu => first.each(gelu, gelu),
             Layer::MaxPool(window) => Flow::Maps(pool::max_pool(first.maps()?, window)?),
             Layer::MeanPool(window) => Flow::Maps(pool::mean_pool(first.maps()?, window)?),
-            Layer::Luminance => Flow::Maps(pool::luminance(first.maps()?)?),
+            Layer::Luminance(options) => Flow::Maps(pool::luminance(first.maps()?, options)?),
+            Layer::Channels(part) => Flow::Maps(first.maps()?.narrow(1, part.from, part.count)),
             // A mean over many values wants the precision of sums.
             Layer::GlobalMeanPool => Flow::Rows(match first {
                 Flow::Maps(maps) => {
@@ -264,15 +279,14 @@ impl Part {
             Layer::Add => {
                 let mut sum = first;
                 for other in others {
-                    sum = match (sum, other) {
-                        (Flow::Maps(a), Flow::Maps(b)) => Flow::Maps(a + b),
-                        (Flow::Rows(a), Flow::Rows(b)) => Flow::Rows(a + b),
-                        (Flow::Maps(a), Flow::Rows(_)) => return Err(misfit("maps", &a.dims())),
-                        (Flow::Rows(a), Flow::Maps(_)) => return Err(misfit("rows", &a.dims())),
-                    };
+                    sum = sum.plus(other)?;
                 }
                 sum
             }
+            Layer::Mix(_) => match self.of(node) {
+                Some(Values::Mix(values)) => values.mixed(first, others, pass)?,
+                _ => return Err(missing(graph, node)),
+            },
             Layer::Concat => match first {
                 Flow::Maps(maps) => {
                     let mut all = vec![maps];

@@ -2,17 +2,21 @@
 
 mod conv4;
 mod efficientnet;
+mod integration;
 mod inverted;
 mod mlp;
 mod mobilenet;
+mod pathways;
 mod resnet;
 mod sequence;
 mod vit;
 
 pub use conv4::Conv4Config;
 pub use efficientnet::EfficientNetConfig;
+pub use integration::{IntegrationConfig, Pathways};
 pub use mlp::MlpConfig;
 pub use mobilenet::MobileNetConfig;
+pub use pathways::{DualMlpConfig, MultiChannelResNetConfig};
 pub use resnet::{Depth, ResNetConfig};
 pub use sequence::SequenceConfig;
 use serde::{Deserialize, Serialize};

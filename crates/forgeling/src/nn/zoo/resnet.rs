@@ -102,10 +102,10 @@ impl Depth {
 }
 
 /// A convolution within a block.
-struct Conv {
-    filters: usize,
-    kernel: usize,
-    stride: usize,
+pub(super) struct Conv {
+    pub filters: usize,
+    pub kernel: usize,
+    pub stride: usize,
 }
 
 impl ResNetConfig {
@@ -115,37 +115,64 @@ impl ResNetConfig {
     /// When a size is zero or beyond reason, or the images are too small.
     pub fn graph(&self) -> Result<Graph> {
         const OPERATION: &str = "resnet_config";
-        check_images(OPERATION, self.input, self.classes)?;
-        check_ranges(
-            OPERATION,
-            [("width", self.width, MAX_CHANNELS >> (STAGES - 1))],
-        )?;
+        self.check(OPERATION)?;
         let ImageShape {
             channels,
             height,
             width,
         } = self.input;
         let mut graph = Builder::new(Shape::Maps([channels, height, width]))?;
-        let mut hidden = Wire::Input;
-        if self.depth != Depth::Twelve {
-            hidden = self.begin(&mut graph)?;
-        }
-        let mut index = 0;
-        for (stage, blocks) in self.depth.blocks().iter().enumerate() {
-            for block in 0..*blocks {
-                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-                let name = format!("blocks.{index}");
-                hidden = self.block(&mut graph, &name, hidden, self.width << stage, stride)?;
-                index += 1;
-            }
-        }
+        let hidden = self.tower(&mut graph, ["stem", "blocks"], Wire::Input)?;
         graph.node("mean", Layer::GlobalMeanPool, [hidden])?;
         graph.then("head", Layer::Linear(Linear::new(self.classes)))?;
         graph.finish()
     }
 
+    /// Whether every size is one that such a network may have.
+    pub(super) fn check(&self, operation: &'static str) -> Result<()> {
+        check_images(operation, self.input, self.classes)?;
+        let width = ("width", self.width, MAX_CHANNELS >> (STAGES - 1));
+        check_ranges(operation, [width])
+    }
+
+    /// From maps to those of the last stage, with the names of the stem and of the blocks.
+    pub(super) fn tower(
+        &self,
+        graph: &mut Builder,
+        [stem, blocks]: [&str; 2],
+        input: Wire,
+    ) -> Result<Wire> {
+        let mut hidden = match self.depth {
+            Depth::Twelve => input,
+            _ => self.begin(graph, stem, input)?,
+        };
+        let mut index = 0;
+        for (stage, &count) in self.depth.blocks().iter().enumerate() {
+            hidden = self.stage(graph, (blocks, index), hidden, (stage, count))?;
+            index += count;
+        }
+        Ok(hidden)
+    }
+
+    /// The blocks of a stage, so many, the first of which has a number.
+    pub(super) fn stage(
+        &self,
+        graph: &mut Builder,
+        (blocks, first): (&str, usize),
+        input: Wire,
+        (stage, count): (usize, usize),
+    ) -> Result<Wire> {
+        let mut hidden = input;
+        for block in 0..count {
+            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+            let name = format!("{blocks}.{}", first + block);
+            hidden = self.block(graph, &name, hidden, self.width << stage, stride)?;
+        }
+        Ok(hidden)
+    }
+
     /// From the image to the first stage.
-    fn begin(&self, graph: &mut Builder) -> Result<Wire> {
+    pub(super) fn begin(&self, graph: &mut Builder, name: &str, input: Wire) -> Result<Wire> {
         let (kernel, stride) = match self.stem {
             Stem::Small => (3, 1),
             Stem::ImageNet => (7, 2),
@@ -155,8 +182,8 @@ impl ResNetConfig {
             kernel,
             stride,
         };
-        let normed = conv_norm(graph, "stem", Wire::Input, conv)?;
-        let relu = graph.node("stem.relu", Layer::Relu, [normed])?;
+        conv_norm(graph, name, input, conv)?;
+        let relu = graph.then(format!("{name}.relu"), Layer::Relu)?;
         match self.stem {
             Stem::Small => Ok(relu),
             Stem::ImageNet => {
@@ -165,7 +192,7 @@ impl ResNetConfig {
                     stride: [2; 2],
                     padding: [1; 2],
                 };
-                graph.then("stem.pool", Layer::MaxPool(window))
+                graph.then(format!("{name}.pool"), Layer::MaxPool(window))
             }
         }
     }
@@ -227,7 +254,7 @@ impl ResNetConfig {
 }
 
 /// A convolution without bias, which the norm behind it would take away again, and that norm.
-fn conv_norm(graph: &mut Builder, name: &str, input: Wire, conv: Conv) -> Result<Wire> {
+pub(super) fn conv_norm(graph: &mut Builder, name: &str, input: Wire, conv: Conv) -> Result<Wire> {
     let layer = Conv2d {
         stride: [conv.stride; 2],
         padding: Padding::Same,

@@ -228,6 +228,30 @@ impl Simulation {
         })
     }
 
+    /// A weighted sum of tensors of one shape, whose weights come of `logits`, one each.
+    pub fn mixed(&self, all: Vec<Shaped>, logits: Shaped) -> Shaped {
+        let parts: Vec<_> = all.iter().map(|x| (x.node.clone(), x.detached())).collect();
+        let parents: Vec<_> = all.iter().map(|x| x.node.clone()).collect();
+        drop(all);
+        let first = &parts[0].1;
+        let mixed = self.like(first, MemoryUse::Activations, "mixed");
+        // Each product is added to the sum of those before.
+        drop(self.like(first, MemoryUse::Activations, "product"));
+        let parents = parents.iter().chain([&logits.node]);
+        let parents: Vec<_> = parents.cloned().collect();
+        let parents: Vec<_> = parents.iter().collect();
+        self.track(&parents, mixed, move |sim, grad, grads| {
+            for (node, x) in parts {
+                drop(sim.like(&x, MemoryUse::Flow, "product"));
+                let flow = sim.like(&x, MemoryUse::Flow, "mixed");
+                grads.register(sim, &node, flow);
+            }
+            drop(grad);
+            let of_logits = sim.like(&logits, MemoryUse::Gradients, "gradient of logits");
+            grads.register(sim, &logits.node, of_logits);
+        })
+    }
+
     /// Tensors side by side.
     pub fn joined(&self, all: Vec<Shaped>, shape: &[usize]) -> Shaped {
         let size = all.first().map_or(SINGLE, |first| first.size);

@@ -66,6 +66,15 @@ pub trait Part<M>: RunState {
         Ok(())
     }
 
+    /// After the last step of an epoch, of which so many are over, before the model is validated. On several devices only the
+    /// run's own part is told. Default nothing.
+    ///
+    /// # Errors
+    /// As the part says; the run then ends.
+    fn end_epoch(&mut self, _epoch: usize, _model: &M) -> Result<()> {
+        Ok(())
+    }
+
     /// Bytes that it keeps on the device, which count towards the memory budget. Default 0.
     fn bytes(&self) -> u64 {
         0

@@ -197,6 +197,12 @@ impl<'a, M, B> Parts<'a, M, B> {
         Ok(())
     }
 
+    /// Tells them that an epoch has ended.
+    pub fn end_epoch(&mut self, epoch: usize, model: &M) -> Result<()> {
+        let mut methods = self.methods.iter_mut();
+        methods.try_for_each(|method| method.end_epoch(epoch, model))
+    }
+
     pub async fn save(&self, to: &mut Checkpoint) -> Result<()> {
         for method in &self.methods {
             let mut sections = Sections::default();

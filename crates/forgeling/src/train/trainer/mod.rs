@@ -374,6 +374,7 @@ impl Trainer {
                     self.change_task(engine, model, ended, None, &mut run)?;
                 }
                 engine.gather(&mut self.core, model)?;
+                run.parts.end_epoch(self.progress.epochs(), model)?;
                 if self.config.validate_every.is_none() || ended.is_some() {
                     self.look(model, objective, &mut beside, &mut run, &mut on_event)
                         .await?;
