@@ -26,6 +26,7 @@ fn saved(device: &Device) -> SavedNetwork {
         model: "conv4".into(),
         classes: ["one", "other"].map(String::from).to_vec(),
         pictures: Some(Preparation::DRAWINGS),
+        sounds: None,
         normalization: Some(Standardization {
             mean: vec![0.5, 0.4, 0.3],
             deviation: vec![0.2, 0.3, 0.4],

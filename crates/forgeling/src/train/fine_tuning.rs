@@ -98,6 +98,7 @@ mod tests {
             model: "conv4".into(),
             classes: ["a", "b", "c"].map(String::from).to_vec(),
             pictures: None,
+            sounds: None,
             normalization: None,
             card: ModelCard::default(),
             history: TrainingHistory::default(),
