@@ -24,8 +24,10 @@ const AGAIN: &str = "FORGELING_WRITE=1 cargo test --release --workspace --test c
 const CLASSES: usize = 5;
 const EACH: usize = 8;
 
+type Attempt = fn(&Entry, &Device) -> Result<()>;
+
 /// What is tried, by the table's words.
-const USES: [(&str, fn(&Entry, &Device) -> Result<()>); 5] = [
+const USES: [(&str, Attempt); 5] = [
     ("supervised", |entry, device| {
         train(entry, device, Precision::F32)
     }),
