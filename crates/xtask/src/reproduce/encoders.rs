@@ -120,7 +120,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
                 found[place].push(right(&answered)?);
                 last = answered;
             }
-            found[WAYS.len()].push(task.from_scratch(workspace, &here, &commit)?);
+            found[WAYS.len()].push(task.train_anew(workspace, &here, &commit)?);
         }
         let names = WAYS.iter().map(|way| format!("Lite0, {}", way.name));
         let names = names.chain(["Conv4 from scratch".into()]);
@@ -206,7 +206,7 @@ impl Task {
     }
 
     /// The part that Conv4 names rightly after training on the examples alone, with the README's lines.
-    fn from_scratch(&self, workspace: &Workspace, work: &Path, commit: &str) -> Result<f64> {
+    fn train_anew(&self, workspace: &Workspace, work: &Path, commit: &str) -> Result<f64> {
         let model = work.join("conv4.safetensors");
         kept(&work.join("train.json"), commit, || {
             forgeling(workspace)
