@@ -324,6 +324,7 @@ fn colours_are_told_apart_where_luminance_cannot_tell() {
         model: "integration_shallow".into(),
         classes: ["0", "1", "2"].map(String::from).to_vec(),
         pictures: None,
+        sounds: None,
         normalization: None,
         card: ModelCard::default(),
         history: TrainingHistory::default(),
