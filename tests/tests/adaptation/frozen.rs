@@ -128,8 +128,9 @@ fn episodes_are_standardised_too() {
         likelihood(saved, &raw),
         likelihood(plain.clone(), &standardised),
     );
-    assert_eq!(by_model, by_hand);
-    assert_ne!(by_model, likelihood(plain, &raw));
+    assert!((by_model - by_hand).abs() < 1e-6, "{by_model} {by_hand}");
+    let without = likelihood(plain, &raw);
+    assert!((by_model - without).abs() > 1e-4, "{by_model} {without}");
 }
 
 #[test]

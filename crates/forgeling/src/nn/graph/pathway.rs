@@ -124,7 +124,7 @@ impl Mix {
         let mut logits = vec![0.0; inputs];
         if let (Some(share), Some(last)) = (self.last_share, logits.last_mut()) {
             let others = inputs.saturating_sub(1) as f64;
-            *last = (share * others / (1.0 - share)).ln() as f32;
+            *last = libm::log(share * others / (1.0 - share)) as f32;
         }
         logits
     }
