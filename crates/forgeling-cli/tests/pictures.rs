@@ -221,12 +221,6 @@ fn predicts(dir: &Path, model: &Path, images: &Path) {
             .ends_with("broken.jpg")
     );
 
-    // A few-shot command does not take it, and says which one does.
-    let mut classify = run(&["fewshot", "classify", "--model", text(model)]);
-    classify.args(["--support", text(dir), "--query", text(images)]);
-    let error = json(&mut classify, 3);
-    let message = error["error"]["message"].as_str().unwrap();
-    assert!(message.contains("forgeling predict"), "{error}");
     // Gray files are repeated for a model in colour.
     let gray = dir.join("gray.png");
     GrayImage::from_pixel(50, 40, Luma([128]))

@@ -2,8 +2,10 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
-use forgeling::data::{ImageSet, ImageShape, Preparation, Queries, Shots, Standardization, Ways};
-use forgeling::meta::{Embedding, EvaluateConfig};
+use forgeling::data::{
+    Examples, ImageShape, Preparation, Standardization, Targets, Task, TaskSource,
+};
+use forgeling::meta::{Embedding, Score};
 use forgeling::nn::{Network, Normalization, Pass};
 use forgeling::train::{ModelCard, SavedNetwork, TrainingHistory};
 use forgeling_tests::{assert_close, devices};
@@ -84,53 +86,78 @@ fn a_classifiers_file_is_an_encoder_of_what_it_was_trained_on() {
     }
 }
 
+/// Tasks that are there already.
+struct Given<'a>(std::slice::Iter<'a, Task>);
+
+impl TaskSource for Given<'_> {
+    fn next_task(&mut self) -> forgeling::Result<Option<Task>> {
+        Ok(self.0.next().cloned())
+    }
+
+    fn state(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    fn resume(&mut self, _state: &serde_json::Value) -> forgeling::Result<()> {
+        Ok(())
+    }
+}
+
 #[test]
 fn episodes_are_standardised_too() {
     let device = cpu();
-    // After which values are within 0 and 1, as sets have them.
+    // Features are far apart then, which an untrained network's are not otherwise.
     let constants = Standardization {
-        mean: vec![0.0; 3],
-        deviation: vec![1.5, 2.0, 4.0],
+        mean: vec![0.5, 0.4, 0.3],
+        deviation: vec![0.002, 0.003, 0.004],
     };
     let saved = SavedNetwork {
         normalization: Some(constants.clone()),
         ..saved(&device)
     };
-    let raw: Vec<f32> = (0..40).flat_map(|i| coloured(i / 8, i % 8)).collect();
-    let mut standardised = raw.clone();
-    constants.apply_to_images(SHAPE, &mut standardised).unwrap();
     let plain = SavedNetwork {
         normalization: None,
         ..saved.clone()
     };
-    let set = |values: &[f32]| {
-        let labels: Vec<String> = (0..40).map(|i| (i / 8).to_string()).collect();
-        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-        ImageSet::from_f32(SHAPE, &labels, values).unwrap()
+    let task = |first: usize| {
+        let examples = |each: std::ops::Range<usize>| {
+            let places = each.flat_map(|example| (0..3).map(move |way| (way, example)));
+            let places: Vec<(usize, usize)> = places.collect();
+            Examples {
+                inputs: (places.iter())
+                    .flat_map(|&(way, example)| coloured(first + way, example))
+                    .collect(),
+                targets: Targets::Classes(places.iter().map(|&(way, _)| way).collect()),
+            }
+        };
+        Task::new(SHAPE, 3, examples(0..2), examples(2..5)).unwrap()
     };
-    let config = EvaluateConfig {
-        ways: Ways::new(3).unwrap(),
-        shots: Shots::new(2).unwrap(),
-        queries: Queries::new(4).unwrap(),
-        episodes: 20,
-        ..Default::default()
-    };
-    let likelihood = |saved: SavedNetwork, values: &[f32]| {
+    let raw: Vec<Task> = (0..4).map(task).collect();
+    let standardised = raw.iter().cloned();
+    let standardised: Vec<Task> = standardised
+        .map(|task| task.standardized(&constants).unwrap())
+        .collect();
+    let likelihood = |saved: SavedNetwork, tasks: &[Task]| {
         let learner = Learner::frozen(saved, &device).unwrap();
-        let set = set(values);
-        let found = learner.evaluate(&set, config);
-        pollster::block_on(found)
-            .unwrap()
-            .details
-            .negative_log_likelihood
+        let mut source = Given(tasks.iter());
+        let found = learner.evaluate_tasks(&mut source, None, false, |class| class.to_string());
+        let Score::Classification(details) = pollster::block_on(found).unwrap().score else {
+            panic!("tasks of classes");
+        };
+        let features = pollster::block_on(learner.features(&tasks[0])).unwrap();
+        let answers = pollster::block_on(learner.answer(tasks, false)).unwrap();
+        (details.negative_log_likelihood, features, answers)
     };
-    let (by_model, by_hand) = (
-        likelihood(saved, &raw),
-        likelihood(plain.clone(), &standardised),
-    );
-    assert!((by_model - by_hand).abs() < 1e-6, "{by_model} {by_hand}");
+    let by_model = likelihood(saved, &raw);
+    assert_eq!(by_model, likelihood(plain.clone(), &standardised));
     let without = likelihood(plain, &raw);
-    assert!((by_model - without).abs() > 1e-4, "{by_model} {without}");
+    assert!(
+        (by_model.0 - without.0).abs() > 0.1,
+        "{} {}",
+        by_model.0,
+        without.0
+    );
+    assert!(by_model.1 != without.1 && by_model.2 != without.2);
 }
 
 #[test]
