@@ -83,6 +83,75 @@ for (const choice of ["cpu", "gpu:0"]) {
   });
 }
 
+test("whatever a page has a picture in goes to the features of a classifier's file", async () => {
+  const got = await page.evaluate(async () => {
+    const { ProtoNet, Trainer, imageToPixels, openDevice } = library;
+    const device = await openDevice("cpu");
+    const model = { kind: "conv4", size: 16, channels: 3, filters: 4 };
+    const trainer = await Trainer.create(device, { model, classes: ["one", "other"] });
+    // As `forgeling train` writes it, which knows how its pictures were read.
+    const plain = await trainer.save();
+    const length = Number(new DataView(plain.buffer, plain.byteOffset).getBigUint64(0, true));
+    const header = JSON.parse(new TextDecoder().decode(plain.subarray(8, 8 + length)));
+    const own = JSON.parse(header.__metadata__.forgeling);
+    own.pictures = { kind: "pictures", fit: "crop" };
+    header.__metadata__.forgeling = JSON.stringify(own);
+    const text = new TextEncoder().encode(JSON.stringify(header).padEnd(Math.ceil(length / 8) * 8 + 800));
+    const bytes = new Uint8Array(8 + text.length + plain.length - 8 - length);
+    new DataView(bytes.buffer).setBigUint64(0, BigInt(text.length), true);
+    bytes.set(text, 8);
+    bytes.set(plain.subarray(8 + length), 8 + text.length);
+    const encoder = await ProtoNet.load(device, bytes);
+
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [60, 40];
+    const context = canvas.getContext("2d");
+    const paint = (colour) => {
+      context.fillStyle = "white";
+      context.fillRect(0, 0, 60, 40);
+      context.fillStyle = colour;
+      context.fillRect(15, 5, 20, 30);
+    };
+    const classifier = encoder.classifier({ name: "lda", mirrored: true });
+    for (const colour of ["red", "blue"]) {
+      paint(colour);
+      await classifier.add(colour, canvas);
+      await classifier.add(colour, imageToPixels(canvas, 16, 3));
+    }
+    paint("red");
+    const image = new Image();
+    image.src = canvas.toDataURL();
+    await image.decode();
+    const frame = new VideoFrame(canvas, { timestamp: 0 });
+    const sources = {
+      image,
+      frame,
+      bitmap: await createImageBitmap(canvas),
+      pixels: context.getImageData(0, 0, 60, 40),
+    };
+    const expected = await classifier.classify(canvas);
+    const found = {};
+    for (const [name, source] of Object.entries(sources)) found[name] = await classifier.classify(source);
+    const refused = async (source) => (await classifier.classify(source).catch((error) => error.toJSON())).code;
+    const untold = await ProtoNet.load(device, plain);
+    const errors = [
+      await refused(new Image()),
+      await refused(document.createElement("video")),
+      (await untold.classifier().add("a", canvas).catch((error) => error.toJSON())).code,
+    ];
+    frame.close();
+    return { expected, found, errors, pictures: [encoder.config.pictures, untold.config.pictures] };
+  });
+  assert.equal(got.expected[0].label, "red");
+  for (const [name, answer] of Object.entries(got.found)) {
+    assert.equal(answer[0].label, "red", name);
+    // A frame may be kept in other colours than it was painted in.
+    assert.ok(Math.abs(answer[0].probability - got.expected[0].probability) < 0.05, name);
+  }
+  assert.deepEqual(got.errors, ["invalid_argument", "invalid_argument", "invalid_argument"]);
+  assert.deepEqual(got.pictures, [{ kind: "pictures", fit: "crop" }, null]);
+});
+
 test("a worker adapts too", async () => {
   const got = await page.evaluate(async () => {
     const { startWorker } = await import("/package/dist/worker.js");
