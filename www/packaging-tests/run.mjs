@@ -164,7 +164,7 @@ test("networks by name and of one's own are made, summed up and saved by the rea
     bufferValues: 0,
     multiplyAdds: 0,
   });
-  assert.deepEqual(got.config, { method: "maml", ways: 4, seed: 0, channels: 1, size: null });
+  assert.deepEqual(got.config, { method: "maml", ways: 4, seed: 0, channels: 1, size: null, pictures: null });
   assert.ok(got.same, "what was saved is another network");
   assert.equal(got.again, 3 * 3 + 3 + 2 * 3);
   assert.deepEqual([got.model, got.classes, got.outputs], ["graph", ["a", "b"], [2]]);

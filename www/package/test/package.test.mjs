@@ -154,7 +154,7 @@ test("save and load keep what the network is made from", async () => {
   const { device, model: net } = await model({ filters: 16, seed: 3 });
   const copy = await ProtoNet.load(device, await net.save());
   const network = { input: [1, 28, 28], layers: [{ conv2d: { filters: 16, kernel: 3, padding: "same" }, name: "blocks.0" }] };
-  assert.deepEqual(copy.config, { method: "protonet", ways: 5, seed: 3, channels: 1, size: 28, network });
+  assert.deepEqual(copy.config, { method: "protonet", ways: 5, seed: 3, channels: 1, size: 28, pictures: null, network });
   assert.deepEqual([copy.trainedValues, copy.bufferValues], [1600, 16]);
 });
 
