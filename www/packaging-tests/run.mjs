@@ -90,9 +90,11 @@ test("networks by name and of one's own are made, summed up and saved by the rea
     const made = [];
     for (const [model, { options }] of Object.entries(MODELS)) {
       const names = { mlp: "hidden", conv4: "filters", conv6: "filters" };
-      const given = Object.entries(options).map(([name, { default: usual }]) => [name === "width" ? names[model] ?? name : name, usual]);
       // Small enough to be made at once.
-      const small = Object.fromEntries(given.map(([name, usual]) => [name, Math.min(usual, 8)]));
+      const given = Object.entries(options).map(([name, { default: usual, least }]) => {
+        return [name === "width" ? names[model] ?? name : name, Math.max(Math.min(usual, 8), least)];
+      });
+      const small = Object.fromEntries(given);
       const trainer = await Trainer.create(device, { model: { kind: model, ...small }, classes: 3 });
       const { input, output, trainedValues } = trainer.summary();
       made.push([model, input, output, trainedValues === trainer.trainedValues && trainedValues > 0]);
