@@ -8,6 +8,7 @@ mod encoders;
 mod mixed_precision;
 mod omniglot;
 mod omniglot_methods;
+mod pathways;
 mod photographs;
 mod sine;
 
@@ -39,6 +40,8 @@ enum Experiment {
     Photographs(photographs::Options),
     /// A few photographs of each kind of thing: a pretrained encoder, frozen, beside a network trained on them from scratch.
     Encoders(encoders::Options),
+    /// Networks of two pathways on MNIST and Fashion-MNIST, and such as are as large with one.
+    Pathways(pathways::Options),
     /// Sine regression: MAML against a network trained on all waves at once.
     Sine(sine::Options),
     /// ProtoNet on invented characters and a perceptron on MNIST, trained in f32, in f16, and in f32 with bf16 copies of
@@ -61,6 +64,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         Experiment::OmniglotMethods(options) => omniglot_methods::run(workspace, options),
         Experiment::Photographs(options) => photographs::run(workspace, options),
         Experiment::Encoders(options) => encoders::run(workspace, options),
+        Experiment::Pathways(options) => pathways::run(workspace, options),
         Experiment::Sine(options) => sine::run(workspace, options),
         Experiment::MixedPrecision(options) => mixed_precision::run(workspace, options),
         Experiment::SplitMnist(options) => {
