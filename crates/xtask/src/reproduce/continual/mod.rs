@@ -154,10 +154,11 @@ impl Setup<'_> {
 
     fn row(&self, cell: &Cell) -> Result<Value> {
         let name = cell.name();
-        let seeds = self.seeds.unwrap_or(match cell.published {
+        let usual = match cell.published {
             Some(Published { se, .. }) if se > 1.0 => 2 * self.table.seeds,
             _ => self.table.seeds,
-        });
+        };
+        let seeds = self.seeds.or(cell.seeds).unwrap_or(usual);
         let chosen = match cell.lambdas {
             [] => None,
             _ => Some(self.choose(cell)?),
