@@ -100,7 +100,7 @@ for (const choice of ["cpu", "gpu:0"]) {
 // The last column of the README's table.
 test("every network by name takes a step", async () => {
   const losses = await page.evaluate(async () => {
-    const { MODELS, Trainer, openDevice } = window.library;
+    const { MODELS, Trainer, openDevice } = library;
     const device = await openDevice("cpu");
     const width = { mlp: "hidden", conv4: "filters", conv6: "filters" };
     const found = {};

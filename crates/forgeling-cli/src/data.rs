@@ -203,6 +203,16 @@ fn from_folder(dir: &Path, wanted: Wanted<'_>) -> Result<Loaded> {
     })
 }
 
+/// Checks that a network takes what image files become.
+pub fn takes_pictures(operation: &'static str, shape: ImageShape) -> Result<()> {
+    if shape.height == shape.width && matches!(shape.channels, 1 | 3) {
+        return Ok(());
+    }
+    Err(Error::invalid(operation, "the network takes no pictures")
+        .expected("1 or 3 channels, as many rows as columns")
+        .got(shape))
+}
+
 /// How image files are read: as the model's own were, where nothing else was typed.
 pub fn picture_options(
     size: usize,

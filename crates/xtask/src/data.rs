@@ -277,14 +277,20 @@ pub(crate) fn remove(folder: &Path) -> Result<()> {
     }
 }
 
+/// What is wanted of a folder, by name.
+pub(crate) fn entries(folder: &Path, wanted: impl Fn(&PathBuf) -> bool) -> Result<Vec<PathBuf>> {
+    let found = fs::read_dir(folder).map_err(|cause| Failure::file("read", folder, &cause))?;
+    let paths = found.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut paths: Vec<PathBuf> = paths.filter(wanted).collect();
+    paths.sort();
+    Ok(paths)
+}
+
 /// The one file of `folder` that ends so.
 fn only_file(folder: &Path, extension: &str) -> Result<PathBuf> {
-    let entries = fs::read_dir(folder).map_err(|cause| Failure::file("read", folder, &cause))?;
     let ends = |path: &PathBuf| path.extension().is_some_and(|end| end == extension);
-    let mut found = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(ends);
-    found.next().ok_or_else(|| {
+    let found = entries(folder, ends)?.into_iter().next();
+    found.ok_or_else(|| {
         let message = format!("there is no .{extension} file in {}", folder.display());
         Failure::new(message)
     })

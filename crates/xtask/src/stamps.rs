@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::data::{create, debian_package, remove};
+use crate::data::{create, debian_package, entries, remove};
 use crate::error::{Failure, Result};
 use crate::workspace::Workspace;
 
@@ -60,14 +60,9 @@ fn is_whole(folder: &Path, least: usize) -> bool {
 }
 
 /// The photographs of a folder, by name, of which none is another one turned round.
-pub fn photographs(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).map_err(|cause| Failure::file("read", folder, &cause))?;
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let wanted = |path: &PathBuf| {
+fn photographs(folder: &Path) -> Result<Vec<PathBuf>> {
+    entries(folder, |path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.ends_with(".png") && !name.ends_with("_mirror.png")
-    };
-    let mut paths: Vec<PathBuf> = paths.filter(wanted).collect();
-    paths.sort();
-    Ok(paths)
+    })
 }

@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use forgeling::Result;
 use forgeling::data::{LeftOut, SoundOptions, SoundPreparation, folder, read_pictures, sound};
 use forgeling::train::SavedNetwork;
 use forgeling::train::model_file::write_atomically;
-use forgeling::{Error, Result};
 use serde_json::json;
 
 use super::answers::{self, Sorted, csv, sorted, tell};
 use super::{load_network, open, saving};
 use crate::args::{Common, Predict};
-use crate::data::{picture_options, told};
+use crate::data::{picture_options, takes_pictures, told};
 use crate::output::Output;
 use crate::sounds;
 
@@ -58,11 +58,7 @@ type Inputs = (Vec<PathBuf>, Vec<Result<Vec<f32>>>);
 /// Reads pictures.
 fn look(args: &Predict, saved: &SavedNetwork, output: &Output) -> Result<Inputs> {
     let shape = saved.input();
-    if shape.height != shape.width || !matches!(shape.channels, 1 | 3) {
-        return Err(Error::invalid("predict", "the network takes no pictures")
-            .expected("1 or 3 channels, as many rows as columns")
-            .got(shape));
-    }
+    takes_pictures("predict", shape)?;
     let paths = listed(&args.images, |path| folder::list_images(path), output)?;
     let options = picture_options(
         shape.height,

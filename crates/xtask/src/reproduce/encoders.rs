@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::photographs::right;
-use super::{build_programs, commit, kept, program, record, work_folder};
+use super::{build_programs, commit, described, kept, program, record, work_folder};
 use crate::data::{self, Set, create, remove};
-use crate::date;
 use crate::error::{Failure, Result};
 use crate::stamps;
 use crate::step::Step;
@@ -139,15 +138,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             "source": "the fastest of five passes over all photographs",
         }));
     }
-    let result = json!({
-        "rows": rows,
-        "command": format!("cargo xtask reproduce {NAME}"),
-        "date": date::today(),
-        "commit": last["commit"],
-        "version": last["version"],
-        "device": last["device"],
-    });
-    record(workspace, NAME, &result)
+    record(workspace, NAME, &described(NAME, &rows, &last))
 }
 
 /// The program, built before, so that nothing changes on the way.
@@ -236,22 +227,14 @@ impl Task {
 }
 
 fn kinds(folder: &Path) -> Result<Vec<PathBuf>> {
-    entries(folder, |path| path.is_dir())
+    data::entries(folder, |path| path.is_dir())
 }
 
 fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
-    entries(folder, |path| {
+    data::entries(folder, |path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         [".png", ".jpg"].iter().any(|ending| name.ends_with(ending))
     })
-}
-
-fn entries(folder: &Path, wanted: impl Fn(&PathBuf) -> bool) -> Result<Vec<PathBuf>> {
-    let found = fs::read_dir(folder).map_err(|cause| Failure::file("read", folder, &cause))?;
-    let paths = found.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut paths: Vec<PathBuf> = paths.filter(wanted).collect();
-    paths.sort();
-    Ok(paths)
 }
 
 fn mean_and_error(values: &[f64]) -> (f64, f64) {

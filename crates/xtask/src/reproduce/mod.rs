@@ -16,8 +16,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::date;
 use crate::error::{Failure, Result};
 use crate::step::Step;
 use crate::workspace::Workspace;
@@ -133,6 +134,18 @@ fn kept(file: &Path, commit: &str, step: impl FnOnce() -> Step) -> Result<Value>
     value["commit"] = commit.into();
     write(file, &value.to_string())?;
     Ok(value)
+}
+
+/// The rows of an experiment, with what the last of its commands says of itself.
+fn described(name: &str, rows: &[Value], last: &Value) -> Value {
+    json!({
+        "rows": rows,
+        "command": format!("cargo xtask reproduce {name}"),
+        "date": date::today(),
+        "commit": last["commit"],
+        "version": last["version"],
+        "device": last["device"],
+    })
 }
 
 /// Writes `tests/results/NAME.json`.

@@ -3,9 +3,8 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{build_programs, commit, kept, program, record, work_folder};
+use super::{build_programs, commit, described, kept, program, record, work_folder};
 use crate::data::{self, Set};
-use crate::date;
 use crate::error::Result;
 use crate::step::Step;
 use crate::workspace::Workspace;
@@ -98,13 +97,5 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             "source": "no published value",
         }));
     }
-    let result = json!({
-        "rows": found,
-        "command": format!("cargo xtask reproduce {NAME}"),
-        "date": date::today(),
-        "commit": last["commit"],
-        "version": last["version"],
-        "device": last["device"],
-    });
-    record(workspace, NAME, &result)
+    record(workspace, NAME, &described(NAME, &found, &last))
 }

@@ -6,8 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::omniglot::forgeling;
-use super::{build_programs, commit, kept, program, record, work_folder};
-use crate::date;
+use super::{build_programs, commit, described, kept, program, record, work_folder};
 use crate::error::{Failure, Result};
 use crate::step::Step;
 use crate::workspace::Workspace;
@@ -123,15 +122,8 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             add(figure, value, Value::Null);
         }
     }
-    let result = json!({
-        "rows": rows,
-        "command": format!("cargo xtask reproduce {NAME}"),
-        "date": date::today(),
-        "commit": trained["commit"],
-        "version": trained["version"],
-        "device": trained["device"],
-        "seconds": trained["seconds"],
-    });
+    let mut result = described(NAME, &rows, &trained);
+    result["seconds"] = trained["seconds"].clone();
     record(workspace, NAME, &result)
 }
 

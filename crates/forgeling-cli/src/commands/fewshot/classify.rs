@@ -14,7 +14,7 @@ use super::super::answers::{Sorted, left_out, sorted, tell};
 use super::super::{load_learner, open, unless_interrupted};
 use super::feature_cache::{FeatureCache, usual_folder};
 use crate::args::{Classify, Common};
-use crate::data::{picture_options, told};
+use crate::data::{picture_options, takes_pictures, told};
 use crate::output::{EpochProgress, Output};
 
 /// Images whose pixels are held at once, where features are all that is kept of them.
@@ -25,13 +25,7 @@ pub async fn run(args: &Classify, common: &Common, output: &Output) -> Result<()
     let listed = Listed::of(args, output)?;
     let device = open(common, output).await?;
     let model = load_learner(&args.model, &device)?;
-    let shape = model.input_shape();
-    if shape.height != shape.width || !matches!(shape.channels, 1 | 3) {
-        return Err(Error::invalid("classify", "the network takes no pictures")
-            .expected("1 or 3 channels, as many rows as columns")
-            .got(shape)
-            .path(&args.model));
-    }
+    takes_pictures("classify", model.input_shape()).map_err(|error| error.path(&args.model))?;
     let adaptation = args.adapt.seeded(common.seed);
     let mut classifier = model.classifier_with(adaptation)?;
     if args.mirrored {
