@@ -260,7 +260,13 @@ mod tests {
                 },
             ),
             ("image", input(ImageShape::new(1, 8, 8))),
-            ("square", input(ImageShape::new(1, 28, 32))),
+            (
+                "square",
+                ModelConfig {
+                    input: ImageShape::new(3, 32, 48),
+                    ..ModelConfig::new("vit_tiny").unwrap()
+                },
+            ),
             ("channels", input(ImageShape::new(0, 28, 28))),
             (
                 "vgg",
