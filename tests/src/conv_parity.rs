@@ -44,9 +44,9 @@ const fn convolution_sizes(
 }
 
 /// Kernels, strides, paddings and groups of all kinds: odd and distinct sizes, single pixels, channels that are and
-/// are not multiples of four, gaps between the places of the kernel, depthwise, more images than a task takes, and
-/// layers of ResNet-18.
-pub const CONVOLUTIONS: [Convolution; 20] = [
+/// are not multiples of four, gaps between the places of the kernel, depthwise, more images than a task takes, layers of
+/// ResNet-18, and images so large that the CPU cuts them into bands.
+pub const CONVOLUTIONS: [Convolution; 23] = [
     convolution_sizes([1, 1, 1, 1], [1, 1, 1], [1, 1], [0, 0], 1, true),
     convolution_sizes([2, 3, 5, 7], [5, 1, 1], [1, 1], [0, 0], 1, true),
     convolution_sizes([3, 8, 6, 4], [12, 1, 1], [2, 2], [0, 0], 1, false),
@@ -67,6 +67,9 @@ pub const CONVOLUTIONS: [Convolution; 20] = [
     convolution_sizes([70, 2, 3, 3], [5, 3, 3], [1, 1], [1, 1], 1, true),
     convolution_sizes([3, 3, 32, 32], [16, 3, 3], [1, 1], [1, 1], 1, false),
     convolution_sizes([33, 32, 4, 4], [64, 3, 3], [1, 1], [1, 1], 1, false),
+    convolution_sizes([2, 3, 61, 47], [9, 3, 3], [1, 1], [1, 1], 1, true),
+    convolution_sizes([1, 2, 99, 101], [5, 3, 5], [2, 2], [1, 2], 1, false),
+    convolution_sizes([2, 6, 50, 48], [4, 1, 1], [1, 1], [0, 0], 2, true),
 ];
 
 /// Depthwise convolutions: odd and distinct sizes, and more channels than a vector has lanes; then borders wider than the

@@ -63,7 +63,8 @@ fn add_plane<S: Simd>(
     sums: &mut [f32],
 ) {
     let [frame, flow] = space;
-    plan.frame.fill(image, plan.source, frame);
+    plan.frame
+        .fill(image, plan.source, 0..plan.frame.rows(), frame);
     let [rows, columns] = taps.phase.count;
     let pitch = columns.next_multiple_of(MOST_LANES);
     // What lies behind the columns stays zero.

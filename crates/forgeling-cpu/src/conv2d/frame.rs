@@ -77,6 +77,11 @@ impl Frame {
         self.columns * self.step[1]
     }
 
+    /// Rows of one channel.
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// Rows from one position to the next.
     pub const fn step(&self) -> usize {
         self.step[0]
@@ -93,34 +98,41 @@ impl Frame {
         y * self.row() + x % self.step[1] * self.columns + x / self.step[1]
     }
 
-    /// The positions of `images` images, from one to the next of which there are `stride` values.
-    pub fn runs(&self, count: [usize; 2], images: usize, stride: usize) -> Vec<Run> {
-        let [rows, columns] = count;
+    /// The positions of some rows of `images` images, from one to the next of which there are `stride` values.
+    pub fn runs(
+        &self,
+        rows: Range<usize>,
+        columns: usize,
+        images: usize,
+        stride: usize,
+    ) -> Vec<Run> {
         let from_row_to_row = self.step[0] * self.row();
+        let first = rows.start * from_row_to_row;
         // Without a border rows lie one behind the other.
         let [rows, columns] = if from_row_to_row == columns {
-            [1, rows * columns]
+            [1, rows.len() * columns]
         } else {
-            [rows, columns]
+            [rows.len(), columns]
         };
         (0..images * rows)
             .map(|row| Run {
                 position: row * columns,
-                base: row / rows * stride + row % rows * from_row_to_row,
+                base: first + row / rows * stride + row % rows * from_row_to_row,
                 length: columns,
             })
             .collect()
     }
 
-    /// Copies channels of one image, `[channel, row, column]`, into `values`; borders are left as they are.
-    pub fn fill(&self, image: &[f32], size: [usize; 2], values: &mut [f32]) {
+    /// Copies rows of the frame of the channels of one image, `[channel, row, column]`, into `values`; borders are left as
+    /// they are.
+    pub fn fill(&self, image: &[f32], size: [usize; 2], rows: Range<usize>, values: &mut [f32]) {
         let planes = image.chunks_exact(size[0] * size[1]);
         for (plane, values) in planes.zip(values.chunks_exact_mut(self.plane())) {
-            self.fill_rows(plane, size, 0..self.rows, values);
+            self.fill_rows(plane, size, rows.clone(), values);
         }
     }
 
-    /// As [`fill`](Self::fill), of one channel and only so many rows of the frame.
+    /// As [`fill`](Self::fill), of one channel.
     pub fn fill_rows(
         &self,
         plane: &[f32],
@@ -161,6 +173,21 @@ impl Frame {
         let deepest = offsets.iter().max().map_or(0, |last| last / self.row());
         self.rows.min((count - 1) * self.step[0] + deepest + 1)
     }
+}
+
+/// Positions that large images are cut into, about: few enough for the cache.
+const BAND_POSITIONS: usize = 1024;
+
+/// Rows of positions that are worked on one after the other: all of a small image, bands of a large one, each of which
+/// begins at a multiple of 16 positions.
+pub fn bands([rows, columns]: [usize; 2]) -> impl Iterator<Item = Range<usize>> {
+    let mut band = rows.max(1);
+    if rows * columns >= 2 * BAND_POSITIONS {
+        let whole = 16 >> columns.trailing_zeros().min(4);
+        band = BAND_POSITIONS.div_ceil(columns).next_multiple_of(whole);
+    }
+    let starts = (0..rows).step_by(band);
+    starts.map(move |first| first..rows.min(first + band))
 }
 
 /// Copies every `step`-th value.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::super::parallel;
 use super::super::pool::{Slot, slots, written};
 use super::ConvShape;
-use super::frame::{Aligned, Phase, SLACK};
+use super::frame::{Aligned, Phase, SLACK, bands};
 use super::plan::Plan;
 use super::tiles::{Pixels, multiply, tile_rows, weigh};
 
@@ -43,27 +43,71 @@ fn gather(plan: &Plan, source: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32>
     let mut target = slots(plan.images * plan.groups * plan.target_len());
     let few = plan.rows < FEW_ROWS;
     let tile = if few { 1 } else { tile_rows() };
-    let packed: Vec<Vec<f32>> = plan
-        .phases
-        .iter()
-        .map(|phase| pack_weights(plan, phase, weight, tile))
+    let phases = plan.phases.iter();
+    let phases: Vec<_> = phases
+        .map(|phase| Packed::new(plan, phase, weight, tile))
         .collect();
+    let rows = phases.iter().map(|packed| packed.phase.count[0]).max();
+    let columns = plan.phases.first().map_or(0, |phase| phase.count[1]);
     let tasks = tasks(plan, tile, &mut target);
     parallel::map_with(tasks, Space::default, |space, mut task| {
-        space.fill(plan, source, &task);
-        for (phase, weights) in plan.phases.iter().zip(&packed) {
-            let depth = plan.depth * phase.taps.len();
-            let per_group = plan.rows.next_multiple_of(tile) * depth;
-            let first = task.group * per_group + task.rows.start * depth;
-            let count = task.rows.len().next_multiple_of(tile) * depth;
-            let weights = &weights[first..first + count];
-            let first = task.group * plan.rows + task.rows.start;
-            let bias = bias.get(first..first + task.rows.len()).unwrap_or(&[]);
-            space.compute(plan, phase, weights, bias, tile, &mut task.target);
+        let mut filled = 0;
+        space.reserve(plan, &task);
+        // Positions of several images are few enough already.
+        for rows in bands([rows.unwrap_or(0), columns]) {
+            let seen = phases
+                .iter()
+                .map(|packed| packed.seen(plan, rows.end))
+                .max();
+            let seen = seen.unwrap_or(0).max(filled);
+            space.fill(plan, source, &task, filled..seen);
+            filled = seen;
+            for packed in &phases {
+                space.compute(plan, packed, rows.clone(), bias, &mut task);
+            }
         }
     });
     // SAFETY: the phases cover all pixels, and the tasks all images and channels.
     unsafe { written(target) }
+}
+
+/// A phase with all that its products need.
+struct Packed<'a> {
+    phase: &'a Phase,
+    /// Of each source channel the pixels below each tap.
+    offsets: Vec<usize>,
+    weights: Vec<f32>,
+    /// Target channels of a tile.
+    tile: usize,
+}
+
+impl<'a> Packed<'a> {
+    fn new(plan: &Plan, phase: &'a Phase, weight: &[f32], tile: usize) -> Self {
+        let plane = plan.frame.plane();
+        let offsets = (0..plan.depth).flat_map(|channel| {
+            let taps = phase.taps.iter();
+            taps.map(move |tap| channel * plane + plan.frame.offset(tap))
+        });
+        Self {
+            phase,
+            offsets: offsets.collect(),
+            weights: pack_weights(plan, phase, weight, tile),
+            tile,
+        }
+    }
+
+    /// Rows of the frame that the first `count` rows of positions see.
+    fn seen(&self, plan: &Plan, count: usize) -> usize {
+        let of_a_channel = self.phase.taps.len().min(self.offsets.len());
+        plan.frame.seen(count, &self.offsets[..of_a_channel])
+    }
+
+    /// Those of a task.
+    fn weights(&self, plan: &Plan, task: &Task<'_>) -> &[f32] {
+        let depth = self.offsets.len();
+        let first = task.group * plan.rows.next_multiple_of(self.tile) + task.rows.start;
+        &self.weights[first * depth..][..task.rows.len().next_multiple_of(self.tile) * depth]
+    }
 }
 
 /// Weights as the tiles read them: `[group, row / tile, k, tile]` with `k` the taps of each source channel.
@@ -156,55 +200,57 @@ struct Space {
 }
 
 impl Space {
-    fn fill(&mut self, plan: &Plan, source: &[f32], task: &Task<'_>) {
-        let per_image = plan.depth * plan.source[0] * plan.source[1];
+    fn reserve(&mut self, plan: &Plan, task: &Task<'_>) {
         let framed = plan.depth * plan.frame.plane();
         self.frames.reserve(task.images.len() * framed + 2 * SLACK);
+    }
+
+    fn fill(&mut self, plan: &Plan, source: &[f32], task: &Task<'_>, rows: Range<usize>) {
+        let per_image = plan.depth * plan.source[0] * plan.source[1];
+        let framed = plan.depth * plan.frame.plane();
         let images = task.images.clone();
         for (index, values) in images.zip(self.frames.chunks_exact_mut(framed)) {
             let at = (index * plan.groups + task.group) * per_image;
             let image = &source[at..at + per_image];
-            plan.frame.fill(image, plan.source, values);
+            plan.frame.fill(image, plan.source, rows.clone(), values);
         }
     }
 
     fn compute(
         &mut self,
         plan: &Plan,
-        phase: &Phase,
-        weights: &[f32],
+        packed: &Packed<'_>,
+        band: Range<usize>,
         bias: &[f32],
-        tile: usize,
-        target: &mut [&mut [Slot]],
+        task: &mut Task<'_>,
     ) {
-        let plane = plan.frame.plane();
-        let offsets: Vec<usize> = (0..plan.depth)
-            .flat_map(|channel| {
-                let taps = phase.taps.iter();
-                taps.map(move |tap| channel * plane + plan.frame.offset(tap))
-            })
-            .collect();
-        let images = target.len();
-        let runs = plan.frame.runs(phase.count, images, plan.depth * plane);
+        let [rows, columns] = packed.phase.count;
+        let band = band.start..band.end.min(rows);
+        if band.is_empty() {
+            return;
+        }
+        let images = task.images.len();
+        let per_image = plan.depth * plan.frame.plane();
+        let runs = plan.frame.runs(band.clone(), columns, images, per_image);
         let pixels = Pixels {
             values: &self.frames,
             runs: &runs,
-            offsets: &offsets,
+            offsets: &packed.offsets,
         };
-        let positions = images * phase.count[0] * phase.count[1];
+        let first = task.group * plan.rows + task.rows.start;
+        let bias = bias.get(first..first + task.rows.len()).unwrap_or(&[]);
+        let positions = images * band.len() * columns;
         let stride = positions.next_multiple_of(16) + 16;
-        let rows =
-            target.first().map_or(0, |image| image.len()) / (plan.target[0] * plan.target[1]);
-        let length = rows.next_multiple_of(tile) * stride;
+        let length = task.rows.len().next_multiple_of(packed.tile) * stride;
         self.sums.reserve(length);
         let sums = &mut self.sums[..length];
         sums.fill(0.0);
-        if offsets.is_empty() {
+        let weights = packed.weights(plan, task);
+        if packed.offsets.is_empty() {
             // Pixels between the places of the kernel get no gradient.
-        } else if tile == 1 {
-            let rows = sums.chunks_exact_mut(stride);
-            for (row, (sums, weights)) in rows.zip(weights.chunks_exact(offsets.len())).enumerate()
-            {
+        } else if packed.tile == 1 {
+            let weights = weights.chunks_exact(packed.offsets.len());
+            for (row, (sums, weights)) in sums.chunks_exact_mut(stride).zip(weights).enumerate() {
                 weigh(pixels, weights, bias.get(row).copied().unwrap_or(0.0), sums);
             }
         } else {
@@ -213,36 +259,30 @@ impl Space {
             }
             multiply(pixels, weights, sums, stride);
         }
-        for (image, target) in target.iter_mut().enumerate() {
-            scatter(plan, phase, image, sums, stride, target);
+        let of_image = band.len() * columns;
+        for (image, target) in task.target.iter_mut().enumerate() {
+            let planes = target.chunks_exact_mut(plan.target[0] * plan.target[1]);
+            for (plane, sums) in planes.zip(sums.chunks_exact(stride)) {
+                let sums = &sums[image * of_image..][..of_image];
+                scatter(plan, packed.phase, band.start, sums, plane);
+            }
         }
     }
 }
 
-/// Copies the sums of one image to the pixels of a phase.
-fn scatter(
-    plan: &Plan,
-    phase: &Phase,
-    image: usize,
-    sums: &[f32],
-    stride: usize,
-    target: &mut [Slot],
-) {
-    let [rows, columns] = phase.count;
-    let [height, width] = plan.target;
-    let planes = target.chunks_exact_mut(height * width);
-    for (plane, sums) in planes.zip(sums.chunks_exact(stride)) {
-        let sums = &sums[image * rows * columns..][..rows * columns];
-        if plan.spread == [1, 1] {
-            plane.write_copy_of_slice(sums);
-            continue;
-        }
-        for (y, sums) in sums.chunks_exact(columns).enumerate() {
-            let row = &mut plane[(phase.first[0] + y * plan.spread[0]) * width..][..width];
-            let places = row[phase.first[1]..].iter_mut().step_by(plan.spread[1]);
-            for (place, sum) in places.zip(sums) {
-                place.write(*sum);
-            }
+/// Copies sums to the pixels of a phase, from its row `first` on.
+fn scatter(plan: &Plan, phase: &Phase, first: usize, sums: &[f32], plane: &mut [Slot]) {
+    let columns = phase.count[1];
+    if plan.spread == [1, 1] {
+        plane[first * columns..][..sums.len()].write_copy_of_slice(sums);
+        return;
+    }
+    let width = plan.target[1];
+    for (y, sums) in (first..).zip(sums.chunks_exact(columns)) {
+        let row = &mut plane[(phase.first[0] + y * plan.spread[0]) * width..][..width];
+        let places = row[phase.first[1]..].iter_mut().step_by(plan.spread[1]);
+        for (place, sum) in places.zip(sums) {
+            place.write(*sum);
         }
     }
 }

@@ -222,27 +222,40 @@ pub fn unfold<'a, S: Simd>(pixels: Pixels<'a>, rows: &mut [f32], stride: usize) 
     }
 }
 
-/// `sums[m, k] += sum_p a[m, p] b[k, p]`: rows of `stride` values, a multiple of 16; `sums` has `count` columns, and
-/// `b` room for a multiple of three rows.
+/// Rows of values, from one to the next of which there are `stride`.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    pub values: &'a [f32],
+    pub stride: usize,
+    pub count: usize,
+}
+
+/// `sums[m, k] += sum_p a[m, p] b[k, p]`, for all `p` below the stride of `b`, a multiple of 16, which has room for a multiple
+/// of three rows.
 #[macerator::with_simd]
-pub fn multiply_rows<S: Simd>(a: &[f32], b: &[f32], stride: usize, sums: &mut [f32], count: usize) {
-    let outputs = a.len() / stride;
-    assert!(stride.is_multiple_of(16) && b.len() >= count.next_multiple_of(3) * stride);
-    assert!(sums.len() >= outputs * count);
+pub fn multiply_rows<'a, S: Simd>(a: Rows<'a>, b: Rows<'a>, sums: &mut [f32]) {
+    let (outputs, length) = (a.count, b.stride);
+    assert!(length.is_multiple_of(16) && b.values.len() >= b.count.next_multiple_of(3) * length);
+    assert!(outputs == 0 || a.values.len() >= (outputs - 1) * a.stride + length);
+    assert!(sums.len() >= outputs * b.count);
     let wide = f32::lanes::<S>() >= 16;
     let mut first = 0;
     while first < outputs {
-        let (a, sums) = (&a[first * stride..], &mut sums[first * count..]);
+        let rest = Rows {
+            values: &a.values[first * a.stride..],
+            ..a
+        };
+        let sums = &mut sums[first * b.count..];
         // SAFETY: the sizes were checked above.
         unsafe {
             if wide && outputs - first >= 8 {
-                add_rows::<S, 8>(a, b, stride, sums, count);
+                add_rows::<S, 8>(rest, b, sums);
                 first += 8;
             } else if outputs - first >= 4 {
-                add_rows::<S, 4>(a, b, stride, sums, count);
+                add_rows::<S, 4>(rest, b, sums);
                 first += 4;
             } else {
-                add_rows::<S, 1>(a, b, stride, sums, count);
+                add_rows::<S, 1>(rest, b, sums);
                 first += 1;
             }
         }
@@ -250,23 +263,18 @@ pub fn multiply_rows<S: Simd>(a: &[f32], b: &[f32], stride: usize, sums: &mut [f
 }
 
 #[inline(always)]
-unsafe fn add_rows<S: Simd, const M: usize>(
-    a: &[f32],
-    b: &[f32],
-    stride: usize,
-    sums: &mut [f32],
-    count: usize,
-) {
+unsafe fn add_rows<S: Simd, const M: usize>(a: Rows<'_>, b: Rows<'_>, sums: &mut [f32]) {
     let lanes = f32::lanes::<S>();
+    let Rows { stride, count, .. } = b;
     for column in (0..count).step_by(3) {
         let mut tile = [[0f32.splat::<S>(); 3]; M];
-        let b = unsafe { b.as_ptr().add(column * stride) };
+        let b = unsafe { b.values.as_ptr().add(column * stride) };
         for position in (0..stride).step_by(lanes) {
             let values: [Vector<S, f32>; 3] =
                 [0, 1, 2].map(|k| unsafe { vload_unaligned(b.add(k * stride + position)) });
             for (m, row) in tile.iter_mut().enumerate() {
-                let value =
-                    unsafe { vload_unaligned::<S, f32>(a.as_ptr().add(m * stride + position)) };
+                let at = m * a.stride + position;
+                let value = unsafe { vload_unaligned::<S, f32>(a.values.as_ptr().add(at)) };
                 for (sum, other) in row.iter_mut().zip(values) {
                     *sum = other.mul_add(value, *sum);
                 }

@@ -5,9 +5,9 @@ use std::ops::{Deref, Range};
 use super::super::moments::sum;
 use super::super::parallel;
 use super::ConvShape;
-use super::frame::{Aligned, SLACK};
+use super::frame::{Aligned, SLACK, bands};
 use super::plan::Plan;
-use super::tiles::{Pixels, multiply_rows, unfold};
+use super::tiles::{Pixels, Rows, multiply_rows, unfold};
 
 /// Positions that are summed over together.
 const CHUNK_POSITIONS: usize = 1024;
@@ -160,26 +160,48 @@ fn task_gradient(
     let columns = offsets.len();
     let Space { frames, rows } = space;
     frames.reserve(flow.images * framed + 2 * SLACK);
-    rows.reserve(columns.next_multiple_of(3) * flow.stride + SLACK);
     let mut sums = vec![0.0; plan.rows * columns];
     for chunk in task.chunks.clone() {
         let first = chunk * flow.images;
         let images = first..plan.images.min(first + flow.images);
-        for (image, values) in images.clone().zip(frames.chunks_exact_mut(framed)) {
-            let channel = (image * plan.groups + task.group) * plan.depth + task.channels.start;
-            let source = &x[channel * pixels..][..task.channels.len() * pixels];
-            plan.frame.fill(source, plan.source, values);
-        }
-        let runs = plan.frame.runs(phase.count, images.len(), framed);
-        let pixels = Pixels {
-            values: frames,
-            runs: &runs,
-            offsets: &offsets,
-        };
-        unfold(pixels, rows, flow.stride);
         let at = (chunk * plan.groups + task.group) * plan.rows * flow.stride;
         let flow_rows = &flow.values[at..][..plan.rows * flow.stride];
-        multiply_rows(flow_rows, rows, flow.stride, &mut sums, columns);
+        let mut filled = 0;
+        // Positions of several images are few enough already.
+        for band in bands(phase.count) {
+            let seen = plan.frame.seen(band.end, &offsets[..phase.taps.len()]);
+            for (image, values) in images.clone().zip(frames.chunks_exact_mut(framed)) {
+                let channel = (image * plan.groups + task.group) * plan.depth + task.channels.start;
+                let source = &x[channel * pixels..][..task.channels.len() * pixels];
+                plan.frame.fill(source, plan.source, filled..seen, values);
+            }
+            filled = seen;
+            let [first, positions] =
+                [band.start, images.len() * band.len()].map(|rows| rows * phase.count[1]);
+            let runs = plan.frame.runs(band, phase.count[1], images.len(), framed);
+            let stride = positions.next_multiple_of(16);
+            rows.reserve(columns.next_multiple_of(3) * stride + SLACK);
+            let pixels = Pixels {
+                values: frames,
+                runs: &runs,
+                offsets: &offsets,
+            };
+            unfold(pixels, rows, stride);
+            let flow = Rows {
+                values: &flow_rows[first..],
+                stride: flow.stride,
+                count: plan.rows,
+            };
+            multiply_rows(
+                flow,
+                Rows {
+                    values: rows,
+                    stride,
+                    count: columns,
+                },
+                &mut sums,
+            );
+        }
     }
     sums
 }

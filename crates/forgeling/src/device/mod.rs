@@ -150,6 +150,7 @@ impl Device {
     }
 
     fn cpu(reason: impl fmt::Display) -> Self {
+        platform::keep_freed_memory();
         Self {
             tensors: TensorDevice::flex(),
             gpu: None,

@@ -6,11 +6,11 @@ use burn::tensor::wgpu::{WgpuSetup, wgpu};
 use super::{Adapter, DeviceKind};
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(super) use native::{environment_choice, find, host_memory};
+pub(super) use native::{environment_choice, find, host_memory, keep_freed_memory};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use native::{wait, yield_now};
 #[cfg(target_arch = "wasm32")]
-pub(super) use web::{environment_choice, find, host_memory};
+pub(super) use web::{environment_choice, find, host_memory, keep_freed_memory};
 #[cfg(target_arch = "wasm32")]
 pub(crate) use web::{wait, yield_now};
 
@@ -127,6 +127,24 @@ mod native {
         kibibytes.checked_mul(1024)
     }
 
+    /// Has the C library keep what tensors free for the next ones. Otherwise it gives large blocks back to the system at
+    /// once, and those of the next step come page by page and are filled with zeros first: a third of a step's time where
+    /// maps are large.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    pub(in super::super) fn keep_freed_memory() {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            // SAFETY: glibc's settings may change at any time; both values are among those allowed.
+            unsafe {
+                libc::mallopt(libc::M_MMAP_MAX, 0);
+                libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+            }
+        });
+    }
+
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    pub(in super::super) const fn keep_freed_memory() {}
+
     /// Waits for a future where it stands; `None` where one cannot wait.
     pub(crate) fn wait<T>(future: impl Future<Output = T>) -> Option<T> {
         Some(cubecl_environment::future::block_on(future))
@@ -223,6 +241,9 @@ mod web {
     pub(in super::super) fn host_memory() -> u64 {
         UNKNOWN_MEMORY
     }
+
+    /// A module keeps all memory that it was ever given.
+    pub(in super::super) const fn keep_freed_memory() {}
 
     /// Waits for a future where it stands; `None` where one cannot wait: what is not there already comes when the page has
     /// had its turn.
