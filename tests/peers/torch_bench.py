@@ -8,6 +8,7 @@ tab and its device, or says "none" and ends where there is no CUDA. Requests are
     protonet FILTERS EPISODES BATCHES   then the batches' images as little-endian f32; answers "ready"
     mlp BATCHES                         then the batches' images and labels; answers "ready"
     resnet BATCHES                      then the batches' images and labels; answers "ready"
+    pathways TRAINING BATCHES           likewise; only forward and in evaluation mode unless TRAINING is 1
     depthwise CHANNELS KERNEL STRIDE TRAINING   then images and weights, [8, CHANNELS, 56, 56]; with gradients if TRAINING
                                         is 1; answers "ready"
     run STEPS                           answers the milliseconds of each step and the last loss
@@ -108,6 +109,55 @@ class ResNet18(nn.Module):
         return self.head(self.blocks(self.stem(images)).mean((2, 3)))
 
 
+class Integration(nn.Module):
+    """Weighs its inputs by learned shares and adds two convolutions of all of them side by side."""
+
+    def __init__(self, inputs, channels):
+        super().__init__()
+        self.shares = nn.Parameter(torch.zeros(inputs))
+        self.mix = nn.Sequential(
+            nn.Conv2d(inputs * channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, *inputs):
+        shares = self.shares.softmax(0)
+        mixed = sum(share * x for share, x in zip(shares, inputs))
+        return F.relu(mixed + self.mix(torch.cat(inputs, 1)))
+
+
+class Pathways(nn.Module):
+    """Residual pathways of colour and luminance with an integration after each of two stages."""
+
+    def __init__(self, width=32):
+        super().__init__()
+        stem = lambda inputs: nn.Sequential(
+            nn.Conv2d(inputs, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        )
+        self.stems = nn.ModuleList([stem(3), stem(1)])
+        stages = [(width, width, 1), (width, 2 * width, 2)]
+        self.stages = nn.ModuleList(nn.ModuleList([BasicBlock(*stage), BasicBlock(*stage)]) for stage in stages)
+        self.integrations = nn.ModuleList([Integration(2, width), Integration(3, 2 * width)])
+        self.previous = nn.Sequential(
+            nn.AvgPool2d(3, 2, 1, count_include_pad=False),
+            nn.Conv2d(width, 2 * width, 1, bias=False),
+            nn.BatchNorm2d(2 * width),
+        )
+        self.head = nn.Linear(2 * width, CLASSES)
+        self.register_buffer("luminance", torch.tensor([0.2126, 0.7152, 0.0722]).view(1, 3, 1, 1))
+
+    def forward(self, images):
+        paths = [images, (images * self.luminance).sum(1, keepdim=True)]
+        paths = [stem(x) for stem, x in zip(self.stems, paths)]
+        paths = [stage(x) for stage, x in zip(self.stages[0], paths)]
+        first = self.integrations[0](*paths)
+        paths = [stage(x) for stage, x in zip(self.stages[1], paths)]
+        return self.head(self.integrations[1](*paths, self.previous(first)).mean((2, 3)))
+
+
 def read(*shape):
     """Numbers that follow a request."""
     count = 4 * torch.Size(shape).numel()
@@ -151,6 +201,22 @@ def mlp(place, batches):
 
 def resnet(place, batches):
     return classifier(place, ResNet18(), (32, 3, 32, 32), batches)
+
+
+def pathways(place, training, batches):
+    model, shape = Pathways(), (8, 3, 224, 224)
+    if training:
+        return classifier(place, model, shape, batches)
+    device, amp = place
+    model.to(device).eval()
+    # The labels that follow each batch are of no use here.
+    data = [(read(*shape).to(device), read(shape[0]))[0] for _ in range(batches)]
+
+    def step(index):
+        with torch.no_grad(), torch.autocast(device, torch.float16, enabled=amp):
+            return model(data[index % batches])[0, 0].item()
+
+    return step
 
 
 def depthwise(place, channels, kernel, stride, training):
@@ -208,8 +274,8 @@ def main():
                 done += 1
             print(*times, loss, flush=True)
         else:
-            prepare = {"protonet": protonet, "mlp": mlp, "resnet": resnet, "depthwise": depthwise}[request]
-            step, done = prepare((device, amp), *numbers), 0
+            prepare = {"protonet": protonet, "mlp": mlp, "resnet": resnet, "pathways": pathways, "depthwise": depthwise}
+            step, done = prepare[request]((device, amp), *numbers), 0
             print("ready", flush=True)
 
 

@@ -77,47 +77,52 @@ impl Digits {
     }
 }
 
-/// Ten classes of drawn characters as colour images, of the size of CIFAR's.
+/// Ten classes of drawn characters as colour images.
 pub struct Pictures {
+    /// Images of a batch.
+    pub batch: usize,
+    /// Their height and width.
+    pub size: usize,
     pub batches: Vec<PictureBatch>,
 }
 
 pub struct PictureBatch {
-    /// `[32, 3, 32, 32]`
+    /// `[batch, 3, size, size]`
     pub images: Vec<f32>,
     pub labels: Vec<usize>,
 }
 
 impl Pictures {
-    pub const BATCH: usize = 32;
     pub const CHANNELS: usize = 3;
-    pub const SIZE: usize = 32;
     pub const CLASSES: usize = 10;
 
-    pub fn draw() -> Result<Self> {
-        let glyphs = Glyphs::new(0, Split::Train, Self::CLASSES)?.with_size(Self::SIZE)?;
+    pub fn draw(batch: usize, size: usize, batches: usize) -> Result<Self> {
+        let glyphs = Glyphs::new(0, Split::Train, Self::CLASSES)?.with_size(size)?;
         let mut rng = Rng::new(0);
-        let mut picture = vec![0.0; Self::SIZE * Self::SIZE];
-        let mut batches = Vec::new();
-        for _ in 0..BATCHES {
-            let mut batch = PictureBatch {
+        let mut picture = vec![0.0; size * size];
+        let mut drawn = Vec::new();
+        for _ in 0..batches {
+            let mut of_batch = PictureBatch {
                 images: Vec::new(),
                 labels: Vec::new(),
             };
-            for _ in 0..Self::BATCH {
+            for _ in 0..batch {
                 let class = rng.below(Self::CLASSES);
                 glyphs.read(class, rng.below(glyphs.class_len(class)), &mut picture)?;
                 for _ in 0..Self::CHANNELS {
                     let tint = rng.range(0.2, 1.0);
-                    batch
-                        .images
-                        .extend(picture.iter().map(|value| tint * value));
+                    let tinted = picture.iter().map(|value| tint * value);
+                    of_batch.images.extend(tinted);
                 }
-                batch.labels.push(class);
+                of_batch.labels.push(class);
             }
-            batches.push(batch);
+            drawn.push(of_batch);
         }
-        Ok(Self { batches })
+        Ok(Self {
+            batch,
+            size,
+            batches: drawn,
+        })
     }
 
     /// Each batch's images, then its labels.
@@ -137,8 +142,8 @@ mod tests {
     fn batches_have_the_sizes_that_the_peers_expect() {
         let episodes = Episodes::draw(2).unwrap();
         assert_eq!(episodes.values().count(), BATCHES * 2 * 5 * (5 + 15) * 784);
-        let pictures = Pictures::draw().unwrap();
-        assert_eq!(pictures.values().count(), BATCHES * 32 * (3 * 32 * 32 + 1));
+        let pictures = Pictures::draw(8, 48, 2).unwrap();
+        assert_eq!(pictures.values().count(), 2 * 8 * (3 * 48 * 48 + 1));
         let digits = Digits::draw().unwrap();
         assert_eq!(digits.values().count(), BATCHES * 128 * (784 + 1));
         assert!(digits.batches[0].labels.iter().all(|label| *label < 10));

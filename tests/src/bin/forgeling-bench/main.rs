@@ -7,7 +7,7 @@
 //! - `maml`: a meta-step over many tasks, in one computation and task by task.
 //! - `memory`: ways of saving memory, and whether it grows.
 //! - `mlp`: perceptrons, ours and one of burn's layers.
-//! - `resnet`: ResNet-18, likewise.
+//! - `network`: ResNet-18 and two pathways, likewise.
 //! - `depthwise`: depthwise convolutions, likewise.
 //! - `torch`: PyTorch in a process of its own.
 //! - `parallel`: several devices and processes.
@@ -18,9 +18,9 @@ mod engine;
 mod maml;
 mod memory;
 mod mlp;
+mod network;
 mod parallel;
 mod protonet;
-mod resnet;
 mod runner;
 mod torch;
 
@@ -30,8 +30,8 @@ use std::process::ExitCode;
 use forgeling::device::DeviceKind;
 use forgeling::{Device, DeviceChoice};
 
-use data::{Digits, Episodes, Pictures};
-use depthwise::{Convolution, WORKS, Work};
+use data::{Digits, Episodes};
+use depthwise::Convolution;
 use runner::{Contestant, Extent, Pace, Result, compare};
 use torch::Torch;
 
@@ -158,12 +158,21 @@ fn bench(options: &Options) -> Result<()> {
         }
     }
     // A step takes seconds on a software adapter.
-    if !(extent.smallest && bench.slow) {
-        bench.resnet()?;
+    let networks = match (extent.smallest, bench.slow) {
+        (true, true) => 0,
+        (true, false) => 1,
+        (false, _) => network::WORKS.len(),
+    };
+    for work in network::WORKS.into_iter().take(networks) {
+        bench.network(work)?;
     }
     bench.mlp()?;
-    let works = if extent.smallest { 1 } else { WORKS.len() };
-    for work in WORKS.into_iter().take(works) {
+    let works = if extent.smallest {
+        1
+    } else {
+        depthwise::WORKS.len()
+    };
+    for work in depthwise::WORKS.into_iter().take(works) {
         bench.depthwise(work)?;
     }
     Ok(())
@@ -202,24 +211,24 @@ impl Bench {
         compare(&workload, Some(episodes), pace, &self.device, &mut all)
     }
 
-    fn resnet(&mut self) -> Result<()> {
-        let pictures = Pictures::draw()?;
-        let mut ours = resnet::Trained::ours(&pictures, &self.device)?;
-        let mut burn = resnet::Trained::composite(&self.burn, &pictures, &self.device)?;
+    fn network(&mut self, work: network::Work) -> Result<()> {
+        let pictures = work.pictures()?;
+        let mut ours = network::Running::ours(work, &pictures, &self.device)?;
+        let mut burn = network::Running::composite(&self.burn, work, &pictures, &self.device)?;
         let mut all: Vec<&mut dyn Contestant> = vec![&mut ours];
-        // With stock operations a step takes minutes on a software adapter.
-        if !self.slow {
+        // With stock operations a step takes minutes on a software adapter, and large images more memory than machines have.
+        if !self.slow && work == network::Work::ResNet18 {
             all.push(&mut burn);
         }
         for torch in &mut self.torch {
-            torch.resnet(&pictures)?;
+            torch.network(work, &pictures)?;
             all.push(torch);
         }
         let pace = self.extent.pace(Pace::long(self.slow));
-        compare(resnet::WORKLOAD, None, pace, &self.device, &mut all)
+        compare(work.name(), None, pace, &self.device, &mut all)
     }
 
-    fn depthwise(&mut self, work: Work) -> Result<()> {
+    fn depthwise(&mut self, work: depthwise::Work) -> Result<()> {
         let mut ours = Convolution::ours(work, &self.device);
         let mut burn = Convolution::composite(&self.burn, work, &self.device);
         let mut all: Vec<&mut dyn Contestant> = vec![&mut ours];

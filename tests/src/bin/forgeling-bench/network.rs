@@ -1,9 +1,11 @@
-//! ResNet-18's training step, with our operations and with stock ones of burn.
+//! Networks on pictures, with our operations and with stock ones of burn.
 
+use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device as Tensors, Tensor, TensorData};
 use forgeling::data::ImageShape;
-use forgeling::nn::zoo::ResNetConfig;
+use forgeling::nn::graph::Graph;
+use forgeling::nn::zoo::{IntegrationConfig, ResNetConfig};
 use forgeling::nn::{Network, Normalization, absorb};
 use forgeling::ops::{Implementation, set_implementation, softmax_cross_entropy};
 use forgeling::train::{Adam, AdamConfig};
@@ -13,81 +15,163 @@ use forgeling_tests::networks::outputs;
 use crate::data::{PictureBatch, Pictures};
 use crate::runner::{Contestant, OURS, Result, Turn, description, timed};
 
-/// What is measured, for the table.
-pub const WORKLOAD: &str = "ResNet-18 32x32 batch 32 training step";
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// A training step of ResNet-18 with a stem for small pictures.
+    ResNet18,
+    /// The shallow network of two pathways, in training or only forward, with running statistics.
+    Pathways { training: bool },
+}
 
-const LEARNING_RATE: f64 = 1e-3;
+pub const WORKS: [Work; 3] = [
+    Work::ResNet18,
+    Work::Pathways { training: false },
+    Work::Pathways { training: true },
+];
 
-/// A network in training on one device.
-pub struct Trained<'a> {
+impl Work {
+    /// For the table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ResNet18 => "ResNet-18 32x32 batch 32 training step",
+            Self::Pathways { training: false } => "Two pathways, shallow, 8x3x224x224, forward",
+            Self::Pathways { training: true } => {
+                "Two pathways, shallow, 8x3x224x224, training step"
+            }
+        }
+    }
+
+    /// As PyTorch's side calls it.
+    pub const fn request(self) -> &'static str {
+        match self {
+            Self::ResNet18 => "resnet",
+            Self::Pathways { training: false } => "pathways 0",
+            Self::Pathways { training: true } => "pathways 1",
+        }
+    }
+
+    /// Its pictures.
+    ///
+    /// # Errors
+    /// When they cannot be drawn.
+    pub fn pictures(self) -> Result<Pictures> {
+        Ok(match self {
+            Self::ResNet18 => Pictures::draw(32, 32, 4)?,
+            Self::Pathways { .. } => Pictures::draw(8, 224, 2)?,
+        })
+    }
+
+    const fn trains(self) -> bool {
+        !matches!(self, Self::Pathways { training: false })
+    }
+
+    fn graph(self, pictures: &Pictures) -> Result<Graph> {
+        let input = ImageShape::new(Pictures::CHANNELS, pictures.size, pictures.size);
+        let classes = Pictures::CLASSES;
+        let graph = match self {
+            Self::ResNet18 => ResNetConfig {
+                input,
+                classes,
+                ..Default::default()
+            }
+            .graph(),
+            Self::Pathways { .. } => IntegrationConfig {
+                input,
+                classes,
+                ..IntegrationConfig::shallow()
+            }
+            .graph(),
+        };
+        Ok(graph?)
+    }
+}
+
+/// A network on one device.
+pub struct Running<'a> {
     name: String,
     description: String,
     implementation: Implementation,
-    device: Device,
+    device: Tensors,
+    work: Work,
     model: Network,
     optimizer: Adam,
     pictures: &'a Pictures,
     steps: usize,
 }
 
-impl<'a> Trained<'a> {
-    pub fn ours(pictures: &'a Pictures, device: &Device) -> Result<Self> {
-        Self::new(OURS, Implementation::Own, pictures, device)
+const LEARNING_RATE: f64 = 1e-3;
+
+impl<'a> Running<'a> {
+    pub fn ours(work: Work, pictures: &'a Pictures, device: &Device) -> Result<Self> {
+        Self::new(OURS, Implementation::Own, work, pictures, device)
     }
 
-    pub fn composite(name: &str, pictures: &'a Pictures, device: &Device) -> Result<Self> {
-        Self::new(name, Implementation::Composite, pictures, device)
+    pub fn composite(
+        name: &str,
+        work: Work,
+        pictures: &'a Pictures,
+        device: &Device,
+    ) -> Result<Self> {
+        Self::new(name, Implementation::Composite, work, pictures, device)
     }
 
     fn new(
         name: &str,
         implementation: Implementation,
+        work: Work,
         pictures: &'a Pictures,
         device: &Device,
     ) -> Result<Self> {
-        let config = ResNetConfig {
-            input: ImageShape::new(Pictures::CHANNELS, Pictures::SIZE, Pictures::SIZE),
-            classes: Pictures::CLASSES,
-            ..Default::default()
+        let model = Network::new(&work.graph(pictures)?, 0, device);
+        let (model, device_of_images) = match work.trains() {
+            true => (model, device.autodiff()),
+            false => (model.valid(), device.tensors().clone()),
         };
         Ok(Self {
             name: name.to_owned(),
             description: description(device),
             implementation,
-            model: Network::new(&config.graph()?, 0, device),
+            device: device_of_images,
+            work,
+            model,
             optimizer: Adam::new(AdamConfig::default())?,
-            device: device.clone(),
             pictures,
             steps: 0,
         })
     }
 
     fn step(&mut self, batch: &PictureBatch) -> Result<f64> {
-        let size = Pictures::SIZE;
-        let shape = [Pictures::BATCH, Pictures::CHANNELS, size, size];
-        let images = TensorData::new(batch.images.clone(), shape);
-        let images = Tensor::<4>::from_data(images, &self.device.autodiff());
-        let (logits, statistics) = outputs(&self.model, images, Normalization::Batch)?;
-        let loss = softmax_cross_entropy(logits, &batch.labels)?;
-        let gradients = GradientsParams::from_grads(loss.clone().backward(), &self.model);
-        let model = self.model.clone();
-        let model = self.optimizer.step(LEARNING_RATE, model, gradients);
-        self.model = absorb(model, statistics)?;
-        let [loss] = pollster::block_on(Readback::new().with(loss).run())?;
-        Ok(f64::from(loss[0]))
+        let Pictures { batch: n, size, .. } = *self.pictures;
+        let images = TensorData::new(batch.images.clone(), [n, Pictures::CHANNELS, size, size]);
+        let images = Tensor::<4>::from_data(images, &self.device);
+        let read = if self.work.trains() {
+            let (logits, statistics) = outputs(&self.model, images, Normalization::Batch)?;
+            let loss = softmax_cross_entropy(logits, &batch.labels)?;
+            let gradients = GradientsParams::from_grads(loss.clone().backward(), &self.model);
+            let model = self.model.clone();
+            let model = self.optimizer.step(LEARNING_RATE, model, gradients);
+            self.model = absorb(model, statistics)?;
+            loss
+        } else {
+            let (logits, _) = outputs(&self.model, images, Normalization::Running)?;
+            logits.slice([0..1, 0..1]).reshape([1])
+        };
+        let [read] = pollster::block_on(Readback::new().with(read).run())?;
+        Ok(f64::from(read[0]))
     }
 
     fn steps(&mut self, steps: usize) -> Result<Turn> {
-        timed(&self.device.tensors().clone(), steps, || {
+        timed(&self.device.clone(), steps, || {
             let pictures = self.pictures;
-            let loss = self.step(&pictures.batches[self.steps % pictures.batches.len()])?;
+            let read = self.step(&pictures.batches[self.steps % pictures.batches.len()])?;
             self.steps += 1;
-            Ok(loss)
+            Ok(read)
         })
     }
 }
 
-impl Contestant for Trained<'_> {
+impl Contestant for Running<'_> {
     fn name(&self) -> &str {
         &self.name
     }

@@ -6,7 +6,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use crate::data::{Digits, Episodes, Pictures};
-use crate::depthwise::Work;
+use crate::depthwise;
+use crate::network;
 use crate::runner::{Contestant, Result, Turn};
 
 /// From the workspace's folder, where `cargo xtask bench` starts this.
@@ -84,15 +85,15 @@ impl Torch {
         self.prepare(&format!("mlp {}", digits.batches.len()), digits.values())
     }
 
-    /// Makes it train a ResNet-18 from now on.
-    pub fn resnet(&mut self, pictures: &Pictures) -> Result<()> {
-        let request = format!("resnet {}", pictures.batches.len());
+    /// Makes it run a network from now on.
+    pub fn network(&mut self, work: network::Work, pictures: &Pictures) -> Result<()> {
+        let request = format!("{} {}", work.request(), pictures.batches.len());
         self.prepare(&request, pictures.values())
     }
 
     /// Makes it convolve each channel by itself from now on.
-    pub fn depthwise(&mut self, work: Work) -> Result<()> {
-        let Work {
+    pub fn depthwise(&mut self, work: depthwise::Work) -> Result<()> {
+        let depthwise::Work {
             channels,
             kernel,
             stride,
