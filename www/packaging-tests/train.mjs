@@ -168,6 +168,40 @@ test("a network of one's own trains, is saved with its description, and learns f
   assert.ok(Number.isFinite(got.loss));
 });
 
+test("a model file says how its images are made and where it is from", async () => {
+  const got = await page.evaluate(async () => {
+    const { device, trainer } = await make("cpu", { steps: 1 });
+    const bytes = await trainer.save();
+    const plain = await library.Network.load(device, bytes);
+    // As `forgeling import` writes it.
+    const length = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
+    const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+    const own = JSON.parse(header.__metadata__.forgeling);
+    own.config.normalization = { mean: [0.25], deviation: [0.5] };
+    own.config.card = { resampling: "bicubic", source: "somewhere", license: "Apache-2.0" };
+    own.pictures = { kind: "pictures", fit: "pad" };
+    header.__metadata__.forgeling = JSON.stringify(own);
+    const text = new TextEncoder().encode(JSON.stringify(header));
+    const file = new Uint8Array(8 + text.length + bytes.length - 8 - length);
+    new DataView(file.buffer).setBigUint64(0, BigInt(text.length), true);
+    file.set(text, 8);
+    file.set(bytes.subarray(8 + length), 8 + text.length);
+    const described = await library.Network.load(device, file);
+    const image = Float32Array.from({ length: 16 * 16 }, (_, i) => (i % 16) / 15);
+    const standardized = image.map((value) => (value - 0.25) / 0.5);
+    const [[first], [same]] = [await described.predict([image]), await plain.predict([standardized])];
+    const card = ({ config: { pictures, normalization, card } }) => ({ pictures, normalization, card });
+    return { plain: card(plain), described: card(described), first, same };
+  });
+  assert.deepEqual([got.plain.normalization, got.plain.card], [null, {}]);
+  assert.deepEqual(got.described, {
+    pictures: { kind: "pictures", fit: "pad" },
+    normalization: { mean: [0.25], deviation: [0.5] },
+    card: { resampling: "bicubic", source: "somewhere", license: "Apache-2.0" },
+  });
+  assert.deepEqual(got.first, got.same, "images are standardised as the file says");
+});
+
 const run = { epochs: 8, augment: true, seed: 3, checkpoints: { name: "packaging", keep: 2, every: 2 }, ema: { decay: 0.9 } };
 
 /** What the steps of a run say, as exact as they are. */

@@ -1,8 +1,8 @@
 //! Networks that tell images apart: using them.
 
-use forgeling::data::ImageShape;
+use forgeling::data::{ImageShape, Preparation, Standardization};
 use forgeling::nn::graph::Graph;
-use forgeling::train::SavedNetwork;
+use forgeling::train::{ModelCard, SavedNetwork};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
@@ -22,6 +22,9 @@ struct Config<'a> {
     input: ImageShape,
     classes: &'a [String],
     network: &'a Graph,
+    pictures: Option<Preparation>,
+    normalization: Option<&'a Standardization>,
+    card: &'a ModelCard,
 }
 
 #[wasm_bindgen]
@@ -39,7 +42,8 @@ impl Network {
         self.saved.classes.clone()
     }
 
-    /// What the network is made from: its name as `model`, `input`, `classes`, and its graph as `network`.
+    /// What the network is made from: its name as `model`, `input`, `classes`, its graph as `network`, and what the file
+    /// says of its pictures and of where it is from.
     #[wasm_bindgen(getter)]
     pub fn config(&self) -> JsResult<JsValue> {
         object(&Config {
@@ -47,6 +51,9 @@ impl Network {
             input: self.saved.input(),
             classes: &self.saved.classes,
             network: self.saved.network.graph(),
+            pictures: self.saved.pictures,
+            normalization: self.saved.normalization.as_ref(),
+            card: &self.saved.card,
         })
     }
 

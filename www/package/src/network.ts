@@ -6,7 +6,7 @@ import type { NetworkGraph, NetworkSummary } from "./network-graph.js";
 import { valuesOf, type ExampleShape, type Images } from "./pixels.js";
 import type { Validation } from "./training.js";
 
-/** What a {@link Network} is made from. */
+/** What a {@link Network} is made from, and what its file says of it: its model card. */
 export interface NetworkConfig {
   /** Its name in {@link MODELS}; `"graph"` of one's own. */
   model: string;
@@ -16,6 +16,15 @@ export interface NetworkConfig {
   classes: string[];
   /** The network, layer by layer; a {@link Trainer} takes it as its `model`. */
   network: NetworkGraph;
+  /**
+   * How pictures become its inputs, where that is known: `drawings`, whose light is levelled, framed as a whole or around
+   * their ink; or `pictures`, whose colours stay, cropped, padded or stretched to a square.
+   */
+  pictures: { kind: "drawings" | "pictures"; fit: "crop" | "pad" | "stretch"; framing?: "whole" | "ink" } | null;
+  /** How each channel is standardised, `(x - mean) / deviation` of values from 0 to 1. */
+  normalization: { mean: number[]; deviation: number[] } | null;
+  /** Where its weights are from, as far as that is known. */
+  card: { resampling?: "bilinear" | "bicubic"; source?: string; license?: string };
 }
 
 /** How a {@link Network} was trained. */
