@@ -11,6 +11,7 @@ mod omniglot_methods;
 mod pathways;
 mod photographs;
 mod sine;
+mod tinted;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -132,7 +133,7 @@ fn kept(file: &Path, commit: &str, step: impl FnOnce() -> Step) -> Result<Value>
         ));
     }
     value["commit"] = commit.into();
-    write(file, &value.to_string())?;
+    write(file, value.to_string())?;
     Ok(value)
 }
 
@@ -152,16 +153,16 @@ fn described(name: &str, rows: &[Value], last: &Value) -> Value {
 fn record(workspace: &Workspace, name: &str, record: &Value) -> Result<()> {
     let folder = workspace.root().join("tests/results");
     let path = folder.join(format!("{name}.json"));
-    write(&path, &format!("{record:#}\n"))?;
+    write(&path, format!("{record:#}\n"))?;
     eprintln!("recorded in {}", path.display());
     Ok(())
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let partial = path.with_extension("partial");
     fs::create_dir_all(folder)
-        .and_then(|()| fs::write(&partial, text))
+        .and_then(|()| fs::write(&partial, content))
         .and_then(|()| fs::rename(&partial, path))
         .map_err(|cause| Failure::file("write", path, &cause))
 }
