@@ -1,6 +1,7 @@
-// y = gamma (x - mean) / sqrt(variance + epsilon) + beta, and if there is one plus residual, and if asked for not below 0
-// One invocation per value. shape = [pixels, channels, slots, whether there is a residual, whether ReLU follows, bits of
-// epsilon].
+// y = gamma (x - mean) / sqrt(variance + epsilon) + beta, and if there is one plus residual, and if asked for not below 0 and
+// not above 6
+// One invocation per value. shape = [pixels, channels, slots, whether there is a residual, 1 if ReLU follows and 2 if ReLU6
+// does, bits of epsilon].
 
 @group(0) @binding(0) var<storage, read_write> x: array<stored>;
 @group(0) @binding(1) var<storage, read_write> stats: array<f32>;
@@ -27,6 +28,7 @@ fn main(
     if shape[3] == 1u {
         value += f32(residual[index]);
     }
-    // Not max(), which may drop NaN.
-    y[index] = stored(select(value, 0.0, shape[4] == 1u && value < 0.0));
+    // Not max() and min(), which may drop NaN.
+    value = select(value, 0.0, shape[4] != 0u && value < 0.0);
+    y[index] = stored(select(value, 6.0, shape[4] == 2u && value > 6.0));
 }

@@ -1,5 +1,5 @@
-// For every slot the sums over its pixels of dz xhat, then of dz, where dz is dy, or with ReLU 0 where that cut y off; dz
-// itself is written with ReLU only, and y only read then.
+// For every slot the sums over its pixels of dz xhat, then of dz, where dz is dy, or with an activation 0 where that cut y off;
+// dz itself is written with one only, and y only read then.
 // One invocation per channel and slot. shape as in wgsl/batch_norm.wgsl.
 
 @group(0) @binding(0) var<storage, read_write> x: array<stored>;
@@ -34,8 +34,9 @@ fn main(
     for (var pixel = slot * each; pixel < min((slot + 1u) * each, pixels); pixel++) {
         let at = pixel * channels + channel;
         var flow = f32(dy[at]);
-        if shape[4] == 1u {
-            flow = select(flow, 0.0, f32(y[at]) <= 0.0);
+        if shape[4] != 0u {
+            let value = f32(y[at]);
+            flow = select(flow, 0.0, value <= 0.0 || (shape[4] == 2u && value >= 6.0));
             dz[at] = stored(flow);
         }
         dgamma += flow * ((f32(x[at]) - mean) * inverse);

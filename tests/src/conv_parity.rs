@@ -4,7 +4,8 @@
 use burn::tensor::{DType, Device as Tensors};
 use forgeling::Readback;
 use forgeling::ops::{
-    AfterNorm, Blend, Conv2dOptions, Statistics, batch_norm, conv2d, reference, running_statistics,
+    AfterNorm, Blend, Conv2dOptions, FixedNorm, Statistics, batch_norm, conv2d,
+    conv2d_norm_running, reference, running_statistics,
 };
 
 use super::ops_parity::{Body, Results, named, tensor};
@@ -138,13 +139,15 @@ pub const EPSILON: f64 = 1e-3;
 
 /// Sizes of [`batch_normed`], whether there is a residual, and what follows: single, odd and distinct, many pixels, many
 /// channels.
-pub const NORMS: [([usize; 4], bool, AfterNorm); 6] = [
+pub const NORMS: [([usize; 4], bool, AfterNorm); 8] = [
     ([3, 1, 1, 1], false, AfterNorm::Nothing),
     ([3, 5, 7, 2], false, AfterNorm::Relu),
     ([2, 7, 5, 9], true, AfterNorm::Relu),
     ([2, 4, 3, 6], true, AfterNorm::Nothing),
     ([5, 3, 32, 31], false, AfterNorm::Relu),
     ([9, 130, 4, 4], true, AfterNorm::Relu),
+    ([4, 6, 5, 3], false, AfterNorm::Relu6),
+    ([2, 9, 6, 11], true, AfterNorm::Relu6),
 ];
 
 /// A batch norm's output, statistics and gradients.
@@ -159,7 +162,12 @@ pub async fn batch_normed(
 ) -> Results {
     let channels = shape[1];
     let x = tensor(shape, 1.0, device).require_grad();
-    let gamma = tensor([channels], 3.0, device).require_grad();
+    // ReLU6 cuts at both ends only what is wide enough.
+    let wide = match activation {
+        AfterNorm::Relu6 => 9.0,
+        AfterNorm::Nothing | AfterNorm::Relu => 1.0,
+    };
+    let gamma = (tensor([channels], 3.0, device) * wide).require_grad();
     let beta = tensor([channels], 4.0, device).require_grad();
     let residual = residual.then(|| tensor(shape, 6.0, device).require_grad());
     let (stored, g, b) = (x.clone().cast(dtype), gamma.clone(), beta.clone());
@@ -193,6 +201,56 @@ pub async fn batch_normed(
         "grad residual",
     ];
     named(&names, trip).await
+}
+
+/// A convolution with batch norm as in evaluation, a residual and an activation: nothing is differentiated.
+///
+/// # Panics
+/// When anything fails.
+pub async fn normalized(
+    body: Body,
+    sizes: Convolution,
+    (residual, activation): (bool, AfterNorm),
+    device: &Tensors,
+) -> Results {
+    let Convolution {
+        x,
+        weight: [outputs, rows, columns],
+        options,
+        ..
+    } = sizes;
+    let (x, weight) = (
+        tensor(x, 1.0, device),
+        [outputs, x[1] / options.groups, rows, columns],
+    );
+    let weight = tensor(weight, 2.0, device);
+    let vector = |phase| tensor([outputs], phase, device);
+    let norm = FixedNorm {
+        // So wide that activations cut at both ends.
+        gamma: vector(3.0) * 9.0,
+        beta: vector(4.0) + 2.0,
+        statistics: Statistics {
+            mean: vector(5.0),
+            variance: vector(6.0).abs(),
+        },
+        epsilon: EPSILON,
+    };
+    let plain = reference::conv2d(x.clone(), weight.clone(), None, options);
+    let residual = residual.then(|| tensor(plain.dims(), 7.0, device));
+    let y = match body {
+        Body::Own => conv2d_norm_running(x, weight, options, norm, residual, activation).unwrap(),
+        Body::Reference => {
+            let FixedNorm {
+                gamma,
+                beta,
+                statistics,
+                epsilon,
+            } = norm;
+            let (stats, eps) = (statistics, epsilon);
+            reference::batch_norm_running(plain, gamma, beta, stats, eps, residual, activation)
+        }
+    };
+    named(&["output"], Readback::new().with(y)).await
 }
 
 /// Channels of [`moved`]: one, odd, and more than a part of a buffer.

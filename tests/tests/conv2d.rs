@@ -1,9 +1,9 @@
 //! General convolution against its composite reference, on every device.
 
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
-use forgeling::ops::{Conv2dOptions, conv2d, reference};
+use forgeling::ops::{AfterNorm, Conv2dOptions, conv2d, reference};
 use forgeling_tests::conv_parity::{
-    CONVOLUTIONS, Convolution, convolution, depthwise_convolutions,
+    CONVOLUTIONS, Convolution, convolution, depthwise_convolutions, normalized,
 };
 use forgeling_tests::ops_parity::{Body, Results, tensor};
 use forgeling_tests::{F32_TOLERANCE, assert_close, devices, everywhere, wave, waves};
@@ -26,6 +26,34 @@ fn the_convolution_and_its_gradients_equal_the_reference() {
         everywhere(&format!("{sizes:?}"), |body, dtype, device| {
             pollster::block_on(convolution(body, sizes, dtype, device))
         });
+    }
+}
+
+#[test]
+fn a_norm_in_evaluation_equals_the_reference() {
+    let after = [AfterNorm::Nothing, AfterNorm::Relu, AfterNorm::Relu6];
+    let kinds = after.map(|after| [(false, after), (true, after)]).concat();
+    let cpu = Tensors::flex();
+    for (sizes, kind) in all().zip(kinds.iter().cycle()) {
+        let run =
+            |body, device: &Tensors| pollster::block_on(normalized(body, sizes, *kind, device));
+        let expected = run(Body::Reference, &cpu);
+        let cut = |limit: f32| expected[0].1.contains(&limit);
+        // Single pixels and few channels may all lie within.
+        assert!(kind.1 != AfterNorm::Relu6 || expected[0].1.len() < 200 || cut(6.0) && cut(0.0));
+        for device in devices() {
+            // Nothing is differentiated, and something might be.
+            for device in [device.tensors().clone(), device.autodiff()] {
+                let (name, expected) = &expected[0];
+                let found = &run(Body::Own, &device)[0].1;
+                assert_close(
+                    &format!("{name} of {sizes:?}, {kind:?}"),
+                    found,
+                    expected,
+                    F32_TOLERANCE,
+                );
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Batch norm with a residual and ReLU. Every channel is read a second time while it is still in the cache.
+//! Batch norm with a residual and an activation. Every channel is read a second time while it is still in the cache.
 
 use macerator::Simd;
 
@@ -39,6 +39,48 @@ impl NormShape {
     }
 }
 
+/// The range that values are brought into.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clip {
+    low: f32,
+    high: f32,
+}
+
+impl Clip {
+    /// All values stay.
+    pub const NOTHING: Self = Self {
+        low: f32::NEG_INFINITY,
+        high: f32::INFINITY,
+    };
+    /// `max(0, z)`
+    pub const RELU: Self = Self {
+        low: 0.0,
+        high: f32::INFINITY,
+    };
+    /// `min(6, max(0, z))`
+    pub const RELU6: Self = Self {
+        low: 0.0,
+        high: 6.0,
+    };
+
+    /// Whether any value changes.
+    pub fn cuts(self) -> bool {
+        self != Self::NOTHING
+    }
+
+    /// Comparisons, as minimum and maximum may drop NaN.
+    #[inline(always)]
+    const fn apply(self, value: f32) -> f32 {
+        if value < self.low {
+            self.low
+        } else if value > self.high {
+            self.high
+        } else {
+            value
+        }
+    }
+}
+
 /// The planes of a channel, to be written.
 pub type Planes<'a> = Vec<&'a mut [Slot]>;
 
@@ -50,14 +92,14 @@ pub struct Forward {
     pub statistics: Vec<f32>,
 }
 
-/// `y = relu(gamma (x - mean) / sqrt(variance + epsilon) + beta + residual)`; no residual if it is empty.
+/// `y = clip(gamma (x - mean) / sqrt(variance + epsilon) + beta + residual)`; no residual if it is empty.
 pub fn forward(
     x: &[f32],
     gamma: &[f32],
     beta: &[f32],
     residual: &[f32],
     epsilon: f64,
-    relu: bool,
+    clip: Clip,
     shape: NormShape,
 ) -> Forward {
     let mut output = slots(shape.len());
@@ -66,15 +108,17 @@ pub fn forward(
         let parts = shape.planes(x, channel).map(moments);
         let all = parts.fold(Moments::default(), Moments::and);
         let variance = all.squares / all.count;
-        let scale = f64::from(gamma[channel]) / (variance + epsilon).sqrt();
-        let shift = f64::from(beta[channel]) - all.mean * scale;
-        let terms = [scale as f32, shift as f32];
+        let terms = terms(
+            [gamma[channel], beta[channel]],
+            [all.mean, variance],
+            epsilon,
+        );
         let mut added = shape.planes(residual, channel);
         for (x, y) in shape.planes(x, channel).zip(planes) {
             if residual.is_empty() {
-                apply(x, terms, relu, y);
+                apply(x, terms, clip, y);
             } else if let Some(residual) = added.next() {
-                apply_and_add(x, terms, residual, relu, y);
+                apply_and_add(x, terms, residual, clip, y);
             }
         }
         [all.mean as f32, variance as f32]
@@ -88,19 +132,15 @@ pub fn forward(
     }
 }
 
+/// Scale and shift of a channel.
+pub fn terms([gamma, beta]: [f32; 2], [mean, variance]: [f64; 2], epsilon: f64) -> [f32; 2] {
+    let scale = f64::from(gamma) / (variance + epsilon).sqrt();
+    [scale as f32, (f64::from(beta) - mean * scale) as f32]
+}
+
 #[macerator::with_simd]
-fn apply<S: Simd>(x: &[f32], terms: [f32; 2], relu: bool, y: &mut [Slot]) {
-    let [scale, shift] = terms;
-    if relu {
-        for (y, x) in y.iter_mut().zip(x) {
-            let value = scale * x + shift;
-            y.write(if value < 0.0 { 0.0 } else { value });
-        }
-    } else {
-        for (y, x) in y.iter_mut().zip(x) {
-            y.write(scale * x + shift);
-        }
-    }
+fn apply<S: Simd>(x: &[f32], terms: [f32; 2], clip: Clip, y: &mut [Slot]) {
+    write(x, terms, clip, y);
 }
 
 #[macerator::with_simd]
@@ -108,19 +148,31 @@ fn apply_and_add<S: Simd>(
     x: &[f32],
     terms: [f32; 2],
     residual: &[f32],
-    relu: bool,
+    clip: Clip,
     y: &mut [Slot],
 ) {
-    let [scale, shift] = terms;
-    if relu {
-        for ((y, x), residual) in y.iter_mut().zip(x).zip(residual) {
-            let value = scale * x + shift + residual;
-            y.write(if value < 0.0 { 0.0 } else { value });
-        }
-    } else {
-        for ((y, x), residual) in y.iter_mut().zip(x).zip(residual) {
-            y.write(scale * x + shift + residual);
-        }
+    write_sum(x, terms, residual, clip, y);
+}
+
+/// `y = clip(scale x + shift)`, with the vectors of the caller.
+#[inline(always)]
+pub fn write(x: &[f32], [scale, shift]: [f32; 2], clip: Clip, y: &mut [Slot]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        y.write(clip.apply(scale * x + shift));
+    }
+}
+
+/// `y = clip(scale x + shift + residual)`, with the vectors of the caller.
+#[inline(always)]
+pub fn write_sum(
+    x: &[f32],
+    [scale, shift]: [f32; 2],
+    residual: &[f32],
+    clip: Clip,
+    y: &mut [Slot],
+) {
+    for ((y, x), residual) in y.iter_mut().zip(x).zip(residual) {
+        y.write(clip.apply(scale * x + shift + residual));
     }
 }
 
@@ -132,14 +184,14 @@ pub struct Norm<'a> {
     pub statistics: &'a [f32],
     pub grad: &'a [f32],
     pub epsilon: f64,
-    pub relu: bool,
+    pub clip: Clip,
     pub shape: NormShape,
 }
 
 /// Gradients of a batch norm.
 pub struct Gradients {
     pub x: Vec<f32>,
-    /// The gradient of the output where ReLU let it through, which is that of the residual. Empty without ReLU, where
+    /// The gradient of the output where the activation let it through, which is that of the residual. Empty without one, where
     /// it is the gradient of the output.
     pub flow: Vec<f32>,
     pub gamma: Vec<f32>,
@@ -150,8 +202,9 @@ pub struct Gradients {
 pub fn backward(norm: &Norm<'_>) -> Gradients {
     let shape = norm.shape;
     let mut dx = slots(shape.len());
-    let mut flow = slots(if norm.relu { shape.len() } else { 0 });
-    let flows = if norm.relu {
+    let cuts = norm.clip.cuts();
+    let mut flow = slots(if cuts { shape.len() } else { 0 });
+    let flows = if cuts {
         shape.split(&mut flow)
     } else {
         (0..shape.channels).map(|_| Vec::new()).collect()
@@ -183,7 +236,7 @@ fn channel_backward(norm: &Norm<'_>, channel: usize, dx: Planes<'_>, flow: Plane
     let grads: Vec<&[f32]> = grads
         .map(|grad| match cuts.next() {
             Some((flow, output)) => {
-                cut(output, grad, flow);
+                cut(output, grad, norm.clip, flow);
                 // SAFETY: the line before wrote all of it, as it is as long as the others.
                 unsafe { flow.assume_init_ref() }
             }
@@ -209,11 +262,12 @@ fn channel_backward(norm: &Norm<'_>, channel: usize, dx: Planes<'_>, flow: Plane
     [gamma as f32, beta as f32]
 }
 
-/// The gradient where ReLU let the value through.
+/// The gradient where the activation let the value through.
 #[macerator::with_simd]
-fn cut<S: Simd>(output: &[f32], grad: &[f32], flow: &mut [Slot]) {
+fn cut<S: Simd>(output: &[f32], grad: &[f32], clip: Clip, flow: &mut [Slot]) {
     for ((flow, grad), output) in flow.iter_mut().zip(grad).zip(output) {
-        flow.write(if *output <= 0.0 { 0.0 } else { *grad });
+        let stopped = *output <= clip.low || *output >= clip.high;
+        flow.write(if stopped { 0.0 } else { *grad });
     }
 }
 

@@ -8,6 +8,7 @@ use macerator::{Scalar, Simd, Vector, vload_unaligned, vstore_unaligned};
 use super::super::parallel;
 use super::super::pool::{Slot, slots, written};
 use super::ConvShape;
+use super::finish::Finish;
 use super::frame::{Aligned, Phase, SLACK};
 use super::plan::Plan;
 
@@ -24,12 +25,17 @@ const MOST_LANES: usize = 16;
 
 /// `y = bias + conv(x, weight)`, of `[image, channel, row, column]`; no bias if it is empty.
 pub fn forward(x: &[f32], weight: &[f32], bias: &[f32], shape: &ConvShape) -> Vec<f32> {
-    gather(&Plan::forward(shape), x, weight, bias)
+    gather(&Plan::forward(shape), x, weight, bias, None)
+}
+
+/// `y = finish(conv(x, weight))`
+pub fn finished(x: &[f32], weight: &[f32], finish: &Finish<'_>, shape: &ConvShape) -> Vec<f32> {
+    gather(&Plan::forward(shape), x, weight, &[], Some(finish))
 }
 
 /// The gradient of `x`.
 pub fn input_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
-    gather(&Plan::input_gradient(shape), dy, weight, &[])
+    gather(&Plan::input_gradient(shape), dy, weight, &[], None)
 }
 
 /// The gradient of the weights, `[channel, row, column]`: of each channel one image after the other.
@@ -118,7 +124,13 @@ impl Taps {
     }
 }
 
-fn gather(plan: &Plan, source: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+fn gather(
+    plan: &Plan,
+    source: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    finish: Option<&Finish<'_>>,
+) -> Vec<f32> {
     let (pixels, of_source) = (plan.target_len(), plan.source[0] * plan.source[1]);
     let mut target = slots(plan.images * plan.groups * pixels);
     let phases = plan.phases.iter();
@@ -142,7 +154,13 @@ fn gather(plan: &Plan, source: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32>
             }
             let bias = bias.get(channel).copied().unwrap_or(0.0);
             let image = &source[plane * of_source..][..of_source];
-            gather_plane(plan, &phases, image, bias, space, target);
+            let plane = Plane {
+                index: plane,
+                image,
+                bias,
+                finish,
+            };
+            gather_plane(plan, &phases, plane, space, target);
         }
     });
     // SAFETY: the phases cover all pixels of a plane, and the tasks all planes.
@@ -158,13 +176,22 @@ struct Space {
     sums: Aligned,
 }
 
+/// A channel of an image.
+#[derive(Clone, Copy)]
+struct Plane<'a> {
+    /// Its number among all of the result.
+    index: usize,
+    image: &'a [f32],
+    bias: f32,
+    finish: Option<&'a Finish<'a>>,
+}
+
 /// One plane, a few rows after the other, so that memory is read, computed with and written at the same time.
 #[macerator::with_simd]
-fn gather_plane<S: Simd>(
+fn gather_plane<'a, S: Simd>(
     plan: &Plan,
     phases: &[Taps],
-    image: &[f32],
-    bias: f32,
+    plane: Plane<'a>,
     space: &mut Space,
     target: &mut [Slot],
 ) {
@@ -181,7 +208,7 @@ fn gather_plane<S: Simd>(
             .map(|taps| plan.frame.seen(first + TILE_ROWS, &taps.offsets));
         let seen = seen.max().unwrap_or(0).max(filled);
         plan.frame
-            .fill_rows(image, plan.source, filled..seen, frame);
+            .fill_rows(plane.image, plan.source, filled..seen, frame);
         filled = seen;
         let mut weights = &weights[..];
         for taps in phases {
@@ -194,8 +221,19 @@ fn gather_plane<S: Simd>(
             let pitch = columns.next_multiple_of(TILE_VECTORS * MOST_LANES);
             let sums = &mut sums[..TILE_ROWS * pitch];
             let below = taps.below(plan, frame, first);
-            weigh::<S>(below, of_phase, bias, sums, pitch);
-            scatter(plan, &taps.phase, first, sums, target);
+            weigh::<S>(below, of_phase, plane.bias, sums, pitch);
+            match plane.finish {
+                Some(finish) => {
+                    let channel = plane.index % plan.groups;
+                    for (y, sums) in (first..rows).zip(sums.chunks_exact(pitch)) {
+                        let from = y * columns;
+                        let before = plane.index * plan.target_len() + from;
+                        let target = &mut target[from..][..columns];
+                        finish.write_here(&sums[..columns], channel, before, target);
+                    }
+                }
+                None => scatter(plan, &taps.phase, first, sums, target),
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::super::parallel;
 use super::super::pool::{Slot, slots, written};
 use super::ConvShape;
+use super::finish::Finish;
 use super::frame::{Aligned, Phase, SLACK, bands};
 use super::plan::Plan;
 use super::tiles::{Pixels, multiply, tile_rows, weigh};
@@ -22,12 +23,17 @@ const FEW_ROWS: usize = 4;
 
 /// `y = bias + conv(x, weight)`, of `[image, channel, row, column]`; no bias if it is empty.
 pub fn forward(x: &[f32], weight: &[f32], bias: &[f32], shape: &ConvShape) -> Vec<f32> {
-    gather(&Plan::forward(shape), x, weight, bias)
+    gather(&Plan::forward(shape), x, weight, bias, None)
+}
+
+/// `y = finish(conv(x, weight))`
+pub fn finished(x: &[f32], weight: &[f32], finish: &Finish<'_>, shape: &ConvShape) -> Vec<f32> {
+    gather(&Plan::forward(shape), x, weight, &[], Some(finish))
 }
 
 /// The gradient of `x`.
 pub fn input_gradient(dy: &[f32], weight: &[f32], shape: &ConvShape) -> Vec<f32> {
-    gather(&Plan::input_gradient(shape), dy, weight, &[])
+    gather(&Plan::input_gradient(shape), dy, weight, &[], None)
 }
 
 /// Some images and some target channels of one group.
@@ -39,7 +45,13 @@ struct Task<'a> {
     target: Vec<&'a mut [Slot]>,
 }
 
-fn gather(plan: &Plan, source: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+fn gather(
+    plan: &Plan,
+    source: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    finish: Option<&Finish<'_>>,
+) -> Vec<f32> {
     let mut target = slots(plan.images * plan.groups * plan.target_len());
     let few = plan.rows < FEW_ROWS;
     let tile = if few { 1 } else { tile_rows() };
@@ -63,7 +75,8 @@ fn gather(plan: &Plan, source: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32>
             space.fill(plan, source, &task, filled..seen);
             filled = seen;
             for packed in &phases {
-                space.compute(plan, packed, rows.clone(), bias, &mut task);
+                space.compute(plan, packed, rows.clone(), bias, &task);
+                space.write(plan, packed, rows.clone(), finish, &mut task);
             }
         }
     });
@@ -222,7 +235,7 @@ impl Space {
         packed: &Packed<'_>,
         band: Range<usize>,
         bias: &[f32],
-        task: &mut Task<'_>,
+        task: &Task<'_>,
     ) {
         let [rows, columns] = packed.phase.count;
         let band = band.start..band.end.min(rows);
@@ -240,7 +253,7 @@ impl Space {
         let first = task.group * plan.rows + task.rows.start;
         let bias = bias.get(first..first + task.rows.len()).unwrap_or(&[]);
         let positions = images * band.len() * columns;
-        let stride = positions.next_multiple_of(16) + 16;
+        let stride = stride(positions);
         let length = task.rows.len().next_multiple_of(packed.tile) * stride;
         self.sums.reserve(length);
         let sums = &mut self.sums[..length];
@@ -259,15 +272,50 @@ impl Space {
             }
             multiply(pixels, weights, sums, stride);
         }
+    }
+
+    /// The sums of the positions in a band, to the pixels that they are of.
+    fn write(
+        &self,
+        plan: &Plan,
+        packed: &Packed<'_>,
+        band: Range<usize>,
+        finish: Option<&Finish<'_>>,
+        task: &mut Task<'_>,
+    ) {
+        let [rows, columns] = packed.phase.count;
+        let band = band.start..band.end.min(rows);
+        if band.is_empty() {
+            return;
+        }
         let of_image = band.len() * columns;
-        for (image, target) in task.target.iter_mut().enumerate() {
-            let planes = target.chunks_exact_mut(plan.target[0] * plan.target[1]);
-            for (plane, sums) in planes.zip(sums.chunks_exact(stride)) {
-                let sums = &sums[image * of_image..][..of_image];
-                scatter(plan, packed.phase, band.start, sums, plane);
+        let stride = stride(task.images.len() * of_image);
+        let pixels = plan.target[0] * plan.target[1];
+        let channels = plan.groups * plan.rows;
+        let first = task.group * plan.rows + task.rows.start;
+        for (place, target) in task.target.iter_mut().enumerate() {
+            let planes = target
+                .chunks_exact_mut(pixels)
+                .zip(self.sums.chunks_exact(stride));
+            for (channel, (plane, sums)) in (first..).zip(planes) {
+                let sums = &sums[place * of_image..][..of_image];
+                match finish {
+                    Some(finish) => {
+                        let from = band.start * columns;
+                        let image = task.images.start + place;
+                        let before = (image * channels + channel) * pixels + from;
+                        finish.write(sums, channel, before, &mut plane[from..][..of_image]);
+                    }
+                    None => scatter(plan, packed.phase, band.start, sums, plane),
+                }
             }
         }
     }
+}
+
+/// Values from one row of sums to the next.
+const fn stride(positions: usize) -> usize {
+    positions.next_multiple_of(16) + 16
 }
 
 /// Copies sums to the pixels of a phase, from its row `first` on.

@@ -39,7 +39,9 @@ use forgeling_cpu as cpu;
 pub use attention::{AttentionOptions, attention};
 pub use batch_norm::{AfterNorm, batch_norm, batch_norm_running};
 pub use conv_block::{ConvBlockOutput, RunningNorm, conv_block, conv_block_running};
-pub use conv2d::{Conv2dOptions, conv2d, conv2d_grad_input, conv2d_grad_weight};
+pub use conv2d::{
+    Conv2dOptions, FixedNorm, conv2d, conv2d_grad_input, conv2d_grad_weight, conv2d_norm_running,
+};
 pub(crate) use cpu::pairwise::squared_distance;
 pub use episode_logits::{EpisodeCounts, episode_logits};
 pub use heuristics::{Heuristics, set_heuristics};

@@ -1,6 +1,6 @@
 //! The same operations composed of stock tensor operations: slower, and true on every device and dtype.
 
-use burn::tensor::activation::{gelu, log_softmax, relu, softmax};
+use burn::tensor::activation::{gelu, log_softmax, relu, relu6, softmax};
 use burn::tensor::module::{self, batch_norm_train, max_pool2d};
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, MaxPoolOptions};
 use burn::tensor::{Bool, DType, Tensor, TensorData};
@@ -347,6 +347,7 @@ fn add_and_activate(
     match after {
         AfterNorm::Nothing => sum,
         AfterNorm::Relu => relu(sum),
+        AfterNorm::Relu6 => relu6(sum),
     }
 }
 

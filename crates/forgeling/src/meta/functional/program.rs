@@ -8,7 +8,7 @@ use super::{Primitive, Value, Weights};
 use crate::error::{Error, Result};
 use crate::nn::graph::{self, Graph, Operation, Schedule, Shape, Wire};
 use crate::nn::{Network, Values};
-use crate::ops::{Activation, Conv2dOptions, Statistics};
+use crate::ops::{Activation, AfterNorm, Conv2dOptions, Statistics};
 
 const OPERATION: &str = "functional_forward";
 
@@ -186,7 +186,7 @@ impl Program {
                     let channels = writing.maps(norm)?[0];
                     writing.add(norm, Primitive::NormPool { channels }, vec![convolved])
                 }
-                Operation::Norm { conv, norm, relu } => {
+                Operation::Norm { conv, norm, after } => {
                     let mut hidden = first;
                     if let Some(conv) = conv {
                         hidden = writing.conv(conv, false, hidden)?;
@@ -196,9 +196,10 @@ impl Program {
                     if let [residual] = others {
                         hidden = writing.add(norm, Primitive::Add, vec![hidden, *residual]);
                     }
-                    match relu {
-                        true => writing.add(norm, Primitive::Relu, vec![hidden]),
-                        false => hidden,
+                    match after {
+                        AfterNorm::Nothing => hidden,
+                        AfterNorm::Relu => writing.add(norm, Primitive::Relu, vec![hidden]),
+                        AfterNorm::Relu6 => writing.add(norm, Primitive::Relu6, vec![hidden]),
                     }
                 }
                 Operation::Linear { linear, activation } => {

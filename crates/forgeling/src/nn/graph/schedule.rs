@@ -1,13 +1,13 @@
 //! Which neighbours run as one operation, and in which order.
 //!
 //! Convolution, batch norm, ReLU and 2×2 pooling are one operation where the convolution is 3×3 and the norm's epsilon the
-//! usual one; convolution and batch norm are followed by a sum and ReLU in the norm's own launch; neurons by their activation. Neighbours are joined only
+//! usual one; convolution and batch norm are followed by a sum and ReLU or ReLU6 in the norm's own launch; neurons by their activation. Neighbours are joined only
 //! within a block, and only where nobody else takes what is between them.
 
 use std::collections::HashSet;
 
 use super::{Border, Graph, Layer, Norm, Wire};
-use crate::ops::Activation;
+use crate::ops::{Activation, AfterNorm};
 
 /// What is run one after the other.
 #[derive(Debug, Clone)]
@@ -62,14 +62,14 @@ pub(crate) enum Operation {
         /// The node of the norm.
         norm: usize,
     },
-    /// Batch norm, of a convolution if there is one, then a sum with the second input if there are two, then ReLU.
+    /// Batch norm, of a convolution if there is one, then a sum with the second input if there are two, then an activation.
     Norm {
         /// The node of the convolution.
         conv: Option<usize>,
         /// The node of the norm.
         norm: usize,
-        /// Whether ReLU follows.
-        relu: bool,
+        /// What follows.
+        after: AfterNorm,
     },
     /// A layer of neurons with its activation.
     Linear {
@@ -277,8 +277,7 @@ impl<'a> Joining<'a> {
         let nodes = self.graph.nodes();
         let mut inputs = nodes[conv.unwrap_or(norm)].inputs.clone();
         let mut parts: Vec<usize> = conv.into_iter().chain([norm]).collect();
-        let relu_after = |node| self.next(node, |layer| *layer == Layer::Relu);
-        if let Some(relu) = relu_after(norm)
+        if let Some(relu) = self.next(norm, |layer| *layer == Layer::Relu)
             && nodes[norm].layer == Layer::BatchNorm(Norm::default())
             && let Some(conv) = conv.filter(|&conv| self.is_block_convolution(conv))
             && let Some(pool) = self.next(relu, is_block_pool)
@@ -296,10 +295,14 @@ impl<'a> Joining<'a> {
             parts.push(add);
             last = add;
         }
-        let relu = relu_after(last);
-        parts.extend(relu);
-        let relu = relu.is_some();
-        (Operation::Norm { conv, norm, relu }, parts, inputs)
+        let next = self.next(last, |layer| matches!(layer, Layer::Relu | Layer::Relu6));
+        let after = match next.map(|next| &nodes[next].layer) {
+            Some(Layer::Relu) => AfterNorm::Relu,
+            Some(Layer::Relu6) => AfterNorm::Relu6,
+            _ => AfterNorm::Nothing,
+        };
+        parts.extend(next);
+        (Operation::Norm { conv, norm, after }, parts, inputs)
     }
 
     /// Whether [`conv_block`](crate::ops::conv_block) computes it: its input has two rows and columns at least.

@@ -7,8 +7,8 @@ use crate::nn::Planned;
 use crate::nn::graph::{
     Border, Graph, Item, Layer, Operation, Region, Schedule, Shape, Step, Wire,
 };
-use crate::ops::Activation;
 use crate::ops::plan::{ConvSizes, NormSizes, Shaped, Simulation};
+use crate::ops::{Activation, AfterNorm};
 
 impl Planned for Graph {
     fn batch_shape(&self, examples: usize) -> Vec<usize> {
@@ -120,7 +120,7 @@ fn described(
             };
             part(sim, named(conv), || sim.conv_block(first, options.filters))
         }
-        Operation::Norm { conv, norm, relu } => {
+        Operation::Norm { conv, norm, after } => {
             let mut hidden = first;
             if let Some(conv) = conv {
                 hidden = part(sim, named(conv), || {
@@ -140,7 +140,8 @@ fn described(
             };
             part(sim, named(norm), || {
                 let (hidden, residual) = (channels(hidden), residual.map(channels));
-                let normed = sim.batch_norm(hidden, residual, NormSizes { relu })?;
+                let cuts = after != AfterNorm::Nothing;
+                let normed = sim.batch_norm(hidden, residual, NormSizes { cuts })?;
                 Ok(match shape.len() {
                     2 => sim.reshape(normed, &shape),
                     _ => normed,

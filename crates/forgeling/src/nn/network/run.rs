@@ -11,8 +11,8 @@ use crate::nn::network::node_parameters::{ConvValues, PatchValues};
 use crate::nn::pool::{self, extended};
 use crate::nn::{BatchNorm, LinearLayer, Normalization, Pass};
 use crate::ops::{
-    Activation, AfterNorm, AttentionOptions, Conv2dOptions, Statistics, attention, batch_norm,
-    batch_norm_running, conv2d, linear,
+    Activation, AfterNorm, AttentionOptions, Conv2dOptions, FixedNorm, Statistics, attention,
+    batch_norm, batch_norm_running, conv2d, conv2d_norm_running, linear,
 };
 
 /// What goes from operation to operation, for all examples of a batch.
@@ -180,22 +180,26 @@ impl Part {
                 let output = block(weights, norm, first.maps()?, pass)?;
                 Ok(Flow::Maps(output))
             }
-            Operation::Norm { conv, norm, relu } => {
+            Operation::Norm { conv, norm, after } => {
                 let epsilon = epsilon_of(graph, norm)?;
                 let norm = self.norm(graph, norm)?;
                 let residual = inputs.next().map(|other| other.channels().0);
-                let after = match relu {
-                    true => AfterNorm::Relu,
-                    false => AfterNorm::Nothing,
+                let (maps, rows) = first.channels();
+                let normed = match conv {
+                    Some(node) => {
+                        let bias = self.conv(graph, node)?.bias.as_ref();
+                        let left_out = bias.map(|bias| bias.val());
+                        if norm.normalization(pass) == Normalization::Running {
+                            let (maps, weight, options) = self.convolution(graph, node, maps)?;
+                            let norm = running(norm, epsilon, left_out);
+                            conv2d_norm_running(maps, weight, options, norm, residual, after)?
+                        } else {
+                            let maps = self.convolved(graph, node, maps, None)?;
+                            normed(norm, epsilon, left_out, maps, residual, after, pass)?
+                        }
+                    }
+                    None => normed(norm, epsilon, None, maps, residual, after, pass)?,
                 };
-                let (mut maps, rows) = first.channels();
-                let mut left_out = None;
-                if let Some(node) = conv {
-                    maps = self.convolved(graph, node, maps, None)?;
-                    let bias = self.conv(graph, node)?.bias.as_ref();
-                    left_out = bias.map(|bias| bias.val());
-                }
-                let normed = normed(norm, epsilon, left_out, maps, residual, after, pass)?;
                 Ok(match rows {
                     true => Flow::Rows(normed.flatten(1, 3)),
                     false => Flow::Maps(normed),
@@ -342,6 +346,17 @@ impl Part {
         maps: Tensor<4>,
         bias: Option<Tensor<1>>,
     ) -> Result<Tensor<4>> {
+        let (maps, weight, options) = self.convolution(graph, node, maps)?;
+        conv2d(maps, weight, bias, options)
+    }
+
+    /// What a convolution takes: maps with what lies beyond their border, weights, and how these move.
+    fn convolution(
+        &self,
+        graph: &Graph,
+        node: usize,
+        maps: Tensor<4>,
+    ) -> Result<(Tensor<4>, Tensor<4>, Conv2dOptions)> {
         let Layer::Conv2d(conv) = graph.nodes()[node].layer else {
             return Err(missing(graph, node));
         };
@@ -353,7 +368,7 @@ impl Part {
             groups: conv.groups,
         };
         let weight = self.conv(graph, node)?.weight()?;
-        conv2d(extended(maps, beyond), weight, bias, options)
+        Ok((extended(maps, beyond), weight, options))
     }
 
     fn conv(&self, graph: &Graph, node: usize) -> Result<&ConvValues> {
@@ -403,7 +418,24 @@ fn block(
     values.run(input, norm.normalization(pass), pass)
 }
 
-/// Batch norm, a sum and ReLU. `left_out` is the bias of the convolution before, which is not in the maps.
+/// A norm with its running statistics, of maps without this bias.
+fn running(norm: &BatchNorm, epsilon: f64, left_out: Option<Tensor<1>>) -> FixedNorm {
+    let mean = norm.running_mean.val();
+    FixedNorm {
+        gamma: norm.gamma.val(),
+        beta: norm.beta.val(),
+        statistics: Statistics {
+            mean: match left_out {
+                Some(bias) => mean - bias,
+                None => mean,
+            },
+            variance: norm.running_var.val(),
+        },
+        epsilon,
+    }
+}
+
+/// Batch norm, a sum and an activation. `left_out` is the bias of the convolution before, which is not in the maps.
 fn normed(
     norm: &BatchNorm,
     epsilon: f64,
@@ -413,18 +445,16 @@ fn normed(
     after: AfterNorm,
     pass: &mut Pass<'_>,
 ) -> Result<Tensor<4>> {
-    let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
     if norm.normalization(pass) == Normalization::Running {
-        let mean = norm.running_mean.val();
-        let statistics = Statistics {
-            mean: match left_out {
-                Some(bias) => mean - bias,
-                None => mean,
-            },
-            variance: norm.running_var.val(),
-        };
+        let FixedNorm {
+            gamma,
+            beta,
+            statistics,
+            epsilon,
+        } = running(norm, epsilon, left_out);
         return batch_norm_running(maps, gamma, beta, statistics, epsilon, residual, after);
     }
+    let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
     let [batch, _, height, width] = maps.dims();
     let (output, statistics) = batch_norm(maps, gamma, beta, epsilon, residual, after)?;
     let found = norm.found(statistics, batch * height * width);

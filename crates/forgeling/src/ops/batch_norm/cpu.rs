@@ -5,7 +5,7 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Shape;
 
-use super::{BatchNormBackward, BatchNormOps, NormForward, NormGradients, NormOptions};
+use super::{AfterNorm, BatchNormBackward, BatchNormOps, NormForward, NormGradients, NormOptions};
 use crate::ops::cpu::batch_norm as cpu;
 use crate::ops::cpu_tensors::{tensor, with_values};
 
@@ -14,6 +14,15 @@ fn sizes(x: &Shape) -> cpu::NormShape {
         images: x[0],
         channels: x[1],
         pixels: x[2] * x[3],
+    }
+}
+
+/// What an activation leaves.
+pub(in crate::ops) const fn clip(after: AfterNorm) -> cpu::Clip {
+    match after {
+        AfterNorm::Nothing => cpu::Clip::NOTHING,
+        AfterNorm::Relu => cpu::Clip::RELU,
+        AfterNorm::Relu6 => cpu::Clip::RELU6,
     }
 }
 
@@ -29,7 +38,15 @@ impl BatchNormOps for Flex {
         let inputs = [&x, &gamma, &beta, &residual];
         let forward = with_values(inputs, |[x, gamma, beta, residual]| {
             let epsilon = options.epsilon;
-            cpu::forward(x, gamma, beta, residual, epsilon, options.relu, shape)
+            cpu::forward(
+                x,
+                gamma,
+                beta,
+                residual,
+                epsilon,
+                clip(options.after),
+                shape,
+            )
         });
         let (means, variances) = forward.statistics.split_at(shape.channels);
         let (mean, variance) = (means.to_vec(), variances.to_vec());
@@ -61,11 +78,11 @@ impl BatchNormBackward for Flex {
                 statistics,
                 grad,
                 epsilon: options.epsilon,
-                relu: options.relu,
+                clip: clip(options.after),
                 shape,
             })
         });
-        let residual = if options.relu {
+        let residual = if options.cuts() {
             tensor(gradients.flow, x.shape())
         } else {
             grad

@@ -9,7 +9,7 @@ use forgeling_shaders::{
     BATCH_NORM_STATISTICS, Kernel,
 };
 
-use super::{BatchNormBackward, BatchNormOps, NormForward, NormGradients, NormOptions};
+use super::{AfterNorm, BatchNormBackward, BatchNormOps, NormForward, NormGradients, NormOptions};
 use crate::ops::heuristics::Heuristics;
 use crate::ops::launch::{
     Grid, Launch, PART, add_parts, channels_first, channels_last, f32s, nothing, part,
@@ -58,7 +58,11 @@ impl Plan {
             self.channels,
             self.slots,
             usize::from(self.options.residual),
-            usize::from(self.options.relu),
+            match self.options.after {
+                AfterNorm::Nothing => 0,
+                AfterNorm::Relu => 1,
+                AfterNorm::Relu6 => 2,
+            },
             (self.options.epsilon as f32).to_bits() as usize,
         ];
         Launch {
@@ -130,7 +134,7 @@ impl BatchNormBackward for CubeBackend {
         let plan = Plan::new(&x, options);
         let (stored, x, grad) = (x.dtype, channels_last(x), channels_last(grad));
         let shape = x.shape();
-        let (output, flow) = if options.relu {
+        let (output, flow) = if options.cuts() {
             (channels_last(output), shape.clone())
         } else {
             (nothing(&x), Shape::new([4]))
@@ -141,7 +145,7 @@ impl BatchNormBackward for CubeBackend {
             [f32s([plan.slots * 2 * plan.row()]), (flow, stored)],
             plan.slots * plan.channels,
         );
-        let flow = if options.relu { flow } else { grad };
+        let flow = if options.cuts() { flow } else { grad };
         let length = 2 * plan.row();
         let sums = add_parts(partials, length, plan.slots, [length]);
         let inputs = vec![x, statistics, gamma, flow.clone(), sums.clone()];

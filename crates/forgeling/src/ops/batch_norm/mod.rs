@@ -1,4 +1,4 @@
-//! Batch norm, a residual and ReLU as one operation.
+//! Batch norm, a residual and an activation as one operation.
 
 mod cpu;
 mod gpu;
@@ -10,6 +10,7 @@ use burn::backend::{
 };
 use burn::tensor::{DType, Tensor, TensorData};
 
+pub(super) use cpu::clip;
 pub(super) use gpu::slots;
 
 use super::check::{check_epsilon, fits, not_empty, vectors_fit};
@@ -29,6 +30,8 @@ pub enum AfterNorm {
     Nothing,
     /// `max(0, z)`
     Relu,
+    /// `min(6, max(0, z))`
+    Relu6,
 }
 
 /// Batch norm with the statistics of the batch, as in training:
@@ -63,16 +66,16 @@ pub fn batch_norm(
             reference::batch_norm(x, gamma, beta, epsilon, residual, activation)
         });
     }
-    let relu = activation == AfterNorm::Relu;
     admit_op(OPERATION, &x.device(), |sim| {
         let residual = residual.as_ref().map(|residual| sim.given(residual));
-        sim.batch_norm(sim.given(&x), residual, NormSizes { relu })
+        let cuts = activation != AfterNorm::Nothing;
+        sim.batch_norm(sim.given(&x), residual, NormSizes { cuts })
             .map(drop)
     })?;
     let options = NormOptions {
         epsilon,
         residual: residual.is_some(),
-        relu,
+        after: activation,
         heuristics: Heuristics::of(&x.device()),
     };
     // No residual is one of no elements: the back ends' methods take no optional tensors.
@@ -146,8 +149,15 @@ fn check(
 pub(crate) struct NormOptions {
     epsilon: f64,
     residual: bool,
-    relu: bool,
+    after: AfterNorm,
     heuristics: Heuristics,
+}
+
+impl NormOptions {
+    /// Whether values are cut off.
+    fn cuts(&self) -> bool {
+        self.after != AfterNorm::Nothing
+    }
 }
 
 /// What a forward pass gives and what its backward pass needs.
@@ -183,7 +193,7 @@ pub(crate) trait BatchNormOps: Backend {
 }
 
 pub(crate) trait BatchNormBackward: BatchNormOps + StorageOps {
-    /// `output` is only read with ReLU.
+    /// `output` is only read with an activation.
     fn normalize_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -199,7 +209,7 @@ pub(crate) trait BatchNormBackward: BatchNormOps + StorageOps {
 struct Kept<T> {
     x: Stored<T>,
     gamma: T,
-    /// Where it says what ReLU cut off.
+    /// Where it says what the activation cut off.
     output: Option<Stored<T>>,
     statistics: T,
     options: NormOptions,
@@ -238,8 +248,8 @@ impl<B: BatchNormBackward, C: CheckpointStrategy> BatchNormOps for Autodiff<B, C
         let x_id = parents[0].id();
         let keep = |output: &FloatTensor<B>| {
             let x = Stored::of_node::<B>(x, x_id, Order::Images);
-            let relu = options.relu;
-            let output = relu.then(|| Stored::of::<B>(output.clone(), Order::Images));
+            let cuts = options.cuts();
+            let output = cuts.then(|| Stored::of::<B>(output.clone(), Order::Images));
             let kept = Kept {
                 x,
                 gamma,

@@ -4,6 +4,7 @@ mod autodiff;
 mod cpu;
 mod gpu;
 mod gradients;
+mod normalized;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 pub(super) use super::cpu::conv2d::ConvShape;
 pub(super) use gpu::weight_parts;
 pub use gradients::{conv2d_grad_input, conv2d_grad_weight};
+pub use normalized::{FixedNorm, conv2d_norm_running};
 
 const OPERATION: &str = "conv2d";
 
@@ -75,16 +77,7 @@ pub fn conv2d(
             reference::conv2d(x, weight, bias, options)
         });
     }
-    admit_op(OPERATION, &x.device(), |sim| {
-        let sizes = ConvSizes {
-            outputs: shape.outputs,
-            kernel: shape.kernel,
-            stride: shape.stride,
-            padding: shape.padding,
-            groups: shape.groups,
-        };
-        sim.conv2d(sim.given(&x), sizes).map(drop)
-    })?;
+    admit(OPERATION, &x, &shape)?;
     let heuristics = Heuristics::of(&x.device());
     // No bias is one of no elements: the back ends' methods take no optional tensors.
     let bias = bias.unwrap_or_else(|| {
@@ -99,6 +92,19 @@ pub fn conv2d(
         heuristics,
     );
     Ok(Tensor::from_dispatch(y))
+}
+
+fn admit(operation: &'static str, x: &Tensor<4>, shape: &ConvShape) -> Result<()> {
+    admit_op(operation, &x.device(), |sim| {
+        let sizes = ConvSizes {
+            outputs: shape.outputs,
+            kernel: shape.kernel,
+            stride: shape.stride,
+            padding: shape.padding,
+            groups: shape.groups,
+        };
+        sim.conv2d(sim.given(x), sizes).map(drop)
+    })
 }
 
 fn sizes(x: [usize; 4], weight: [usize; 4], options: Conv2dOptions) -> ConvShape {

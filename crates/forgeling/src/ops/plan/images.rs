@@ -27,7 +27,7 @@ pub struct ConvSizes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NormSizes {
     /// Whether ReLU follows.
-    pub relu: bool,
+    pub cuts: bool,
 }
 
 pub(super) fn row(channels: usize) -> usize {
@@ -184,7 +184,7 @@ impl Simulation {
             residual_node.clone(),
         ];
         let kept_x = self.keep_node(&x, &x_node, Order::Images);
-        let kept_output = sizes.relu.then(|| self.keep(&output));
+        let kept_output = sizes.cuts.then(|| self.keep(&output));
         drop(x);
         let shared = kept_output.clone();
         let path = self.path.borrow().join(".");
@@ -194,7 +194,7 @@ impl Simulation {
                 let x = sim.unkeep(kept_x);
                 let copies = [sim.channels_last(&x), sim.channels_last(&grad)];
                 let partials = sim.scratch("partials", slots * 2 * row(channels) * SINGLE);
-                let flow = if sizes.relu {
+                let flow = if sizes.cuts {
                     sim.image(MemoryUse::Flow, "flow", shape, x.size)
                 } else {
                     grad.detached()
