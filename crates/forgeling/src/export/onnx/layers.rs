@@ -32,36 +32,36 @@ pub fn write(layer: &Layer, at: &mut At<'_>, inputs: &[String], shape: Shape) ->
             Shape::Maps(_) | Shape::Values(_) => {
                 let mut all = vec![x.to_owned(), at.weight("weight")?];
                 all.extend(at.weight_if_any("bias")?);
-                at.node("Gemm", "Gemm", &texts(&all), vec![])
+                at.node("Gemm", &texts(&all), vec![])
             }
         },
-        Layer::Relu => at.node("Relu", "Relu", &[x], vec![]),
+        Layer::Relu => at.node("Relu", &[x], vec![]),
         Layer::Relu6 => {
             let least = at.constant("least", &[], vec![0.0]);
             let most = at.constant("most", &[], vec![6.0]);
-            at.node("Clip", "Clip", &[x, &least, &most], vec![])
+            at.node("Clip", &[x, &least, &most], vec![])
         }
-        Layer::Gelu => at.node("Gelu", "Gelu", &[x], vec![("approximate", Text("none"))]),
-        Layer::MaxPool(window) => at.node("MaxPool", "MaxPool", &[x], windows(window)),
+        Layer::Gelu => at.node("Gelu", &[x], vec![("approximate", Text("none"))]),
+        Layer::MaxPool(window) => at.node("MaxPool", &[x], windows(window)),
         Layer::MeanPool(window) => {
             let mut attributes = windows(window);
             attributes.push(("count_include_pad", Integer(1)));
-            at.node("AveragePool", "AveragePool", &[x], attributes)
+            at.node("AveragePool", &[x], attributes)
         }
         Layer::GlobalMeanPool => match shape {
             Shape::Tokens(_) => {
                 let axes = at.list("axes", &[1]);
                 let attributes = vec![("keepdims", Integer(0))];
-                at.node("ReduceMean", "ReduceMean", &[x, &axes], attributes)
+                at.node("ReduceMean", &[x, &axes], attributes)
             }
             Shape::Maps(_) | Shape::Values(_) => {
-                let means = at.node("GlobalAveragePool", "GlobalAveragePool", &[x], vec![]);
+                let means = at.node("GlobalAveragePool", &[x], vec![]);
                 flattened(at, &means)
             }
         },
         Layer::FirstToken => {
             let first = at.index("first", 0);
-            at.node("Gather", "Gather", &[x, &first], vec![("axis", Integer(1))])
+            at.node("Gather", &[x, &first], vec![("axis", Integer(1))])
         }
         Layer::Flatten => match shape {
             Shape::Values(_) => x.to_owned(),
@@ -72,7 +72,7 @@ pub fn write(layer: &Layer, at: &mut At<'_>, inputs: &[String], shape: Shape) ->
             let from = at.list("from", &[part.from as i64]);
             let to = at.list("to", &[(part.from + part.count) as i64]);
             let axes = at.list("axes", &[1]);
-            at.node("Slice", "Slice", &[x, &from, &to, &axes], vec![])
+            at.node("Slice", &[x, &from, &to, &axes], vec![])
         }
         Layer::Add => added(at, inputs),
         Layer::Mix(_) => {
@@ -80,7 +80,7 @@ pub fn write(layer: &Layer, at: &mut At<'_>, inputs: &[String], shape: Shape) ->
             for (place, weight) in softmax(&at.take("logits")?.values).into_iter().enumerate() {
                 let weight = at.constant(&format!("weight.{place}"), &[], vec![weight]);
                 let role = format!("Mul.{place}");
-                weighted.push(at.node("Mul", &role, &[&inputs[place], &weight], vec![]));
+                weighted.push(at.named_node("Mul", &role, &[&inputs[place], &weight], vec![]));
             }
             added(at, &weighted)
         }
@@ -89,12 +89,7 @@ pub fn write(layer: &Layer, at: &mut At<'_>, inputs: &[String], shape: Shape) ->
                 Shape::Tokens(_) => 2,
                 Shape::Maps(_) | Shape::Values(_) => 1,
             };
-            at.node(
-                "Concat",
-                "Concat",
-                &texts(inputs),
-                vec![("axis", Integer(axis))],
-            )
+            at.node("Concat", &texts(inputs), vec![("axis", Integer(axis))])
         }
         Layer::Patches(patches) => tokens(at, x, patches, shape)?,
         Layer::Attention(options) => attention(at, x, options)?,
@@ -130,7 +125,7 @@ fn convolution(at: &mut At<'_>, x: &str, conv: Conv2d, shape: Shape) -> Result<S
         ("pads", pads(conv.border(sides))),
         ("group", Integer(conv.groups as i64)),
     ];
-    Ok(at.node("Conv", "Conv", &texts(&all), attributes))
+    Ok(at.node("Conv", &texts(&all), attributes))
 }
 
 fn normalization(at: &mut At<'_>, operator: &'static str, inputs: &[String], norm: Norm) -> String {
@@ -138,7 +133,7 @@ fn normalization(at: &mut At<'_>, operator: &'static str, inputs: &[String], nor
     if operator == "LayerNormalization" {
         attributes.push(("axis", Integer(-1)));
     }
-    at.node(operator, operator, &texts(inputs), attributes)
+    at.node(operator, &texts(inputs), attributes)
 }
 
 fn windows(window: Window) -> Attributes {
@@ -160,22 +155,22 @@ fn linear(at: &mut At<'_>, x: &str, part: &str) -> Result<String> {
         part => format!("{part}.{what}"),
     };
     let weight = at.weight(&named("weight"))?;
-    let product = at.node("MatMul", &named("MatMul"), &[x, &weight], vec![]);
+    let product = at.named_node("MatMul", &named("MatMul"), &[x, &weight], vec![]);
     Ok(match at.weight_if_any(&named("bias"))? {
-        Some(bias) => at.node("Add", &named("Add"), &[&product, &bias], vec![]),
+        Some(bias) => at.named_node("Add", &named("Add"), &[&product, &bias], vec![]),
         None => product,
     })
 }
 
 fn flattened(at: &mut At<'_>, x: &str) -> String {
-    at.node("Flatten", "Flatten", &[x], vec![("axis", Integer(1))])
+    at.node("Flatten", &[x], vec![("axis", Integer(1))])
 }
 
 /// The sum of two or more, from the first on, as ours is taken.
 fn added(at: &mut At<'_>, terms: &[String]) -> String {
     let mut sum = terms[0].clone();
     for (place, term) in terms.iter().enumerate().skip(1) {
-        sum = at.node("Add", &format!("Add.{place}"), &[&sum, term], vec![]);
+        sum = at.named_node("Add", &format!("Add.{place}"), &[&sum, term], vec![]);
     }
     sum
 }
@@ -199,7 +194,7 @@ fn luminance(at: &mut At<'_>, x: &str, options: Luminance) -> String {
     let weights = weights.map(|weight| weight as f32).to_vec();
     let weight = at.constant("weight", &[1, 3, 1, 1], weights);
     let bias = at.constant("bias", &[1], vec![added as f32]);
-    at.node("Conv", "Conv", &[x, &weight, &bias], vec![])
+    at.node("Conv", &[x, &weight, &bias], vec![])
 }
 
 /// Patches described by a convolution whose windows they are.
@@ -222,24 +217,24 @@ fn tokens(at: &mut At<'_>, x: &str, patches: Patches, shape: Shape) -> Result<St
         ("kernel_shape", integers([size; 2])),
         ("strides", integers([size; 2])),
     ];
-    let maps = at.node("Conv", "Conv", &[x, &weight, &bias], attributes);
+    let maps = at.node("Conv", &[x, &weight, &bias], attributes);
     let sizes = at.list("sizes", &[0, width as i64, -1]);
-    let rows = at.node("Reshape", "Reshape", &[&maps, &sizes], vec![]);
+    let rows = at.node("Reshape", &[&maps, &sizes], vec![]);
     let order = vec![("perm", Integers(vec![0, 2, 1]))];
-    let mut tokens = at.node("Transpose", "Transpose", &[&rows], order);
+    let mut tokens = at.node("Transpose", &[&rows], order);
     let mut positions = at.weight("positions")?;
     if patches.class_token {
         // A row of zeros before those of the patches, to which the token is added with the positions: the batch, which
         // is not known here, stays as it is.
         let count = at.sizes("positions")?[0] as i64;
         let before = at.list("before", &[0, 1, 0, 0, 0, 0]);
-        tokens = at.node("Pad", "Pad", &[&tokens, &before], vec![]);
+        tokens = at.node("Pad", &[&tokens, &before], vec![]);
         let token = at.weight("class_token")?;
         let after = at.list("after", &[0, 0, count - 1, 0]);
-        let token = at.node("Pad", "class_token.Pad", &[&token, &after], vec![]);
-        positions = at.node("Add", "class_token.Add", &[&positions, &token], vec![]);
+        let token = at.named_node("Pad", "class_token.Pad", &[&token, &after], vec![]);
+        positions = at.named_node("Add", "class_token.Add", &[&positions, &token], vec![]);
     }
-    Ok(at.node("Add", "Add", &[&tokens, &positions], vec![]))
+    Ok(at.node("Add", &[&tokens, &positions], vec![]))
 }
 
 /// `softmax(scale * query key^T) value`, of each head, between the projections.
@@ -258,32 +253,27 @@ fn attention(at: &mut At<'_>, x: &str, options: Attention) -> Result<String> {
     let width = inner / options.heads;
     let sizes = at.list("heads", &[0, 0, options.heads as i64, width as i64]);
     let mut split = |part: usize, name: &str, order: [i64; 4]| {
-        let heads = at.node(
+        let heads = at.named_node(
             "Reshape",
             &format!("{name}.Reshape"),
             &[&parts[part], &sizes],
             vec![],
         );
         let order = vec![("perm", Integers(order.into()))];
-        at.node("Transpose", &format!("{name}.Transpose"), &[&heads], order)
+        at.named_node("Transpose", &format!("{name}.Transpose"), &[&heads], order)
     };
     // `[batch, heads, tokens, width]`, keys `[batch, heads, width, tokens]`
     let query = split(0, "query", [0, 2, 1, 3]);
     let key = split(1, "key", [0, 2, 3, 1]);
     let value = split(2, "value", [0, 2, 1, 3]);
     let scale = at.constant("scale", &[], vec![(1.0 / (width as f64).sqrt()) as f32]);
-    let scores = at.node("MatMul", "scores.MatMul", &[&query, &key], vec![]);
-    let scores = at.node("Mul", "scores.Mul", &[&scores, &scale], vec![]);
-    let shares = at.node(
-        "Softmax",
-        "Softmax",
-        &[&scores],
-        vec![("axis", Integer(-1))],
-    );
-    let seen = at.node("MatMul", "seen.MatMul", &[&shares, &value], vec![]);
+    let scores = at.named_node("MatMul", "scores.MatMul", &[&query, &key], vec![]);
+    let scores = at.named_node("Mul", "scores.Mul", &[&scores, &scale], vec![]);
+    let shares = at.node("Softmax", &[&scores], vec![("axis", Integer(-1))]);
+    let seen = at.named_node("MatMul", "seen.MatMul", &[&shares, &value], vec![]);
     let order = vec![("perm", Integers(vec![0, 2, 1, 3]))];
-    let seen = at.node("Transpose", "seen.Transpose", &[&seen], order);
+    let seen = at.named_node("Transpose", "seen.Transpose", &[&seen], order);
     let sizes = at.list("width", &[0, 0, inner as i64]);
-    let seen = at.node("Reshape", "seen.Reshape", &[&seen, &sizes], vec![]);
+    let seen = at.named_node("Reshape", "seen.Reshape", &[&seen, &sizes], vec![]);
     linear(at, &seen, "project")
 }

@@ -61,7 +61,7 @@ impl Writer {
         });
     }
 
-    /// Weights under their own name. Those in f16 are made f32 again by the first node that takes them.
+    /// Weights under their own name. Those in f16 are made f32 again by a node of their own.
     fn stored(&mut self, tensor: NamedTensor, narrow: bool) -> String {
         let NamedTensor {
             name,
@@ -102,8 +102,18 @@ pub struct At<'a> {
 }
 
 impl At<'_> {
-    /// One of ONNX's nodes, and the name of its output.
+    /// One of ONNX's nodes, and the name of its output. There is one of its operator.
     pub fn node(
+        &mut self,
+        operator: &'static str,
+        inputs: &[&str],
+        attributes: Vec<(&'static str, Attribute)>,
+    ) -> String {
+        self.named_node(operator, operator, inputs, attributes)
+    }
+
+    /// As [`node`](Self::node), where there are several of its operator.
+    pub fn named_node(
         &mut self,
         operator: &'static str,
         role: &str,
