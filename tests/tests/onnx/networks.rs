@@ -15,7 +15,7 @@ const GRAPHS: [(&str, &str); 7] = [
     (
         "windows",
         r#"{ "input": [4, 7, 6], "layers": [
-        { "conv2d": { "filters": 6, "kernel": [3, 4], "stride": 2, "padding": "sameUpper", "groups": 2 }, "name": "upper" },
+        { "conv2d": { "filters": 6, "kernel": [4, 3], "stride": 2, "padding": "sameUpper", "groups": 2 }, "name": "upper" },
         { "batchNorm": { "epsilon": 0.3 } },
         { "meanPool": { "size": 3, "stride": [1, 2], "padding": [0, 1] }, "inputs": ["input"], "name": "mean" },
         { "maxPool": { "size": [3, 2], "stride": [2, 1], "padding": [1, 0] }, "inputs": ["input"], "name": "most" },

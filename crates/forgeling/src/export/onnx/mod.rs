@@ -47,7 +47,7 @@ pub enum StoredPrecision {
     #[default]
     F32,
     /// In 16 bits, of which a node of the graph makes f32 again: half the file, and as fast, while ONNX Runtime is slower
-    /// with f16 on a CPU. Running statistics, and tensors with a value beyond 65504, stay f32.
+    /// with f16 on a CPU. Running statistics, and tensors of fewer than 64 values or with one beyond 65504, stay f32.
     F16,
 }
 

@@ -10,6 +10,9 @@ use crate::error::Result;
 use crate::nn::graph::Parameter;
 use crate::train::weights::NamedTensor;
 
+/// The fewest values that are stored in f16: the node that makes fewer f32 again would be larger than what is saved.
+const FEWEST: usize = 64;
+
 /// What a graph becomes.
 ///
 /// A network's values keep their names, `node.field`. Whatever else comes of one of its nodes is named `node/role`, and names
@@ -69,7 +72,8 @@ impl Writer {
             values,
         } = tensor;
         // Beyond 65504 there is nothing but infinity.
-        let narrow = narrow && values.iter().all(|&value| f16::from_f32(value).is_finite());
+        let holds = |&value: &f32| f16::from_f32(value).is_finite();
+        let narrow = narrow && values.len() >= FEWEST && values.iter().all(holds);
         self.tensors.push(Tensor {
             name: name.clone(),
             sizes: shape,
