@@ -31,6 +31,7 @@
 //! | [`meta`] | few-shot learning |
 //! | [`continual`] | learning one thing after another: scenarios, buffers, metrics |
 //! | [`parallel`] | training on several devices and machines |
+//! | [`export`] | networks as ONNX |
 //! | `import` | published weights, of safetensors and PyTorch (cargo feature `files`) |
 //! | `report` | figures and self-contained HTML pages (cargo feature `files`) |
 #![deny(missing_docs)]
@@ -40,6 +41,7 @@ pub mod continual;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod export;
 mod image_shape;
 #[cfg(feature = "files")]
 pub mod import;

@@ -9,6 +9,7 @@ mod date;
 mod demo;
 mod error;
 mod npm;
+mod onnx;
 mod package;
 mod reproduce;
 mod size;
@@ -53,6 +54,8 @@ enum Task {
     Bench(bench::Options),
     /// Runs a published experiment and records its figures in tests/results.
     Reproduce(reproduce::Options),
+    /// Installs ONNX Runtime and tries exported networks in it; from then on, the tests do so too.
+    Onnx,
     /// Says which crates the WebAssembly module's code comes from.
     Size,
     /// Builds for the web and packs the npm package into a .tgz file.
@@ -80,6 +83,7 @@ fn run(workspace: &Workspace, task: Task) -> Result<()> {
         Task::Demo(options) => demo::run(workspace, &options),
         Task::Bench(options) => bench::run(workspace, &options),
         Task::Reproduce(options) => reproduce::run(workspace, &options),
+        Task::Onnx => onnx::run(workspace),
         Task::Size => size::run(workspace),
         Task::Package(options) => package::run(workspace, &options),
     }

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use crate::bench;
 use crate::error::{Failure, Result};
 use crate::npm::Npm;
+use crate::onnx;
 use crate::reproduce;
 use crate::step::Step;
 use crate::toolchain::system::{Browser, ensure_mpi, ensure_spirv_val, ensure_vulkan};
@@ -102,6 +103,12 @@ fn native(workspace: &Workspace, summary: &mut Summary) {
     summary.run("miniatures of reproductions", || {
         reproduce::miniatures(workspace)
     });
+    if onnx::is_installed(workspace) {
+        summary.run("exports in ONNX Runtime", || onnx::run(workspace));
+    } else {
+        let reason = "not installed, which `cargo xtask onnx` does";
+        summary.skip("exports in ONNX Runtime", reason);
+    }
     if !bench::has_pytorch(workspace) {
         let reason = "not installed, which `cargo xtask bench cpu` does";
         summary.skip("benchmarks beside PyTorch", reason);

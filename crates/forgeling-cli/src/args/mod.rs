@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod continual;
+mod export;
 mod fewshot;
 mod import;
 mod network;
@@ -21,6 +22,7 @@ pub use continual::{
     ClassOrder, Compare as ContinualCompare, Continual, LearningArgs as ContinualArgs,
     ProtocolArgs, Run as ContinualRun, ScenarioArgs, ScenarioKind,
 };
+pub use export::Export;
 pub use fewshot::{
     Classify, Compare, EpisodeArgs, Eval as FewshotEval, Fewshot, LearningArgs,
     Train as FewshotTrain, UnknownArgs,
@@ -182,6 +184,15 @@ Examples:
   forgeling import resnet18-f37072fd.pth --model resnet18 --dry-run
   forgeling import checkpoint.pth --model resnet50 --classes names.txt --head new --out photos.safetensors")]
     Import(Import),
+    /// Write a network as an ONNX file, which ONNX Runtime, browsers and other programs run
+    #[command(after_help = "\
+The file takes any number of examples at once, in f32, and says how to feed it: its metadata has the
+classes, and mean and deviation where channels are standardised. What comes out are logits.
+
+Examples:
+  forgeling export photos.safetensors --onnx photos.onnx
+  forgeling export photos.safetensors --onnx photos.onnx --precision f16 --json")]
+    Export(Export),
     /// Few-shot learning: train, compare, evaluate, classify
     #[command(subcommand)]
     Fewshot(Fewshot),

@@ -8,7 +8,7 @@ use super::Options;
 use crate::data::{self, Set};
 use crate::error::{Failure, Result};
 use crate::step::Step;
-use crate::toolchain::python;
+use crate::toolchain::python::PYTORCH;
 use crate::workspace::Workspace;
 
 const WORKLOAD: &str = "ER on Split-MNIST, class-incremental, one run";
@@ -40,7 +40,7 @@ pub fn lines(workspace: &Workspace, options: &Options) -> Result<Vec<String>> {
         accuracies: Vec::new(),
     }];
     if let Some(data) = data.as_ref().filter(|_| !options.no_peers) {
-        let python = python::ensure(workspace)?;
+        let python = PYTORCH.ensure(workspace)?;
         let script = workspace.root().join("tests/peers/torch_er.py");
         let peer = move |round: u32| {
             let step = Step::new(&python).arg(&script).arg(data);

@@ -16,7 +16,7 @@ use crate::date;
 use crate::error::{Failure, Result};
 use crate::npm::Npm;
 use crate::step::Step;
-use crate::toolchain::python;
+use crate::toolchain::python::PYTORCH;
 use crate::toolchain::system::{Browser, ensure_mpi};
 use crate::wasm_tests::wasm_step;
 use crate::workspace::Workspace;
@@ -193,7 +193,7 @@ impl Bench {
         // On a GPU PyTorch is a peer where it has CUDA.
         let peer = self == Self::Cpu || self == Self::Gpu && has_nvidia();
         if peer && !options.no_peers {
-            Ok(step.arg("--python").arg(python::ensure(workspace)?))
+            Ok(step.arg("--python").arg(PYTORCH.ensure(workspace)?))
         } else {
             Ok(step)
         }
@@ -328,7 +328,7 @@ pub fn try_web(workspace: &Workspace) -> Result<()> {
 
 /// Whether an earlier `cargo xtask bench` has installed PyTorch.
 pub fn has_pytorch(workspace: &Workspace) -> bool {
-    python::is_installed(workspace)
+    PYTORCH.is_installed(workspace)
 }
 
 /// Cores kept busy by others from which on the figures say so.

@@ -10,7 +10,7 @@ use super::{commit, kept, record, work_folder};
 use crate::date;
 use crate::error::{Failure, Result};
 use crate::step::Step;
-use crate::toolchain::python;
+use crate::toolchain::python::PYTORCH;
 use crate::workspace::Workspace;
 
 const NAME: &str = "omniglot-methods";
@@ -197,7 +197,7 @@ fn reference(
     commit: &str,
     options: &Options,
 ) -> Result<Value> {
-    let python = python::ensure(workspace)?;
+    let python = PYTORCH.ensure(workspace)?;
     let script = workspace.root().join("tests/peers/torch_maml.py");
     let printed = work.join("torch.json");
     kept(&work.join("torch-maml.json"), commit, || {

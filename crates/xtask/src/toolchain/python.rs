@@ -1,4 +1,4 @@
-//! A virtual environment with the Python packages that the benchmarks compare with.
+//! Virtual environments with Python packages that the library is compared with.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,56 +8,87 @@ use crate::step::{Step, find_program};
 use crate::toolchain::system;
 use crate::workspace::Workspace;
 
+/// A virtual environment in the target directory.
+pub struct Environment {
+    /// The list of its packages, with their versions.
+    requirements: &'static str,
+    /// Its folder.
+    folder: &'static str,
+    /// The oldest Python that these packages run on.
+    oldest: (u32, u32),
+    /// How much there is to download.
+    size: &'static str,
+}
+
+/// What the benchmarks compare with.
+pub const PYTORCH: Environment = Environment {
+    requirements: "tests/peers/requirements.txt",
+    folder: "python-peers",
+    oldest: OLDEST,
+    size: "some hundred MB, and on Linux, where the usual wheels carry CUDA, about 5 GB; \
+           PIP_EXTRA_INDEX_URL can name an index with wheels for the CPU alone",
+};
+
+/// What exported networks are tried in.
+pub const ONNX: Environment = Environment {
+    requirements: "tests/golden/onnx_requirements.txt",
+    folder: "python-onnx",
+    oldest: (3, 11),
+    size: "about 60 MB",
+};
+
 /// The oldest Python that PyTorch's current releases run on.
 const OLDEST: (u32, u32) = (3, 10);
 
-/// Whether the environment is there already, with what the benchmarks want now.
-pub fn is_installed(workspace: &Workspace) -> bool {
-    fs::read_to_string(requirements(workspace))
-        .is_ok_and(|wanted| is_current(&folder(workspace), &wanted))
-}
-
-/// Finds or makes the environment and returns its Python. Only PyTorch's wheels are installed, from wherever
-/// pip is configured to look; the system's own packages stay as they are.
-pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
-    let requirements = requirements(workspace);
-    let wanted = fs::read_to_string(&requirements)
-        .map_err(|cause| Failure::file("read", &requirements, &cause))?;
-    let folder = folder(workspace);
-    let python = python_of(&folder);
-    if is_current(&folder, &wanted) {
-        return Ok(python);
+impl Environment {
+    /// Whether the environment is there already, with what is wanted now.
+    pub fn is_installed(&self, workspace: &Workspace) -> bool {
+        fs::read_to_string(self.requirements(workspace))
+            .is_ok_and(|wanted| is_current(&self.folder(workspace), &wanted))
     }
-    let base = system::ensure(
-        &format!("Python {}.{} or later", OLDEST.0, OLDEST.1),
-        "python3",
-        "install it from https://www.python.org",
-        find_python,
-    )?;
-    eprintln!(
-        "installing {} into {}: some hundred MB, and on Linux, where the usual wheels carry CUDA, about 5 GB; \
-         PIP_EXTRA_INDEX_URL can name an index with wheels for the CPU alone",
-        wanted.trim().replace('\n', ", "),
-        folder.display()
-    );
-    make(&base, &folder)?;
-    Step::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "--no-input"])
-        .arg("--disable-pip-version-check")
-        .arg("--requirement")
-        .arg(&requirements)
-        .run()?;
-    let stamp = stamp(&folder);
-    fs::write(&stamp, wanted).map_err(|cause| Failure::file("write", &stamp, &cause))?;
-    Ok(python)
-}
 
-fn requirements(workspace: &Workspace) -> PathBuf {
-    workspace.root().join("tests/peers/requirements.txt")
-}
+    /// Finds or makes the environment and returns its Python. Only wheels are installed, from wherever pip is
+    /// configured to look; the system's own packages stay as they are.
+    pub fn ensure(&self, workspace: &Workspace) -> Result<PathBuf> {
+        let requirements = self.requirements(workspace);
+        let wanted = fs::read_to_string(&requirements)
+            .map_err(|cause| Failure::file("read", &requirements, &cause))?;
+        let folder = self.folder(workspace);
+        let python = python_of(&folder);
+        if is_current(&folder, &wanted) {
+            return Ok(python);
+        }
+        let base = system::ensure(
+            &format!("Python {}.{} or later", self.oldest.0, self.oldest.1),
+            "python3",
+            "install it from https://www.python.org",
+            || find_since(self.oldest),
+        )?;
+        eprintln!(
+            "installing {} into {}: {}",
+            wanted.trim().replace('\n', ", "),
+            folder.display(),
+            self.size
+        );
+        make(&base, &folder)?;
+        Step::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--no-input"])
+            .arg("--disable-pip-version-check")
+            .arg("--requirement")
+            .arg(&requirements)
+            .run()?;
+        let stamp = stamp(&folder);
+        fs::write(&stamp, wanted).map_err(|cause| Failure::file("write", &stamp, &cause))?;
+        Ok(python)
+    }
 
-fn folder(workspace: &Workspace) -> PathBuf {
-    workspace.target().join("python-peers")
+    fn requirements(&self, workspace: &Workspace) -> PathBuf {
+        workspace.root().join(self.requirements)
+    }
+
+    fn folder(&self, workspace: &Workspace) -> PathBuf {
+        workspace.target().join(self.folder)
+    }
 }
 
 /// Written last, so that an interrupted installation is done again.
@@ -95,12 +126,16 @@ fn python_of(folder: &Path) -> PathBuf {
     }
 }
 
-/// A Python that is new enough, if there is one.
+/// A Python of the last years, if there is one.
 pub fn find_python() -> Option<PathBuf> {
+    find_since(OLDEST)
+}
+
+fn find_since(oldest: (u32, u32)) -> Option<PathBuf> {
     ["python3", "python"].iter().find_map(|name| {
         let program = find_program(name)?;
         let text = Step::new(&program).arg("--version").output().ok()?;
-        (version(&text)? >= OLDEST).then_some(program)
+        (version(&text)? >= oldest).then_some(program)
     })
 }
 
