@@ -30,12 +30,14 @@
 //! | [`train`] | events, schedules, model files |
 //! | [`meta`] | few-shot learning |
 //! | [`continual`] | learning one thing after another: scenarios, buffers, metrics |
+//! | [`compress`] | networks that become smaller: pruning |
 //! | [`parallel`] | training on several devices and machines |
 //! | `import` | published weights, of safetensors and PyTorch (cargo feature `files`) |
 //! | `report` | figures and self-contained HTML pages (cargo feature `files`) |
 #![deny(missing_docs)]
 #![recursion_limit = "256"]
 
+pub mod compress;
 pub mod continual;
 pub mod data;
 pub mod device;
