@@ -1,12 +1,14 @@
 //! How much goes, floors, rounding and protected layers.
 
+use burn::tensor::Tensor;
 use forgeling::compress::{
     Criterion, HeadPruning, PruningConfig, PruningPlan, PruningTarget, Ranking,
 };
-use forgeling::data::ImageShape;
+use forgeling::data::{ImageShape, Rng};
 use forgeling::nn::Network;
-use forgeling::nn::graph::Graph;
+use forgeling::nn::graph::{Graph, Wire};
 use forgeling::nn::zoo::{Depth, ResNetConfig, Stem, VitConfig};
+use forgeling_tests::networks::with_change;
 
 use crate::common::{config, cpu, narrow, planned};
 
@@ -185,7 +187,6 @@ fn rankings_fit_their_networks() {
     assert_eq!(usual.criterion, Criterion::Taylor);
     assert_eq!(usual.ranking_for(&convolutions), Ranking::Local);
     assert_eq!(usual.ranking_for(&transformer), Ranking::Isomorphic);
-    // Kinds of groups lose the same fraction, whichever of their blocks loses most.
     let graph = VitConfig {
         size: 8,
         width: 16,
@@ -194,8 +195,18 @@ fn rankings_fit_their_networks() {
         ..Default::default()
     };
     let graph = graph.graph().unwrap();
-    let plan = planned(&graph, &config(|config| config.floor = 0.0)).unwrap();
-    let sum = |end: &str| {
+    // A neuron that stands out so far that the rest of its block ranks below all of the other blocks.
+    let network = Network::on(&graph, 0, cpu().tensors());
+    let network = with_change(network, "blocks.2.expand.weight", |weight| {
+        let factors = (0..16 * 24).map(|place| if place % 24 == 5 { 1e4f32 } else { 1.0 });
+        let factors: Vec<f32> = factors.collect();
+        weight.clone() * Tensor::<1>::from_floats(&factors[..], &weight.device())
+    });
+    let plan = |ranking| {
+        let config = config(|config| config.ranking = ranking);
+        pollster::block_on(PruningPlan::of(&network, &config, None)).unwrap()
+    };
+    let sum = |plan: &PruningPlan, end: &str| {
         let own = plan
             .layers
             .iter()
@@ -204,15 +215,85 @@ fn rankings_fit_their_networks() {
             [a + layer.channels[0], b + layer.channels[1]]
         })
     };
-    assert_eq!(sum("embed"), [16, 8]);
-    assert_eq!(sum("expand"), [4 * 24, 4 * 12]);
-    assert_eq!(sum(".attention"), [4 * 16, 4 * 8]);
-    let blocks = plan
-        .layers
-        .iter()
-        .filter(|layer| layer.layer.ends_with("expand"));
-    assert!(
-        blocks.clone().any(|layer| layer.channels[1] != 12),
-        "{plan}"
-    );
+    // Every kind of groups loses half, whichever of its blocks loses most: this one all but a tenth.
+    let isomorphic = plan(None);
+    assert_eq!(isomorphic, plan(Some(Ranking::Isomorphic)));
+    assert_eq!(sum(&isomorphic, "embed"), [16, 8]);
+    assert_eq!(sum(&isomorphic, "expand"), [4 * 24, 4 * 12]);
+    assert_eq!(sum(&isomorphic, ".attention"), [4 * 16, 4 * 8]);
+    assert_eq!(kept(&isomorphic, "blocks.2.expand"), [24, 3]);
+    assert!(kept(&isomorphic, "blocks.1.expand")[1] > 12);
+    // Every group loses half, and all together do.
+    let local = plan(Some(Ranking::Local));
+    assert_eq!(kept(&local, "blocks.2.expand"), [24, 12]);
+    let global = plan(Some(Ranking::Global));
+    assert_eq!(kept(&global, "blocks.2.expand"), [24, 3]);
+    assert_eq!(global.after.channels, local.after.channels);
+    assert_ne!(sum(&global, "expand")[1], 4 * 12);
+}
+
+/// Whatever is asked for, floors, multiples and protected layers hold, and what is planned is what is left.
+#[test]
+fn limits_hold_whatever_is_asked_for() {
+    let mut rng = Rng::new(11);
+    for model in [
+        "conv4",
+        "resnet18",
+        "mobilenet_v2",
+        "vit",
+        "integration_base",
+    ] {
+        let graph = narrow(model);
+        let names: Vec<&str> = graph.nodes().iter().map(|node| &node.name[..]).collect();
+        for round in 0..25 {
+            let fraction = 0.05 + 0.6 * rng.unit_f64();
+            let protected = names[rng.below(names.len())];
+            let config = config(|config| {
+                config.target = match round % 3 {
+                    0 => PruningTarget::Channels(fraction),
+                    1 => PruningTarget::Values(0.5 * fraction),
+                    _ => PruningTarget::MultiplyAdds(0.5 * fraction),
+                };
+                config.ranking =
+                    Some([Ranking::Local, Ranking::Global, Ranking::Isomorphic][rng.below(3)]);
+                config.heads = [HeadPruning::Dimensions, HeadPruning::Heads][rng.below(2)];
+                config.criterion = Criterion::Random { seed: round };
+                config.round_to = [1, 2, 4, 8][rng.below(4)];
+                config.floor = 0.3 * rng.unit_f64();
+                config.protected = vec![protected.into()];
+            });
+            let name = format!("{model} {config:?}");
+            let plan = match planned(&graph, &config) {
+                Ok(plan) => plan,
+                // A layer that holds most of the network may be the one that is protected.
+                Err(error) => {
+                    assert!(
+                        error.to_string().contains("cannot be removed"),
+                        "{name}: {error}"
+                    );
+                    assert_ne!(round % 3, 0, "{name}");
+                    continue;
+                }
+            };
+            for layer in &plan.layers {
+                let [before, after] = layer.channels;
+                let least = ((config.floor * before as f64).ceil() as usize).max(1);
+                assert!((least..=before).contains(&after), "{name}: {layer:?}");
+                let whole = after == before || after % config.round_to == 0;
+                assert!(whole, "{name}: {layer:?}");
+                if layer.layer == protected {
+                    assert_eq!(after, before, "{name}");
+                }
+            }
+            let pruned = plan.graph(&graph).unwrap();
+            let place = pruned.find(protected).unwrap();
+            assert_eq!(
+                pruned.shape(Wire::Node(place)),
+                graph.shape(Wire::Node(place)),
+                "{name}"
+            );
+            assert_eq!(pruned.output_shape(), graph.output_shape(), "{name}");
+            assert_eq!(pruned.trained_values(), plan.after.values, "{name}");
+        }
+    }
 }

@@ -139,13 +139,9 @@ where
         };
         let gradients = match pruning.criterion {
             Criterion::Taylor => {
-                let batches = look(source, config.gradient_batches).await?;
-                Some(loss_gradients(
-                    network,
-                    objective,
-                    &batches,
-                    manager.device(),
-                )?)
+                let count = config.gradient_batches;
+                let device = manager.device();
+                Some(source_gradients(network, objective, source, count, device).await?)
             }
             _ => None,
         };
@@ -180,11 +176,24 @@ where
     Ok(steps)
 }
 
-/// The next batches of a source, which is then where it was.
-async fn look<S: Source>(source: &mut S, count: usize) -> Result<Vec<S::Batch>> {
+/// As [`loss_gradients`], of the next batches of a source, which is then where it was.
+///
+/// # Errors
+/// As there, and when the data cannot be read.
+pub async fn source_gradients<O, S>(
+    network: &Network,
+    objective: &O,
+    source: &mut S,
+    count: usize,
+    device: &Device,
+) -> Result<GradientsParams>
+where
+    O: Objective<Network>,
+    S: Source<Batch = O::Batch>,
+{
     let state = source.state();
     let (mut batches, mut ends) = (Vec::with_capacity(count), 0);
-    // An epoch may end before there are so many, and none has none.
+    // An epoch may end before there are so many, and one without a batch has none.
     while batches.len() < count && ends < 2 {
         match source.next().await? {
             Some(batch) => {
@@ -195,10 +204,7 @@ async fn look<S: Source>(source: &mut S, count: usize) -> Result<Vec<S::Batch>> 
         }
     }
     source.resume(&state)?;
-    if batches.is_empty() {
-        return Err(Error::invalid(OPERATION, "an epoch without a batch"));
-    }
-    Ok(batches)
+    loss_gradients(network, objective, &batches, device)
 }
 
 /// The sum over batches of the gradients of the mean loss, in f32 and with running statistics, which stay as they are: what

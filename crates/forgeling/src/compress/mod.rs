@@ -5,7 +5,8 @@
 //! - [`ChannelGroups`]: which channels go together, followed index by index through the graph.
 //! - [`PruningConfig`], [`PruningTarget`]: how much; [`Criterion`], [`Ranking`], [`HeadPruning`]: which.
 //! - [`PruningPlan`]: planned, printed, applied to a network and to what its optimizer keeps.
-//! - [`prune_gradually`]: in steps, with fine-tuning between; [`loss_gradients`]: what the Taylor criterion needs.
+//! - [`prune_gradually`]: in steps, with fine-tuning between; [`loss_gradients`], [`source_gradients`]: what the Taylor
+//!   criterion needs.
 //!
 //! [`Distillation`](crate::train::Distillation) teaches the smaller network what the original answers.
 
@@ -20,7 +21,9 @@ mod trace;
 
 pub use config::{PruningConfig, PruningTarget, Ranking};
 pub use criterion::Criterion;
-pub use gradual::{GradualConfig, PruningEvent, PruningStep, loss_gradients, prune_gradually};
+pub use gradual::{
+    GradualConfig, PruningEvent, PruningStep, loss_gradients, prune_gradually, source_gradients,
+};
 pub use groups::{ChannelGroup, ChannelGroups, HeadPruning, Member};
 pub use plan::{NetworkSize, PlannedLayer, PrunedGroup, PruningPlan};
 
