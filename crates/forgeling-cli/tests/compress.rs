@@ -118,17 +118,13 @@ fn what_cannot_be_done_is_said_and_nothing_is_written() {
         (&["--prune", "0.5", "--steps", "0"], "steps"),
         (&["--prune", "0.5", "--validation", "0"], "--validation"),
         (
-            &["--prune", "0.5", "--epochs", "0", "--learning-rate", "-1"],
+            &["--prune", "0.5", "--epochs", "0", "--learning-rate=-1"],
             "rate",
         ),
     ] {
         let mut command = compress(&model, options);
         let object = json(command.args(["--out", out]), 3);
-        let message = format!(
-            "{} {}",
-            object["error"]["message"], object["error"]["expected"]
-        );
-        assert!(message.contains(said), "{object}");
+        assert!(object.to_string().contains(said), "{object}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     // A file to write is asked for, and help shows how.

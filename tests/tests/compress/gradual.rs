@@ -130,8 +130,11 @@ fn half_of_the_channels_recovers_and_the_wrong_half_does_not() {
         [at_once, accuracy(&pruned, &device)]
     };
     let (right, wrong) = (measured(&plan), measured(&wrong));
-    println!("{before} whole; {right:?} with half, {wrong:?} with the wrong half");
     assert!(before > 0.9, "{before}");
+    // 93 % become 42 and, trained, 88; with the wrong half 15 and 30.
+    assert!(right[0] > wrong[0] + 0.15, "{right:?} {wrong:?}");
+    assert!(right[1] > before - 0.1, "{right:?} of {before}");
+    assert!(wrong[1] < before - 0.3, "{wrong:?} of {before}");
 }
 
 #[test]
@@ -189,7 +192,7 @@ fn steps_reach_the_target_and_training_goes_on() {
     assert_eq!(network.graph().trained_values(), planned[2].1);
     assert_eq!(steps[2].plan.after.values, planned[2].1);
     let after = accuracy(&network, &device);
-    println!("gradually: {after}");
+    // 90 %, of 93, with a fifth of the values.
     assert!(after > 0.8, "{after}");
 
     // Stopped in the training after the first step, it is the network of that step.

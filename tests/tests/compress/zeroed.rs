@@ -156,3 +156,19 @@ fn everything_at_once() {
         answers(&network, &cpu())
     );
 }
+
+/// Patches take of every channel a block of rows and columns.
+#[test]
+fn patches_of_maps_that_lose_channels() {
+    let layers = r#"
+        { "conv2d": { "filters": 7, "kernel": 3, "padding": "same" }, "name": "conv" }, { "batchNorm": {}, "name": "norm" },
+        { "relu": {}, "name": "relu" }, { "patches": { "size": 2, "width": 10, "classToken": true }, "name": "embed" },
+        { "linear": { "outputs": 9 }, "name": "expand" }, { "gelu": {}, "name": "gelu" },
+        { "flatten": {}, "name": "flat" }, { "linear": { "outputs": 3 }, "name": "head" }"#;
+    let graph = graph(layers, &[2, 6, 4]);
+    for seed in 0..3 {
+        let removed = some_channels(&graph, HEADS, seed, |_, _| true);
+        assert_eq!(removed.len(), 3);
+        assert_equals_zeroed("patches", &graph, HEADS, &removed);
+    }
+}

@@ -26,8 +26,6 @@ pub struct Compress {
     /// Measure accuracy on these images: idx:DIR and cifar:DIR have test images, glyphs others of the same characters
     #[arg(long, value_name = "SOURCE", conflicts_with = "validation")]
     pub validation_data: Option<DataSource>,
-    #[command(flatten)]
-    pub pruning: PruningArgs,
     /// Remove it in so many steps, most of it in the first ones, and train after each
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub steps: usize,
@@ -43,16 +41,18 @@ pub struct Compress {
     /// Train to answer as the whole model does, too
     #[arg(long)]
     pub distill: bool,
-    #[command(flatten)]
-    pub hardware: HardwareArgs,
-    #[command(flatten)]
-    pub pictures: PictureArgs,
     /// Print the plan, and change nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Model file to write
     #[arg(long, value_name = "FILE", required_unless_present = "dry_run")]
     pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub pruning: PruningArgs,
+    #[command(flatten)]
+    pub hardware: HardwareArgs,
+    #[command(flatten)]
+    pub pictures: PictureArgs,
 }
 
 /// Which channels go.
