@@ -142,7 +142,8 @@ pub async fn run(args: &Compress, common: &Common, output: &Output) -> Result<()
 /// What is trained on, and what accuracy is measured on.
 fn load(args: &Compress, saved: &SavedNetwork, output: &Output) -> Result<(Examples, Examples)> {
     let named = args.validation_data.is_some();
-    if !named && !(args.validation > 0.0 && args.validation < 1.0) {
+    let part = args.validation > 0.0 && args.validation < 1.0;
+    if !(named || part) {
         return Err(Error::invalid(OPERATION, "--validation is out of range")
             .expected("above 0 and below 1, or --validation-data")
             .got(args.validation));
