@@ -30,6 +30,7 @@
 //! | [`train`] | events, schedules, model files |
 //! | [`meta`] | few-shot learning |
 //! | [`continual`] | learning one thing after another: scenarios, buffers, metrics |
+//! | [`compress`] | networks that become smaller: pruning |
 //! | [`parallel`] | training on several devices and machines |
 //! | [`export`] | networks as ONNX |
 //! | `import` | published weights, of safetensors and PyTorch (cargo feature `files`) |
@@ -37,6 +38,7 @@
 #![deny(missing_docs)]
 #![recursion_limit = "256"]
 
+pub mod compress;
 pub mod continual;
 pub mod data;
 pub mod device;

@@ -1,5 +1,6 @@
 //! Networks that are exported.
 
+use forgeling::compress::{Criterion, PruningConfig, PruningPlan};
 use forgeling::data::{ImageShape, Rng};
 use forgeling::nn::Network;
 use forgeling::nn::catalog::{Entry, MODELS, ModelConfig};
@@ -131,6 +132,16 @@ pub fn networks() -> Vec<(String, Network)> {
     odd.input = ImageShape::new(3, 45, 58);
     odd.options.insert("width".into(), 25);
     all.push(("odd".into(), of(&odd.graph().unwrap())));
+    // Half of the channels gone, and of attention half of each head's numbers, whose scale stays.
+    for name in ["resnet18", "vit"] {
+        let whole = of(&small(Entry::find(name).unwrap()));
+        let config = PruningConfig {
+            criterion: Criterion::L2,
+            ..Default::default()
+        };
+        let plan = pollster::block_on(PruningPlan::of(&whole, &config, None)).unwrap();
+        all.push((format!("pruned {name}"), plan.apply(&whole).unwrap()));
+    }
     let adapted = Network::on(&small(Entry::find("conv4").unwrap()), 0, device.tensors());
     let adapted = adapted.adapted(2, 4.0, 0).unwrap();
     all.push((ADAPTED.into(), drawn(adapted)));

@@ -77,10 +77,14 @@ export interface PatchesOptions {
 
 /** Attention of all tokens to all. */
 export interface AttentionOptions {
-  /** Heads, which divide the width of the tokens. */
+  /** Heads, which divide the width of the tokens unless `headWidth` is told. */
   heads: number;
   /** Whether queries, keys and values come of one layer of neurons. Default false. */
   fused?: boolean;
+  /** Numbers of a query, of a key and of a value of each head. Default the width divided by the heads. */
+  headWidth?: number;
+  /** The factor of the scores. Default one over the root of `headWidth`. */
+  scale?: number;
 }
 
 /** How bright red, green and blue are. */

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod compress;
 mod continual;
 mod export;
 mod fewshot;
@@ -18,6 +19,7 @@ use forgeling::DeviceChoice;
 use forgeling::device::MemoryBudget;
 use forgeling::train::{HardwareConfig, Precision, Preset};
 
+pub use compress::Compress;
 pub use continual::{
     ClassOrder, Compare as ContinualCompare, Continual, LearningArgs as ContinualArgs,
     ProtocolArgs, Run as ContinualRun, ScenarioArgs, ScenarioKind,
@@ -193,6 +195,17 @@ Examples:
   forgeling export photos.safetensors --onnx photos.onnx
   forgeling export photos.safetensors --onnx photos.onnx --precision f16 --json")]
     Export(Export),
+    /// Make a model smaller and faster: remove channels, and train what is left
+    #[command(after_help = "\
+What would go is printed first, layer by layer. Accuracy is measured before and after, on images that are
+not trained on.
+
+Examples:
+  forgeling compress --model mnist.safetensors --data idx:mnist --prune 0.5 --out small.safetensors
+  forgeling compress --model mnist.safetensors --data idx:mnist --prune 0.5 --of values --dry-run
+  forgeling compress --model photos.safetensors --data folder:photos --prune 0.7 --of macs --steps 5 \\
+      --epochs 3 --distill --round-to 8 --protect stem --out small.safetensors")]
+    Compress(Box<Compress>),
     /// Few-shot learning: train, compare, evaluate, classify
     #[command(subcommand)]
     Fewshot(Fewshot),

@@ -3,6 +3,7 @@
 mod answers;
 mod batch_size;
 mod classes;
+mod compress;
 mod continual;
 mod devices;
 mod ending;
@@ -43,6 +44,7 @@ pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(
         Command::Models(args) => models::run(&args, output),
         Command::Import(args) => import::run(&args, common, output).await,
         Command::Export(args) => export::run(&args, common, output).await,
+        Command::Compress(args) => compress::run(&args, common, output).await,
         Command::Fewshot(command) => fewshot::run(&command, common, output).await,
         Command::Continual(command) => continual::run(&command, common, output).await,
     }

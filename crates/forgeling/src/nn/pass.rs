@@ -163,6 +163,19 @@ impl<'a> Pass<'a> {
         std::mem::take(&mut self.statistics)
     }
 
+    /// Runs what has run in this pass before: what norms find in it, which they have found already, does not count again.
+    ///
+    /// # Errors
+    /// Those of `run`.
+    pub(crate) fn uncounted<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let found = std::mem::take(&mut self.statistics);
+        let watched = self.variances.len();
+        let result = run(self);
+        self.statistics = found;
+        self.variances.truncate(watched);
+        result
+    }
+
     /// What was [watched](Self::watch) so far and the outputs of blocks, in their order, with the sum of each, if this pass
     /// is [watching](Self::watching).
     pub fn watched(&self) -> &[(String, Tensor<1>)] {

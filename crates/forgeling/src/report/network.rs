@@ -166,7 +166,10 @@ pub fn said_of(layer: &Layer) -> String {
         ),
         Layer::Attention(attention) => {
             let fused = if attention.fused { ", fused" } else { "" };
-            format!("attention, {} heads{fused}", attention.heads)
+            let width = attention
+                .head_width
+                .map_or(String::new(), |width| format!(" of {width}"));
+            format!("attention, {} heads{width}{fused}", attention.heads)
         }
         Layer::Patches(patches) => {
             let token = if patches.class_token {

@@ -203,6 +203,16 @@ impl Adam {
         self.stepper.grow(OPERATION, from, to, shape)
     }
 
+    /// Says that of a parameter, which keeps its id, those values are left that have these indices along each side, as of a
+    /// layer that has lost channels. They keep their moments and their `t`. A parameter that has not moved yet may shrink
+    /// too.
+    ///
+    /// # Errors
+    /// When the indices are not ascending and at least one along each side; nothing is changed then.
+    pub fn shrink(&mut self, id: ParamId, kept: &[Vec<usize>]) -> Result<()> {
+        self.stepper.shrink(OPERATION, id, kept)
+    }
+
     /// Has a parameter begin anew, with moments of zero and `t = 1`, as where its values are drawn anew.
     pub fn forget(&mut self, id: ParamId) {
         self.stepper.forget(id);

@@ -83,6 +83,17 @@ impl AnyOptimizer {
         }
     }
 
+    /// As [`Adam::shrink`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn shrink(&mut self, id: ParamId, kept: &[Vec<usize>]) -> Result<()> {
+        match self {
+            Self::Adam(adam) => adam.shrink(id, kept),
+            Self::Sgd(sgd) => sgd.shrink(id, kept),
+        }
+    }
+
     /// As [`Adam::forget`].
     pub fn forget(&mut self, id: ParamId) {
         match self {

@@ -5,6 +5,7 @@
 //! - [`MicroBatch`]: batches in parts that fit into memory, and the search for the largest.
 //! - [`HardwareConfig`], [`HardwareManager`]: on what, and how; [`Trainer`]: the loop.
 //! - [`CrossEntropy`], [`SoftCrossEntropy`]: what networks that tell images apart minimise.
+//! - [`Distillation`]: to answer as another network does.
 //! - [`LossScaler`]: what the loss is multiplied with in mixed precision.
 //! - [`Schedule`], [`HalvingSchedule`]: the learning rate over time.
 //! - [`Ema`]: a moving average of weights.
@@ -28,6 +29,7 @@ mod answer;
 mod any_optimizer;
 pub mod checkpoint;
 mod confidence;
+mod distillation;
 mod early_stopping;
 mod ema;
 mod fine_tuning;
@@ -63,6 +65,7 @@ pub(crate) use confidence::ranked;
 pub use confidence::{
     Answer, Confidence, Ordinary, Prediction, Temperature, Typicality, picture_statistics,
 };
+pub use distillation::{Distillation, DistillationConfig};
 pub use early_stopping::{EarlyStopping, EarlyStoppingConfig, EarlyStoppingState, Goal, Verdict};
 pub use ema::{Ema, EmaConfig, EmaRecord};
 pub use hardware::{HardwareConfig, HardwareReport, Precision, Preset, ResolvedPrecision};

@@ -229,6 +229,31 @@ impl Stepper {
         to: ParamId,
         shape: &[usize],
     ) -> Result<()> {
+        self.rearrange(operation, [from, to], |old| {
+            Ok((shape.to_vec(), origins(operation, old, shape)?))
+        })
+    }
+
+    /// Says that of a parameter those values are left that have these indices along each side. An error changes nothing.
+    pub fn shrink(
+        &mut self,
+        operation: &'static str,
+        id: ParamId,
+        kept: &[Vec<usize>],
+    ) -> Result<()> {
+        self.rearrange(operation, [id, id], |old| {
+            let origins = chosen(operation, old, kept)?;
+            Ok((kept.iter().map(Vec::len).collect(), origins))
+        })
+    }
+
+    /// Says that a parameter has become another, whose shape and origins follow from its own.
+    fn rearrange(
+        &mut self,
+        operation: &'static str,
+        [from, to]: [ParamId; 2],
+        follow: impl FnOnce(&[usize]) -> Result<(Vec<usize>, Vec<Option<usize>>)>,
+    ) -> Result<()> {
         let resting = self.resting.iter().flat_map(|rest| &rest.keys);
         let mut all = self.keys.iter().chain(resting);
         if from != to && all.clone().any(|key| key.id == to && !key.is_forgotten()) {
@@ -239,10 +264,10 @@ impl Stepper {
         let Some(old) = known.map(|key| key.shape.clone()) else {
             return Ok(());
         };
-        let origins = origins(operation, &old, shape)?;
-        let grown = |key: &mut Key| {
+        let (shape, origins) = follow(&old)?;
+        let changed = |key: &mut Key| {
             key.id = to;
-            key.shape = shape.to_vec();
+            key.shape.clone_from(&shape);
         };
         for cohort in &mut self.moving {
             let place = |&member: &usize| self.keys[member].id == from;
@@ -250,14 +275,14 @@ impl Stepper {
                 (cohort.members.iter().position(place), &mut cohort.state)
             {
                 *state = state.rearranged(place, &origins);
-                grown(&mut self.keys[cohort.members[place]]);
+                changed(&mut self.keys[cohort.members[place]]);
                 return Ok(());
             }
         }
         for rest in Arc::make_mut(&mut self.resting) {
             if let Some(place) = rest.keys.iter().position(|key| key.id == from) {
                 rest.state = rest.state.rearranged(place, &origins);
-                grown(&mut rest.keys[place]);
+                changed(&mut rest.keys[place]);
                 return Ok(());
             }
         }
@@ -402,6 +427,31 @@ fn origins(operation: &'static str, old: &[usize], new: &[usize]) -> Result<Vec<
         Some(origin)
     };
     Ok((0..length).map(origin).collect())
+}
+
+/// For each of the values with these indices along each side of a tensor of shape `old` which one of it that is.
+fn chosen(
+    operation: &'static str,
+    old: &[usize],
+    kept: &[Vec<usize>],
+) -> Result<Vec<Option<usize>>> {
+    let within = |(side, kept): (&usize, &Vec<usize>)| {
+        let ascending = kept.windows(2).all(|pair| pair[0] < pair[1]);
+        ascending && kept.last().is_some_and(|last| last < side)
+    };
+    if old.len() != kept.len() || !old.iter().zip(kept).all(within) {
+        let message = "a parameter has no such values to keep";
+        let lengths: Vec<usize> = kept.iter().map(Vec::len).collect();
+        return Err(Error::invalid(operation, message)
+            .expected(format!("ascending indices along each side of {old:?}"))
+            .got(format!("{lengths:?} of them")));
+    }
+    let mut origins = vec![0];
+    for (&side, kept) in old.iter().zip(kept) {
+        let along = |&before: &usize| kept.iter().map(move |index| before * side + index);
+        origins = origins.iter().flat_map(along).collect();
+    }
+    Ok(origins.into_iter().map(Some).collect())
 }
 
 fn check_loss_scale(operation: &'static str, scale: f64) -> Result<()> {

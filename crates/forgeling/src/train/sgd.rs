@@ -169,6 +169,14 @@ impl Sgd {
         self.stepper.grow(OPERATION, from, to, shape)
     }
 
+    /// As [`Adam::shrink`](super::Adam::shrink).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn shrink(&mut self, id: ParamId, kept: &[Vec<usize>]) -> Result<()> {
+        self.stepper.shrink(OPERATION, id, kept)
+    }
+
     /// As [`Adam::forget`](super::Adam::forget).
     pub fn forget(&mut self, id: ParamId) {
         self.stepper.forget(id);

@@ -258,13 +258,8 @@ impl LossTerm<Network, ContinualBatch> for Lwf {
         let old = self.before.put_into(model.valid())?;
         let mut untracked = Pass::new(Normalization::Running, &device.inner());
         let then = self.head.logits(&old, batch, &mut untracked)?;
-        // The objective has run the network on these examples already: what norms find again is the same.
-        let found = pass.take_statistics();
-        let now = self.head.logits(model, batch, pass)?;
-        pass.take_statistics();
-        for statistics in found {
-            pass.collect(statistics);
-        }
+        // The objective has run the network on these examples already.
+        let now = pass.uncounted(|pass| self.head.logits(model, batch, pass))?;
         let mut sum = None;
         for compared in self.compared(step.task)? {
             let loss = self.distil(&then, &now, compared)?;

@@ -266,7 +266,8 @@ fn attention(at: &mut At<'_>, x: &str, options: Attention) -> Result<String> {
     let query = split(0, "query", [0, 2, 1, 3]);
     let key = split(1, "key", [0, 2, 3, 1]);
     let value = split(2, "value", [0, 2, 1, 3]);
-    let scale = at.constant("scale", &[], vec![(1.0 / (width as f64).sqrt()) as f32]);
+    let scale = options.scale.unwrap_or(1.0 / (width as f64).sqrt());
+    let scale = at.constant("scale", &[], vec![scale as f32]);
     let scores = at.named_node("MatMul", "scores.MatMul", &[&query, &key], vec![]);
     let scores = at.named_node("Mul", "scores.Mul", &[&scores, &scale], vec![]);
     let shares = at.node("Softmax", &[&scores], vec![("axis", Integer(-1))]);

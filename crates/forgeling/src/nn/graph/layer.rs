@@ -3,7 +3,7 @@
 use forgeling_shaders::epsilon::EPSILON;
 use serde::{Deserialize, Serialize};
 
-use super::{Channels, Luminance, Mix};
+use super::{Attention, Channels, Luminance, Mix};
 
 /// What a node does to its inputs. Sizes of inputs are never written down: they follow from the graph's input.
 ///
@@ -253,18 +253,6 @@ pub struct Patches {
     pub class_token: bool,
 }
 
-/// Options of attention. Its values: `weight [width, width]` and `bias [width]` of each of `query`, `key`, `value` and
-/// `project`. Where the first three are fused: `qkv.weight [width, 3 width]` and `qkv.bias [3 width]` in their place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Attention {
-    /// Heads, which divide the width.
-    pub heads: usize,
-    /// Whether queries, keys and values come of one layer of neurons, side by side. Default no.
-    #[serde(default, skip_serializing_if = "is_no")]
-    pub fused: bool,
-}
-
 impl Layer {
     /// The name in JSON and in messages.
     pub const fn kind(&self) -> &'static str {
@@ -388,7 +376,7 @@ const fn is_yes(value: &bool) -> bool {
     *value
 }
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-const fn is_no(value: &bool) -> bool {
+pub(super) const fn is_no(value: &bool) -> bool {
     !*value
 }
 fn is_usual(epsilon: &f64) -> bool {

@@ -1,13 +1,14 @@
 //! A network as a value: what it does, without weights and without a device.
 //!
 //! - [`Graph`], [`Node`]: which layer takes what; [`Builder`]: how one is made.
-//! - [`Layer`] and its options: `layer`, `pathway`.
+//! - [`Layer`] and its options: `layer`, `attention`, `pathway`.
 //! - [`Shape`]: what goes from node to node, what nodes hold and cost: `shape`.
 //! - [`NetworkSummary`]: what a network holds and costs.
 //! - `written`: a graph in JSON.
 //! - `blocks`: which nodes are a block, by their names.
 //! - `schedule`: which neighbours run as one operation, in which order.
 
+mod attention;
 mod blocks;
 mod builder;
 mod layer;
@@ -19,10 +20,9 @@ mod written;
 
 use std::collections::HashSet;
 
+pub use attention::Attention;
 pub use builder::Builder;
-pub use layer::{
-    Attention, Border, Conv2d, Initial, Layer, Linear, Norm, Padding, Patches, Window,
-};
+pub use layer::{Border, Conv2d, Initial, Layer, Linear, Norm, Padding, Patches, Window};
 pub use pathway::{Channels, Luminance, LuminanceStandard, Mix};
 pub(crate) use schedule::{Item, Operation, Region, Schedule, Step};
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attention, Border, Layer, pathway};
+use super::{Border, Layer, pathway};
 use crate::image_shape::ImageShape;
 
 /// What one example is at some place of a network.
@@ -53,7 +53,7 @@ impl Shape {
     }
 }
 
-fn check_option(name: &str, value: usize) -> Result<(), String> {
+pub(super) fn check_option(name: &str, value: usize) -> Result<(), String> {
     if (1..=LARGEST_SIDE).contains(&value) {
         return Ok(());
     }
@@ -311,20 +311,7 @@ impl Layer {
                 let tokens = patch_count + usize::from(patches.class_token);
                 Shape::Tokens([tokens, patches.width])
             }
-            Self::Attention(attention) => match first {
-                Shape::Tokens([tokens, width])
-                    if attention.heads > 0 && width % attention.heads == 0 =>
-                {
-                    Shape::Tokens([tokens, width])
-                }
-                Shape::Tokens([_, width]) => {
-                    let heads = attention.heads;
-                    return Err(format!(
-                        "the heads do not divide the width: expected a divisor of {width}, got {heads}"
-                    ));
-                }
-                other => return Err(format!("expected tokens, got {other}")),
-            },
+            Self::Attention(attention) => attention.output(first)?,
         })
     }
 
@@ -381,26 +368,12 @@ impl Layer {
                 all.extend(patches.class_token.then(class_token));
                 all
             }
-            Self::Attention(Attention { fused: true, .. }) => vec![
-                value("qkv.weight", &[channels, 3 * channels], true),
-                value("qkv.bias", &[3 * channels], true),
-                value("project.weight", &[channels, channels], true),
-                value("project.bias", &[channels], true),
-            ],
-            Self::Attention(_) => [
-                ["query.weight", "query.bias"],
-                ["key.weight", "key.bias"],
-                ["value.weight", "value.bias"],
-                ["project.weight", "project.bias"],
-            ]
-            .into_iter()
-            .flat_map(|[weight, bias]| {
-                [
-                    value(weight, &[channels, channels], true),
-                    value(bias, &[channels], true),
-                ]
-            })
-            .collect(),
+            Self::Attention(attention) => {
+                let values = attention.values(channels).into_iter();
+                values
+                    .map(|(field, sizes)| value(field, &sizes, true))
+                    .collect()
+            }
             Self::Mix(_) => vec![value("logits", &[inputs.len()], true)],
             Self::Relu
             | Self::Relu6
@@ -441,10 +414,11 @@ impl Layer {
                 let class_token = u64::from(patches.class_token) * patches.width as u64;
                 (out - class_token) * (channels * patches.size * patches.size) as u64
             }
-            (Self::Attention(_), Shape::Tokens([tokens, width])) => {
+            (Self::Attention(attention), Shape::Tokens([tokens, width])) => {
+                let inner = attention.inner(width) as u64;
                 let [tokens, width] = [tokens as u64, width as u64];
                 // Four projections, the scores and what is seen.
-                4 * tokens * width * width + 2 * tokens * tokens * width
+                4 * tokens * width * inner + 2 * tokens * tokens * inner
             }
             _ => 0,
         }

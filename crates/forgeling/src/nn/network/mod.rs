@@ -109,7 +109,7 @@ impl Network {
     }
 
     /// A network of values by the places of their nodes.
-    fn of(graph: Graph, mut values: HashMap<usize, Values>) -> Self {
+    pub(crate) fn of(graph: Graph, mut values: HashMap<usize, Values>) -> Self {
         let schedule = Schedule::new(&graph);
         let mut parts = Vec::with_capacity(schedule.items.len());
         for item in &schedule.items {

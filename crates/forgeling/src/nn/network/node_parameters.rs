@@ -145,26 +145,27 @@ impl Values {
                 })
             }
             Layer::Attention(Attention { fused: true, .. }) => {
-                let width = size(0, 0);
+                let [width, all] = [0, 1].map(|axis| size(0, axis));
+                let inner = all / 3;
                 // Each of the three starts as it would by itself.
-                let bound = bound(Initial::Glorot, width, width);
+                let bound = bound(Initial::Glorot, width, inner);
                 Self::FusedAttention(FusedAttentionValues {
                     qkv: LinearLayer {
-                        weight: uniform(rng, [width, 3 * width], bound, device),
-                        bias: constant(3 * width, 0.0, device),
+                        weight: uniform(rng, [width, all], bound, device),
+                        bias: constant(all, 0.0, device),
                     },
-                    project: LinearLayer::glorot(width, width, rng, device),
+                    project: LinearLayer::glorot(inner, width, rng, device),
                 })
             }
             Layer::Attention(_) => {
-                let width = size(0, 0);
-                let mut square = || LinearLayer::glorot(width, width, rng, device);
-                let [query, key, value, project] = [square(), square(), square(), square()];
+                let [width, inner] = [0, 1].map(|axis| size(0, axis));
+                let mut part = || LinearLayer::glorot(width, inner, rng, device);
+                let [query, key, value] = [part(), part(), part()];
                 Self::Attention(AttentionValues {
                     query,
                     key,
                     value,
-                    project,
+                    project: LinearLayer::glorot(inner, width, rng, device),
                 })
             }
             Layer::Mix(mix) => Self::Mix(MixValues::new(mix.logits(size(0, 0)), device)),

@@ -250,17 +250,16 @@ fn single(
         }
         Layer::Attention(options) => {
             let [rows, width] = [first.shape()[0], first.shape()[1]];
-            let heads = options.heads;
+            let inner = options.inner(width);
+            let sizes = [batch, options.heads, rows / batch, inner / options.heads];
             let split = |name: &str, normed: Shaped| {
-                let all = sim.part(name, || sim.linear(normed, width, Activation::None))?;
-                Ok(sim.reshape(all, &[batch, heads, rows / batch, width / heads]))
+                let all = sim.part(name, || sim.linear(normed, inner, Activation::None))?;
+                Ok(sim.reshape(all, &sizes))
             };
             let [query, key, value] = match options.fused {
                 true => {
-                    let all = sim.part("qkv", || sim.linear(first, 3 * width, Activation::None))?;
-                    let part = |all: Shaped| {
-                        sim.part_of(all, &[batch, heads, rows / batch, width / heads])
-                    };
+                    let all = sim.part("qkv", || sim.linear(first, 3 * inner, Activation::None))?;
+                    let part = |all: Shaped| sim.part_of(all, &sizes);
                     [part(all.clone()), part(all.clone()), part(all)]
                 }
                 false => [
@@ -270,7 +269,7 @@ fn single(
                 ],
             };
             let seen = sim.attention(query, key, value)?;
-            let seen = sim.reshape(seen, &[rows, width]);
+            let seen = sim.reshape(seen, &[rows, inner]);
             sim.part("project", || sim.linear(seen, width, Activation::None))?
         }
         // These are operations of their own in every schedule.

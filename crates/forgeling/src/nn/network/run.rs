@@ -6,7 +6,7 @@ use burn::tensor::activation::{gelu, relu, relu6};
 use super::{Part, Values};
 use crate::error::{Error, Result};
 use crate::nn::conv_block::BlockValues;
-use crate::nn::graph::{Border, Graph, Layer, Operation, Region, Shape, Step, Wire};
+use crate::nn::graph::{Attention, Border, Graph, Layer, Operation, Region, Shape, Step, Wire};
 use crate::nn::network::node_parameters::{ConvValues, PatchValues};
 use crate::nn::pool::{self, extended};
 use crate::nn::{BatchNorm, LinearLayer, Normalization, Pass};
@@ -314,7 +314,6 @@ impl Part {
                 _ => return Err(missing(graph, node)),
             },
             Layer::Attention(options) => {
-                let sizes = [tokens(input), options.heads];
                 let rows = first.rows()?;
                 let (parts, project) = match self.of(node) {
                     Some(Values::Attention(values)) => {
@@ -324,14 +323,15 @@ impl Part {
                         (parts, &values.project)
                     }
                     Some(Values::FusedAttention(values)) => {
-                        let [_, width] = rows.dims();
+                        let inner = options.inner(rows.dims()[1]);
                         let all = values.qkv.forward(rows, Activation::None)?;
-                        let part = |place: usize| all.clone().narrow(1, place * width, width);
+                        let part = |place: usize| all.clone().narrow(1, place * inner, inner);
                         ([0, 1, 2].map(part), &values.project)
                     }
                     _ => return Err(missing(graph, node)),
                 };
-                Flow::Rows(project.forward(attended(parts, sizes)?, Activation::None)?)
+                let seen = attended(parts, tokens(input), options)?;
+                Flow::Rows(project.forward(seen, Activation::None)?)
             }
             // These are operations of their own in every schedule.
             Layer::BatchNorm(_) | Layer::Linear(_) => return Err(missing(graph, node)),
@@ -489,11 +489,19 @@ fn patched(
     Ok((embedded + positions).reshape([batch * tokens, described]))
 }
 
-/// What the heads see, side by side, of queries, keys and values `[rows, width]`; tokens of an example only see each other.
-fn attended(parts: [Tensor<2>; 3], [tokens, heads]: [usize; 2]) -> Result<Tensor<2>> {
-    let [rows, width] = parts[0].dims();
-    let sizes = [rows / tokens, tokens, heads, width / heads];
+/// What the heads see, side by side, of queries, keys and values `[rows, inner]`; tokens of an example only see each other.
+fn attended(
+    parts: [Tensor<2>; 3],
+    tokens: usize,
+    Attention { heads, scale, .. }: Attention,
+) -> Result<Tensor<2>> {
+    let [rows, inner] = parts[0].dims();
+    let sizes = [rows / tokens, tokens, heads, inner / heads];
     let [query, key, value] = parts.map(|part| part.reshape(sizes).swap_dims(1, 2));
-    let seen = attention(query, key, value, AttentionOptions::default())?;
-    Ok(seen.swap_dims(1, 2).reshape([rows, width]))
+    let options = AttentionOptions {
+        scale,
+        ..Default::default()
+    };
+    let seen = attention(query, key, value, options)?;
+    Ok(seen.swap_dims(1, 2).reshape([rows, inner]))
 }

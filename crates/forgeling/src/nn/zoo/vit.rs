@@ -137,8 +137,8 @@ impl VitConfig {
             class_token: self.class_token,
         };
         let attention = Attention {
-            heads: self.heads,
             fused: self.fused,
+            ..Attention::new(self.heads)
         };
         let norm = Layer::LayerNorm(Norm {
             epsilon: self.epsilon,

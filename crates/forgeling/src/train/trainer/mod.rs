@@ -4,6 +4,7 @@
 //! - [`Source`]: where batches come from; [`Run`]: that, validation, checkpoints and [parts](super::parts).
 //! - [`TrainEvent`]: what is reported.
 //! - `engine`: who takes the steps.
+//! - `handed_on`: what one trainer hands on to the next.
 //! - `progress`: how far a run has come.
 //! - `beside`: what a run keeps beside the model.
 //! - `state`: what of trainer and model is in a checkpoint.
@@ -16,6 +17,7 @@ mod beside;
 mod config;
 mod engine;
 mod event;
+mod handed_on;
 mod progress;
 mod run;
 mod saving;
