@@ -2,6 +2,7 @@
 
 use forgeling::compress::{Criterion, HeadPruning, PruningPlan, PruningTarget, loss_gradients};
 use forgeling::data::ImageBatch;
+use forgeling::export::{OnnxNotes, OnnxOptions, to_onnx};
 use forgeling::nn::Network;
 use forgeling::nn::catalog::MODELS;
 use forgeling::train::{
@@ -29,7 +30,7 @@ fn saved(network: &Network) -> SavedNetwork {
 }
 
 #[test]
-fn pruned_networks_run_train_save_and_load() {
+fn pruned_networks_run_train_save_load_and_export() {
     let device = cpu();
     for (index, entry) in MODELS.iter().enumerate() {
         let graph = narrow(entry.name);
@@ -90,6 +91,13 @@ fn pruned_networks_run_train_save_and_load() {
             assert_eq!(back.network.graph(), pruned.graph(), "{name}");
             let [a, b] = [&back.network, &pruned].map(|network| answers(network, &device));
             assert_eq!(a, b, "{name}");
+            let notes = OnnxNotes::from(&back);
+            let file = block_on(to_onnx(&back.network, &notes, OnnxOptions::default())).unwrap();
+            let values = 4 * plan.after.values as usize;
+            assert!(
+                (values..2 * values + 100_000).contains(&file.bytes.len()),
+                "{name}"
+            );
         }
     }
 }
