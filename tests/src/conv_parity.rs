@@ -203,6 +203,16 @@ pub async fn batch_normed(
     named(&names, trip).await
 }
 
+/// What follows the norm of [`normalized`], with whether there is a residual.
+pub const AFTER: [(bool, AfterNorm); 6] = [
+    (false, AfterNorm::Nothing),
+    (true, AfterNorm::Nothing),
+    (false, AfterNorm::Relu),
+    (true, AfterNorm::Relu),
+    (false, AfterNorm::Relu6),
+    (true, AfterNorm::Relu6),
+];
+
 /// A convolution with batch norm as in evaluation, a residual and an activation: nothing is differentiated.
 ///
 /// # Panics

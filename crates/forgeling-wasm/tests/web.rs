@@ -43,7 +43,8 @@ use blocks_parity::{ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, attend, norm
 use burn::tensor::Device as Tensors;
 use common::{cpu, everywhere, webgpu};
 use conv_parity::{
-    CHANNELS, CONVOLUTIONS, NORMS, batch_normed, convolution, depthwise_convolutions, moved,
+    AFTER, CHANNELS, CONVOLUTIONS, NORMS, batch_normed, convolution, depthwise_convolutions, moved,
+    normalized,
 };
 use forgeling::data::{Glyphs, Split};
 use forgeling::device::profile::GpuTiming;
@@ -220,6 +221,18 @@ async fn the_convolution_equals_its_reference_on_cpu_and_webgpu() {
         let run =
             async |body, dtype, device: &Tensors| convolution(body, sizes, dtype, device).await;
         everywhere(&format!("{sizes:?}"), run).await;
+    }
+}
+
+#[wasm_bindgen_test]
+async fn a_norm_in_evaluation_equals_its_reference_on_cpu_and_webgpu() {
+    let all = CONVOLUTIONS.into_iter().chain(depthwise_convolutions());
+    for (sizes, kind) in all.zip(AFTER.into_iter().cycle()) {
+        let run = async |body, _, device: &Tensors| {
+            // Nothing is differentiated.
+            normalized(body, sizes, kind, &device.clone().inner()).await
+        };
+        everywhere(&format!("{sizes:?}, {kind:?}"), run).await;
     }
 }
 
