@@ -1,7 +1,10 @@
 //! Images in gray as colour images of 32×32 in the form of CIFAR-10, white or in hues of one half of the colour circle.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
+
+use flate2::read::GzDecoder;
 
 use super::write;
 use crate::error::{Failure, Result};
@@ -67,10 +70,7 @@ pub fn make(from: &Path, to: &Path, tints: [Tint; 2]) -> Result<()> {
 /// The records of one set of images: the label, then the planes of red, green and blue.
 fn records(folder: &Path, set: &str, tint: Tint) -> Result<Vec<Vec<u8>>> {
     const HEADERS: [usize; 2] = [16, 8];
-    let read = |kind: &str| {
-        let path = folder.join(format!("{set}-{kind}-ubyte"));
-        fs::read(&path).map_err(|cause| Failure::file("read", &path, &cause))
-    };
+    let read = |kind: &str| unpacked(&folder.join(format!("{set}-{kind}-ubyte")));
     let (images, labels) = (read("images-idx3")?, read("labels-idx1")?);
     let whole = |bytes: &[u8], header: usize, each: usize| {
         bytes
@@ -103,6 +103,19 @@ fn records(folder: &Path, set: &str, tint: Tint) -> Result<Vec<Vec<u8>>> {
     Ok(records.collect())
 }
 
+/// The bytes of a file, or of the one that it was packed into by gzip.
+fn unpacked(path: &Path) -> Result<Vec<u8>> {
+    let packed = path.with_extension("gz");
+    if !packed.is_file() {
+        return fs::read(path).map_err(|cause| Failure::file("read", path, &cause));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(&packed)
+        .and_then(|file| GzDecoder::new(file).read_to_end(&mut bytes))
+        .map_err(|cause| Failure::file("read", &packed, &cause))?;
+    Ok(bytes)
+}
+
 /// An image in the middle of a plane, times a share.
 fn plane(image: &[u8], share: f64) -> Vec<u8> {
     let [side, wide] = SIDES;
@@ -118,6 +131,11 @@ fn plane(image: &[u8], share: f64) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
     use super::*;
 
     #[test]
@@ -140,7 +158,11 @@ mod tests {
                 .into_iter()
                 .chain((0..count).map(|image| image % 10))
                 .collect();
-            fs::write(from.path().join(format!("{set}-images-idx3-ubyte")), images).unwrap();
+            let path = from.path().join(format!("{set}-images-idx3-ubyte"));
+            // As Debian packs them.
+            let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+            packed.write_all(&images).unwrap();
+            fs::write(path.with_extension("gz"), packed.finish().unwrap()).unwrap();
             fs::write(from.path().join(format!("{set}-labels-idx1-ubyte")), labels).unwrap();
         }
         let made = to.path().join("made");
