@@ -4,11 +4,13 @@
 //! - `node_parameters`: what nodes hold.
 //! - `part`: what the nodes of an item of the schedule hold, under their names.
 //! - `mix`: learned weights of a node's inputs.
+//! - `normed`: batch norm as a pass asks for it.
 //! - `run`: what each operation does with tensors.
 //! - `plan`: the same without tensors, for memory plans.
 
 mod mix;
 mod node_parameters;
+mod normed;
 mod part;
 mod plan;
 mod run;

@@ -8,11 +8,11 @@ use crate::error::{Error, Result};
 use crate::nn::conv_block::BlockValues;
 use crate::nn::graph::{Attention, Border, Graph, Layer, Operation, Region, Shape, Step, Wire};
 use crate::nn::network::node_parameters::{ConvValues, PatchValues};
+use crate::nn::network::normed::{normed, running};
 use crate::nn::pool::{self, extended};
 use crate::nn::{BatchNorm, LinearLayer, Normalization, Pass};
 use crate::ops::{
-    Activation, AfterNorm, AttentionOptions, Conv2dOptions, FixedNorm, Statistics, attention,
-    batch_norm, batch_norm_running, conv2d, conv2d_norm_running, linear,
+    Activation, AttentionOptions, Conv2dOptions, attention, conv2d, conv2d_norm_running, linear,
 };
 
 /// What goes from operation to operation, for all examples of a batch.
@@ -416,50 +416,6 @@ fn block(
         running: [&norm.running_mean, &norm.running_var],
     };
     values.run(input, norm.normalization(pass), pass)
-}
-
-/// A norm with its running statistics, of maps without this bias.
-fn running(norm: &BatchNorm, epsilon: f64, left_out: Option<Tensor<1>>) -> FixedNorm {
-    let mean = norm.running_mean.val();
-    FixedNorm {
-        gamma: norm.gamma.val(),
-        beta: norm.beta.val(),
-        statistics: Statistics {
-            mean: match left_out {
-                Some(bias) => mean - bias,
-                None => mean,
-            },
-            variance: norm.running_var.val(),
-        },
-        epsilon,
-    }
-}
-
-/// Batch norm, a sum and an activation. `left_out` is the bias of the convolution before, which is not in the maps.
-fn normed(
-    norm: &BatchNorm,
-    epsilon: f64,
-    left_out: Option<Tensor<1>>,
-    maps: Tensor<4>,
-    residual: Option<Tensor<4>>,
-    after: AfterNorm,
-    pass: &mut Pass<'_>,
-) -> Result<Tensor<4>> {
-    if norm.normalization(pass) == Normalization::Running {
-        let FixedNorm {
-            gamma,
-            beta,
-            statistics,
-            epsilon,
-        } = running(norm, epsilon, left_out);
-        return batch_norm_running(maps, gamma, beta, statistics, epsilon, residual, after);
-    }
-    let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
-    let [batch, _, height, width] = maps.dims();
-    let (output, statistics) = batch_norm(maps, gamma, beta, epsilon, residual, after)?;
-    let found = norm.found(statistics, batch * height * width);
-    pass.collect(found.with_bias(left_out));
-    Ok(output)
 }
 
 /// `[batch, channels, rows, columns]` to `[batch * tokens, width]`.
