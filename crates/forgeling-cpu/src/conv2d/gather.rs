@@ -75,8 +75,11 @@ fn gather(
             space.fill(plan, source, &task, filled..seen);
             filled = seen;
             for packed in &phases {
-                space.compute(plan, packed, rows.clone(), bias, &task);
-                space.write(plan, packed, rows.clone(), finish, &mut task);
+                let band = rows.start..rows.end.min(packed.phase.count[0]);
+                if !band.is_empty() {
+                    space.compute(plan, packed, band.clone(), bias, &task);
+                    space.write(plan, packed, band, finish, &mut task);
+                }
             }
         }
     });
@@ -237,11 +240,7 @@ impl Space {
         bias: &[f32],
         task: &Task<'_>,
     ) {
-        let [rows, columns] = packed.phase.count;
-        let band = band.start..band.end.min(rows);
-        if band.is_empty() {
-            return;
-        }
+        let [_, columns] = packed.phase.count;
         let images = task.images.len();
         let per_image = plan.depth * plan.frame.plane();
         let runs = plan.frame.runs(band.clone(), columns, images, per_image);
@@ -283,11 +282,7 @@ impl Space {
         finish: Option<&Finish<'_>>,
         task: &mut Task<'_>,
     ) {
-        let [rows, columns] = packed.phase.count;
-        let band = band.start..band.end.min(rows);
-        if band.is_empty() {
-            return;
-        }
+        let [_, columns] = packed.phase.count;
         let of_image = band.len() * columns;
         let stride = stride(task.images.len() * of_image);
         let pixels = plan.target[0] * plan.target[1];

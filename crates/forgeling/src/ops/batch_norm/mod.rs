@@ -58,7 +58,8 @@ pub fn batch_norm(
 ) -> Result<(Tensor<4>, Statistics)> {
     const OPERATION: &str = "batch_norm";
     let vectors = [("gamma", &gamma), ("beta", &beta)];
-    check(OPERATION, &x, &vectors, epsilon, residual.as_ref())?;
+    let normalized = (x.dims(), x.dtype());
+    check(OPERATION, normalized, &vectors, epsilon, residual.as_ref())?;
     let countable = i32::try_from(x.shape().num_elements()).is_ok();
     let plain = [gamma.dtype(), beta.dtype()] == [DType::F32; 2];
     if !countable || !plain || !has_kernels(&x.device(), x.dtype()) {
@@ -121,25 +122,32 @@ pub fn batch_norm_running(
         ("mean", &statistics.mean),
         ("variance", &statistics.variance),
     ];
-    check(OPERATION, &x, &vectors, epsilon, residual.as_ref())?;
+    let normalized = (x.dims(), x.dtype());
+    check(OPERATION, normalized, &vectors, epsilon, residual.as_ref())?;
     Ok(reference::batch_norm_running(
         x, gamma, beta, statistics, epsilon, residual, activation,
     ))
 }
 
-fn check(
+/// All that is given fits what is normalized, of this shape and dtype.
+pub(super) fn check(
     operation: &'static str,
-    x: &Tensor<4>,
+    (shape, dtype): ([usize; 4], DType),
     vectors: &[(&str, &Tensor<1>)],
     epsilon: f64,
     residual: Option<&Tensor<4>>,
 ) -> Result<()> {
-    not_empty(operation, &x.dims(), format_args!("x {:?}", x.dims()))?;
-    vectors_fit(operation, vectors, x.dims()[1], x.dtype())?;
+    not_empty(operation, &shape, format_args!("x {shape:?}"))?;
+    vectors_fit(operation, vectors, shape[1], dtype)?;
     check_epsilon(operation, epsilon)?;
     if let Some(residual) = residual {
-        let misfit = "the residual does not fit";
-        fits(operation, misfit, residual, x.dims(), x.dtype())?;
+        fits(
+            operation,
+            "the residual does not fit",
+            residual,
+            shape,
+            dtype,
+        )?;
     }
     Ok(())
 }

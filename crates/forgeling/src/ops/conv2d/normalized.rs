@@ -6,8 +6,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use super::{Conv2dOptions, ConvShape, admit, check, conv2d, has_own, sizes, y_shape};
 use crate::error::Result;
-use crate::ops::batch_norm::clip;
-use crate::ops::check::{check_epsilon, fits, vectors_fit};
+use crate::ops::batch_norm::{self, clip};
 use crate::ops::cpu::batch_norm::terms;
 use crate::ops::cpu::conv2d as cpu;
 use crate::ops::cpu_tensors::{tensor, with_values};
@@ -67,12 +66,8 @@ pub fn conv2d_norm_running(
     }
     let names = ["gamma", "beta", "mean", "variance"];
     let named: Vec<_> = names.into_iter().zip(all).collect();
-    vectors_fit(OPERATION, &named, shape.outputs, x.dtype())?;
-    check_epsilon(OPERATION, epsilon)?;
-    if let Some(residual) = &residual {
-        let misfit = "the residual does not fit";
-        fits(OPERATION, misfit, residual, y_shape(&shape), x.dtype())?;
-    }
+    let normalized = (y_shape(&shape), x.dtype());
+    batch_norm::check(OPERATION, normalized, &named, epsilon, residual.as_ref())?;
     admit(OPERATION, &x, &shape)?;
     // No residual is one of no elements: the back ends' methods take no optional tensors.
     let residual = residual.unwrap_or_else(|| {
