@@ -1,9 +1,9 @@
 //! The operations of a Transformer with their gradients, by our own implementations or by the composite reference: one test for
 //! every device, natively and in a browser.
 
-use burn::tensor::{DType, Device as Tensors};
+use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
 use forgeling::Readback;
-use forgeling::ops::{AttentionOptions, attention, layer_norm, reference};
+use forgeling::ops::{AttentionOptions, Levels, attention, fake_quantize, layer_norm, reference};
 
 use super::ops_parity::{Body, Results, named, tensor};
 
@@ -34,6 +34,50 @@ pub async fn norm(body: Body, sizes: [usize; 2], dtype: DType, device: &Tensors)
         .with(gamma.grad(&gradients).unwrap())
         .with(beta.grad(&gradients).unwrap());
     named(&["output", "grad x", "grad gamma", "grad beta"], trip).await
+}
+
+/// Sizes and axis of [`rounded`]: single, odd and distinct, scales side by side and far apart, one for all, and longer than a
+/// task.
+pub const ROUNDED_SIZES: [([usize; 3], Option<usize>); 6] = [
+    ([1, 1, 1], None),
+    ([3, 5, 7], Some(1)),
+    ([3, 5, 7], Some(2)),
+    ([4, 3, 131], Some(0)),
+    ([7, 19, 83], None),
+    ([5, 67, 61], Some(2)),
+];
+
+/// Rounded values and the gradients of values and scales; the scales are powers of 2, whose inverses are exact everywhere.
+///
+/// # Panics
+/// When anything fails.
+pub async fn rounded(
+    body: Body,
+    (sizes, axis): ([usize; 3], Option<usize>),
+    levels: Levels,
+    dtype: DType,
+    device: &Tensors,
+) -> Results {
+    let x = tensor(sizes, 1.0, device).require_grad();
+    let stored = x.clone().cast(dtype);
+    let channels = axis.map_or(1, |axis| sizes[axis]);
+    let scales: Vec<f32> = (0..channels)
+        .map(|c| 0.5f32.powi(2 + c as i32 % 5))
+        .collect();
+    let scale = Tensor::<1>::from_data(TensorData::new(scales, [channels]), device).require_grad();
+    let output = match body {
+        Body::Own => fake_quantize(stored, scale.clone(), axis, levels).unwrap(),
+        Body::Reference => reference::fake_quantize(stored, scale.clone(), axis, levels),
+    };
+    assert_eq!(output.dtype(), dtype);
+    let output = output.cast(DType::F32);
+    let direction = tensor(sizes, 4.0, device);
+    let gradients = (output.clone() * direction).sum().backward();
+    let trip = Readback::new()
+        .with(output)
+        .with(x.grad(&gradients).unwrap())
+        .with(scale.grad(&gradients).unwrap());
+    named(&["output", "grad x", "grad scale"], trip).await
 }
 
 /// Batches, heads, queries, keys and width of [`attend`]: smallest (of one key the scores have no gradient), odd and distinct,

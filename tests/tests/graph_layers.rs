@@ -238,6 +238,7 @@ fn side_by_side(layers: [&LinearLayer; 3]) -> LinearLayer {
     let weights = layers.map(|layer| layer.weight.val().inner()).to_vec();
     let biases = layers.map(|layer| layer.bias.val().inner()).to_vec();
     LinearLayer {
+        weight_scale: None,
         weight: Param::from_tensor(Tensor::from_inner(Tensor::cat(weights, 1))),
         bias: Param::from_tensor(Tensor::from_inner(Tensor::cat(biases, 0))),
     }
@@ -260,6 +261,7 @@ fn fused_attention_is_attention() {
         Values::FusedAttention(_) => Values::FusedAttention(FusedAttentionValues {
             qkv: side_by_side([&values.query, &values.key, &values.value]),
             project: values.project.clone(),
+            context_scale: None,
         }),
         other => panic!("not fused: {other:?}"),
     });

@@ -26,6 +26,7 @@ pub mod conv_block;
 pub mod double;
 pub mod episode;
 mod exp;
+pub mod fake_quantize;
 pub mod gemm;
 pub mod half;
 pub mod layer_norm;

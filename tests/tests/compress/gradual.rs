@@ -28,7 +28,7 @@ const CLASSES: usize = 8;
 const SIZE: usize = 16;
 
 /// Drawings of a few characters, 40 of each to train on and 40 others to test.
-fn glyphs(test: bool, seed: u64) -> Epochs {
+pub fn glyphs(test: bool, seed: u64) -> Epochs {
     let glyphs = Glyphs::new(0, Split::Train, CLASSES).unwrap();
     let glyphs = Subset::first(glyphs.with_size(SIZE).unwrap(), 80).unwrap();
     let (train, rest) = glyphs.split(0.5, 0).unwrap();
@@ -64,11 +64,11 @@ fn graph() -> Graph {
     graph.finish().unwrap()
 }
 
-fn manager(device: &Device) -> HardwareManager {
+pub fn manager(device: &Device) -> HardwareManager {
     HardwareManager::on(device.clone(), HardwareConfig::default()).unwrap()
 }
 
-fn config(epochs: usize, rate: f64) -> TrainerConfig {
+pub fn config(epochs: usize, rate: f64) -> TrainerConfig {
     TrainerConfig {
         epochs: Some(epochs),
         schedule: Schedule::Constant { rate },
@@ -84,14 +84,14 @@ fn train(network: &mut Network, device: &Device, epochs: usize, rate: f64) {
     block_on(trainer.fit(network, &CrossEntropy, run, keep_on)).unwrap();
 }
 
-fn accuracy(network: &Network, device: &Device) -> f64 {
+pub fn accuracy(network: &Network, device: &Device) -> f64 {
     let trainer = Trainer::new(config(1, 1e-3), manager(device)).unwrap();
     let mut held_out = glyphs(true, 0);
     let found = trainer.validate(network, &CrossEntropy, &mut held_out);
     block_on(found).unwrap().accuracy.unwrap()
 }
 
-fn trained(device: &Device) -> Network {
+pub fn trained(device: &Device) -> Network {
     let mut network = Network::new(&graph(), 1, device);
     train(&mut network, device, 12, 3e-3);
     network

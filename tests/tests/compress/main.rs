@@ -1,4 +1,4 @@
-//! Networks that lose channels.
+//! Networks that become smaller.
 //!
 //! - `common`: networks to prune, and what is left when their channels are set to zero instead.
 //! - `catalog`: every network of the catalog, at several fractions.
@@ -8,6 +8,8 @@
 //! - `hostile`: what cannot be done, and what was never meant to be read.
 //! - `optimizers`: what optimizers keep.
 //! - `targets`: how much goes, floors, rounding and protected layers.
+//! - `quantized`: layers in 8 bits, after training.
+//! - `quantized_training`: training that sees the rounding.
 //! - `zeroed`: what is left computes the same.
 
 mod catalog;
@@ -17,5 +19,7 @@ mod faults;
 mod gradual;
 mod hostile;
 mod optimizers;
+mod quantized;
+mod quantized_training;
 mod targets;
 mod zeroed;

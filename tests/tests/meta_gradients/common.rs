@@ -58,6 +58,7 @@ fn linear(parameters: &Value, name: &str) -> Values {
     let weight = format!("{name}.weight");
     let bias = numbers(&parameters[format!("{name}.bias")]);
     Values::Linear(LinearValues {
+        weight_scale: None,
         weight: param(ours(&weight, &parameters[&weight]), [inputs, outputs]),
         bias: Some(param(bias, [outputs])),
     })

@@ -8,7 +8,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::groups::places;
 use super::{ChannelGroups, OPERATION};
 use crate::error::{Error, Result};
-use crate::nn::graph::{Attention, Builder, Conv2d, Graph, Layer, Linear, Node, Patches, Wire};
+use crate::nn::graph::{Attention, Conv2d, Graph, Layer, Linear, Patches, Wire};
 use crate::nn::{Network, Values};
 use crate::train::{AnyOptimizer, in_place_of};
 
@@ -178,14 +178,8 @@ struct Resizing<'a> {
 
 impl Resizing<'_> {
     fn graph(&self) -> Result<Graph> {
-        let mut builder = Builder::new(self.graph.input())?;
-        for (place, node) in self.graph.nodes().iter().enumerate() {
-            builder.add(Node {
-                layer: self.layer(place, node.layer),
-                ..node.clone()
-            })?;
-        }
-        builder.ending_at(self.graph.output(), self.graph.features())
+        self.graph
+            .with_layers(|place, layer| self.layer(place, layer))
     }
 
     fn layer(&self, place: usize, layer: Layer) -> Layer {
@@ -222,7 +216,8 @@ impl Resizing<'_> {
             | Layer::Luminance(_)
             | Layer::Add
             | Layer::Mix(_)
-            | Layer::Concat => layer,
+            | Layer::Concat
+            | Layer::Quantize(_) => layer,
         }
     }
 

@@ -8,6 +8,9 @@
 //! - [`prune_gradually`]: in steps, with fine-tuning between; [`loss_gradients`], [`source_gradients`]: what the Taylor
 //!   criterion needs.
 //!
+//! **Quantization** makes layers work in 8 bits: [`quantize`] after training, [`train_quantized`] with training that sees it;
+//! [`QuantizationPlan`] says which layers, [`QuantizationConfig`] how.
+//!
 //! [`Distillation`](crate::train::Distillation) teaches the smaller network what the original answers.
 
 mod config;
@@ -16,6 +19,7 @@ mod cut;
 mod gradual;
 mod groups;
 mod plan;
+mod quantize;
 mod ranking;
 mod trace;
 
@@ -26,6 +30,11 @@ pub use gradual::{
 };
 pub use groups::{ChannelGroup, ChannelGroups, HeadPruning, Member};
 pub use plan::{NetworkSize, PlannedLayer, PrunedGroup, PruningPlan};
+
+pub use quantize::{
+    FloatLayer, LearnedScales, Observer, QuantizationConfig, QuantizationPlan, Quantized,
+    QuantizedTraining, WeightScale, fold_batch_norms, quantize, train_quantized,
+};
 
 /// In messages.
 const OPERATION: &str = "prune";

@@ -130,6 +130,9 @@ impl Tracer<'_> {
                 if linear.bias {
                     self.along(place, ("bias", 0), Role::Other, &made);
                 }
+                if linear.int8 {
+                    self.along(place, ("weight_scale", 0), Role::Other, &made);
+                }
                 made
             }
             Layer::Relu
@@ -138,7 +141,8 @@ impl Tracer<'_> {
             | Layer::MaxPool(_)
             | Layer::MeanPool(_)
             | Layer::GlobalMeanPool
-            | Layer::FirstToken => first,
+            | Layer::FirstToken
+            | Layer::Quantize(_) => first,
             Layer::Flatten => match self.graph.shape(node.inputs[0]) {
                 // Channel after channel, each with all its pixels.
                 Shape::Maps([_, rows, columns]) => first
@@ -175,6 +179,9 @@ impl Tracer<'_> {
                 if patches.class_token {
                     self.along(place, ("class_token", 1), Role::Other, &made);
                 }
+                if patches.int8 {
+                    self.along(place, ("weight_scale", 0), Role::Other, &made);
+                }
                 made
             }
             Layer::Attention(attention) => self.attention(place, attention, first),
@@ -202,6 +209,9 @@ impl Tracer<'_> {
         if conv.bias {
             self.along(place, ("bias", 0), Role::Other, &made);
         }
+        if conv.int8 {
+            self.along(place, ("weight_scale", 0), Role::Other, &made);
+        }
         made
     }
 
@@ -216,6 +226,25 @@ impl Tracer<'_> {
                 .flat_map(|head| std::iter::repeat_n(head, head_width))
                 .collect(),
         };
+        let int8 = attention.int8;
+        let mut scaled = |field, channels: &[u32]| {
+            if int8 {
+                self.along(place, (field, 0), Role::Other, channels);
+            }
+        };
+        match attention.fused {
+            true => scaled("qkv.weight_scale", &inner.repeat(3)),
+            false => {
+                for field in [
+                    "query.weight_scale",
+                    "key.weight_scale",
+                    "value.weight_scale",
+                ] {
+                    scaled(field, &inner);
+                }
+            }
+        }
+        scaled("project.weight_scale", &input);
         match attention.fused {
             true => {
                 let all = inner.repeat(3);

@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::init::{constant, uniform};
+use super::quantize::rounded;
 use crate::device::TensorDevice;
 use crate::error::Result;
 use crate::ops::{Activation, linear};
@@ -18,6 +19,8 @@ pub struct LinearLayer {
     pub weight: Param<Tensor<2>>,
     /// `[out]`
     pub bias: Param<Tensor<1>>,
+    /// `[out]`, in a layer that works in 8 bits.
+    pub weight_scale: Option<Param<Tensor<1>>>,
 }
 
 impl LinearLayer {
@@ -27,6 +30,7 @@ impl LinearLayer {
         Self {
             weight: uniform(rng, [input, output], bound, device),
             bias: uniform(rng, [output], bound, device),
+            weight_scale: None,
         }
     }
 
@@ -37,6 +41,7 @@ impl LinearLayer {
         Self {
             weight: uniform(rng, [input, output], bound, device),
             bias: constant(output, 0.0, device),
+            weight_scale: None,
         }
     }
 
@@ -45,6 +50,7 @@ impl LinearLayer {
     /// # Errors
     /// When the input does not fit the weights, or is empty.
     pub fn forward(&self, x: Tensor<2>, activation: Activation) -> Result<Tensor<2>> {
-        linear(x, self.weight.val(), Some(self.bias.val()), activation)
+        let weight = rounded(&self.weight, self.weight_scale.as_ref(), 1)?;
+        linear(x, weight, Some(self.bias.val()), activation)
     }
 }

@@ -8,6 +8,7 @@
 //! - [`MemoryPlan`]: how much memory training takes, known before any is allocated.
 //! - [`Lora`]: a change of a weight by two small factors.
 //! - [`ConvBlock`], [`BatchNorm`], [`LayerNorm`], [`LinearLayer`]: values of layers as modules.
+//! - [`QuantizeValues`]: values rounded to 8 bits.
 //! - `pool`: pooling of any window.
 //! - `init`: seeded initial weights, the same on every platform.
 
@@ -24,6 +25,7 @@ mod network;
 mod pass;
 mod plan;
 pub(crate) mod pool;
+mod quantize;
 mod statistics;
 pub mod zoo;
 
@@ -41,4 +43,5 @@ pub use network::{
 pub use pass::Pass;
 pub(crate) use plan::readable;
 pub use plan::{Contributor, MemoryPlan, PlanConfig, Planned, PlannedEpisodes};
+pub use quantize::QuantizeValues;
 pub use statistics::{BatchStatistics, Normalization, absorb, normalizing_by};

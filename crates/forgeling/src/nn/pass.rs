@@ -42,6 +42,8 @@ pub struct Pass<'a> {
     /// Numbers of the largest input of a block so far.
     largest: usize,
     watching: bool,
+    observing: bool,
+    observed: Vec<(String, Tensor<1>)>,
     step: usize,
     statistics: Vec<BatchStatistics>,
     segments: Vec<Box<dyn Recompute<'a> + 'a>>,
@@ -61,6 +63,8 @@ impl<'a> Pass<'a> {
             checkpointing: false,
             largest: 0,
             watching: false,
+            observing: false,
+            observed: Vec::new(),
             step: 0,
             statistics: Vec::new(),
             segments: Vec::new(),
@@ -93,6 +97,34 @@ impl<'a> Pass<'a> {
     pub fn watching(mut self, on: bool) -> Self {
         self.watching = on;
         self
+    }
+
+    /// Whether layers that would round values leave them as they are, and the pass keeps them
+    /// ([`take_observed`](Self::take_observed)). Default off.
+    #[must_use]
+    pub fn observing(mut self, on: bool) -> Self {
+        self.observing = on;
+        self
+    }
+
+    /// Keeps values that were to be rounded, with the name of their scale, if this pass is [observing](Self::observing); says
+    /// whether it is.
+    pub(crate) fn observe<const D: usize>(
+        &mut self,
+        name: impl FnOnce() -> String,
+        values: &Tensor<D>,
+    ) -> bool {
+        if self.observing {
+            let values = self.output(values.clone().without_autodiff());
+            let length = values.shape().num_elements();
+            self.observed.push((name(), values.reshape([length])));
+        }
+        self.observing
+    }
+
+    /// The values that layers would have rounded, each with the name of its scale, in the order of the layers.
+    pub fn take_observed(&mut self) -> Vec<(String, Tensor<1>)> {
+        std::mem::take(&mut self.observed)
     }
 
     /// How many optimizer steps were taken before this pass, for losses that change over training. Default 0.

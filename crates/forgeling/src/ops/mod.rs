@@ -15,6 +15,7 @@ mod conv2d;
 mod conv_block;
 mod cpu_tensors;
 mod episode_logits;
+mod fake_quantize;
 mod heuristics;
 mod implementation;
 mod launch;
@@ -44,6 +45,7 @@ pub use conv2d::{
 };
 pub(crate) use cpu::pairwise::squared_distance;
 pub use episode_logits::{EpisodeCounts, episode_logits};
+pub use fake_quantize::{Levels, fake_quantize};
 pub use heuristics::{Heuristics, set_heuristics};
 pub use implementation::{Implementation, implementation, set_implementation};
 pub(crate) use launch::is_cpu;

@@ -9,7 +9,7 @@ use forgeling_shaders::epsilon::EPSILON;
 use super::implementation::computed_in;
 use super::{
     Activation, AfterNorm, AttentionOptions, Blend, Conv2dOptions, ConvBlockOutput, EpisodeCounts,
-    RunningNorm, Statistics,
+    Levels, RunningNorm, Statistics,
 };
 
 pub use super::norm_pool::composed::{affine_relu_pool, channel_moments, norm_pool_grad};
@@ -101,6 +101,35 @@ pub fn soft_cross_entropy(logits: Tensor<2>, targets: TensorData) -> Tensor<1> {
     let [rows, _] = logits.dims();
     let targets = Tensor::<2>::from_data(targets, &logits.device()).cast(logits.dtype());
     (log_softmax(logits, 1) * targets).sum() / -(rows as f64)
+}
+
+/// As [`super::fake_quantize`], on arguments that fit.
+pub fn fake_quantize<const D: usize>(
+    x: Tensor<D>,
+    scale: Tensor<1>,
+    axis: Option<usize>,
+    levels: Levels,
+) -> Tensor<D> {
+    let (dims, stored) = (x.dims(), x.dtype());
+    let channels = scale.dims()[0];
+    let inner: usize = match axis {
+        Some(axis) => dims[axis + 1..].iter().product(),
+        None => dims.iter().product(),
+    };
+    let outer = dims.iter().product::<usize>() / (channels * inner);
+    let x = wide(x).reshape([outer, channels, inner]);
+    let scale = scale.cast(x.dtype()).reshape([1, channels, 1]);
+    let place = x * scale.clone().recip();
+    let q = place.clone().detach().round();
+    let [low, high] = [levels.low, levels.high].map(f64::from);
+    let outside = q
+        .clone()
+        .lower_elem(low)
+        .bool_or(q.clone().greater_elem(high));
+    // Zero, with the gradient of `place` where nothing is cut off.
+    let flow = (place.clone() - place.detach()).mask_fill(outside, 0.0);
+    let y = (q.clamp(low, high) + flow) * scale;
+    y.reshape(dims).cast(stored)
 }
 
 /// As [`super::spd_inverse`], step by step, without a derivative.

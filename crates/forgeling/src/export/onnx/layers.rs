@@ -13,6 +13,19 @@ type Attributes = Vec<(&'static str, Attribute)>;
 
 /// Writes a layer that takes these inputs, of which the first has this shape, and gives the name of what comes out.
 pub fn write(layer: &Layer, at: &mut At<'_>, inputs: &[String], shape: Shape) -> Result<String> {
+    let y = written(layer, at, inputs, shape)?;
+    // What these give are some of the values that they take.
+    if matches!(
+        layer,
+        Layer::MaxPool(_) | Layer::Flatten | Layer::FirstToken | Layer::Channels(_)
+    ) && let Some(scale) = at.scale_of(&inputs[0])
+    {
+        at.note_scale(&y, scale);
+    }
+    Ok(y)
+}
+
+fn written(layer: &Layer, at: &mut At<'_>, inputs: &[String], shape: Shape) -> Result<String> {
     let x = inputs[0].as_str();
     Ok(match *layer {
         Layer::Conv2d(conv) => convolution(at, x, conv, shape)?,
@@ -30,8 +43,9 @@ pub fn write(layer: &Layer, at: &mut At<'_>, inputs: &[String], shape: Shape) ->
         Layer::Linear(_) => match shape {
             Shape::Tokens(_) => linear(at, x, "")?,
             Shape::Maps(_) | Shape::Values(_) => {
-                let mut all = vec![x.to_owned(), at.weight("weight")?];
-                all.extend(at.weight_if_any("bias")?);
+                let (weight, bias) = at.weight_and_bias("", 1, x, |weight| weight)?;
+                let mut all = vec![x.to_owned(), weight];
+                all.extend(bias);
                 at.node("Gemm", &texts(&all), vec![])
             }
         },
@@ -93,7 +107,13 @@ pub fn write(layer: &Layer, at: &mut At<'_>, inputs: &[String], shape: Shape) ->
         }
         Layer::Patches(patches) => tokens(at, x, patches, shape)?,
         Layer::Attention(options) => attention(at, x, options)?,
+        Layer::Quantize(options) => at.rounded(x, "scale", options.zero_point)?,
     })
+}
+
+/// Which axis a scale is of.
+pub fn integer_axis(axis: usize) -> Attribute {
+    Integer(axis as i64)
 }
 
 fn texts(names: &[String]) -> Vec<&str> {
@@ -117,8 +137,9 @@ fn convolution(at: &mut At<'_>, x: &str, conv: Conv2d, shape: Shape) -> Result<S
         Shape::Maps([_, rows, columns]) => [rows, columns],
         Shape::Tokens(_) | Shape::Values(_) => [1; 2],
     };
-    let mut all = vec![x.to_owned(), at.weight("weight")?];
-    all.extend(at.weight_if_any("bias")?);
+    let (weight, bias) = at.weight_and_bias("", 0, x, |weight| weight)?;
+    let mut all = vec![x.to_owned(), weight];
+    all.extend(bias);
     let attributes = vec![
         ("kernel_shape", integers(conv.kernel)),
         ("strides", integers(conv.stride)),
@@ -154,9 +175,9 @@ fn linear(at: &mut At<'_>, x: &str, part: &str) -> Result<String> {
         "" => what.to_owned(),
         part => format!("{part}.{what}"),
     };
-    let weight = at.weight(&named("weight"))?;
+    let (weight, bias) = at.weight_and_bias(part, 1, x, |weight| weight)?;
     let product = at.named_node("MatMul", &named("MatMul"), &[x, &weight], vec![]);
-    Ok(match at.weight_if_any(&named("bias"))? {
+    Ok(match bias {
         Some(bias) => at.named_node("Add", &named("Add"), &[&product, &bias], vec![]),
         None => product,
     })
@@ -211,8 +232,8 @@ fn tokens(at: &mut At<'_>, x: &str, patches: Patches, shape: Shape) -> Result<St
             name: tensor.name,
         }
     };
-    let weight = at.changed_weight("weight", kernels)?;
-    let bias = at.weight("bias")?;
+    let (weight, bias) = at.weight_and_bias("", 0, x, kernels)?;
+    let bias = bias.unwrap_or_default();
     let attributes = vec![
         ("kernel_shape", integers([size; 2])),
         ("strides", integers([size; 2])),
@@ -276,5 +297,9 @@ fn attention(at: &mut At<'_>, x: &str, options: Attention) -> Result<String> {
     let seen = at.named_node("Transpose", "seen.Transpose", &[&seen], order);
     let sizes = at.list("width", &[0, 0, inner as i64]);
     let seen = at.named_node("Reshape", "seen.Reshape", &[&seen, &sizes], vec![]);
+    let seen = match options.int8 {
+        true => at.rounded(&seen, "context_scale", options.context_zero_point)?,
+        false => seen,
+    };
     linear(at, &seen, "project")
 }

@@ -8,6 +8,7 @@
 
 mod layers;
 mod notes;
+mod quantized;
 mod schema;
 mod writer;
 

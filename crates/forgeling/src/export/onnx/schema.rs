@@ -11,6 +11,9 @@ const IR_VERSION: i64 = 9;
 const BATCH: &str = "batch";
 /// `TensorProto.DataType`
 const FLOAT: i64 = 1;
+const UINT8: i64 = 2;
+const INT8: i64 = 3;
+const INT32: i64 = 6;
 const INT64: i64 = 7;
 const FLOAT16: i64 = 10;
 /// What a `Cast` to f32 is told.
@@ -67,6 +70,9 @@ pub enum Data {
     F32(Vec<f32>),
     /// Rounded to f16.
     F16(Vec<f32>),
+    U8(Vec<u8>),
+    I8(Vec<i8>),
+    I32(Vec<i32>),
     I64(Vec<i64>),
 }
 
@@ -164,6 +170,9 @@ impl Tensor {
             match self.data {
                 Data::F32(_) => FLOAT,
                 Data::F16(_) => FLOAT16,
+                Data::U8(_) => UINT8,
+                Data::I8(_) => INT8,
+                Data::I32(_) => INT32,
                 Data::I64(_) => INT64,
             },
         );
@@ -171,6 +180,9 @@ impl Tensor {
         match &self.data {
             Data::F32(values) => to.raw(9, values, f32::to_le_bytes),
             Data::F16(values) => to.raw(9, values, |value| f16::from_f32(value).to_le_bytes()),
+            Data::U8(values) => to.raw(9, values, u8::to_le_bytes),
+            Data::I8(values) => to.raw(9, values, i8::to_le_bytes),
+            Data::I32(values) => to.raw(9, values, i32::to_le_bytes),
             Data::I64(values) => to.raw(9, values, i64::to_le_bytes),
         }
     }

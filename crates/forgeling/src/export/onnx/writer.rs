@@ -21,6 +21,8 @@ pub struct Writer {
     precision: StoredPrecision,
     /// Of the network, by their names; taken out as they are written.
     weights: HashMap<String, NamedTensor>,
+    /// Of values that were rounded to 8 bits, by their names.
+    scales: HashMap<String, f32>,
     pub nodes: Vec<Node>,
     pub tensors: Vec<Tensor>,
 }
@@ -33,6 +35,7 @@ impl Writer {
         Self {
             precision,
             weights: named.collect(),
+            scales: HashMap::new(),
             nodes: Vec::new(),
             tensors: Vec::new(),
         }
@@ -163,7 +166,8 @@ impl At<'_> {
         self.tensor(role, &[], Data::I64(vec![place]))
     }
 
-    fn tensor(&mut self, role: &str, sizes: &[usize], data: Data) -> String {
+    /// As [`constant`](Self::constant), of any kind.
+    pub fn tensor(&mut self, role: &str, sizes: &[usize], data: Data) -> String {
         let name = self.named(role);
         self.writer.tensors.push(Tensor {
             name: name.clone(),
@@ -194,10 +198,25 @@ impl At<'_> {
 
     /// As [`weight`](Self::weight) where the node has such a value.
     pub fn weight_if_any(&mut self, field: &str) -> Result<Option<String>> {
-        match self.parameters.iter().any(|value| value.field == field) {
+        match self.has(field) {
             true => self.weight(field).map(Some),
             false => Ok(None),
         }
+    }
+
+    /// Whether the network's node has such a value.
+    pub fn has(&self, field: &str) -> bool {
+        self.parameters.iter().any(|value| value.field == field)
+    }
+
+    /// Notes that a value is a multiple of a scale.
+    pub fn note_scale(&mut self, value: &str, scale: f32) {
+        self.writer.scales.insert(value.into(), scale);
+    }
+
+    /// What a value is a multiple of, if it was rounded.
+    pub fn scale_of(&self, value: &str) -> Option<f32> {
+        self.writer.scales.get(value).copied()
     }
 
     /// A value of the network's node that is not written as it is.

@@ -53,6 +53,7 @@ impl Tuned {
         Self {
             encoder,
             head: LinearLayer {
+                weight_scale: None,
                 weight: Param::from_tensor(Tensor::from_data(weight, &device)),
                 bias: Param::from_tensor(Tensor::from_data(&bias[..], &device)),
             },

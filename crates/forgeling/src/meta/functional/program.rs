@@ -160,7 +160,8 @@ impl Writing<'_> {
             | graph::Layer::Channels(_)
             | graph::Layer::Mix(_)
             | graph::Layer::Patches(_)
-            | graph::Layer::Attention(_) => return Err(self.unknown(node)),
+            | graph::Layer::Attention(_)
+            | graph::Layer::Quantize(_) => return Err(self.unknown(node)),
         })
     }
 }

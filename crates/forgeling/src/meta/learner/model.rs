@@ -25,6 +25,10 @@ const HEAD_STREAM: u64 = 2;
 
 /// A few-shot network, whichever method it is of.
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "on 64 bits only; tensors are handles, and burn's modules are not boxed"
+)]
 pub enum Model {
     /// An encoder with a head that compares.
     Metric(MetricLearner<Network, Head>),
@@ -36,6 +40,10 @@ pub enum Model {
 
 /// How features are compared.
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "on 64 bits only; tensors are handles, and burn's modules are not boxed"
+)]
 pub enum Head {
     /// With means.
     Prototypes(Prototypes),

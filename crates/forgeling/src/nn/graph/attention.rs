@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Shape;
 use super::layer::is_no;
+use super::quantize::is_zero;
 use super::shape::check_option;
 
 /// Options of attention. With `inner = heads * head_width`, its values are `weight [width, inner]` and `bias [inner]` of each
 /// of `query`, `key` and `value`, and `weight [inner, width]` and `bias [width]` of `project`. Where the first three are
-/// fused: `qkv.weight [width, 3 inner]` and `qkv.bias [3 inner]` in their place.
+/// fused: `qkv.weight [width, 3 inner]` and `qkv.bias [3 inner]` in their place. In 8 bits each weight has a scale for each
+/// output, such as `query.weight_scale [inner]`, and there is `context_scale [1]`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Attention {
@@ -24,6 +26,13 @@ pub struct Attention {
     /// of those that it was trained with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,
+    /// Whether its four layers of neurons work in 8 bits, on tokens that were rounded by a
+    /// [quantize](super::Layer::Quantize) layer; scores and softmax do not. What the heads have seen is rounded, too. Default no.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub int8: bool,
+    /// Which of 0 to 255 stands for 0 in what the heads have seen. Default 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub context_zero_point: u8,
 }
 
 impl Attention {
@@ -34,6 +43,8 @@ impl Attention {
             fused: false,
             head_width: None,
             scale: None,
+            int8: false,
+            context_zero_point: 0,
         }
     }
 
@@ -73,29 +84,39 @@ impl Attention {
         }
     }
 
-    /// The names and sizes of its values, for tokens of this width.
-    pub(super) fn values(&self, width: usize) -> Vec<(&'static str, Vec<usize>)> {
+    /// The names and sizes of its values, for tokens of this width, and whether they are trained.
+    pub(super) fn values(&self, width: usize) -> Vec<(&'static str, Vec<usize>, bool)> {
         let inner = self.inner(width);
-        let layer = |names: [&'static str; 2], inputs: usize, outputs: usize| {
-            [(names[0], vec![inputs, outputs]), (names[1], vec![outputs])]
+        let layer = |names: [&'static str; 3], inputs: usize, outputs: usize| {
+            let [weight, bias, scale] = names;
+            let scale = self.int8.then(|| (scale, vec![outputs], false));
+            [
+                (weight, vec![inputs, outputs], true),
+                (bias, vec![outputs], true),
+            ]
+            .into_iter()
+            .chain(scale)
         };
-        let mut values = Vec::with_capacity(8);
+        let mut values = Vec::with_capacity(13);
         match self.fused {
             true => {
                 let all = inner.saturating_mul(3);
-                values.extend(layer(["qkv.weight", "qkv.bias"], width, all));
+                let names = ["qkv.weight", "qkv.bias", "qkv.weight_scale"];
+                values.extend(layer(names, width, all));
             }
             false => {
                 for names in [
-                    ["query.weight", "query.bias"],
-                    ["key.weight", "key.bias"],
-                    ["value.weight", "value.bias"],
+                    ["query.weight", "query.bias", "query.weight_scale"],
+                    ["key.weight", "key.bias", "key.weight_scale"],
+                    ["value.weight", "value.bias", "value.weight_scale"],
                 ] {
                     values.extend(layer(names, width, inner));
                 }
             }
         }
-        values.extend(layer(["project.weight", "project.bias"], inner, width));
+        let names = ["project.weight", "project.bias", "project.weight_scale"];
+        values.extend(layer(names, inner, width));
+        values.extend(self.int8.then(|| ("context_scale", vec![1], false)));
         values
     }
 }

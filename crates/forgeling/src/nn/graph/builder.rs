@@ -195,7 +195,7 @@ impl Builder {
     }
 
     /// A name that begins so and is not taken.
-    pub(super) fn free(&self, name: &str) -> String {
+    pub(crate) fn free(&self, name: &str) -> String {
         if !self.names.contains(name) {
             return name.into();
         }

@@ -3,7 +3,7 @@
 use forgeling_shaders::epsilon::EPSILON;
 use serde::{Deserialize, Serialize};
 
-use super::{Attention, Channels, Luminance, Mix};
+use super::{Attention, Channels, Luminance, Mix, Quantize};
 
 /// What a node does to its inputs. Sizes of inputs are never written down: they follow from the graph's input.
 ///
@@ -53,6 +53,10 @@ pub enum Layer {
     Patches(Patches),
     /// Attention of all tokens to all, in several heads, between learned projections.
     Attention(Attention),
+    /// Values rounded to 8 bits: `y = scale q`, `q = round(x / scale)` within `-zero_point` and `255 - zero_point`;
+    /// [`fake_quantize`](crate::ops::fake_quantize). Its value: `scale [1]`, not trained unless
+    /// [asked for](crate::compress).
+    Quantize(Quantize),
 }
 
 /// From what distribution weights are drawn; biases of [`Uniform`](Self::Uniform) are drawn likewise, others start at 0.
@@ -94,6 +98,10 @@ pub struct Conv2d {
     /// How the values start. Default uniform.
     #[serde(default, skip_serializing_if = "is_uniform")]
     pub initial: Initial,
+    /// Whether it works in 8 bits: its weights are rounded to -127 to 127 times `weight_scale [filters]`, a value more, and what
+    /// it takes was rounded by a [quantize](Layer::Quantize) layer. Default no.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub int8: bool,
 }
 
 /// Zeros around maps.
@@ -134,6 +142,7 @@ impl Conv2d {
             groups: 1,
             bias: true,
             initial: Initial::Uniform,
+            int8: false,
         }
     }
 
@@ -191,6 +200,10 @@ pub struct Linear {
     /// How the values start. Default uniform.
     #[serde(default, skip_serializing_if = "is_uniform")]
     pub initial: Initial,
+    /// Whether it works in 8 bits: its weights are rounded to -127 to 127 times `weight_scale [outputs]`, a value more, and what
+    /// it takes was rounded by a [quantize](Layer::Quantize) layer. Default no.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub int8: bool,
 }
 
 impl Linear {
@@ -200,6 +213,7 @@ impl Linear {
             outputs,
             bias: true,
             initial: Initial::Uniform,
+            int8: false,
         }
     }
 
@@ -209,6 +223,7 @@ impl Linear {
             outputs,
             bias: true,
             initial: Initial::Glorot,
+            int8: false,
         }
     }
 }
@@ -251,6 +266,10 @@ pub struct Patches {
     /// its own. Default no.
     #[serde(default, skip_serializing_if = "is_no")]
     pub class_token: bool,
+    /// Whether it works in 8 bits: its weights are rounded to -127 to 127 times `weight_scale [width]`, a value more, and what
+    /// it takes was rounded by a [quantize](Layer::Quantize) layer. Default no.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub int8: bool,
 }
 
 impl Layer {
@@ -276,11 +295,12 @@ impl Layer {
             Self::Concat => "concat",
             Self::Patches(_) => "patches",
             Self::Attention(_) => "attention",
+            Self::Quantize(_) => "quantize",
         }
     }
 
     /// The kinds of all layers.
-    pub const KINDS: [&'static str; 19] = [
+    pub const KINDS: [&'static str; 20] = [
         "conv2d",
         "batchNorm",
         "layerNorm",
@@ -300,6 +320,7 @@ impl Layer {
         "concat",
         "patches",
         "attention",
+        "quantize",
     ];
 
     /// A layer from its kind and its options in JSON; what is wrong with them otherwise.
@@ -330,6 +351,7 @@ impl Layer {
             "meanPool" => window(options).map(Self::MeanPool),
             "patches" => read(options).map(Self::Patches),
             "attention" => read(options).map(Self::Attention),
+            "quantize" => read(options).map(Self::Quantize),
             "luminance" => read(options).map(Self::Luminance),
             "channels" => read(options).map(Self::Channels),
             "mix" => read(options).map(Self::Mix),

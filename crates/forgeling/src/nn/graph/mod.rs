@@ -13,6 +13,7 @@ mod blocks;
 mod builder;
 mod layer;
 mod pathway;
+mod quantize;
 mod schedule;
 mod shape;
 mod summary;
@@ -24,6 +25,7 @@ pub use attention::Attention;
 pub use builder::Builder;
 pub use layer::{Border, Conv2d, Initial, Layer, Linear, Norm, Padding, Patches, Window};
 pub use pathway::{Channels, Luminance, LuminanceStandard, Mix};
+pub use quantize::Quantize;
 pub(crate) use schedule::{Item, Operation, Region, Schedule, Step};
 use serde::{Deserialize, Serialize};
 pub use shape::{Parameter, Shape};
@@ -327,20 +329,11 @@ impl Graph {
     pub fn with_outputs(&self, outputs: usize) -> Result<Self> {
         let mut builder = Builder::from(self);
         if let Layer::Linear(linear) = self.nodes[self.output].layer {
-            let layer = Layer::Linear(Linear { outputs, ..linear });
-            builder = Builder::new(self.input)?;
-            for (place, node) in self.nodes.iter().enumerate() {
-                let layer = if place == self.output {
-                    layer
-                } else {
-                    node.layer
-                };
-                builder.add(Node {
-                    layer,
-                    ..node.clone()
-                })?;
-            }
-            return builder.ending_at(self.output, self.features);
+            let last = Layer::Linear(Linear { outputs, ..linear });
+            return self.with_layers(|place, layer| match place == self.output {
+                true => last,
+                false => layer,
+            });
         }
         let mut from = Wire::Node(self.output);
         if !matches!(self.shapes[self.output], Shape::Values(_)) {
@@ -360,6 +353,21 @@ impl Graph {
         builder.add(head)?;
         let output = builder.len() - 1;
         builder.ending_at(output, self.features)
+    }
+
+    /// The same nodes with what `change` makes of their layers, given with their places.
+    ///
+    /// # Errors
+    /// When a layer does not take what the one before gives.
+    pub(crate) fn with_layers(&self, change: impl Fn(usize, Layer) -> Layer) -> Result<Self> {
+        let mut builder = Builder::new(self.input)?;
+        for (place, node) in self.nodes.iter().enumerate() {
+            builder.add(Node {
+                layer: change(place, node.layer),
+                ..node.clone()
+            })?;
+        }
+        builder.ending_at(self.output, self.features)
     }
 
     /// The block that a node belongs to: the first part of its name, and the second if that is a number, where that is

@@ -282,7 +282,7 @@ impl Layer {
                     Shape::Values(_) => Shape::Values(linear.outputs),
                 }
             }
-            Self::Relu | Self::Relu6 | Self::Gelu => first,
+            Self::Relu | Self::Relu6 | Self::Gelu | Self::Quantize(_) => first,
             Self::GlobalMeanPool => match first {
                 Shape::Maps([channels, ..]) => Shape::Values(channels),
                 Shape::Tokens([_, width]) => Shape::Values(width),
@@ -323,6 +323,7 @@ impl Layer {
             sizes: sizes.to_vec(),
             trained,
         };
+        let scale = |int8: bool, outputs| int8.then(|| value("weight_scale", &[outputs], false));
         let last = |shape: Shape| shape.sizes().last().copied().unwrap_or_default();
         let channels = match input {
             Shape::Maps([channels, ..]) => channels,
@@ -334,6 +335,7 @@ impl Layer {
                 let sizes = [conv.filters, channels / conv.groups.max(1), rows, columns];
                 let mut all = vec![value("weight", &sizes, true)];
                 all.extend(conv.bias.then(|| value("bias", &[conv.filters], true)));
+                all.extend(scale(conv.int8, conv.filters));
                 all
             }
             Self::BatchNorm(_) => [
@@ -350,6 +352,7 @@ impl Layer {
             Self::Linear(linear) => {
                 let mut all = vec![value("weight", &[channels, linear.outputs], true)];
                 all.extend(linear.bias.then(|| value("bias", &[linear.outputs], true)));
+                all.extend(scale(linear.int8, linear.outputs));
                 all
             }
             Self::Patches(patches) => {
@@ -366,15 +369,17 @@ impl Layer {
                 ];
                 let class_token = || value("class_token", &[1, width], true);
                 all.extend(patches.class_token.then(class_token));
+                all.extend(scale(patches.int8, width));
                 all
             }
             Self::Attention(attention) => {
                 let values = attention.values(channels).into_iter();
                 values
-                    .map(|(field, sizes)| value(field, &sizes, true))
+                    .map(|(field, sizes, trained)| value(field, &sizes, trained))
                     .collect()
             }
             Self::Mix(_) => vec![value("logits", &[inputs.len()], true)],
+            Self::Quantize(_) => vec![value("scale", &[1], false)],
             Self::Relu
             | Self::Relu6
             | Self::Gelu

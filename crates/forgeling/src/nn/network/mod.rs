@@ -33,6 +33,7 @@ use self::run::{Flow, Slots};
 use super::Pass;
 use super::graph::{Graph, Item, Schedule, Shape, Wire};
 use super::lora::Lora;
+use super::quantize::rounded;
 use crate::device::{Device, TensorDevice};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
@@ -397,12 +398,12 @@ impl Network {
 }
 
 impl ConvValues {
-    /// The weight, with its change if there is one.
+    /// The weight, rounded where it is to be, with its change if there is one.
     ///
     /// # Errors
     /// When the adapter does not fit the weight.
     pub fn weight(&self) -> Result<Tensor<4>> {
-        let weight = self.weight.val();
+        let weight = rounded(&self.weight, self.weight_scale.as_ref(), 0)?;
         match &self.lora {
             None => Ok(weight),
             Some(lora) => lora.changed(weight),
@@ -422,6 +423,7 @@ impl ConvValues {
         Ok(Self {
             weight: self.weight.clone().map(|_| weight).set_require_grad(true),
             bias: self.bias.clone().map(|bias| bias.set_require_grad(true)),
+            weight_scale: self.weight_scale.clone(),
             lora: None,
         })
     }

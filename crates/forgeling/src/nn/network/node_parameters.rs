@@ -6,8 +6,8 @@ use burn::tensor::Tensor;
 use super::mix::MixValues;
 use crate::device::TensorDevice;
 use crate::nn::graph::{Attention, Initial, Layer, Parameter};
-use crate::nn::init::{constant, uniform};
-use crate::nn::{BatchNorm, LayerNorm, LinearLayer, Lora};
+use crate::nn::init::{buffer, constant, uniform};
+use crate::nn::{BatchNorm, LayerNorm, LinearLayer, Lora, QuantizeValues};
 use crate::rng::Rng;
 
 /// Of a convolution.
@@ -17,6 +17,8 @@ pub struct ConvValues {
     pub weight: Param<Tensor<4>>,
     /// `[filters]`; has no gradient before a batch norm with the statistics of a batch, which cancels it.
     pub bias: Option<Param<Tensor<1>>>,
+    /// `[filters]`, where it works in 8 bits.
+    pub weight_scale: Option<Param<Tensor<1>>>,
     /// A change of the weight, where the network is adapted.
     pub lora: Option<Lora>,
 }
@@ -28,6 +30,8 @@ pub struct LinearValues {
     pub weight: Param<Tensor<2>>,
     /// `[outputs]`
     pub bias: Option<Param<Tensor<1>>>,
+    /// `[outputs]`, where it works in 8 bits.
+    pub weight_scale: Option<Param<Tensor<1>>>,
 }
 
 /// Of patches.
@@ -41,6 +45,8 @@ pub struct PatchValues {
     pub positions: Param<Tensor<2>>,
     /// `[1, width]`
     pub class_token: Option<Param<Tensor<2>>>,
+    /// `[width]`, where they work in 8 bits.
+    pub weight_scale: Option<Param<Tensor<1>>>,
 }
 
 /// Of attention.
@@ -54,6 +60,8 @@ pub struct AttentionValues {
     pub value: LinearLayer,
     /// From the heads' outputs, side by side, to the width.
     pub project: LinearLayer,
+    /// `[1]`, of what the heads have seen, where it works in 8 bits.
+    pub context_scale: Option<Param<Tensor<1>>>,
 }
 
 /// Of attention whose queries, keys and values come of one layer.
@@ -63,6 +71,8 @@ pub struct FusedAttentionValues {
     pub qkv: LinearLayer,
     /// From the heads' outputs, side by side, to the width.
     pub project: LinearLayer,
+    /// `[1]`, of what the heads have seen, where it works in 8 bits.
+    pub context_scale: Option<Param<Tensor<1>>>,
 }
 
 /// What one node holds.
@@ -88,6 +98,8 @@ pub enum Values {
     FusedAttention(FusedAttentionValues),
     /// A mix's.
     Mix(MixValues),
+    /// Those of a layer that rounds values.
+    Quantize(QuantizeValues),
 }
 
 /// Standard deviation of the first positions and of a class token.
@@ -113,6 +125,7 @@ impl Values {
                     bias: conv
                         .bias
                         .then(|| bias(conv.initial, rng, filters, bound, device)),
+                    weight_scale: scale(conv.int8, filters, device),
                     lora: None,
                 }
                 .into()
@@ -126,6 +139,7 @@ impl Values {
                     bias: linear
                         .bias
                         .then(|| bias(linear.initial, rng, outputs, bound, device)),
+                    weight_scale: scale(linear.int8, outputs, device),
                 }
                 .into()
             }
@@ -142,9 +156,12 @@ impl Values {
                     bias: constant(sizes[1], 0.0, device),
                     positions: small(positions),
                     class_token: patches.class_token.then(|| small([1, sizes[1]])),
+                    weight_scale: scale(patches.int8, sizes[1], device),
                 })
             }
-            Layer::Attention(Attention { fused: true, .. }) => {
+            Layer::Attention(Attention {
+                fused: true, int8, ..
+            }) => {
                 let [width, all] = [0, 1].map(|axis| size(0, axis));
                 let inner = all / 3;
                 // Each of the three starts as it would by itself.
@@ -153,22 +170,26 @@ impl Values {
                     qkv: LinearLayer {
                         weight: uniform(rng, [width, all], bound, device),
                         bias: constant(all, 0.0, device),
+                        weight_scale: scale(*int8, all, device),
                     },
-                    project: LinearLayer::glorot(inner, width, rng, device),
+                    project: neurons(*int8, [inner, width], rng, device),
+                    context_scale: scale(*int8, 1, device),
                 })
             }
-            Layer::Attention(_) => {
+            Layer::Attention(Attention { int8, .. }) => {
                 let [width, inner] = [0, 1].map(|axis| size(0, axis));
-                let mut part = || LinearLayer::glorot(width, inner, rng, device);
+                let mut part = || neurons(*int8, [width, inner], rng, device);
                 let [query, key, value] = [part(), part(), part()];
                 Self::Attention(AttentionValues {
                     query,
                     key,
                     value,
-                    project: LinearLayer::glorot(inner, width, rng, device),
+                    project: neurons(*int8, [inner, width], rng, device),
+                    context_scale: scale(*int8, 1, device),
                 })
             }
             Layer::Mix(mix) => Self::Mix(MixValues::new(mix.logits(size(0, 0)), device)),
+            Layer::Quantize(_) => Self::Quantize(QuantizeValues::new(device)),
             Layer::Relu
             | Layer::Relu6
             | Layer::Gelu
@@ -182,6 +203,24 @@ impl Values {
             | Layer::Add
             | Layer::Concat => return None,
         })
+    }
+}
+
+/// Steps of what works in 8 bits, which are 1 until they are found.
+fn scale(int8: bool, length: usize, device: &TensorDevice) -> Option<Param<Tensor<1>>> {
+    int8.then(|| buffer(length, 1.0, device))
+}
+
+/// A layer of neurons of an attention.
+fn neurons(
+    int8: bool,
+    [inputs, outputs]: [usize; 2],
+    rng: &mut Rng,
+    device: &TensorDevice,
+) -> LinearLayer {
+    LinearLayer {
+        weight_scale: scale(int8, outputs, device),
+        ..LinearLayer::glorot(inputs, outputs, rng, device)
     }
 }
 
@@ -231,6 +270,7 @@ macro_rules! each {
             Self::Attention($values) => $call,
             Self::FusedAttention($values) => $call,
             Self::Mix($values) => $call,
+            Self::Quantize($values) => $call,
         }
     };
 }
@@ -247,6 +287,7 @@ macro_rules! changed {
             Self::Attention($values) => Self::Attention($call),
             Self::FusedAttention($values) => Self::FusedAttention($call),
             Self::Mix($values) => Self::Mix($call),
+            Self::Quantize($values) => Self::Quantize($call),
         }
     };
 }

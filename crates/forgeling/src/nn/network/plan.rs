@@ -204,6 +204,7 @@ fn single(
             convolved(sim, graph, node, first)?
         }
         Layer::LayerNorm(_) => sim.layer_norm(first)?,
+        Layer::Quantize(_) => sim.fake_quantized(first, 1),
         Layer::Relu | Layer::Gelu => sim.activated(first),
         Layer::Relu6 => sim.clamped(first),
         Layer::MaxPool(_) => sim.pooled(first, &sizes(output), true),

@@ -1,5 +1,6 @@
 //! What each operation of a schedule does with tensors.
 
+use burn::module::Param;
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, relu, relu6};
 
@@ -10,9 +11,11 @@ use crate::nn::graph::{Attention, Border, Graph, Layer, Operation, Region, Shape
 use crate::nn::network::node_parameters::{ConvValues, PatchValues};
 use crate::nn::network::normed::{normed, running};
 use crate::nn::pool::{self, extended};
+use crate::nn::quantize::rounded;
 use crate::nn::{BatchNorm, LinearLayer, Normalization, Pass};
 use crate::ops::{
-    Activation, AttentionOptions, Conv2dOptions, attention, conv2d, conv2d_norm_running, linear,
+    Activation, AttentionOptions, Conv2dOptions, Levels, attention, conv2d, conv2d_norm_running,
+    fake_quantize, linear,
 };
 
 /// What goes from operation to operation, for all examples of a batch.
@@ -211,7 +214,8 @@ impl Part {
             } => match self.of(node) {
                 Some(Values::Linear(values)) => {
                     let bias = values.bias.as_ref().map(|bias| bias.val());
-                    let output = linear(first.rows()?, values.weight.val(), bias, activation)?;
+                    let weight = rounded(&values.weight, values.weight_scale.as_ref(), 1)?;
+                    let output = linear(first.rows()?, weight, bias, activation)?;
                     Ok(Flow::Rows(output))
                 }
                 _ => Err(missing(graph, node)),
@@ -315,24 +319,41 @@ impl Part {
             },
             Layer::Attention(options) => {
                 let rows = first.rows()?;
-                let (parts, project) = match self.of(node) {
+                let (parts, project, context_scale) = match self.of(node) {
                     Some(Values::Attention(values)) => {
                         let of =
                             |layer: &LinearLayer| layer.forward(rows.clone(), Activation::None);
                         let parts = [of(&values.query)?, of(&values.key)?, of(&values.value)?];
-                        (parts, &values.project)
+                        (parts, &values.project, &values.context_scale)
                     }
                     Some(Values::FusedAttention(values)) => {
                         let inner = options.inner(rows.dims()[1]);
                         let all = values.qkv.forward(rows, Activation::None)?;
                         let part = |place: usize| all.clone().narrow(1, place * inner, inner);
-                        ([0, 1, 2].map(part), &values.project)
+                        let parts = [0, 1, 2].map(part);
+                        (parts, &values.project, &values.context_scale)
                     }
                     _ => return Err(missing(graph, node)),
                 };
-                let seen = attended(parts, tokens(input), options)?;
+                let mut seen = attended(parts, tokens(input), options)?;
+                if let Some(scale) = context_scale {
+                    let levels = Levels::activations(options.context_zero_point);
+                    let name = || format!("{}.context_scale", graph.nodes()[node].name);
+                    seen = quantized(seen, scale, levels, name, pass)?;
+                }
                 Flow::Rows(project.forward(seen, Activation::None)?)
             }
+            Layer::Quantize(options) => match self.of(node) {
+                Some(Values::Quantize(values)) => {
+                    let (scale, levels) = (&values.scale, options.levels());
+                    let name = || format!("{}.scale", graph.nodes()[node].name);
+                    match first {
+                        Flow::Maps(maps) => Flow::Maps(quantized(maps, scale, levels, name, pass)?),
+                        Flow::Rows(rows) => Flow::Rows(quantized(rows, scale, levels, name, pass)?),
+                    }
+                }
+                _ => return Err(missing(graph, node)),
+            },
             // These are operations of their own in every schedule.
             Layer::BatchNorm(_) | Layer::Linear(_) => return Err(missing(graph, node)),
         })
@@ -433,7 +454,8 @@ fn patched(
         .permute([0, 2, 4, 1, 3, 5])
         .reshape([batch * tokens, channels * size * size]);
     let bias = Some(values.bias.val());
-    let embedded = linear(patches, values.weight.val(), bias, Activation::None)?;
+    let weight = rounded(&values.weight, values.weight_scale.as_ref(), 1)?;
+    let embedded = linear(patches, weight, bias, Activation::None)?;
     let described = embedded.dims()[1];
     let mut embedded = embedded.reshape([batch, tokens, described]);
     if let Some(class_token) = &values.class_token {
@@ -443,6 +465,20 @@ fn patched(
     let tokens = embedded.dims()[1];
     let positions = pass.input(values.positions.val()).unsqueeze::<3>();
     Ok((embedded + positions).reshape([batch * tokens, described]))
+}
+
+/// Values rounded to the steps of a scale of this name; as they are in a pass that observes them.
+fn quantized<const D: usize>(
+    values: Tensor<D>,
+    scale: &Param<Tensor<1>>,
+    levels: Levels,
+    name: impl FnOnce() -> String,
+    pass: &mut Pass<'_>,
+) -> Result<Tensor<D>> {
+    if pass.observe(name, &values) {
+        return Ok(values);
+    }
+    fake_quantize(values, scale.val(), None, levels)
 }
 
 /// What the heads see, side by side, of queries, keys and values `[rows, inner]`; tokens of an example only see each other.

@@ -132,6 +132,7 @@ impl VitConfig {
         }
         let mut graph = Builder::new(Shape::Maps([self.channels, self.size, self.size]))?;
         let patches = Patches {
+            int8: false,
             size: self.patch,
             width: self.width,
             class_token: self.class_token,

@@ -1,6 +1,7 @@
 //! The operations of burn that networks use between ours.
 
 use super::{MemoryUse, SINGLE, Shaped, Simulation};
+use crate::ops::storage::Order;
 
 impl Simulation {
     /// Whether channels-last and in order are the same for this tensor.
@@ -179,6 +180,22 @@ impl Simulation {
         self.track(&[&parent], output, move |sim, grad, grads| {
             let flow = sim.like(&grad, MemoryUse::Flow, "clamped");
             drop((places, grad));
+            grads.register(sim, &node, flow);
+        })
+    }
+
+    /// Values rounded to the steps of so many scales, as [`fake_quantize`](crate::ops::fake_quantize) does.
+    pub fn fake_quantized(&self, x: Shaped, channels: usize) -> Shaped {
+        let scale = self.parameter("scale", &[channels]);
+        let (node, x) = (x.node.clone(), x.detached());
+        let output = self.like(&x, MemoryUse::Activations, "rounded");
+        let kept = self.keep_node(&x, &node, Order::Plain);
+        drop(x);
+        let parents = [node.clone(), scale.node.clone()];
+        self.track(&parents.each_ref(), output, move |sim, grad, grads| {
+            let x = sim.unkeep(kept);
+            let flow = sim.like(&x, MemoryUse::Flow, "rounded");
+            drop((x, grad));
             grads.register(sim, &node, flow);
         })
     }

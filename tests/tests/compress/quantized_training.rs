@@ -1,0 +1,189 @@
+//! Training that sees the rounding: it makes up for what rounding costs, its scales learn for as long as they are to, and it
+//! goes on from where it was.
+
+use std::ops::ControlFlow;
+
+use forgeling::Device;
+use forgeling::compress::{
+    LearnedScales, Observer, QuantizationConfig, QuantizedTraining, WeightScale, quantize,
+    train_quantized,
+};
+use forgeling::nn::Network;
+use forgeling::train::weights::{NamedTensor, collect};
+use forgeling::train::{
+    Checkpoint, Checkpoints, CrossEntropy, Distillation, DistillationConfig, Run, Source,
+    TrainEvent, Trainer,
+};
+use pollster::block_on;
+
+use crate::common::cpu;
+use crate::gradual::{accuracy, config, glyphs, manager, trained};
+
+/// In 8 bits with ranges from one batch, and then with scales so coarse that rounding shows.
+fn coarse(network: &Network, device: &Device, by: f32) -> Network {
+    let batch = block_on(glyphs(false, 3).next()).unwrap().unwrap();
+    let config = QuantizationConfig {
+        observer: Observer::MinMax,
+        weights: WeightScale::MaxAbs,
+        ..Default::default()
+    };
+    let batches = [batch];
+    let small = quantize(network, &config, &CrossEntropy, &batches, device);
+    let small = block_on(small).unwrap().network;
+    let mut tensors = block_on(collect(&small)).unwrap();
+    for tensor in &mut tensors {
+        if tensor.name.ends_with("weight_scale") {
+            tensor.values.iter_mut().for_each(|scale| *scale *= by);
+        }
+    }
+    let there = Network::new(small.graph(), 0, device);
+    forgeling::train::weights::load(there, tensors).unwrap()
+}
+
+fn scales(network: &Network) -> Vec<NamedTensor> {
+    let all = block_on(collect(network)).unwrap().into_iter();
+    all.filter(|tensor| tensor.name.ends_with("scale"))
+        .collect()
+}
+
+fn keep_on(_: &TrainEvent) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+#[test]
+fn training_makes_up_for_the_rounding() {
+    let device = cpu();
+    let network = trained(&device);
+    let whole = accuracy(&network, &device);
+    let fine = accuracy(&coarse(&network, &device, 1.0), &device);
+    assert!(fine > whole - 0.02, "{fine} of {whole}");
+    // Weights of five values: what is left of 7 bits.
+    let mut small = coarse(&network, &device, 64.0);
+    let before = accuracy(&small, &device);
+    let start = scales(&small);
+    let mut teacher = Distillation::new(&network, DistillationConfig::default()).unwrap();
+    let mut source = glyphs(false, 5);
+    let training = QuantizedTraining {
+        training: config(6, 1e-3),
+        learning_epochs: 4,
+        scale_rate: 1e-2,
+    };
+    let trained = train_quantized(
+        &mut small,
+        manager(&device),
+        &CrossEntropy,
+        &mut source,
+        Some(&mut teacher),
+        &training,
+        keep_on,
+    );
+    assert_eq!(block_on(trained).unwrap().epochs, 6);
+    let after = accuracy(&small, &device);
+    assert!(before < whole - 0.1, "{before} of {whole}");
+    assert!(after > before + 0.08, "{before} became {after} of {whole}");
+    assert!(after > whole - 0.06, "{before} became {after} of {whole}");
+    let end = scales(&small);
+    let moved = start.iter().zip(&end).filter(|(a, b)| a != b).count();
+    assert_eq!(moved, start.len(), "scales that never learned");
+    assert!(
+        end.iter()
+            .all(|tensor| tensor.values.iter().all(|scale| *scale > 0.0))
+    );
+}
+
+#[test]
+fn scales_stay_after_their_epochs_and_are_no_parameters_of_others() {
+    let device = cpu();
+    let network = coarse(&trained(&device), &device, 1.0);
+    let learned = |learning_epochs: usize| {
+        let mut small = network.clone();
+        let training = QuantizedTraining {
+            training: config(2, 1e-3),
+            learning_epochs,
+            ..Default::default()
+        };
+        let mut source = glyphs(false, 5);
+        let run = train_quantized(
+            &mut small,
+            manager(&device),
+            &CrossEntropy,
+            &mut source,
+            None,
+            &training,
+            keep_on,
+        );
+        block_on(run).unwrap();
+        small
+    };
+    assert_eq!(scales(&learned(0)), scales(&network));
+    let [one, two] = [1, 2].map(|epochs| scales(&learned(epochs)));
+    assert_ne!(one, scales(&network));
+    assert_ne!(one, two);
+    // A plain training leaves them as they are.
+    let mut plain = network.clone();
+    let mut trainer = Trainer::new(config(1, 1e-3), manager(&device)).unwrap();
+    let mut source = glyphs(false, 5);
+    block_on(trainer.fit(&mut plain, &CrossEntropy, Run::on(&mut source), keep_on)).unwrap();
+    assert_eq!(scales(&plain), scales(&network));
+    let weights = |network: &Network| block_on(collect(network)).unwrap();
+    assert_ne!(weights(&plain), weights(&network));
+}
+
+/// The latest checkpoint, in bytes.
+#[derive(Default)]
+struct Kept(Option<Vec<u8>>);
+
+impl Checkpoints for Kept {
+    fn latest(&mut self) -> forgeling::Result<(Option<Checkpoint>, Vec<String>)> {
+        let read = self.0.as_deref().map(Checkpoint::decode);
+        Ok((read.transpose()?, Vec::new()))
+    }
+
+    fn save(&mut self, checkpoint: &Checkpoint) -> forgeling::Result<String> {
+        self.0 = Some(checkpoint.encode()?);
+        Ok("memory".into())
+    }
+}
+
+#[test]
+fn learning_goes_on_after_a_pause() {
+    let device = cpu();
+    let network = LearnedScales::tracked(coarse(&trained(&device), &device, 4.0), true);
+    let run = |kept: &mut Kept, epochs: usize| {
+        let mut small = network.clone();
+        let mut learning = LearnedScales::new(1e-2, 2).unwrap();
+        let mut trainer = Trainer::new(config(epochs, 1e-3), manager(&device)).unwrap();
+        let mut source = glyphs(false, 1);
+        let run = Run::on(&mut source)
+            .with_method(&mut learning)
+            .saved_in(kept);
+        block_on(trainer.fit(&mut small, &CrossEntropy, run, keep_on)).unwrap();
+        block_on(collect(&small)).unwrap()
+    };
+    let mut kept = Kept::default();
+    run(&mut kept, 1);
+    assert_eq!(run(&mut kept, 3), run(&mut Kept::default(), 3));
+}
+
+#[test]
+fn numbers_out_of_range_and_plain_networks_are_refused() {
+    for rate in [0.0, -1.0, 2.0, f64::NAN] {
+        assert!(LearnedScales::new(rate, 1).unwrap_err().is_bad_input());
+    }
+    let device = cpu();
+    let mut plain = trained(&device);
+    let before = block_on(collect(&plain)).unwrap();
+    let mut source = glyphs(false, 1);
+    let training = QuantizedTraining::default();
+    let run = train_quantized(
+        &mut plain,
+        manager(&device),
+        &CrossEntropy,
+        &mut source,
+        None,
+        &training,
+        keep_on,
+    );
+    assert!(block_on(run).unwrap_err().to_string().contains("8 bits"));
+    assert_eq!(block_on(collect(&plain)).unwrap(), before);
+}
