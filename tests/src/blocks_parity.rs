@@ -62,7 +62,7 @@ pub async fn rounded(
     let stored = x.clone().cast(dtype);
     let channels = axis.map_or(1, |axis| sizes[axis]);
     let scales: Vec<f32> = (0..channels)
-        .map(|c| 0.5f32.powi(2 + c as i32 % 5))
+        .map(|c| 0.5f32.powi(1 + c as i32 % 4))
         .collect();
     let scale = Tensor::<1>::from_data(TensorData::new(scales, [channels]), device).require_grad();
     let output = match body {

@@ -2,12 +2,12 @@
 
 use burn::tensor::{DType, Device as Tensors};
 use forgeling::device::LaunchCounter;
-use forgeling::ops::Storage;
+use forgeling::ops::{Levels, Storage};
 use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
 use forgeling_shaders::ALL;
 use forgeling_tests::bag::five_steps;
 use forgeling_tests::blocks_parity::{
-    ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, attend, norm,
+    ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, ROUNDED_SIZES, attend, norm, rounded,
 };
 use forgeling_tests::conv_parity::{
     CHANNELS, CONVOLUTIONS, NORMS, batch_normed, convolution, moved,
@@ -63,6 +63,9 @@ async fn every_body(device: &Tensors) {
     }
     for sizes in NORM_SIZES {
         norm(own, sizes, single, device).await;
+    }
+    for sizes in ROUNDED_SIZES {
+        rounded(own, sizes, Levels::WEIGHTS, single, device).await;
     }
     for sizes in ATTENTION_SIZES {
         attend(own, sizes, ATTENTION_OPTIONS[0], single, device).await;

@@ -29,6 +29,7 @@ mod exp;
 pub mod fake_quantize;
 pub mod gemm;
 pub mod half;
+pub mod int8;
 pub mod layer_norm;
 pub mod loss;
 mod moments;

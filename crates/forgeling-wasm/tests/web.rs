@@ -39,7 +39,9 @@ mod task_digests;
 #[path = "../../../tests/src/values.rs"]
 mod values;
 
-use blocks_parity::{ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, attend, norm};
+use blocks_parity::{
+    ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, ROUNDED_SIZES, attend, norm, rounded,
+};
 use burn::tensor::Device as Tensors;
 use common::{cpu, everywhere, webgpu};
 use conv_parity::{
@@ -50,6 +52,7 @@ use forgeling::data::{Glyphs, Split};
 use forgeling::device::profile::GpuTiming;
 use forgeling::meta::{EpisodeTrainer, FitConfig, Learner};
 use forgeling::nn::zoo::Conv4Config;
+use forgeling::ops::Levels;
 use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
 use forgeling::{Device, DeviceChoice};
 use js_sys::Reflect;
@@ -184,6 +187,18 @@ async fn layer_norm_equals_its_reference_on_cpu_and_webgpu() {
     for sizes in NORM_SIZES {
         let run = async |body, dtype, device: &Tensors| norm(body, sizes, dtype, device).await;
         everywhere(&format!("{sizes:?}"), run).await;
+    }
+}
+
+#[wasm_bindgen_test]
+async fn rounded_values_equal_their_reference_on_cpu_and_webgpu() {
+    for sizes in ROUNDED_SIZES {
+        for levels in [Levels::WEIGHTS, Levels { low: -2, high: 3 }] {
+            let run = async |body, dtype, device: &Tensors| {
+                rounded(body, sizes, levels, dtype, device).await
+            };
+            everywhere(&format!("{sizes:?} {levels:?}"), run).await;
+        }
     }
 }
 

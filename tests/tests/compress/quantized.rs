@@ -90,7 +90,7 @@ fn every_network_works_in_8_bits() {
         let (got, expected) = (answers(&small, &device), answers(&network, &device));
         let off = apart(&expected, &got);
         assert!(off > 0.0, "{name}: nothing was rounded");
-        assert!(off < 0.15, "{name}: {off} apart");
+        assert!(off < 0.06, "{name}: {off} apart");
         // Every layer with values works in 8 bits or is named.
         let graph = small.graph();
         for (place, node) in graph.nodes().iter().enumerate() {

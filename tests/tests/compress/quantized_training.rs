@@ -57,8 +57,8 @@ fn training_makes_up_for_the_rounding() {
     let whole = accuracy(&network, &device);
     let fine = accuracy(&coarse(&network, &device, 1.0), &device);
     assert!(fine > whole - 0.02, "{fine} of {whole}");
-    // Weights of five values: what is left of 7 bits.
-    let mut small = coarse(&network, &device, 64.0);
+    // Weights of three values: little is left of 8 bits.
+    let mut small = coarse(&network, &device, 110.0);
     let before = accuracy(&small, &device);
     let start = scales(&small);
     let mut teacher = Distillation::new(&network, DistillationConfig::default()).unwrap();
@@ -79,9 +79,9 @@ fn training_makes_up_for_the_rounding() {
     );
     assert_eq!(block_on(trained).unwrap().epochs, 6);
     let after = accuracy(&small, &device);
-    assert!(before < whole - 0.1, "{before} of {whole}");
-    assert!(after > before + 0.08, "{before} became {after} of {whole}");
-    assert!(after > whole - 0.06, "{before} became {after} of {whole}");
+    // 93 % become 41 and, trained, 86.
+    assert!(before < whole - 0.3, "{before} of {whole}");
+    assert!(after > whole - 0.12, "{before} became {after} of {whole}");
     let end = scales(&small);
     let moved = start.iter().zip(&end).filter(|(a, b)| a != b).count();
     assert_eq!(moved, start.len(), "scales that never learned");

@@ -26,7 +26,7 @@ use forgeling_tests::skipped;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use self::networks::{ADAPTED, cpu, networks, small};
+use self::networks::{ADAPTED, cpu, int8_networks, networks, small};
 use self::reader::{Field, Message};
 
 /// From the package's folder, where cargo starts tests.
@@ -34,6 +34,8 @@ const GOLDEN: &str = "golden/onnx.json";
 const SCRIPT: &str = "golden/onnx_check.py";
 const PYTHON: &str = "FORGELING_ONNX_PYTHON";
 const BATCHES: [usize; 2] = [1, 7];
+/// Enough of them to count in how many the largest output is another.
+const MANY: usize = 200;
 const PRECISIONS: [(StoredPrecision, &str); 2] =
     [(StoredPrecision::F32, "f32"), (StoredPrecision::F16, "f16")];
 
@@ -281,11 +283,11 @@ fn rounded(network: &Network) -> Network {
 }
 
 /// Writes a model, examples, and what this library computes of them.
-fn write(folder: &Path, name: &str, model: &OnnxModel, network: &Network) {
+fn write(folder: &Path, name: &str, model: &OnnxModel, network: &Network, batches: &[usize]) {
     let device = cpu();
     std::fs::write(folder.join(format!("{name}.onnx")), &model.bytes).unwrap();
     let shape = network.graph().image_shape();
-    for batch in BATCHES {
+    for &batch in batches {
         let sizes = [batch, shape.channels, shape.height, shape.width];
         let mut rng = Rng::new(batch as u64);
         let count = sizes.iter().product();
@@ -318,16 +320,80 @@ fn onnx_runtime_computes_the_same() {
     let folder = tempfile::tempdir().unwrap();
     for (name, network) in networks() {
         let [wide, narrow] = PRECISIONS.map(|(precision, _)| exported(&network, precision));
-        write(folder.path(), &name, &wide, &network);
-        write(
-            folder.path(),
-            &format!("{name}_f16"),
-            &narrow,
-            &rounded(&network),
-        );
+        write(folder.path(), &name, &wide, &network, &BATCHES);
+        let name = format!("{name}_f16");
+        write(folder.path(), &name, &narrow, &rounded(&network), &BATCHES);
+    }
+    for (name, network) in int8_networks() {
+        let model = exported(&network, StoredPrecision::F32);
+        let batches = [BATCHES[0], BATCHES[1], MANY];
+        write(folder.path(), &name, &model, &network, &batches);
     }
     let status = Command::new(python).arg(SCRIPT).arg(folder.path()).status();
     assert!(status.unwrap().success());
+}
+
+/// ONNX Runtime makes one integer operator of a convolution only if it stands between values that are rounded.
+#[test]
+fn layers_in_8_bits_stand_between_rounded_values() {
+    for (name, network) in int8_networks() {
+        let model = exported(&network, StoredPrecision::F32);
+        let contents = Message::read(&model.bytes).message(7);
+        let nodes = contents.messages(1);
+        let maker = |value: &str| {
+            let made = |node: &&Message<'_>| node.texts(2).contains(&value);
+            nodes.iter().find(made).map(|node| node.text(4))
+        };
+        let takers = |value: &str| -> Vec<&str> {
+            let takes = nodes.iter().filter(|node| node.texts(1).contains(&value));
+            takes.map(|node| node.text(4)).collect()
+        };
+        let (mut products, passed) = (0, ["MaxPool", "Flatten", "Gather", "Slice"]);
+        for node in &nodes {
+            if !["Conv", "Gemm", "MatMul"].contains(&node.text(4)) {
+                continue;
+            }
+            let inputs = node.texts(1);
+            if maker(inputs[1]) != Some("DequantizeLinear") {
+                // Scores, what the heads see, and how bright colours are.
+                let float = ["scores", "seen", "luminance"];
+                let named = float.iter().any(|part| node.text(3).contains(part));
+                assert!(named, "{name}: {}", node.text(3));
+                continue;
+            }
+            products += 1;
+            let from = maker(inputs[0]).unwrap();
+            let known = from == "DequantizeLinear" || passed.contains(&from);
+            assert!(known || node.text(3).contains("patches"), "{name}: {from}");
+            if let Some(bias) = inputs.get(2) {
+                assert_eq!(maker(bias), Some("DequantizeLinear"), "{name}");
+            }
+            let outputs = takers(node.texts(2)[0]);
+            if node.text(4) == "Conv" && !outputs.contains(&"Reshape") {
+                let next = outputs[0];
+                assert!(
+                    outputs.len() == 1 && ["QuantizeLinear", "Relu", "Clip"].contains(&next),
+                    "{name}: {outputs:?}"
+                );
+            }
+        }
+        assert!(products > 1, "{name}");
+        for tensor in contents.messages(5) {
+            // smart-turn #33: numbers in 32 bits have no zero point.
+            if tensor.integer(2) == 6 {
+                let [reader] = takers(tensor.text(8))[..] else {
+                    panic!("{name}")
+                };
+                let own = |node: &&Message<'_>| node.texts(1).contains(&tensor.text(8));
+                let node = nodes.iter().find(own).unwrap();
+                assert_eq!(
+                    (reader, node.texts(1).len()),
+                    ("DequantizeLinear", 2),
+                    "{name}"
+                );
+            }
+        }
+    }
 }
 
 /// Of all of a file but the version of its producer.

@@ -1,10 +1,11 @@
 //! Networks that are exported.
 
-use forgeling::compress::{Criterion, PruningConfig, PruningPlan};
-use forgeling::data::{ImageShape, Rng};
+use forgeling::compress::{Criterion, PruningConfig, PruningPlan, QuantizationConfig, quantize};
+use forgeling::data::{ImageBatch, ImageShape, Rng};
 use forgeling::nn::Network;
 use forgeling::nn::catalog::{Entry, MODELS, ModelConfig};
 use forgeling::nn::graph::Graph;
+use forgeling::train::CrossEntropy;
 use forgeling::train::weights::{NamedTensor, collect, load};
 use forgeling::{Device, DeviceChoice};
 
@@ -113,6 +114,37 @@ fn drawn(network: Network) -> Network {
         }
     }
     load(network, tensors).unwrap()
+}
+
+/// Networks that work in 8 bits.
+pub fn int8_networks() -> Vec<(String, Network)> {
+    let device = cpu();
+    let names = [
+        "mlp",
+        "conv4",
+        "resnet18",
+        "mobilenet_v2",
+        "vit",
+        "integration_shallow",
+    ];
+    let small = names.map(|name| {
+        let graph = small(Entry::find(name).unwrap());
+        let network = drawn(Network::on(&graph, 0, device.tensors()));
+        let shape = graph.image_shape();
+        let mut rng = Rng::new(3);
+        let batch = ImageBatch {
+            shape,
+            images: (0..16 * shape.len())
+                .map(|_| rng.range(-1.0, 2.0))
+                .collect(),
+            labels: vec![0; 16],
+        };
+        let (config, batches) = (QuantizationConfig::default(), [batch]);
+        let found = quantize(&network, &config, &CrossEntropy, &batches, &device);
+        let found = pollster::block_on(found).unwrap();
+        (format!("{name}_int8"), found.network)
+    });
+    small.into()
 }
 
 /// Networks that are exported as they are, by their names.

@@ -214,4 +214,5 @@ export const LAYERS = [
   "concat",
   "patches",
   "attention",
+  "quantize",
 ] as const;

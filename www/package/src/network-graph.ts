@@ -38,6 +38,8 @@ export interface Conv2dOptions {
   /** Whether a value is added to each channel. Default true. */
   bias?: boolean;
   initial?: Initial;
+  /** Whether it works in 8 bits, on what a `quantize` layer rounded. Default false. */
+  int8?: boolean;
 }
 
 /** A norm. */
@@ -53,6 +55,8 @@ export interface LinearOptions {
   /** Whether a value is added to each. Default true. */
   bias?: boolean;
   initial?: Initial;
+  /** Whether it works in 8 bits, on what a `quantize` layer rounded. Default false. */
+  int8?: boolean;
 }
 
 /** A window that moves over maps. */
@@ -73,6 +77,8 @@ export interface PatchesOptions {
   width: number;
   /** Whether a learned token goes before those of the patches. Default false. */
   classToken?: boolean;
+  /** Whether it works in 8 bits, on what a `quantize` layer rounded. Default false. */
+  int8?: boolean;
 }
 
 /** Attention of all tokens to all. */
@@ -85,6 +91,10 @@ export interface AttentionOptions {
   headWidth?: number;
   /** The factor of the scores. Default one over the root of `headWidth`. */
   scale?: number;
+  /** Whether it works in 8 bits, on what a `quantize` layer rounded. Default false. */
+  int8?: boolean;
+  /** Which of 0 to 255 stands for 0 in what the heads have seen. Default 0. */
+  contextZeroPoint?: number;
 }
 
 /** How bright red, green and blue are. */
@@ -109,6 +119,12 @@ export interface ChannelsOptions {
 export interface MixOptions {
   /** The weight that the last of the `inputs` starts with, above 0 and below 1. Default: all start alike. */
   lastShare?: number;
+}
+
+/** Values rounded to 8 bits. */
+export interface QuantizeOptions {
+  /** Which of 0 to 255 stands for 0. Default 0. */
+  zeroPoint?: number;
 }
 
 /** Of a layer that has no options. */
@@ -148,6 +164,8 @@ export interface LayerOptions {
   concat: NoOptions;
   patches: PatchesOptions;
   attention: AttentionOptions;
+  /** Values rounded to 256 multiples of a scale. */
+  quantize: QuantizeOptions;
 }
 
 /** Layers whose name alone will do: all options have defaults. */

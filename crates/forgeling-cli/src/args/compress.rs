@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use forgeling::compress::{Criterion, HeadPruning, PruningConfig, PruningTarget, Ranking};
+use forgeling::compress::{
+    Criterion, HeadPruning, Observer, PruningConfig, PruningTarget, QuantizationConfig, Ranking,
+};
 
 use super::{HardwareArgs, PictureArgs};
 use crate::data::DataSource;
@@ -26,6 +28,9 @@ pub struct Compress {
     /// Measure accuracy on these images: idx:DIR and cifar:DIR have test images, glyphs others of the same characters
     #[arg(long, value_name = "SOURCE", conflicts_with = "validation")]
     pub validation_data: Option<DataSource>,
+    /// In how many bits the weights are: int8 also computes in 8 bits, the others make the file smaller
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub quantize: Option<WeightFormat>,
     /// Remove it in so many steps, most of it in the first ones, and train after each
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub steps: usize,
@@ -50,6 +55,8 @@ pub struct Compress {
     #[command(flatten)]
     pub pruning: PruningArgs,
     #[command(flatten)]
+    pub quantization: QuantizationArgs,
+    #[command(flatten)]
     pub hardware: HardwareArgs,
     #[command(flatten)]
     pub pictures: PictureArgs,
@@ -59,9 +66,9 @@ pub struct Compress {
 #[derive(Args)]
 #[command(next_help_heading = "Pruning")]
 pub struct PruningArgs {
-    /// How much to remove, above 0 and below 1
+    /// How much to remove, above 0 and below 1 [default: nothing]
     #[arg(long, value_name = "FRACTION")]
-    pub prune: f64,
+    pub prune: Option<f64>,
     /// Of what: half of the channels are about three quarters of the values
     #[arg(long, value_enum, value_name = "UNIT", default_value_t = Of::Channels)]
     pub of: Of,
@@ -83,6 +90,80 @@ pub struct PruningArgs {
     /// A layer that keeps all channels that it makes; may be given more than once
     #[arg(long = "protect", value_name = "LAYER")]
     pub protected: Vec<String>,
+}
+
+/// In how many bits weights are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WeightFormat {
+    /// 8 bits, with a scale for each output; layers compute in 8 bits, too
+    Int8,
+    /// 16 bits
+    F16,
+    /// 16 bits with the range of f32
+    Bf16,
+    /// 4 bits in groups of 32, all else in 16
+    Int4,
+}
+
+impl WeightFormat {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Int8 => "int8",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::Int4 => "int4",
+        }
+    }
+}
+
+/// How layers work in 8 bits.
+#[derive(Args)]
+#[command(next_help_heading = "8 bits")]
+pub struct QuantizationArgs {
+    /// How the range of activations is found
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = ObserverKind::Mse)]
+    pub observer: ObserverKind,
+    /// Batches that ranges are found from
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub calibration_batches: usize,
+    /// A layer that stays in f32; may be given more than once
+    #[arg(long = "float", value_name = "LAYER")]
+    pub float_layers: Vec<String>,
+    /// Times to go through the images afterwards, training with the rounding
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub qat_epochs: usize,
+    /// Learning rate of Adam in that training
+    #[arg(long, value_name = "RATE", default_value_t = 1e-4)]
+    pub qat_learning_rate: f64,
+}
+
+/// How the range of activations is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ObserverKind {
+    /// The one that rounds with the least error
+    Mse,
+    /// From the smallest to the largest value
+    MinMax,
+    /// The mean of the smallest and of the largest values of batches
+    MovingAverage,
+    /// Without a ten-thousandth at either end
+    Percentile,
+}
+
+impl QuantizationArgs {
+    /// What was typed.
+    pub fn config(&self) -> QuantizationConfig {
+        QuantizationConfig {
+            observer: match self.observer {
+                ObserverKind::Mse => Observer::Mse,
+                ObserverKind::MinMax => Observer::MinMax,
+                ObserverKind::MovingAverage => Observer::MovingAverage { momentum: 0.9 },
+                ObserverKind::Percentile => Observer::Percentile { fraction: 0.9999 },
+            },
+            float_layers: self.float_layers.clone(),
+            ..Default::default()
+        }
+    }
 }
 
 /// Of what a fraction is removed.
@@ -145,7 +226,7 @@ impl PruningArgs {
             Of::Bytes => PruningTarget::Bytes,
         };
         PruningConfig {
-            target: target(self.prune),
+            target: self.prune.map_or(PruningConfig::default().target, target),
             criterion: match self.criterion {
                 CriterionKind::L1 => Criterion::L1,
                 CriterionKind::L2 => Criterion::L2,

@@ -19,7 +19,7 @@ use forgeling::DeviceChoice;
 use forgeling::device::MemoryBudget;
 use forgeling::train::{HardwareConfig, Precision, Preset};
 
-pub use compress::Compress;
+pub use compress::{Compress, WeightFormat};
 pub use continual::{
     ClassOrder, Compare as ContinualCompare, Continual, LearningArgs as ContinualArgs,
     ProtocolArgs, Run as ContinualRun, ScenarioArgs, ScenarioKind,
@@ -195,16 +195,18 @@ Examples:
   forgeling export photos.safetensors --onnx photos.onnx
   forgeling export photos.safetensors --onnx photos.onnx --precision f16 --json")]
     Export(Export),
-    /// Make a model smaller and faster: remove channels, and train what is left
+    /// Make a model smaller and faster: remove channels, round weights, and train what is left
     #[command(after_help = "\
-What would go is printed first, layer by layer. Accuracy is measured before and after, on images that are
-not trained on.
+What would go is printed first, layer by layer. Channels go first, then weights are rounded. Accuracy is
+measured before and after each, on images that are not trained on.
 
 Examples:
   forgeling compress --model mnist.safetensors --data idx:mnist --prune 0.5 --out small.safetensors
   forgeling compress --model mnist.safetensors --data idx:mnist --prune 0.5 --of values --dry-run
   forgeling compress --model photos.safetensors --data folder:photos --prune 0.7 --of macs --steps 5 \\
-      --epochs 3 --distill --round-to 8 --protect stem --out small.safetensors")]
+      --epochs 3 --distill --round-to 8 --protect stem --out small.safetensors
+  forgeling compress --model mnist.safetensors --data idx:mnist --quantize int8 --qat-epochs 3 --out small.safetensors
+  forgeling compress --model mnist.safetensors --data idx:mnist --prune 0.5 --quantize f16 --out small.safetensors")]
     Compress(Box<Compress>),
     /// Few-shot learning: train, compare, evaluate, classify
     #[command(subcommand)]

@@ -191,6 +191,15 @@ where
     O: Objective<Network>,
     S: Source<Batch = O::Batch>,
 {
+    let batches = upcoming_batches(source, count).await?;
+    loss_gradients(network, objective, &batches, device)
+}
+
+/// The next batches of a source, which is then where it was: so many, or fewer where the source has none.
+///
+/// # Errors
+/// When the data cannot be read.
+pub async fn upcoming_batches<S: Source>(source: &mut S, count: usize) -> Result<Vec<S::Batch>> {
     let state = source.state();
     let (mut batches, mut ends) = (Vec::with_capacity(count), 0);
     // An epoch may end before there are so many, and one without a batch has none.
@@ -204,7 +213,7 @@ where
         }
     }
     source.resume(&state)?;
-    loss_gradients(network, objective, &batches, device)
+    Ok(batches)
 }
 
 /// The sum over batches of the gradients of the mean loss, in f32 and with running statistics, which stay as they are: what

@@ -27,6 +27,7 @@ pub use config::{PruningConfig, PruningTarget, Ranking};
 pub use criterion::Criterion;
 pub use gradual::{
     GradualConfig, PruningEvent, PruningStep, loss_gradients, prune_gradually, source_gradients,
+    upcoming_batches,
 };
 pub use groups::{ChannelGroup, ChannelGroups, HeadPruning, Member};
 pub use plan::{NetworkSize, PlannedLayer, PrunedGroup, PruningPlan};

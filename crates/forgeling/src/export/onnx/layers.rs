@@ -218,7 +218,7 @@ fn luminance(at: &mut At<'_>, x: &str, options: Luminance) -> String {
     at.node("Conv", &[x, &weight, &bias], vec![])
 }
 
-/// Patches described by a convolution whose windows they are.
+/// Patches described by a convolution whose windows they are; in 8 bits by a product, whose sums nobody has to round.
 fn tokens(at: &mut At<'_>, x: &str, patches: Patches, shape: Shape) -> Result<String> {
     let channels = shape.sizes()[0];
     let Patches { size, width, .. } = patches;
@@ -232,17 +232,31 @@ fn tokens(at: &mut At<'_>, x: &str, patches: Patches, shape: Shape) -> Result<St
             name: tensor.name,
         }
     };
-    let (weight, bias) = at.weight_and_bias("", 0, x, kernels)?;
-    let bias = bias.unwrap_or_default();
-    let attributes = vec![
-        ("kernel_shape", integers([size; 2])),
-        ("strides", integers([size; 2])),
-    ];
-    let maps = at.node("Conv", &[x, &weight, &bias], attributes);
-    let sizes = at.list("sizes", &[0, width as i64, -1]);
-    let rows = at.node("Reshape", &[&maps, &sizes], vec![]);
-    let order = vec![("perm", Integers(vec![0, 2, 1]))];
-    let mut tokens = at.node("Transpose", &[&rows], order);
+    let mut tokens = if patches.int8 {
+        let [height, columns] = [1, 2].map(|axis| (shape.sizes()[axis] / size) as i64);
+        let (side, depth) = (size as i64, channels as i64);
+        let cut = at.list("cut", &[0, depth, height, side, columns, side]);
+        let cut = at.named_node("Reshape", "cut.Reshape", &[x, &cut], vec![]);
+        let order = vec![("perm", Integers(vec![0, 2, 4, 1, 3, 5]))];
+        let cut = at.named_node("Transpose", "cut.Transpose", &[&cut], order);
+        let rows = at.list("rows", &[0, height * columns, depth * side * side]);
+        let rows = at.named_node("Reshape", "rows.Reshape", &[&cut, &rows], vec![]);
+        if let Some(scale) = at.scale_of(x) {
+            at.note_scale(&rows, scale);
+        }
+        linear(at, &rows, "")?
+    } else {
+        let (weight, bias) = at.weight_and_bias("", 0, x, kernels)?;
+        let attributes = vec![
+            ("kernel_shape", integers([size; 2])),
+            ("strides", integers([size; 2])),
+        ];
+        let maps = at.node("Conv", &[x, &weight, &bias.unwrap_or_default()], attributes);
+        let sizes = at.list("sizes", &[0, width as i64, -1]);
+        let rows = at.node("Reshape", &[&maps, &sizes], vec![]);
+        let order = vec![("perm", Integers(vec![0, 2, 1]))];
+        at.node("Transpose", &[&rows], order)
+    };
     let mut positions = at.weight("positions")?;
     if patches.class_token {
         // A row of zeros before those of the patches, to which the token is added with the positions: the batch, which
