@@ -36,7 +36,7 @@ pub async fn norm(body: Body, sizes: [usize; 2], dtype: DType, device: &Tensors)
     named(&["output", "grad x", "grad gamma", "grad beta"], trip).await
 }
 
-/// Sizes and axis of [`rounded`]: single, odd and distinct, scales side by side and far apart, one for all, and longer than a
+/// Sizes and axis of [`fake_quantized`]: single, odd and distinct, scales side by side and far apart, one for all, and longer than a
 /// task.
 pub const ROUNDED_SIZES: [([usize; 3], Option<usize>); 6] = [
     ([1, 1, 1], None),
@@ -51,7 +51,7 @@ pub const ROUNDED_SIZES: [([usize; 3], Option<usize>); 6] = [
 ///
 /// # Panics
 /// When anything fails.
-pub async fn rounded(
+pub async fn fake_quantized(
     body: Body,
     (sizes, axis): ([usize; 3], Option<usize>),
     levels: Levels,

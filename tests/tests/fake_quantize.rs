@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device as Tensors, Tensor, TensorData};
 use forgeling::ops::{Levels, fake_quantize, reference};
-use forgeling_tests::blocks_parity::{ROUNDED_SIZES, rounded};
+use forgeling_tests::blocks_parity::{ROUNDED_SIZES, fake_quantized};
 use forgeling_tests::ops_parity::tensor;
 use forgeling_tests::{assert_close, devices, everywhere, waves};
 
@@ -18,7 +18,7 @@ fn it_and_its_gradients_equal_the_reference() {
     for sizes in ROUNDED_SIZES {
         for levels in [NARROW, Levels::WEIGHTS, Levels::activations(200)] {
             everywhere(&format!("{sizes:?} {levels:?}"), |body, dtype, device| {
-                pollster::block_on(rounded(body, sizes, levels, dtype, device))
+                pollster::block_on(fake_quantized(body, sizes, levels, dtype, device))
             });
         }
     }

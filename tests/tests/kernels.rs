@@ -7,7 +7,7 @@ use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
 use forgeling_shaders::ALL;
 use forgeling_tests::bag::five_steps;
 use forgeling_tests::blocks_parity::{
-    ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, ROUNDED_SIZES, attend, norm, rounded,
+    ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, ROUNDED_SIZES, attend, fake_quantized, norm,
 };
 use forgeling_tests::conv_parity::{
     CHANNELS, CONVOLUTIONS, NORMS, batch_normed, convolution, moved,
@@ -65,7 +65,7 @@ async fn every_body(device: &Tensors) {
         norm(own, sizes, single, device).await;
     }
     for sizes in ROUNDED_SIZES {
-        rounded(own, sizes, Levels::WEIGHTS, single, device).await;
+        fake_quantized(own, sizes, Levels::WEIGHTS, single, device).await;
     }
     for sizes in ATTENTION_SIZES {
         attend(own, sizes, ATTENTION_OPTIONS[0], single, device).await;

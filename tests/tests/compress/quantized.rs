@@ -8,12 +8,12 @@ use forgeling::compress::{
 };
 use forgeling::data::ImageBatch;
 use forgeling::export::{OnnxNotes, OnnxOptions, to_onnx};
-use forgeling::nn::catalog::MODELS;
+use forgeling::nn::catalog::{MODELS, ModelConfig};
 use forgeling::nn::graph::{Graph, Layer, Wire};
 use forgeling::nn::{Network, Normalization, Pass};
 use forgeling::train::CrossEntropy;
 use forgeling::train::weights::collect;
-use forgeling_tests::networks::with_change;
+use forgeling_tests::networks::{outputs, with_change};
 use forgeling_tests::{assert_close, waves};
 use pollster::block_on;
 
@@ -392,6 +392,74 @@ fn a_network_in_8_bits_can_be_pruned_and_cut() {
             .len(),
         1..
     ));
+}
+
+/// The same network where gradients could be asked for, which rounds in f32 and multiplies no bytes.
+fn in_floats(network: &Network, device: &Device) -> Vec<f32> {
+    let tensors = block_on(collect(network)).unwrap();
+    let tracked = Network::new(network.graph(), 0, device);
+    let tracked = forgeling::train::weights::load(tracked, tensors).unwrap();
+    let shape = network.graph().image_shape();
+    let sizes = [3, shape.channels, shape.height, shape.width];
+    let images = TensorData::new(waves(sizes.iter().product(), 0.5), sizes);
+    let images = Tensor::from_data(images, &device.autodiff());
+    let (found, _) = outputs(&tracked, images, Normalization::Running).unwrap();
+    found.into_data().try_into_vec().unwrap()
+}
+
+/// Layers large enough for bytes to pay.
+#[test]
+fn bytes_and_floats_give_the_same() {
+    let device = cpu();
+    let wide = [
+        ("conv4", &[("width", 64)][..]),
+        ("resnet18", &[("width", 32)]),
+        ("mobilenet_v2", &[("width", 50)]),
+        ("vit", &[("width", 96), ("depth", 2)]),
+        ("vit_tiny", &[("depth", 1)]),
+        ("mlp", &[("width", 256)]),
+    ];
+    for (name, options) in wide {
+        let mut config = ModelConfig::new(name).unwrap();
+        if config.input.height > 32 {
+            (config.input.height, config.input.width) = (33, 32);
+            if name == "vit_tiny" {
+                config.input.height = 32;
+            }
+        }
+        for (option, value) in options {
+            config.options.insert((*option).into(), *value);
+        }
+        let network = stirred(&config.graph().unwrap(), &device);
+        let small = quantized(&network, &QuantizationConfig::default()).unwrap();
+        let (bytes, floats) = (
+            answers(&small.network, &device),
+            in_floats(&small.network, &device),
+        );
+        // Sums differ in their last bits, and so may the side to which a value at the edge goes.
+        let off = apart(&floats, &bytes);
+        assert!(off < 0.02, "{name}: {off}");
+        assert_eq!(bytes, answers(&small.network, &device), "{name}");
+    }
+}
+
+/// What was packed is not used for other values.
+#[test]
+fn changed_weights_are_packed_anew() {
+    let device = cpu();
+    let graph = graph(
+        r#""flatten", { "linear": { "outputs": 32 }, "name": "a" }, "relu", { "linear": { "outputs": 32 }, "name": "b" }"#,
+        &[3, 10, 10],
+    );
+    let small = quantized(&stirred(&graph, &device), &QuantizationConfig::default()).unwrap();
+    let before = answers(&small.network, &device);
+    let half = |network: &Network| filled(network.clone(), "b.weight", |_, value| 0.5 * value);
+    let changed = half(&small.network);
+    let after = answers(&changed, &device);
+    assert!(apart(&before, &after) > 0.1);
+    assert!(apart(&in_floats(&changed, &device), &after) < 0.01);
+    // And the one before is as it was.
+    assert_eq!(answers(&small.network, &device), before);
 }
 
 #[test]

@@ -3,12 +3,15 @@
 
 use std::ops::ControlFlow;
 
+use burn::module::Module;
+use burn::tensor::{Tensor, TensorData};
+
 use forgeling::Device;
 use forgeling::compress::{
     LearnedScales, Observer, QuantizationConfig, QuantizedTraining, WeightScale, quantize,
     train_quantized,
 };
-use forgeling::nn::Network;
+use forgeling::nn::{Network, Normalization, Pass};
 use forgeling::train::weights::{NamedTensor, collect};
 use forgeling::train::{
     Checkpoint, Checkpoints, CrossEntropy, Distillation, DistillationConfig, Run, Source,
@@ -89,6 +92,53 @@ fn training_makes_up_for_the_rounding() {
         end.iter()
             .all(|tensor| tensor.values.iter().all(|scale| *scale > 0.0))
     );
+}
+
+/// What was trained in floats is what multiplies bytes.
+#[test]
+fn the_trained_network_answers_alike_in_bytes() {
+    let device = cpu();
+    let mut small = coarse(&trained(&device), &device, 2.0);
+    let mut source = glyphs(false, 5);
+    let training = QuantizedTraining {
+        training: config(2, 1e-3),
+        ..Default::default()
+    };
+    let run = train_quantized(
+        &mut small,
+        manager(&device),
+        &CrossEntropy,
+        &mut source,
+        None,
+        &training,
+        keep_on,
+    );
+    block_on(run).unwrap();
+    let (mut all, mut others) = (0, 0);
+    let mut held_out = glyphs(true, 0);
+    while let Some(batch) = block_on(held_out.next()).unwrap() {
+        let answers = |network: &Network, device: &burn::tensor::Device| {
+            let mut pass = Pass::new(Normalization::Running, device);
+            let shape = batch.shape;
+            let sizes = [
+                batch.labels.len(),
+                shape.channels,
+                shape.height,
+                shape.width,
+            ];
+            let images = TensorData::new(batch.images.clone(), sizes);
+            let logits = network
+                .forward(Tensor::from_data(images, device), &mut pass)
+                .unwrap();
+            let classes: Vec<i64> = logits.argmax(1).into_data().iter::<i64>().collect();
+            classes
+        };
+        let floats = answers(&small, &device.autodiff());
+        let bytes = answers(&small.valid(), device.tensors());
+        all += floats.len();
+        others += floats.iter().zip(&bytes).filter(|(a, b)| a != b).count();
+    }
+    assert!(all >= 300 && others * 200 <= all, "{others} of {all}");
 }
 
 #[test]

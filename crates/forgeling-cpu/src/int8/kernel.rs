@@ -57,23 +57,21 @@ pub enum Kernel {
 impl Kernel {
     /// Those of this machine, the fastest first.
     pub fn all() -> Vec<Self> {
-        let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512bw") {
-                all.push(Self::Avx512Vnni);
-            }
-            if is_x86_feature_detected!("avxvnni") {
-                all.push(Self::AvxVnni);
-            }
-            if is_x86_feature_detected!("avx2") {
-                all.push(Self::Avx2);
-            }
-        }
-        #[cfg(target_arch = "wasm32")]
-        all.push(Self::Simd128);
-        all.push(Self::Plain);
-        all
+        let vnni = is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512bw");
+        let known = [
+            #[cfg(target_arch = "x86_64")]
+            (Self::Avx512Vnni, vnni),
+            #[cfg(target_arch = "x86_64")]
+            (Self::AvxVnni, is_x86_feature_detected!("avxvnni")),
+            #[cfg(target_arch = "x86_64")]
+            (Self::Avx2, is_x86_feature_detected!("avx2")),
+            #[cfg(target_arch = "wasm32")]
+            (Self::Simd128, true),
+            (Self::Plain, true),
+        ];
+        let there = known.into_iter().filter(|(_, there)| *there);
+        there.map(|(kernel, _)| kernel).collect()
     }
 
     /// Whether it multiplies four bytes in one step, and so much faster than numbers in f32.
@@ -81,6 +79,17 @@ impl Kernel {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni | Self::AvxVnni => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it multiplies two widened bytes in one step.
+    pub const fn is_widening(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => true,
+            #[cfg(target_arch = "wasm32")]
+            Self::Simd128 => true,
             _ => false,
         }
     }

@@ -107,6 +107,11 @@ impl<'a> Pass<'a> {
         self
     }
 
+    /// Whether layers that would round values leave them as they are.
+    pub(crate) fn is_observing(&self) -> bool {
+        self.observing
+    }
+
     /// Keeps values that were to be rounded, with the name of their scale, if this pass is [observing](Self::observing); says
     /// whether it is.
     pub(crate) fn observe<const D: usize>(

@@ -151,7 +151,7 @@ pub async fn run(args: &Compress, common: &Common, output: &Output) -> Result<()
                 );
                 smaller.network = found.await?.network;
             }
-            _ => {} // STORAGE
+            WeightFormat::F16 | WeightFormat::Bf16 | WeightFormat::Int4 => {} // STORAGE
         }
         after = rows.measure(precision.name(), &smaller).await?;
         if precision == WeightFormat::Int8 && args.quantization.qat_epochs > 0 {

@@ -7,7 +7,6 @@ use burn::module::Module;
 use super::fold::fold;
 use super::host::HostNetwork;
 use super::observer::{Affine, Observed};
-use super::plan::origin;
 use super::smooth::smooth;
 use super::{OPERATION, QuantizationConfig, QuantizationPlan, WeightScale};
 use crate::device::{Device, Readback};
@@ -205,7 +204,7 @@ fn leave_room(host: &mut HostNetwork) {
         for (part, _) in rounded_parts(&graph, place) {
             let site = match part.as_str() {
                 "project." => Some(format!("{}.context_scale", node.name)),
-                _ => match origin(&graph, node.inputs[0]) {
+                _ => match graph.origin(node.inputs[0]) {
                     Wire::Node(before) => Some(format!("{}.scale", graph.nodes()[before].name)),
                     Wire::Input => None,
                 },

@@ -31,14 +31,6 @@ pub struct QuantizationPlan {
     float: Vec<FloatLayer>,
 }
 
-/// Whether a layer gives some of the values that it takes, as they are.
-pub(super) const fn passes_on(layer: &Layer) -> bool {
-    matches!(
-        layer,
-        Layer::MaxPool(_) | Layer::Flatten | Layer::FirstToken | Layer::Channels(_)
-    )
-}
-
 /// A layer in 8 bits, if it can work so.
 fn in_8_bits(layer: Layer) -> Option<Layer> {
     Some(match layer {
@@ -205,7 +197,7 @@ fn rounded(graph: &Graph, int8: impl Fn(&Node) -> bool) -> HashSet<Wire> {
             }
         }
         if int8(node) {
-            rounded.insert(origin(graph, node.inputs[0]));
+            rounded.insert(graph.origin(node.inputs[0]));
         }
     }
     // After a convolution, too, so that nothing else is done to its sums than to round them.
@@ -225,17 +217,6 @@ fn rounded(graph: &Graph, int8: impl Fn(&Node) -> bool) -> HashSet<Wire> {
         }
     }
     rounded
-}
-
-/// Where the values of a wire come from, through layers that pass them on.
-pub(super) fn origin(graph: &Graph, wire: Wire) -> Wire {
-    let mut at = wire;
-    while let Wire::Node(node) = at
-        && passes_on(&graph.nodes()[node].layer)
-    {
-        at = graph.nodes()[node].inputs[0];
-    }
-    at
 }
 
 impl fmt::Display for QuantizationPlan {

@@ -15,10 +15,8 @@ type Attributes = Vec<(&'static str, Attribute)>;
 pub fn write(layer: &Layer, at: &mut At<'_>, inputs: &[String], shape: Shape) -> Result<String> {
     let y = written(layer, at, inputs, shape)?;
     // What these give are some of the values that they take.
-    if matches!(
-        layer,
-        Layer::MaxPool(_) | Layer::Flatten | Layer::FirstToken | Layer::Channels(_)
-    ) && let Some(scale) = at.scale_of(&inputs[0])
+    if layer.passes_on()
+        && let Some(scale) = at.scale_of(&inputs[0])
     {
         at.note_scale(&y, scale);
     }
@@ -269,7 +267,7 @@ fn tokens(at: &mut At<'_>, x: &str, patches: Patches, shape: Shape) -> Result<St
         let token = at.named_node("Pad", "class_token.Pad", &[&token, &after], vec![]);
         positions = at.named_node("Add", "class_token.Add", &[&positions, &token], vec![]);
     }
-    Ok(at.node("Add", &[&tokens, &positions], vec![]))
+    Ok(at.named_node("Add", "positions.Add", &[&tokens, &positions], vec![]))
 }
 
 /// `softmax(scale * query key^T) value`, of each head, between the projections.

@@ -299,6 +299,14 @@ impl Layer {
         }
     }
 
+    /// Whether it gives some of the values that it takes, as they are.
+    pub(crate) const fn passes_on(&self) -> bool {
+        matches!(
+            self,
+            Self::MaxPool(_) | Self::Flatten | Self::FirstToken | Self::Channels(_)
+        )
+    }
+
     /// The kinds of all layers.
     pub const KINDS: [&'static str; 20] = [
         "conv2d",

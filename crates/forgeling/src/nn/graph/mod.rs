@@ -355,6 +355,17 @@ impl Graph {
         builder.ending_at(output, self.features)
     }
 
+    /// Where the values of a wire come from, through layers that pass some of them on as they are.
+    pub(crate) fn origin(&self, wire: Wire) -> Wire {
+        let mut at = wire;
+        while let Wire::Node(node) = at
+            && self.nodes[node].layer.passes_on()
+        {
+            at = self.nodes[node].inputs[0];
+        }
+        at
+    }
+
     /// The same nodes with what `change` makes of their layers, given with their places.
     ///
     /// # Errors

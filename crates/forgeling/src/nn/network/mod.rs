@@ -3,11 +3,13 @@
 //! - [`Network`]: made, run, adapted.
 //! - `node_parameters`: what nodes hold.
 //! - `part`: what the nodes of an item of the schedule hold, under their names.
+//! - `int8`: layers that multiply bytes.
 //! - `mix`: learned weights of a node's inputs.
 //! - `normed`: batch norm as a pass asks for it.
 //! - `run`: what each operation does with tensors.
 //! - `plan`: the same without tensors, for memory plans.
 
+mod int8;
 mod mix;
 mod node_parameters;
 mod normed;
@@ -17,13 +19,14 @@ mod run;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use burn::module::{
     Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
 };
 use burn::tensor::Tensor;
 
+use self::int8::{Ground, Int8Layers};
 pub use self::mix::MixValues;
 pub use self::node_parameters::{
     AttentionValues, ConvValues, FusedAttentionValues, LinearValues, PatchValues, Values,
@@ -31,11 +34,12 @@ pub use self::node_parameters::{
 use self::part::{Held, Part};
 use self::run::{Flow, Slots};
 use super::Pass;
-use super::graph::{Graph, Item, Schedule, Shape, Wire};
+use super::graph::{Graph, Item, Layer, Schedule, Shape, Wire};
 use super::lora::Lora;
 use super::quantize::rounded;
 use crate::device::{Device, TensorDevice};
 use crate::error::{Error, Result};
+use crate::ops::takes_bytes;
 use crate::rng::Rng;
 
 /// A network: a [`Graph`] with weights.
@@ -69,6 +73,8 @@ pub struct Network {
     schedule: Arc<Schedule>,
     /// What each item of the schedule holds.
     parts: Vec<Part>,
+    /// What multiplies bytes, with the values of the parts; shared by all that have the same.
+    int8: Arc<OnceLock<Int8Layers>>,
 }
 
 impl fmt::Debug for Network {
@@ -136,6 +142,7 @@ impl Network {
             graph: Arc::new(graph),
             schedule: Arc::new(schedule),
             parts,
+            int8: Arc::default(),
         }
     }
 
@@ -161,6 +168,7 @@ impl Network {
         });
         Self {
             parts: parts.collect(),
+            int8: Arc::default(),
             ..self
         }
     }
@@ -279,9 +287,31 @@ impl Network {
             .got(format!("{got:?}"))
     }
 
+    /// What multiplies bytes, where this input and pass allow it.
+    fn int8(&self, input: &Flow, pass: &Pass<'_>) -> Option<&Int8Layers> {
+        let nodes = self.graph.nodes();
+        let rounds = || {
+            nodes
+                .iter()
+                .any(|node| matches!(node.layer, Layer::Quantize(_)))
+        };
+        let takes = match input {
+            Flow::Maps(maps) => takes_bytes(maps),
+            Flow::Rows(rows) => takes_bytes(rows),
+        };
+        (takes && !pass.is_observing() && rounds()).then(|| {
+            let pack = || Int8Layers::new(&self.graph, &self.parts);
+            self.int8.get_or_init(pack)
+        })
+    }
+
     /// Runs the schedule up to a node that is output or features.
     fn run<'a>(&'a self, until: usize, input: Flow, pass: &mut Pass<'a>) -> Result<Flow> {
         let graph = &*self.graph;
+        let ground = Ground {
+            graph,
+            int8: self.int8(&input, pass),
+        };
         let mut slots = Slots::new(graph, input);
         for (item, part) in self.schedule.items.iter().zip(&self.parts) {
             let output = match item {
@@ -290,11 +320,11 @@ impl Network {
                     let maps = matches!(graph.shape(Wire::Node(step.output)), Shape::Maps(_));
                     let flow = if maps {
                         let run =
-                            |pass: &mut Pass<'a>| part.step(graph, step, &mut slots, pass)?.maps();
+                            |pass: &mut Pass<'a>| part.step(ground, step, &mut slots, pass)?.maps();
                         Flow::Maps(pass.part(name, run)?)
                     } else {
                         let run =
-                            |pass: &mut Pass<'a>| part.step(graph, step, &mut slots, pass)?.rows();
+                            |pass: &mut Pass<'a>| part.step(ground, step, &mut slots, pass)?.rows();
                         Flow::Rows(pass.part(name, run)?)
                     };
                     slots.put(step.output, flow);
@@ -304,7 +334,7 @@ impl Network {
                     let input = slots.take(region.input.wire, region.input.last)?;
                     let name = region.name.as_str();
                     let run = move |part: &Part, input: Flow, pass: &mut Pass<'_>| {
-                        part.region(graph, region, input, pass)
+                        part.region(ground, region, input, pass)
                     };
                     let maps = matches!(graph.shape(Wire::Node(region.output)), Shape::Maps(_));
                     let flow = match (input, maps) {
@@ -453,6 +483,8 @@ impl Module for Network {
             graph: self.graph.clone(),
             schedule: self.schedule.clone(),
             parts: self.parts.iter().map(Module::valid).collect(),
+            // The same values.
+            int8: self.int8.clone(),
         }
     }
 
@@ -475,6 +507,7 @@ impl Network {
     fn each(self, change: impl FnMut(Part) -> Part) -> Self {
         Self {
             parts: self.parts.into_iter().map(change).collect(),
+            int8: Arc::default(),
             ..self
         }
     }

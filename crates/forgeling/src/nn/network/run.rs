@@ -1,5 +1,7 @@
 //! What each operation of a schedule does with tensors.
 
+use std::sync::Arc;
+
 use burn::module::Param;
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, relu, relu6};
@@ -8,14 +10,15 @@ use super::{Part, Values};
 use crate::error::{Error, Result};
 use crate::nn::conv_block::BlockValues;
 use crate::nn::graph::{Attention, Border, Graph, Layer, Operation, Region, Shape, Step, Wire};
+use crate::nn::network::int8::{Ground, Role};
 use crate::nn::network::node_parameters::{ConvValues, PatchValues};
 use crate::nn::network::normed::{normed, running};
 use crate::nn::pool::{self, extended};
 use crate::nn::quantize::rounded;
 use crate::nn::{BatchNorm, LinearLayer, Normalization, Pass};
 use crate::ops::{
-    Activation, AttentionOptions, Conv2dOptions, Levels, attention, conv2d, conv2d_norm_running,
-    fake_quantize, linear,
+    Activation, AttentionOptions, Conv2dOptions, Int8Layer, Levels, attention, conv2d,
+    conv2d_norm_running, fake_quantize, linear,
 };
 
 /// What goes from operation to operation, for all examples of a batch.
@@ -140,13 +143,13 @@ impl Part {
     /// When the input does not fit.
     pub fn region(
         &self,
-        graph: &Graph,
+        ground: Ground<'_>,
         region: &Region,
         input: Flow,
         pass: &mut Pass<'_>,
     ) -> Result<Flow> {
         // The block's input is whatever its steps read from outside.
-        let mut slots = Slots::new(graph, input.clone());
+        let mut slots = Slots::new(ground.graph, input.clone());
         if let Wire::Node(node) = region.input.wire {
             slots.input = None;
             slots.put(node, input);
@@ -154,7 +157,7 @@ impl Part {
             drop(input);
         }
         for step in &region.steps {
-            let output = self.step(graph, step, &mut slots, pass)?;
+            let output = self.step(ground, step, &mut slots, pass)?;
             slots.put(step.output, output);
         }
         slots.take(Wire::Node(region.output), true)
@@ -166,11 +169,12 @@ impl Part {
     /// When what it takes does not fit.
     pub fn step(
         &self,
-        graph: &Graph,
+        ground: Ground<'_>,
         step: &Step,
         slots: &mut Slots,
         pass: &mut Pass<'_>,
     ) -> Result<Flow> {
+        let graph = ground.graph;
         let mut inputs = Vec::with_capacity(step.inputs.len());
         for read in &step.inputs {
             inputs.push(slots.take(read.wire, read.last)?);
@@ -212,6 +216,14 @@ impl Part {
                 linear: node,
                 activation,
             } => match self.of(node) {
+                Some(Values::Linear(_)) if let Some(own) = ground.int8(node, Role::Whole) => {
+                    let output = own.linear(first.rows()?);
+                    Ok(Flow::Rows(match activation {
+                        Activation::None => output,
+                        Activation::Relu => relu(output),
+                        Activation::Gelu => gelu(output),
+                    }))
+                }
                 Some(Values::Linear(values)) => {
                     let bias = values.bias.as_ref().map(|bias| bias.val());
                     let weight = rounded(&values.weight, values.weight_scale.as_ref(), 1)?;
@@ -220,20 +232,27 @@ impl Part {
                 }
                 _ => Err(missing(graph, node)),
             },
-            Operation::Node(node) => self.node(graph, node, first, inputs, pass),
+            Operation::Node(node) => self.node(ground, node, first, inputs, pass),
         }
     }
 
     fn node(
         &self,
-        graph: &Graph,
+        ground: Ground<'_>,
         node: usize,
         first: Flow,
         others: impl Iterator<Item = Flow>,
         pass: &mut Pass<'_>,
     ) -> Result<Flow> {
+        let graph = ground.graph;
         let input = graph.shape(graph.nodes()[node].inputs[0]);
         Ok(match graph.nodes()[node].layer {
+            Layer::Conv2d(conv) if let Some(own) = ground.int8(node, Role::Whole) => {
+                let maps = first.maps()?;
+                let [_, _, rows, columns] = maps.dims();
+                let beyond = conv.border([rows, columns]).beyond;
+                Flow::Maps(own.conv2d(extended(maps, beyond)))
+            }
             Layer::Conv2d(_) => {
                 let bias = self.conv(graph, node)?.bias.as_ref();
                 let bias = bias.map(|bias| bias.val());
@@ -313,7 +332,8 @@ impl Part {
             },
             Layer::Patches(patches) => match self.of(node) {
                 Some(Values::Patches(values)) => {
-                    Flow::Rows(patched(values, patches.size, first.maps()?, pass)?)
+                    let own = ground.int8(node, Role::Whole);
+                    Flow::Rows(patched(values, own, patches.size, first.maps()?, pass)?)
                 }
                 _ => return Err(missing(graph, node)),
             },
@@ -321,14 +341,17 @@ impl Part {
                 let rows = first.rows()?;
                 let (parts, project, context_scale) = match self.of(node) {
                     Some(Values::Attention(values)) => {
-                        let of =
-                            |layer: &LinearLayer| layer.forward(rows.clone(), Activation::None);
-                        let parts = [of(&values.query)?, of(&values.key)?, of(&values.value)?];
+                        let of = |role, layer| projected(ground, (node, role), layer, rows.clone());
+                        let parts = [
+                            of(Role::Query, &values.query)?,
+                            of(Role::Key, &values.key)?,
+                            of(Role::Value, &values.value)?,
+                        ];
                         (parts, &values.project, &values.context_scale)
                     }
                     Some(Values::FusedAttention(values)) => {
                         let inner = options.inner(rows.dims()[1]);
-                        let all = values.qkv.forward(rows, Activation::None)?;
+                        let all = projected(ground, (node, Role::Query), &values.qkv, rows)?;
                         let part = |place: usize| all.clone().narrow(1, place * inner, inner);
                         let parts = [0, 1, 2].map(part);
                         (parts, &values.project, &values.context_scale)
@@ -341,7 +364,7 @@ impl Part {
                     let name = || format!("{}.context_scale", graph.nodes()[node].name);
                     seen = quantized(seen, scale, levels, name, pass)?;
                 }
-                Flow::Rows(project.forward(seen, Activation::None)?)
+                Flow::Rows(projected(ground, (node, Role::Project), project, seen)?)
             }
             Layer::Quantize(options) => match self.of(node) {
                 Some(Values::Quantize(values)) => {
@@ -442,6 +465,7 @@ fn block(
 /// `[batch, channels, rows, columns]` to `[batch * tokens, width]`.
 fn patched(
     values: &PatchValues,
+    int8: Option<&Arc<Int8Layer>>,
     size: usize,
     images: Tensor<4>,
     pass: &Pass<'_>,
@@ -453,9 +477,14 @@ fn patched(
         .reshape([batch, channels, rows, size, columns, size])
         .permute([0, 2, 4, 1, 3, 5])
         .reshape([batch * tokens, channels * size * size]);
-    let bias = Some(values.bias.val());
-    let weight = rounded(&values.weight, values.weight_scale.as_ref(), 1)?;
-    let embedded = linear(patches, weight, bias, Activation::None)?;
+    let embedded = match int8 {
+        Some(own) => own.linear(patches),
+        None => {
+            let bias = Some(values.bias.val());
+            let weight = rounded(&values.weight, values.weight_scale.as_ref(), 1)?;
+            linear(patches, weight, bias, Activation::None)?
+        }
+    };
     let described = embedded.dims()[1];
     let mut embedded = embedded.reshape([batch, tokens, described]);
     if let Some(class_token) = &values.class_token {
@@ -465,6 +494,19 @@ fn patched(
     let tokens = embedded.dims()[1];
     let positions = pass.input(values.positions.val()).unsqueeze::<3>();
     Ok((embedded + positions).reshape([batch * tokens, described]))
+}
+
+/// What one of attention's layers gives.
+fn projected(
+    ground: Ground<'_>,
+    (node, role): (usize, Role),
+    layer: &LinearLayer,
+    rows: Tensor<2>,
+) -> Result<Tensor<2>> {
+    match ground.int8(node, role) {
+        Some(own) => Ok(own.linear(rows)),
+        None => layer.forward(rows, Activation::None),
+    }
 }
 
 /// Values rounded to the steps of a scale of this name; as they are in a pass that observes them.

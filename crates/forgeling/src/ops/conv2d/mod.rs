@@ -107,7 +107,7 @@ fn admit(operation: &'static str, x: &Tensor<4>, shape: &ConvShape) -> Result<()
     })
 }
 
-fn sizes(x: [usize; 4], weight: [usize; 4], options: Conv2dOptions) -> ConvShape {
+pub(super) fn sizes(x: [usize; 4], weight: [usize; 4], options: Conv2dOptions) -> ConvShape {
     ConvShape {
         images: x[0],
         groups: options.groups,
