@@ -271,6 +271,7 @@ fn network(model: &str, epochs: usize) -> (SavedNetwork, Subset<Glyphs>) {
         card: ModelCard::default(),
         history: TrainingHistory::default(),
         confidence: None,
+        storage: Default::default(),
         network,
     };
     (saved, held_out)

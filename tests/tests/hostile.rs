@@ -275,6 +275,7 @@ fn networks(device: &Device) -> Vec<Vec<u8>> {
             card: ModelCard::default(),
             history: TrainingHistory::default(),
             confidence: None,
+            storage: Default::default(),
             network: Network::new(&graph, 0, device),
         };
         pollster::block_on(saved.to_bytes()).unwrap()

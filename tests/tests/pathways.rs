@@ -329,6 +329,7 @@ fn colours_are_told_apart_where_luminance_cannot_tell() {
         card: ModelCard::default(),
         history: TrainingHistory::default(),
         confidence: None,
+        storage: Default::default(),
         network: colours,
     };
     let bytes = pollster::block_on(saved.to_bytes()).unwrap();

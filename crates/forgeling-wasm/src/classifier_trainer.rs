@@ -260,6 +260,7 @@ impl ClassifierTrainer {
                     validation: summary.validation,
                 },
                 confidence: None,
+                storage: Default::default(),
                 network: state.network.clone(),
             }
         })?;

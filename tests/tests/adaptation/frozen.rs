@@ -36,6 +36,7 @@ fn saved(device: &Device) -> SavedNetwork {
         card: ModelCard::default(),
         history: TrainingHistory::default(),
         confidence: None,
+        storage: Default::default(),
         network: Network::new(&graph, 3, device),
     }
 }

@@ -25,6 +25,7 @@ fn saved(network: &Network) -> SavedNetwork {
         card: ModelCard::default(),
         history: TrainingHistory::default(),
         confidence: None,
+        storage: Default::default(),
         network: network.clone(),
     }
 }

@@ -131,6 +131,7 @@ fn model_files_keep_how_sounds_are_heard() {
         card: ModelCard::default(),
         history: TrainingHistory::default(),
         confidence: None,
+        storage: Default::default(),
         network: Network::new(&config.graph().unwrap(), 0, &cpu()),
     };
     let bytes = pollster::block_on(saved.to_bytes()).unwrap();

@@ -5,8 +5,8 @@ use std::path::Path;
 use forgeling::nn::catalog::{Entry, MODELS};
 use forgeling::nn::graph::Graph;
 use forgeling::report::{described_layer, grouped, network_figure};
-use forgeling::train::ModelDescription;
 use forgeling::train::model_file::write_atomically;
+use forgeling::train::{ModelDescription, Storage};
 use forgeling::{Error, Result};
 use serde_json::{Value, json};
 
@@ -123,6 +123,7 @@ fn show_file(args: &Models, path: &Path, output: &Output) -> Result<()> {
     about["card"] = json!(model.card);
     about["history"] = json!(model.history);
     about["calibrated"] = json!(model.calibrated);
+    about["storage"] = json!(model.storage);
     output.plain_object("models", about);
     Ok(())
 }
@@ -177,6 +178,9 @@ fn card(model: &ModelDescription) -> Vec<String> {
             "trained        {} steps, {} epochs",
             history.steps, history.epochs
         ));
+    }
+    if model.storage != Storage::F32 {
+        lines.push(format!("stored as      {}", model.storage));
     }
     lines.extend(
         card.source

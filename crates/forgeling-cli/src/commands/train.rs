@@ -179,6 +179,7 @@ pub async fn run(args: &Train, common: &Common, output: &Output) -> Result<()> {
             validation: validation.filter(|found| found.loss.is_finite()),
         },
         confidence: None,
+        storage: Default::default(),
         network,
     };
     let summary = match summary {

@@ -293,6 +293,7 @@ impl ImportPlan {
             },
             history: TrainingHistory::default(),
             confidence: None,
+            storage: Default::default(),
             network: weights::load(network, tensors)?,
         })
     }

@@ -103,6 +103,7 @@ mod tests {
             card: ModelCard::default(),
             history: TrainingHistory::default(),
             confidence: None,
+            storage: Default::default(),
             network: Network::new(&graph, 5, device),
         }
     }

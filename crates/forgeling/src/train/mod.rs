@@ -12,7 +12,7 @@
 //! - [`EarlyStopping`]: when to stop.
 //! - [`MlpTrainer`]: a perceptron in training.
 //! - [`SavedNetwork`]: a network that tells images apart, and its model file; [`ModelCard`]: where it is from;
-//!   [`ModelDescription`]: what a file says of itself.
+//!   [`ModelDescription`]: what a file says of itself; [`Storage`]: in how many bits its values are stored.
 //! - [`probabilities`]: what a network says of images; [`Answer`]: that, and how far it can be believed:
 //!   [`Confidence`], [`Temperature`], [`Typicality`].
 //! - [`Scored`], [`Tally`], [`balanced_accuracy`]: how well each class is told from the others.
@@ -55,6 +55,7 @@ mod schedule;
 pub(crate) mod score;
 mod sgd;
 mod soft_cross_entropy;
+mod storage;
 mod trainer;
 pub mod weights;
 
@@ -92,6 +93,7 @@ pub use score::{Scored, Tally, balanced_accuracy};
 use serde::Serialize;
 pub use sgd::{Sgd, SgdConfig};
 pub use soft_cross_entropy::SoftCrossEntropy;
+pub use storage::Storage;
 pub(crate) use trainer::{Around, Core, Engine};
 pub use trainer::{
     Batches, EpochMeans, Epochs, MixedEpochs, Paced, Run, Source, Step, StopReason, TrainEvent,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SavedNetwork;
 use super::saved_network::FileConfig;
-use super::{TrainingHistory, model_file};
+use super::{Storage, TrainingHistory, model_file};
 use crate::data::{Preparation, SoundPreparation, Standardization};
 use crate::error::Result;
 use crate::nn::graph::Graph;
@@ -71,6 +71,8 @@ pub struct ModelDescription {
     pub history: TrainingHistory,
     /// Whether it is known how far its answers can be believed.
     pub calibrated: bool,
+    /// How the file stores the values of the network.
+    pub storage: Storage,
 }
 
 impl ModelDescription {
@@ -91,6 +93,7 @@ impl ModelDescription {
             card: header.config.card,
             history: header.summary,
             calibrated: header.config.confidence.is_some(),
+            storage: header.config.storage,
         })
     }
 }

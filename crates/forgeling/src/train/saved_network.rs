@@ -9,7 +9,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::Network;
 use crate::nn::graph::Graph;
-use crate::train::{Confidence, ModelCard, Validation, model_file, predict, weights};
+use crate::train::{Confidence, ModelCard, Storage, Validation, model_file, predict, weights};
 
 /// How a [`SavedNetwork`] was trained.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -44,6 +44,8 @@ pub struct SavedNetwork {
     pub history: TrainingHistory,
     /// How far its answers can be believed, if [`calibrate`](Self::calibrate) found out.
     pub confidence: Option<Confidence>,
+    /// How its file stores the values of the network; [`stored_as`](Self::stored_as) rounds them to that.
+    pub storage: Storage,
     /// The network.
     pub network: Network,
 }
@@ -61,6 +63,8 @@ pub(super) struct FileConfig {
     pub normalization: Option<Standardization>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<Confidence>,
+    #[serde(default, skip_serializing_if = "Storage::is_f32")]
+    pub storage: Storage,
 }
 
 impl SavedNetwork {
@@ -93,10 +97,12 @@ impl SavedNetwork {
         predict::probabilities(&self.network, self.input(), &images, device).await
     }
 
-    /// The bytes of a model file; see [`model_file`].
+    /// The bytes of a model file; see [`model_file`]. Values that its [`storage`](Self::storage) does not hold, as training
+    /// leaves them, are rounded.
     ///
     /// # Errors
-    /// When there is not one name for each class, when the device fails, or a weight is not finite.
+    /// When there is not one name for each class, when the device fails, or a weight is not finite or beyond what the storage
+    /// holds.
     pub async fn to_bytes(&self) -> Result<Vec<u8>> {
         self.check("save_model")?;
         let config = FileConfig {
@@ -106,11 +112,13 @@ impl SavedNetwork {
             normalization: self.normalization.clone(),
             card: self.card.clone(),
             confidence: self.confidence.clone(),
+            storage: self.storage,
         };
         let header = model_file::Header::new(Self::ARCHITECTURE, config, self.history)
             .with_pictures(self.pictures)
             .with_sounds(self.sounds);
-        model_file::encode(&header, &weights::collect(&self.network).await?)
+        let tensors = weights::collect(&self.network).await?;
+        model_file::encode_packed(header, &tensors, &|tensor| self.storage.packing(tensor))
     }
 
     /// A network from the bytes of a model file.
@@ -128,6 +136,7 @@ impl SavedNetwork {
             normalization,
             card,
             confidence,
+            storage,
         } = header.config;
         // The sizes the header claims must be those of the file before anything of that size is made.
         let claimed = network.counts().all();
@@ -149,6 +158,7 @@ impl SavedNetwork {
             normalization,
             card,
             confidence,
+            storage,
         };
         loaded.check(OPERATION)?;
         Ok(loaded)
@@ -252,6 +262,7 @@ mod tests {
                 },
                 history: TrainingHistory::default(),
                 confidence: None,
+                storage: Default::default(),
                 network,
             };
             let bytes = pollster::block_on(saved.to_bytes()).unwrap();
@@ -308,6 +319,7 @@ mod tests {
                 normalization: None,
                 card: ModelCard::default(),
                 confidence: None,
+                storage: Default::default(),
             };
             let header = model_file::Header::new(SavedNetwork::ARCHITECTURE, claims, saved.history);
             let wrong = model_file::encode(&header, &found).unwrap();
