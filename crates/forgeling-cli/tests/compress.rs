@@ -103,6 +103,85 @@ fn half_of_the_channels_go_and_the_file_shrinks() {
 }
 
 #[test]
+fn weights_become_bytes_and_the_model_is_one_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let [model, small, half] =
+        ["whole", "small", "half"].map(|name| folder.path().join(format!("{name}.safetensors")));
+    trained(&model);
+    let whole = fs::read(&model).unwrap().len() as f64;
+    let names = |object: &Value| -> Vec<String> {
+        let rows = object["rows"].as_array().unwrap().iter();
+        rows.map(|row| row["name"].as_str().unwrap().into())
+            .collect()
+    };
+
+    let dry = ["--quantize", "int8", "--float", "head", "--dry-run"];
+    let told = compress(&model, &dry).assert().success();
+    told.stdout(
+        contains("8 bits: blocks.0, blocks.1")
+            .and(contains("head (linear): asked for"))
+            .and(contains("Nothing")),
+    );
+    let object = json(&mut compress(&model, &dry), 0);
+    assert_eq!(object["float_layers"][0]["layer"], "head");
+    assert_eq!(object["int8_layers"].as_array().unwrap().len(), 4);
+
+    let out = small.to_str().unwrap();
+    let options = [
+        "--quantize",
+        "int8",
+        "--qat-epochs",
+        "2",
+        "--distill",
+        "--out",
+        out,
+    ];
+    let object = json(&mut compress(&model, &options), 0);
+    assert_eq!(names(&object), ["whole", "int8", "int8, trained"]);
+    let [before, after] = ["accuracy_before", "accuracy"].map(|key| number(&object, key));
+    assert!(after > before - 0.08, "{object}");
+    let length = fs::read(&small).unwrap().len() as f64;
+    assert!(
+        (length - number(&object, "bytes")).abs() < 500.0,
+        "{object}"
+    );
+    assert!(length < 0.45 * whole, "{length} of {whole}");
+    let mut eval = forgeling();
+    eval.args(["eval", "--device", "cpu", "--data", "glyphs", "--model"]);
+    let found = json(eval.arg(&small), 0);
+    assert!(number(&found, "accuracy") > after - 0.15, "{found}");
+    let mut models = forgeling();
+    models
+        .arg("models")
+        .arg(&small)
+        .assert()
+        .success()
+        .stdout(contains("f16"));
+    let mut export = forgeling();
+    let export = export.arg("export").arg(&small).arg("--onnx");
+    let found = json(export.arg(folder.path().join("small.onnx")), 0);
+    assert!(
+        number(&found["operators"], "QuantizeLinear") >= 4.0,
+        "{found}"
+    );
+
+    let out = half.to_str().unwrap();
+    let options = [
+        "--prune",
+        "0.5",
+        "--epochs",
+        "0",
+        "--quantize",
+        "f16",
+        "--out",
+        out,
+    ];
+    let object = json(&mut compress(&model, &options), 0);
+    assert_eq!(names(&object), ["whole", "pruned", "f16"]);
+    assert!((fs::read(&half).unwrap().len() as f64) < 0.3 * whole);
+}
+
+#[test]
 fn what_cannot_be_done_is_said_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("whole.safetensors");
@@ -111,6 +190,22 @@ fn what_cannot_be_done_is_said_and_nothing_is_written() {
     let out = out.to_str().unwrap();
     for (options, said) in [
         (&["--prune", "1.5"][..], "fraction of channels"),
+        (&[], "nothing to do"),
+        (&["--quantize", "int8", "--float", "tail"], "'tail'"),
+        (
+            &["--quantize", "int8", "--calibration-batches", "0"],
+            "no batch",
+        ),
+        (
+            &[
+                "--quantize",
+                "int8",
+                "--qat-epochs",
+                "1",
+                "--qat-learning-rate=-1",
+            ],
+            "rate",
+        ),
         (&["--prune", "0.95"], "floor"),
         (&["--prune", "0.999", "--of", "values"], "trained values"),
         (&["--prune", "0.5", "--protect", "nothing"], "'nothing'"),

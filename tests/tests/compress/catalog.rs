@@ -14,7 +14,7 @@ use pollster::block_on;
 
 use crate::common::{answers, config, cpu, narrow};
 
-fn saved(network: &Network) -> SavedNetwork {
+pub fn saved(network: &Network) -> SavedNetwork {
     let classes = network.graph().output_shape().len();
     SavedNetwork {
         model: "pruned".into(),

@@ -10,6 +10,7 @@
 //! - `targets`: how much goes, floors, rounding and protected layers.
 //! - `quantized`: layers in 8 bits, after training.
 //! - `quantized_training`: training that sees the rounding.
+//! - `stored`: files in fewer bits.
 //! - `zeroed`: what is left computes the same.
 
 mod catalog;
@@ -21,5 +22,6 @@ mod hostile;
 mod optimizers;
 mod quantized;
 mod quantized_training;
+mod stored;
 mod targets;
 mod zeroed;

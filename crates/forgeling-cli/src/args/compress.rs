@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use forgeling::compress::{
     Criterion, HeadPruning, Observer, PruningConfig, PruningTarget, QuantizationConfig, Ranking,
 };
+use forgeling::train::Storage;
 
 use super::{HardwareArgs, PictureArgs};
 use crate::data::DataSource;
@@ -112,6 +113,15 @@ impl WeightFormat {
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
             Self::Int4 => "int4",
+        }
+    }
+
+    /// How values that are not in 8 bits are stored.
+    pub const fn storage(self) -> Storage {
+        match self {
+            Self::Int8 | Self::F16 => Storage::F16,
+            Self::Bf16 => Storage::Bf16,
+            Self::Int4 => Storage::Int4,
         }
     }
 }

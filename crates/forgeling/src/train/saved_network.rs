@@ -9,6 +9,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::Network;
 use crate::nn::graph::Graph;
+use crate::train::storage::Packings;
 use crate::train::{Confidence, ModelCard, Storage, Validation, model_file, predict, weights};
 
 /// How a [`SavedNetwork`] was trained.
@@ -118,7 +119,8 @@ impl SavedNetwork {
             .with_pictures(self.pictures)
             .with_sounds(self.sounds);
         let tensors = weights::collect(&self.network).await?;
-        model_file::encode_packed(header, &tensors, &|tensor| self.storage.packing(tensor))
+        let packing = Packings::new(self.storage, self.network.graph(), &tensors);
+        model_file::encode_packed(header, &tensors, &|tensor| packing.of(tensor))
     }
 
     /// A network from the bytes of a model file.
@@ -127,8 +129,11 @@ impl SavedNetwork {
     /// When the bytes are cut off, of another architecture, or do not fit their own configuration.
     pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self> {
         const OPERATION: &str = "load_model";
-        let (header, tensors) =
-            model_file::decode::<FileConfig, TrainingHistory>(bytes, Self::ARCHITECTURE)?;
+        let (header, tensors) = model_file::decode_scaled::<FileConfig, TrainingHistory>(
+            bytes,
+            Self::ARCHITECTURE,
+            |config| config.network.int8_weights(),
+        )?;
         let FileConfig {
             model,
             network,

@@ -139,27 +139,25 @@ pub async fn run(args: &Compress, common: &Common, output: &Output) -> Result<()
             json!({ "steps": steps.len(), "stopped": stopped }),
         );
     }
-    if let Some(precision) = args.quantize {
-        match precision {
-            WeightFormat::Int8 => {
-                let manager_of_scales = manager()?;
-                let found = eight_bits::after_training(
-                    &smaller.network,
-                    args,
-                    &mut source,
-                    &manager_of_scales,
-                );
-                smaller.network = found.await?.network;
-            }
-            WeightFormat::F16 | WeightFormat::Bf16 | WeightFormat::Int4 => {} // STORAGE
+    if let Some(format) = args.quantize {
+        if format == WeightFormat::Int8 {
+            let manager = manager()?;
+            let found =
+                eight_bits::after_training(&smaller.network, args, &mut source, &manager).await?;
+            smaller.network = found.network;
         }
-        after = rows.measure(precision.name(), &smaller).await?;
-        if precision == WeightFormat::Int8 && args.quantization.qat_epochs > 0 {
+        let rounded = smaller.clone().stored_as(format.storage()).await?;
+        after = rows.measure(format.name(), &rounded).await?;
+        if format == WeightFormat::Int8 && args.quantization.qat_epochs > 0 {
+            // On what is not rounded yet.
             let (network, teacher) = (&mut smaller.network, teacher.as_mut());
             let trained =
                 eight_bits::train(network, args, manager()?, &mut source, teacher, output).await?;
             add(&mut smaller.history, &trained);
+            smaller = smaller.stored_as(format.storage()).await?;
             after = rows.measure("int8, trained", &smaller).await?;
+        } else {
+            smaller = rounded;
         }
     }
     smaller.history.validation = Some(after).filter(|found| found.loss.is_finite());

@@ -171,7 +171,7 @@ impl QuantizationPlan {
         for (value, narrow) in values {
             let count = value.len() as u64;
             bytes[0] += count * if narrow { 1 } else { 4 };
-            if !value.field.ends_with("scale") {
+            if !value.is_scale() {
                 bytes[1] += 4 * count;
             }
         }

@@ -1,7 +1,10 @@
 //! Options of layers that work in 8 bits.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::{Graph, Layer};
 use crate::ops::Levels;
 
 /// Options of a layer that rounds values to 8 bits.
@@ -17,6 +20,27 @@ impl Quantize {
     /// The integers that values become, with 0 at 0.
     pub const fn levels(&self) -> Levels {
         Levels::activations(self.zero_point)
+    }
+}
+
+impl Graph {
+    /// The names of all weights in 8 bits, each with the name of its scales and the axis along which they lie.
+    pub fn int8_weights(&self) -> BTreeMap<String, (String, usize)> {
+        let mut all = BTreeMap::new();
+        for (place, node) in self.nodes().iter().enumerate() {
+            let axis = match node.layer {
+                Layer::Conv2d(_) => 0,
+                _ => 1,
+            };
+            for value in self.parameters(place) {
+                if value.field.ends_with("weight_scale") {
+                    let scale = format!("{}.{}", node.name, value.field);
+                    let weight = scale.trim_end_matches("_scale").to_string();
+                    all.insert(weight, (scale, axis));
+                }
+            }
+        }
+        all
     }
 }
 

@@ -133,6 +133,11 @@ pub struct Parameter {
 }
 
 impl Parameter {
+    /// Whether it is what 8 bits are multiplied with.
+    pub fn is_scale(&self) -> bool {
+        self.field == "scale" || self.field.ends_with("_scale")
+    }
+
     /// How many numbers.
     pub fn len(&self) -> usize {
         self.sizes.iter().product()

@@ -130,7 +130,7 @@ mod tests {
 
     fn weights(count: usize, seed: u64) -> Vec<f32> {
         let mut rng = Rng::new(seed);
-        (0..count).map(|_| rng.normal() as f32).collect()
+        (0..count).map(|_| rng.normal()).collect()
     }
 
     /// The least squared error of a group by the rule of [`super::super::Packing::Int4`], with every whole number tried.

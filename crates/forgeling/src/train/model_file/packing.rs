@@ -10,12 +10,11 @@ use safetensors::{Dtype, SafeTensors, View};
 use super::int4::{self, Rows};
 use super::{F32View, LOAD, SAVE, bad, f32s, not_whole};
 use crate::error::{Error, Result};
+use crate::ops::Levels;
 use crate::train::weights::NamedTensor;
 
 /// What the name of a tensor's scales has behind the tensor's.
 const SCALES: &str = ".scales";
-/// The largest whole number of int8.
-const LARGEST: f32 = 127.0;
 
 /// For the name of each tensor in int8: the name of the tensor that holds its scales, and along which of its axes they are.
 pub type Int8Scales = BTreeMap<String, (String, usize)>;
@@ -43,8 +42,8 @@ pub enum Packing {
     ///
     /// That is 4.5 bits a weight. Two's complement, two a byte, the first in the lower half, as in ONNX.
     Int4,
-    /// As whole numbers `q = round_ties_even(value / s)` within -127 and 127, read as `q s`, with a scale for each index along
-    /// an axis. The file does not hold these scales by themselves: they are the values of another tensor of the network, which
+    /// As whole numbers `q = round_ties_even(value (1 / s))` within -127 and 127, read as `q s`, with a scale for each index
+    /// along an axis, as [`fake_quantize`](crate::ops::fake_quantize) rounds weights. The file does not hold these scales by themselves: they are the values of another tensor of the network, which
     /// is stored as [`F32`](Self::F32), or has only values that its own packing leaves as they are. Then `q` survives reading and
     /// writing.
     Int8 {
@@ -101,8 +100,7 @@ impl Packing {
                 let run = run(shape, *axis, scales).ok_or_else(|| misfit(SAVE, tensor, scales))?;
                 let mut bytes = Vec::with_capacity(values.len());
                 for (values, scale) in values.chunks(run).zip(scales.iter().cycle()) {
-                    let whole = |value: &f32| (value / scale).round_ties_even();
-                    let whole = |value| whole(value).clamp(-LARGEST, LARGEST) as i8 as u8;
+                    let whole = |value: &f32| Levels::WEIGHTS.nearest(*value, *scale) as i8 as u8;
                     bytes.extend(values.iter().map(whole));
                 }
                 let values = scaled(&bytes, run, scales);
