@@ -97,19 +97,17 @@ impl Kernel {
     /// The sums of a tile's rows.
     pub(super) fn multiply(self, tile: &Tile<'_>, sums: &mut Sums) {
         assert!(tile.fits(), "a tile reads beyond its bytes");
-        // SAFETY: everything it reads is there, and `all` gives what the machine has.
-        unsafe {
-            match self {
-                #[cfg(target_arch = "x86_64")]
-                Self::Avx512Vnni => super::x86::avx512_vnni(tile, sums),
-                #[cfg(target_arch = "x86_64")]
-                Self::AvxVnni => super::x86::avx_vnni(tile, sums),
-                #[cfg(target_arch = "x86_64")]
-                Self::Avx2 => super::x86::avx2(tile, sums),
-                #[cfg(target_arch = "wasm32")]
-                Self::Simd128 => super::wasm::simd128(tile, sums),
-                Self::Plain => super::plain::multiply(tile, sums),
-            }
+        // SAFETY, of each: everything it reads is there, and `all` gives what the machine has.
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => unsafe { super::x86::avx512_vnni(tile, sums) },
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => unsafe { super::x86::avx_vnni(tile, sums) },
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { super::x86::avx2(tile, sums) },
+            #[cfg(target_arch = "wasm32")]
+            Self::Simd128 => unsafe { super::wasm::simd128(tile, sums) },
+            Self::Plain => super::plain::multiply(tile, sums),
         }
     }
 }

@@ -79,6 +79,8 @@ enum Bench {
     Parallel,
     /// Many few-shot tasks in one computation, on the CPU and the GPU.
     Tasks,
+    /// Networks that multiply bytes, beside the same in f32, on the CPU.
+    Int8,
     /// A whole run of continual learning on the CPU, beside the same in PyTorch.
     Continual,
     /// In a browser, with the published package; needs `cargo xtask web`.
@@ -94,6 +96,7 @@ impl Bench {
             Self::Leak => "leak",
             Self::Parallel => "parallel",
             Self::Tasks => "tasks",
+            Self::Int8 => "int8",
             Self::Continual => "continual",
             Self::Web => "web",
         }
@@ -139,6 +142,9 @@ impl Bench {
                 "A meta-step of MAML (exact second order) over 16 tasks with its loss read: `forgeling` has the parameters of \
                  all tasks side by side (`TaskLoss`), on the CPU as many at a time as its caches can use; `task by task` is \
                  the plain loop (`TaskByTaskLoss`). Both give the same loss and gradients within 1e-4."
+            }
+            Self::Int8 => {
+                "Forward passes as in evaluation, of untrained networks: `forgeling` multiplies bytes, with all that rounds them and                  in f32 what is not rounded, `f32` is the same network before `compress::quantize`."
             }
             Self::Continual => {
                 "Whole runs, as `forgeling continual run` and `tests/peers/torch_er.py` do them, in turns, reading and tests \
@@ -306,7 +312,7 @@ pub fn try_native(workspace: &Workspace, gpu: bool) -> Result<()> {
     let mut failed = Vec::new();
     for bench in Bench::value_variants() {
         let runs = match bench {
-            Bench::Cpu | Bench::Parallel | Bench::Continual => true,
+            Bench::Cpu | Bench::Int8 | Bench::Parallel | Bench::Continual => true,
             Bench::Gpu | Bench::Memory | Bench::Leak | Bench::Tasks => gpu,
             Bench::Web => false,
         };

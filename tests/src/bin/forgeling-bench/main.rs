@@ -1,4 +1,4 @@
-//! Measurements of `cargo xtask bench cpu|gpu|memory|leak|parallel|tasks`: one JSON line for each implementation of each workload.
+//! Measurements of `cargo xtask bench cpu|gpu|memory|leak|parallel|tasks|int8`: one JSON line for each implementation of each workload.
 //!
 //! - `runner`: lets the implementations of a workload take turns.
 //! - `data`: the batches that all of them train on.
@@ -9,12 +9,14 @@
 //! - `mlp`: perceptrons, ours and one of burn's layers.
 //! - `network`: ResNet-18 and two pathways, likewise.
 //! - `depthwise`: depthwise convolutions, likewise.
+//! - `int8`: networks that multiply bytes, beside the same in f32.
 //! - `torch`: PyTorch in a process of its own.
 //! - `parallel`: several devices and processes.
 
 mod data;
 mod depthwise;
 mod engine;
+mod int8;
 mod maml;
 mod memory;
 mod mlp;
@@ -78,6 +80,8 @@ enum What {
     Several,
     /// The CPU and one GPU, many few-shot tasks at a time.
     Tasks,
+    /// The CPU, networks in 8 bits.
+    Int8,
 }
 
 impl Options {
@@ -99,6 +103,7 @@ impl Options {
                 "leak-figure" => what = Some(What::LeakFigure(value()?.into())),
                 "parallel" => what = Some(What::Several),
                 "tasks" => what = Some(What::Tasks),
+                "int8" => what = Some(What::Int8),
                 "--json" => {}
                 "--python" => python = Some(value()?.into()),
                 "--burn-version" => burn_version = format!(" {}", value()?),
@@ -113,7 +118,7 @@ impl Options {
             }
         }
         Ok(Self {
-            what: what.ok_or("expected cpu, gpu, memory, leak, parallel or tasks")?,
+            what: what.ok_or("expected cpu, gpu, memory, leak, parallel, tasks or int8")?,
             python,
             burn_version,
             extent,
@@ -133,6 +138,7 @@ fn bench(options: &Options) -> Result<()> {
             let devices = [open(DeviceChoice::Cpu)?, open(DeviceChoice::Gpu)?];
             return maml::bench(&devices, extent);
         }
+        What::Int8 => return int8(&open(DeviceChoice::Cpu)?, extent),
     };
     let back_end = if device.is_cpu() { "flex" } else { "wgpu" };
     let mut bench = Bench {
@@ -258,6 +264,25 @@ impl Bench {
     }
 }
 
+/// Networks in 8 bits beside the same in f32.
+fn int8(device: &Device, extent: Extent) -> Result<()> {
+    let works = if extent.smallest {
+        1
+    } else {
+        int8::WORKS.len()
+    };
+    for work in int8::WORKS.into_iter().take(works) {
+        let [mut bytes, mut floats] = int8::pair(work, device)?;
+        let all: &mut [&mut dyn Contestant] = &mut [&mut bytes, &mut floats];
+        let pace = Pace {
+            rounds: 25,
+            steps: 20,
+        };
+        compare(&work.name(), None, extent.pace(pace), device, all)?;
+    }
+    Ok(())
+}
+
 fn open(choice: DeviceChoice) -> forgeling::Result<Device> {
     match pollster::block_on(Device::open(choice)) {
         // A software adapter is worth a figure too, when it is all there is.
@@ -292,7 +317,10 @@ mod tests {
     #[test]
     fn wrong_arguments_are_named() {
         for (line, problem) in [
-            ("", "expected cpu, gpu, memory, leak, parallel or tasks"),
+            (
+                "",
+                "expected cpu, gpu, memory, leak, parallel, tasks or int8",
+            ),
             ("gpu --python", "--python needs a value"),
             ("leak-figure", "leak-figure needs a value"),
             ("tpu", "unknown argument 'tpu'"),

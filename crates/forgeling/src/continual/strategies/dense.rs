@@ -62,7 +62,9 @@ impl Dense {
                 Layer::Relu6 => Step::Relu6,
                 Layer::Gelu => Step::Gelu,
                 // Those of tokens are not the layer's of an example.
-                Layer::Linear(_) if matches!(graph.shape(before), Shape::Values(_)) => {
+                Layer::Linear(linear)
+                    if matches!(graph.shape(before), Shape::Values(_)) && !linear.int8 =>
+                {
                     let Some(Values::Linear(values)) = network.values(place) else {
                         return None;
                     };

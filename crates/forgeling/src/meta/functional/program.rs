@@ -177,6 +177,10 @@ impl Program {
             steps: Vec::new(),
             outputs: vec![None; graph.nodes().len()],
         };
+        let mut nodes = graph.nodes().iter();
+        if let Some(rounded) = nodes.position(|node| node.layer.is_int8()) {
+            return Err(writing.unknown(rounded));
+        }
         for step in Schedule::new(graph).steps() {
             let reads = step.inputs.iter();
             let inputs: Vec<_> = reads.map(|read| writing.input(read.wire)).collect();

@@ -321,15 +321,21 @@ impl Graph {
         Ok(self)
     }
 
-    /// The same network with so many outputs: its last layer of neurons has as many, or where the output comes of another
-    /// layer, one named `head` follows, after flattening if need be. Its weights have a stream of their own.
+    /// The same network with so many outputs: its last layer of neurons has as many, in f32 where they are others, or where the
+    /// output comes of another layer, one named `head` follows, after flattening if need be. Its weights have a stream of their own.
     ///
     /// # Errors
     /// When there is no output, or too many.
     pub fn with_outputs(&self, outputs: usize) -> Result<Self> {
         let mut builder = Builder::from(self);
         if let Layer::Linear(linear) = self.nodes[self.output].layer {
-            let last = Layer::Linear(Linear { outputs, ..linear });
+            // Scales belong to the weights that there were.
+            let int8 = linear.int8 && linear.outputs == outputs;
+            let last = Layer::Linear(Linear {
+                outputs,
+                int8,
+                ..linear
+            });
             return self.with_layers(|place, layer| match place == self.output {
                 true => last,
                 false => layer,

@@ -441,6 +441,10 @@ impl ConvValues {
     }
 
     fn adapted(self, rank: usize, alpha: f64, rng: &mut Rng) -> Result<Self> {
+        if self.weight_scale.is_some() {
+            let message = "a layer whose weights are in 8 bits takes no adapter";
+            return Err(Error::invalid("lora", message).expected("a network in f32"));
+        }
         let weight = self.weight.val();
         let [outputs, inputs, rows, columns] = weight.dims();
         let sizes = [outputs, inputs * rows * columns];

@@ -8,6 +8,7 @@ use crate::device::TensorDevice;
 use crate::nn::graph::{Attention, Initial, Layer, Parameter};
 use crate::nn::init::{buffer, constant, uniform};
 use crate::nn::{BatchNorm, LayerNorm, LinearLayer, Lora, QuantizeValues};
+use crate::ops::Levels;
 use crate::rng::Rng;
 
 /// Of a convolution.
@@ -125,7 +126,7 @@ impl Values {
                     bias: conv
                         .bias
                         .then(|| bias(conv.initial, rng, filters, bound, device)),
-                    weight_scale: scale(conv.int8, filters, device),
+                    weight_scale: scale(conv.int8, filters, bound, device),
                     lora: None,
                 }
                 .into()
@@ -139,7 +140,7 @@ impl Values {
                     bias: linear
                         .bias
                         .then(|| bias(linear.initial, rng, outputs, bound, device)),
-                    weight_scale: scale(linear.int8, outputs, device),
+                    weight_scale: scale(linear.int8, outputs, bound, device),
                 }
                 .into()
             }
@@ -156,7 +157,7 @@ impl Values {
                     bias: constant(sizes[1], 0.0, device),
                     positions: small(positions),
                     class_token: patches.class_token.then(|| small([1, sizes[1]])),
-                    weight_scale: scale(patches.int8, sizes[1], device),
+                    weight_scale: scale(patches.int8, sizes[1], bound, device),
                 })
             }
             Layer::Attention(Attention {
@@ -170,10 +171,10 @@ impl Values {
                     qkv: LinearLayer {
                         weight: uniform(rng, [width, all], bound, device),
                         bias: constant(all, 0.0, device),
-                        weight_scale: scale(*int8, all, device),
+                        weight_scale: scale(*int8, all, bound, device),
                     },
                     project: neurons(*int8, [inner, width], rng, device),
-                    context_scale: scale(*int8, 1, device),
+                    context_scale: int8.then(|| buffer(1, 1.0, device)),
                 })
             }
             Layer::Attention(Attention { int8, .. }) => {
@@ -185,7 +186,7 @@ impl Values {
                     key,
                     value,
                     project: neurons(*int8, [inner, width], rng, device),
-                    context_scale: scale(*int8, 1, device),
+                    context_scale: int8.then(|| buffer(1, 1.0, device)),
                 })
             }
             Layer::Mix(mix) => Self::Mix(MixValues::new(mix.logits(size(0, 0)), device)),
@@ -206,9 +207,15 @@ impl Values {
     }
 }
 
-/// Steps of what works in 8 bits, which are 1 until they are found.
-fn scale(int8: bool, length: usize, device: &TensorDevice) -> Option<Param<Tensor<1>>> {
-    int8.then(|| buffer(length, 1.0, device))
+/// Steps of weights in 8 bits, of which 127 reach as far as the largest that can be drawn.
+fn scale(
+    int8: bool,
+    outputs: usize,
+    bound: f32,
+    device: &TensorDevice,
+) -> Option<Param<Tensor<1>>> {
+    let step = bound / Levels::WEIGHTS.high as f32;
+    int8.then(|| buffer(outputs, step, device))
 }
 
 /// A layer of neurons of an attention.
@@ -218,8 +225,9 @@ fn neurons(
     rng: &mut Rng,
     device: &TensorDevice,
 ) -> LinearLayer {
+    let bound = bound(Initial::Glorot, inputs, outputs);
     LinearLayer {
-        weight_scale: scale(int8, outputs, device),
+        weight_scale: scale(int8, outputs, bound, device),
         ..LinearLayer::glorot(inputs, outputs, rng, device)
     }
 }
