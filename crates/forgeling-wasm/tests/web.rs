@@ -9,6 +9,8 @@ mod blocks_parity;
 mod common;
 #[path = "../../../tests/src/conv_parity.rs"]
 mod conv_parity;
+#[path = "web/int8.rs"]
+mod int8;
 #[path = "../../../tests/src/linear_parity.rs"]
 mod linear_parity;
 #[path = "../../../tests/src/loading.rs"]
@@ -39,25 +41,18 @@ mod task_digests;
 #[path = "../../../tests/src/values.rs"]
 mod values;
 
-use blocks_parity::{
-    ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, ROUNDED_SIZES, attend, fake_quantized, norm,
-};
-use burn::tensor::{Device as Tensors, Tensor, TensorData};
+use blocks_parity::{ATTENTION_OPTIONS, ATTENTION_SIZES, NORM_SIZES, attend, norm};
+use burn::tensor::Device as Tensors;
 use common::{cpu, everywhere, webgpu};
 use conv_parity::{
     AFTER, CHANNELS, CONVOLUTIONS, NORMS, batch_normed, convolution, depthwise_convolutions, moved,
     normalized,
 };
-use forgeling::compress::{QuantizationConfig, quantize};
-use forgeling::data::{Glyphs, ImageBatch, ImageShape, Split};
+use forgeling::data::{Glyphs, Split};
 use forgeling::device::profile::GpuTiming;
 use forgeling::meta::{EpisodeTrainer, FitConfig, Learner};
-use forgeling::nn::graph::Graph;
 use forgeling::nn::zoo::Conv4Config;
-use forgeling::nn::{Network, Normalization, Pass};
-use forgeling::ops::Levels;
-use forgeling::train::weights::{collect, load};
-use forgeling::train::{Adam, AdamConfig, CrossEntropy, Sgd, SgdConfig};
+use forgeling::train::{Adam, AdamConfig, Sgd, SgdConfig};
 use forgeling::{Device, DeviceChoice};
 use js_sys::Reflect;
 use linear_parity::{ENDS, LAYER_SIZES, PRODUCT_SIZES, layer, products};
@@ -192,55 +187,6 @@ async fn layer_norm_equals_its_reference_on_cpu_and_webgpu() {
         let run = async |body, dtype, device: &Tensors| norm(body, sizes, dtype, device).await;
         everywhere(&format!("{sizes:?}"), run).await;
     }
-}
-
-#[wasm_bindgen_test]
-async fn rounded_values_equal_their_reference_on_cpu_and_webgpu() {
-    for sizes in ROUNDED_SIZES {
-        for levels in [Levels::WEIGHTS, Levels { low: -2, high: 3 }] {
-            let run = async |body, dtype, device: &Tensors| {
-                fake_quantized(body, sizes, levels, dtype, device).await
-            };
-            everywhere(&format!("{sizes:?} {levels:?}"), run).await;
-        }
-    }
-}
-
-#[wasm_bindgen_test]
-async fn layers_in_8_bits_multiply_bytes_on_the_cpu() {
-    let device = cpu().await;
-    let graph = Graph::from_json(
-        r#"{ "input": [3, 10, 9], "layers": [ { "conv2d": { "filters": 32, "kernel": 3 } }, "relu", "flatten",
-        { "linear": { "outputs": 35 } } ] }"#,
-    );
-    let network = Network::on(&graph.unwrap(), 0, device.tensors());
-    let batch = ImageBatch {
-        shape: ImageShape::new(3, 10, 9),
-        images: values::waves(5 * 270, 1.0),
-        labels: vec![0; 5],
-    };
-    let config = QuantizationConfig::default();
-    let small = quantize(
-        &network,
-        &config,
-        &CrossEntropy,
-        std::slice::from_ref(&batch),
-        &device,
-    );
-    let small = small.await.unwrap().network;
-    let answers = async |network: &Network, device: &Tensors| {
-        let mut pass = Pass::new(Normalization::Running, device);
-        let images = TensorData::new(batch.images.clone(), [5, 3, 10, 9]);
-        let found = network.forward(Tensor::from_data(images, device), &mut pass);
-        let found = found.unwrap().into_data_async().await.unwrap();
-        found.try_into_vec::<f32>().unwrap()
-    };
-    let tracked = Network::new(small.graph(), 0, &device);
-    let tracked = load(tracked, collect(&small).await.unwrap()).unwrap();
-    let floats = answers(&tracked, &device.autodiff()).await;
-    let bytes = answers(&small, device.tensors()).await;
-    values::assert_close("bytes", &bytes, &floats, 0.02);
-    assert_ne!(bytes, floats, "nothing was multiplied in bytes");
 }
 
 #[wasm_bindgen_test]

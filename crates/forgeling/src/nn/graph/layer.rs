@@ -299,17 +299,6 @@ impl Layer {
         }
     }
 
-    /// Whether its weights are in 8 bits.
-    pub const fn is_int8(&self) -> bool {
-        match self {
-            Self::Conv2d(conv) => conv.int8,
-            Self::Linear(linear) => linear.int8,
-            Self::Patches(patches) => patches.int8,
-            Self::Attention(attention) => attention.int8,
-            _ => false,
-        }
-    }
-
     /// Whether it gives some of the values that it takes, as they are.
     pub(crate) const fn passes_on(&self) -> bool {
         matches!(

@@ -23,6 +23,19 @@ impl Quantize {
     }
 }
 
+impl Layer {
+    /// Whether its weights are in 8 bits.
+    pub const fn is_int8(&self) -> bool {
+        match self {
+            Self::Conv2d(conv) => conv.int8,
+            Self::Linear(linear) => linear.int8,
+            Self::Patches(patches) => patches.int8,
+            Self::Attention(attention) => attention.int8,
+            _ => false,
+        }
+    }
+}
+
 impl Graph {
     /// The names of all weights in 8 bits, each with the name of its scales and the axis along which they lie.
     pub fn int8_weights(&self) -> BTreeMap<String, (String, usize)> {

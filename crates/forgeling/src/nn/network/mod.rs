@@ -3,12 +3,15 @@
 //! - [`Network`]: made, run, adapted.
 //! - `node_parameters`: what nodes hold.
 //! - `part`: what the nodes of an item of the schedule hold, under their names.
+//! - `adapted`: with a change of each convolution's weight.
 //! - `int8`: layers that multiply bytes.
 //! - `mix`: learned weights of a node's inputs.
 //! - `normed`: batch norm as a pass asks for it.
+//! - `tokens`: what layers of tokens do.
 //! - `run`: what each operation does with tensors.
 //! - `plan`: the same without tensors, for memory plans.
 
+mod adapted;
 mod int8;
 mod mix;
 mod node_parameters;
@@ -16,6 +19,7 @@ mod normed;
 mod part;
 mod plan;
 mod run;
+mod tokens;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -35,8 +39,6 @@ use self::part::{Held, Part};
 use self::run::{Flow, Slots};
 use super::Pass;
 use super::graph::{Graph, Item, Layer, Schedule, Shape, Wire};
-use super::lora::Lora;
-use super::quantize::rounded;
 use crate::device::{Device, TensorDevice};
 use crate::error::{Error, Result};
 use crate::ops::takes_bytes;
@@ -375,91 +377,6 @@ impl Network {
             "network",
             "the schedule does not reach the output",
         ))
-    }
-
-    /// The network, frozen, with a [`Lora`] of every convolution that changes nothing yet, whose `down` are drawn from a
-    /// seed. They are trained if the network is on a device with autodiff. Batch norm then uses the running statistics in
-    /// training, too, and leaves them as they are: what is adapted to a few images is to answer each image by itself.
-    ///
-    /// # Errors
-    /// As [`Lora::new`].
-    pub fn adapted(self, rank: usize, alpha: f64, seed: u64) -> Result<Self> {
-        let mut rng = Rng::new(seed);
-        let mut problem = None;
-        let frozen = self.no_grad().with_values(|_, values| match values {
-            Values::Conv(values) => match values.clone().adapted(rank, alpha, &mut rng) {
-                Ok(adapted) => Values::Conv(adapted),
-                Err(error) => {
-                    problem.get_or_insert(error);
-                    Values::Conv(values)
-                }
-            },
-            Values::BatchNorm(norm) => Values::BatchNorm(norm.frozen()),
-            other => other,
-        });
-        match problem {
-            Some(error) => Err(error),
-            None => Ok(frozen),
-        }
-    }
-
-    /// A plain network with the changed weights, which gives the same as this one, and is not frozen.
-    ///
-    /// # Errors
-    /// When an adapter does not fit its weight.
-    pub fn merged(&self) -> Result<Self> {
-        let mut problem = None;
-        let merged = self.clone().with_values(|_, values| match values {
-            Values::Conv(values) => match values.merged() {
-                Ok(merged) => Values::Conv(merged),
-                Err(error) => {
-                    problem.get_or_insert(error);
-                    Values::Conv(values)
-                }
-            },
-            Values::BatchNorm(norm) => Values::BatchNorm(norm.thawed()),
-            other => other.set_require_grad(true),
-        });
-        match problem {
-            Some(error) => Err(error),
-            None => Ok(merged),
-        }
-    }
-}
-
-impl ConvValues {
-    /// The weight, rounded where it is to be, with its change if there is one.
-    ///
-    /// # Errors
-    /// When the adapter does not fit the weight.
-    pub fn weight(&self) -> Result<Tensor<4>> {
-        let weight = rounded(&self.weight, self.weight_scale.as_ref(), 0)?;
-        match &self.lora {
-            None => Ok(weight),
-            Some(lora) => lora.changed(weight),
-        }
-    }
-
-    fn adapted(self, rank: usize, alpha: f64, rng: &mut Rng) -> Result<Self> {
-        if self.weight_scale.is_some() {
-            let message = "a layer whose weights are in 8 bits takes no adapter";
-            return Err(Error::invalid("lora", message).expected("a network in f32"));
-        }
-        let weight = self.weight.val();
-        let [outputs, inputs, rows, columns] = weight.dims();
-        let sizes = [outputs, inputs * rows * columns];
-        let lora = Some(Lora::new(sizes, rank, alpha, rng, &weight.device())?);
-        Ok(Self { lora, ..self })
-    }
-
-    fn merged(&self) -> Result<Self> {
-        let weight = super::lora::leaf(self.weight()?);
-        Ok(Self {
-            weight: self.weight.clone().map(|_| weight).set_require_grad(true),
-            bias: self.bias.clone().map(|bias| bias.set_require_grad(true)),
-            weight_scale: self.weight_scale.clone(),
-            lora: None,
-        })
     }
 }
 

@@ -1,7 +1,5 @@
 //! What each operation of a schedule does with tensors.
 
-use std::sync::Arc;
-
 use burn::module::Param;
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, relu, relu6};
@@ -9,16 +7,16 @@ use burn::tensor::activation::{gelu, relu, relu6};
 use super::{Part, Values};
 use crate::error::{Error, Result};
 use crate::nn::conv_block::BlockValues;
-use crate::nn::graph::{Attention, Border, Graph, Layer, Operation, Region, Shape, Step, Wire};
+use crate::nn::graph::{Border, Graph, Layer, Operation, Region, Shape, Step, Wire};
 use crate::nn::network::int8::{Ground, Role};
-use crate::nn::network::node_parameters::{ConvValues, PatchValues};
+use crate::nn::network::node_parameters::ConvValues;
 use crate::nn::network::normed::{normed, running};
+use crate::nn::network::tokens::{attended, patched, projected};
 use crate::nn::pool::{self, extended};
 use crate::nn::quantize::rounded;
-use crate::nn::{BatchNorm, LinearLayer, Normalization, Pass};
+use crate::nn::{BatchNorm, Normalization, Pass};
 use crate::ops::{
-    Activation, AttentionOptions, Conv2dOptions, Int8Layer, Levels, attention, conv2d,
-    conv2d_norm_running, fake_quantize, linear,
+    Activation, Conv2dOptions, Levels, conv2d, conv2d_norm_running, fake_quantize, linear,
 };
 
 /// What goes from operation to operation, for all examples of a batch.
@@ -462,53 +460,6 @@ fn block(
     values.run(input, norm.normalization(pass), pass)
 }
 
-/// `[batch, channels, rows, columns]` to `[batch * tokens, width]`.
-fn patched(
-    values: &PatchValues,
-    int8: Option<&Arc<Int8Layer>>,
-    size: usize,
-    images: Tensor<4>,
-    pass: &Pass<'_>,
-) -> Result<Tensor<2>> {
-    let [batch, channels, height, width] = images.dims();
-    let (rows, columns) = (height / size, width / size);
-    let tokens = rows * columns;
-    let patches = images
-        .reshape([batch, channels, rows, size, columns, size])
-        .permute([0, 2, 4, 1, 3, 5])
-        .reshape([batch * tokens, channels * size * size]);
-    let embedded = match int8 {
-        Some(own) => own.linear(patches),
-        None => {
-            let bias = Some(values.bias.val());
-            let weight = rounded(&values.weight, values.weight_scale.as_ref(), 1)?;
-            linear(patches, weight, bias, Activation::None)?
-        }
-    };
-    let described = embedded.dims()[1];
-    let mut embedded = embedded.reshape([batch, tokens, described]);
-    if let Some(class_token) = &values.class_token {
-        let first = pass.input(class_token.val()).unsqueeze::<3>();
-        embedded = Tensor::cat(vec![first.repeat_dim(0, batch), embedded], 1);
-    }
-    let tokens = embedded.dims()[1];
-    let positions = pass.input(values.positions.val()).unsqueeze::<3>();
-    Ok((embedded + positions).reshape([batch * tokens, described]))
-}
-
-/// What one of attention's layers gives.
-fn projected(
-    ground: Ground<'_>,
-    (node, role): (usize, Role),
-    layer: &LinearLayer,
-    rows: Tensor<2>,
-) -> Result<Tensor<2>> {
-    match ground.int8(node, role) {
-        Some(own) => Ok(own.linear(rows)),
-        None => layer.forward(rows, Activation::None),
-    }
-}
-
 /// Values rounded to the steps of a scale of this name; as they are in a pass that observes them.
 fn quantized<const D: usize>(
     values: Tensor<D>,
@@ -521,21 +472,4 @@ fn quantized<const D: usize>(
         return Ok(values);
     }
     fake_quantize(values, scale.val(), None, levels)
-}
-
-/// What the heads see, side by side, of queries, keys and values `[rows, inner]`; tokens of an example only see each other.
-fn attended(
-    parts: [Tensor<2>; 3],
-    tokens: usize,
-    Attention { heads, scale, .. }: Attention,
-) -> Result<Tensor<2>> {
-    let [rows, inner] = parts[0].dims();
-    let sizes = [rows / tokens, tokens, heads, inner / heads];
-    let [query, key, value] = parts.map(|part| part.reshape(sizes).swap_dims(1, 2));
-    let options = AttentionOptions {
-        scale,
-        ..Default::default()
-    };
-    let seen = attention(query, key, value, options)?;
-    Ok(seen.swap_dims(1, 2).reshape([rows, inner]))
 }
