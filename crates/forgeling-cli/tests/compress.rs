@@ -157,6 +157,25 @@ fn weights_become_bytes_and_the_model_is_one_like_any_other() {
         .assert()
         .success()
         .stdout(contains("f16"));
+    let mut bench = forgeling();
+    bench.args([
+        "bench", "model", "--device", "cpu", "--rounds", "5", "--batch", "1,3",
+    ]);
+    let found = json(bench.arg(&small), 0);
+    let latencies = found["latencies"].as_array().unwrap();
+    assert_eq!(latencies.len(), 2);
+    for (latency, batch) in latencies.iter().zip([1.0, 3.0]) {
+        assert_eq!(number(latency, "batch"), batch);
+        let times = ["low_ms", "median_ms", "high_ms"].map(|key| number(latency, key));
+        assert!(times[0] > 0.0 && times.is_sorted(), "{found}");
+    }
+    assert_eq!(number(&found, "bytes"), length);
+    for wrong in [["--rounds", "0"], ["--batch", "0"]] {
+        let mut bench = forgeling();
+        bench.args(["bench", "model"]).args(wrong).arg(&small);
+        let said = json(&mut bench, 3).to_string();
+        assert!(said.contains(wrong[0]), "{said}");
+    }
     let mut export = forgeling();
     let export = export.arg("export").arg(&small).arg("--onnx");
     let found = json(export.arg(folder.path().join("small.onnx")), 0);

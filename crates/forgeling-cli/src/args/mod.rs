@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod bench;
 mod compress;
 mod continual;
 mod export;
@@ -19,6 +20,7 @@ use forgeling::DeviceChoice;
 use forgeling::device::MemoryBudget;
 use forgeling::train::{HardwareConfig, Precision, Preset};
 
+pub use bench::{Bench, BenchModel};
 pub use compress::{Compress, WeightFormat};
 pub use continual::{
     ClassOrder, Compare as ContinualCompare, Continual, LearningArgs as ContinualArgs,
@@ -208,6 +210,9 @@ Examples:
   forgeling compress --model mnist.safetensors --data idx:mnist --quantize int8 --qat-epochs 3 --out small.safetensors
   forgeling compress --model mnist.safetensors --data idx:mnist --prune 0.5 --quantize f16 --out small.safetensors")]
     Compress(Box<Compress>),
+    /// Measure how long something takes
+    #[command(subcommand)]
+    Bench(Bench),
     /// Few-shot learning: train, compare, evaluate, classify
     #[command(subcommand)]
     Fewshot(Fewshot),

@@ -2,6 +2,7 @@
 
 mod answers;
 mod batch_size;
+mod bench;
 mod classes;
 mod compress;
 mod continual;
@@ -45,6 +46,7 @@ pub async fn run(command: Command, common: &Common, output: &Output) -> Result<(
         Command::Import(args) => import::run(&args, common, output).await,
         Command::Export(args) => export::run(&args, common, output).await,
         Command::Compress(args) => compress::run(&args, common, output).await,
+        Command::Bench(what) => bench::run(&what, common, output).await,
         Command::Fewshot(command) => fewshot::run(&command, common, output).await,
         Command::Continual(command) => continual::run(&command, common, output).await,
     }

@@ -3,6 +3,7 @@
 //! An experiment can be stopped and started again: a model that was trained is not trained anew, and every figure
 //! already measured is kept.
 
+mod compression;
 mod continual;
 mod encoders;
 mod mixed_precision;
@@ -44,6 +45,8 @@ enum Experiment {
     Encoders(encoders::Options),
     /// Networks of two pathways on MNIST and Fashion-MNIST, and such as are as large with one.
     Pathways(pathways::Options),
+    /// A convolutional network and a ViT on Fashion-MNIST, in 16, 8 and 4 bits and with half of their channels or values.
+    Compression(compression::Options),
     /// Sine regression: MAML against a network trained on all waves at once.
     Sine(sine::Options),
     /// ProtoNet on invented characters and a perceptron on MNIST, trained in f32, in f16, and in f32 with bf16 copies of
@@ -67,6 +70,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         Experiment::Photographs(options) => photographs::run(workspace, options),
         Experiment::Encoders(options) => encoders::run(workspace, options),
         Experiment::Pathways(options) => pathways::run(workspace, options),
+        Experiment::Compression(options) => compression::run(workspace, options),
         Experiment::Sine(options) => sine::run(workspace, options),
         Experiment::MixedPrecision(options) => mixed_precision::run(workspace, options),
         Experiment::SplitMnist(options) => {
