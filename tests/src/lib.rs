@@ -3,6 +3,7 @@
 pub mod bag;
 pub mod baselines;
 pub mod blocks_parity;
+pub mod checkpoints;
 pub mod conv_parity;
 pub mod devices;
 pub mod few_shot;

@@ -13,10 +13,11 @@ use forgeling::nn::zoo::{
 use forgeling::nn::{MemoryPlan, Network, PlanConfig};
 use forgeling::report::mix_figure;
 use forgeling::train::{
-    Checkpoint, Checkpoints, CrossEntropy, Epochs, HardwareConfig, HardwareManager, MixRecord,
-    ModelCard, Run, SavedNetwork, Trainer, TrainerConfig, TrainingHistory, probabilities,
+    CrossEntropy, Epochs, HardwareConfig, HardwareManager, MixRecord, ModelCard, Run, SavedNetwork,
+    Trainer, TrainerConfig, TrainingHistory, probabilities,
 };
-use forgeling::{Device, DeviceChoice, Result};
+use forgeling::{Device, DeviceChoice};
+use forgeling_tests::checkpoints::Memory;
 
 fn cpu() -> Device {
     pollster::block_on(Device::open(DeviceChoice::Cpu)).unwrap()
@@ -345,29 +346,13 @@ fn colours_are_told_apart_where_luminance_cannot_tell() {
     assert_eq!(weights(&back), weights(&saved));
 }
 
-/// The latest checkpoint, in bytes.
-#[derive(Default)]
-struct Kept(Option<Vec<u8>>);
-
-impl Checkpoints for Kept {
-    fn latest(&mut self) -> Result<(Option<Checkpoint>, Vec<String>)> {
-        let read = self.0.as_deref().map(Checkpoint::decode);
-        Ok((read.transpose()?, Vec::new()))
-    }
-
-    fn save(&mut self, checkpoint: &Checkpoint) -> Result<String> {
-        self.0 = Some(checkpoint.encode()?);
-        Ok("memory".into())
-    }
-}
-
 #[test]
 fn weights_are_recorded_over_training_and_over_a_pause() {
     let images = tinted(4, 16);
     let graph = tiny(SIZE);
     assert!(MixRecord::new(&Network::new(&named("mlp", 3, &[]), 0, &cpu())).is_none());
-    let mut kept = Kept::default();
-    let run = |kept: &mut Kept, epochs: usize| {
+    let mut kept = Memory::default();
+    let run = |kept: &mut Memory, epochs: usize| {
         let mut network = Network::new(&graph, 3, &cpu());
         let mut record = MixRecord::new(&network).unwrap();
         let mut source = source(&images, SIZE);
@@ -382,7 +367,7 @@ fn weights_are_recorded_over_training_and_over_a_pause() {
     };
     run(&mut kept, 2);
     let (paused, weights) = run(&mut kept, 3);
-    let (whole, _) = run(&mut Kept::default(), 3);
+    let (whole, _) = run(&mut Memory::default(), 3);
     assert_eq!(paused, whole);
     let inputs: Vec<_> = whole.iter().map(|curve| &curve.input[..]).collect();
     let expected = [

@@ -12,11 +12,13 @@ use forgeling::compress::{
     train_quantized,
 };
 use forgeling::nn::{Network, Normalization, Pass};
+use forgeling::train::parts::Method;
 use forgeling::train::weights::{NamedTensor, collect};
 use forgeling::train::{
-    Checkpoint, Checkpoints, CrossEntropy, Distillation, DistillationConfig, Run, Source,
-    TrainEvent, Trainer,
+    CrossEntropy, Distillation, DistillationConfig, Epochs, Run, Source, TrainEvent, TrainSummary,
+    Trainer,
 };
+use forgeling_tests::checkpoints::Memory;
 use pollster::block_on;
 
 use crate::common::cpu;
@@ -53,6 +55,26 @@ fn keep_on(_: &TrainEvent) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
+fn train(
+    network: &mut Network,
+    device: &Device,
+    source: &mut Epochs,
+    teacher: Option<&mut Distillation>,
+    training: &QuantizedTraining,
+) -> forgeling::Result<TrainSummary> {
+    let method = teacher.map(|teacher| teacher as &mut dyn Method<_, _>);
+    let manager = manager(device);
+    block_on(train_quantized(
+        network,
+        manager,
+        &CrossEntropy,
+        source,
+        method,
+        training,
+        keep_on,
+    ))
+}
+
 #[test]
 fn training_makes_up_for_the_rounding() {
     let device = cpu();
@@ -71,16 +93,14 @@ fn training_makes_up_for_the_rounding() {
         learning_epochs: 4,
         scale_rate: 1e-2,
     };
-    let trained = train_quantized(
+    let trained = train(
         &mut small,
-        manager(&device),
-        &CrossEntropy,
+        &device,
         &mut source,
         Some(&mut teacher),
         &training,
-        keep_on,
     );
-    assert_eq!(block_on(trained).unwrap().epochs, 6);
+    assert_eq!(trained.unwrap().epochs, 6);
     let after = accuracy(&small, &device);
     // 93 % become 41 and, trained, 86.
     assert!(before < whole - 0.3, "{before} of {whole}");
@@ -104,16 +124,8 @@ fn the_trained_network_answers_alike_in_bytes() {
         training: config(2, 1e-3),
         ..Default::default()
     };
-    let run = train_quantized(
-        &mut small,
-        manager(&device),
-        &CrossEntropy,
-        &mut source,
-        None,
-        &training,
-        keep_on,
-    );
-    block_on(run).unwrap();
+    let run = train(&mut small, &device, &mut source, None, &training);
+    run.unwrap();
     let (mut all, mut others) = (0, 0);
     let mut held_out = glyphs(true, 0);
     while let Some(batch) = block_on(held_out.next()).unwrap() {
@@ -153,16 +165,8 @@ fn scales_stay_after_their_epochs_and_are_no_parameters_of_others() {
             ..Default::default()
         };
         let mut source = glyphs(false, 5);
-        let run = train_quantized(
-            &mut small,
-            manager(&device),
-            &CrossEntropy,
-            &mut source,
-            None,
-            &training,
-            keep_on,
-        );
-        block_on(run).unwrap();
+        let run = train(&mut small, &device, &mut source, None, &training);
+        run.unwrap();
         small
     };
     assert_eq!(scales(&learned(0)), scales(&network));
@@ -179,27 +183,11 @@ fn scales_stay_after_their_epochs_and_are_no_parameters_of_others() {
     assert_ne!(weights(&plain), weights(&network));
 }
 
-/// The latest checkpoint, in bytes.
-#[derive(Default)]
-struct Kept(Option<Vec<u8>>);
-
-impl Checkpoints for Kept {
-    fn latest(&mut self) -> forgeling::Result<(Option<Checkpoint>, Vec<String>)> {
-        let read = self.0.as_deref().map(Checkpoint::decode);
-        Ok((read.transpose()?, Vec::new()))
-    }
-
-    fn save(&mut self, checkpoint: &Checkpoint) -> forgeling::Result<String> {
-        self.0 = Some(checkpoint.encode()?);
-        Ok("memory".into())
-    }
-}
-
 #[test]
 fn learning_goes_on_after_a_pause() {
     let device = cpu();
     let network = LearnedScales::tracked(coarse(&trained(&device), &device, 4.0), true);
-    let run = |kept: &mut Kept, epochs: usize| {
+    let run = |kept: &mut Memory, epochs: usize| {
         let mut small = network.clone();
         let mut learning = LearnedScales::new(1e-2, 2).unwrap();
         let mut trainer = Trainer::new(config(epochs, 1e-3), manager(&device)).unwrap();
@@ -210,9 +198,9 @@ fn learning_goes_on_after_a_pause() {
         block_on(trainer.fit(&mut small, &CrossEntropy, run, keep_on)).unwrap();
         block_on(collect(&small)).unwrap()
     };
-    let mut kept = Kept::default();
+    let mut kept = Memory::default();
     run(&mut kept, 1);
-    assert_eq!(run(&mut kept, 3), run(&mut Kept::default(), 3));
+    assert_eq!(run(&mut kept, 3), run(&mut Memory::default(), 3));
 }
 
 #[test]
@@ -225,15 +213,7 @@ fn numbers_out_of_range_and_plain_networks_are_refused() {
     let before = block_on(collect(&plain)).unwrap();
     let mut source = glyphs(false, 1);
     let training = QuantizedTraining::default();
-    let run = train_quantized(
-        &mut plain,
-        manager(&device),
-        &CrossEntropy,
-        &mut source,
-        None,
-        &training,
-        keep_on,
-    );
-    assert!(block_on(run).unwrap_err().to_string().contains("8 bits"));
+    let run = train(&mut plain, &device, &mut source, None, &training);
+    assert!(run.unwrap_err().to_string().contains("8 bits"));
     assert_eq!(block_on(collect(&plain)).unwrap(), before);
 }

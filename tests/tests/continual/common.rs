@@ -3,7 +3,8 @@
 use forgeling::Result;
 use forgeling::continual::{ContinualBatch, Kind, Scenario, ScenarioConfig, Setting};
 use forgeling::data::{ImageBatch, ImageSet, ImageShape};
-use forgeling::train::{Checkpoint, Checkpoints, Source};
+use forgeling::train::Source;
+pub use forgeling_tests::checkpoints::Memory;
 
 pub const SHAPE: ImageShape = ImageShape::new(1, 2, 2);
 
@@ -46,20 +47,4 @@ pub fn scenario(lens: &[usize], config: ScenarioConfig) -> Result<Scenario> {
 pub fn epoch(source: &mut impl Source<Batch = ContinualBatch>) -> Vec<ContinualBatch> {
     let next = || pollster::block_on(source.next()).unwrap();
     std::iter::from_fn(next).collect()
-}
-
-/// Checkpoints, one after the other.
-#[derive(Default)]
-pub struct Memory(pub Vec<Vec<u8>>);
-
-impl Checkpoints for Memory {
-    fn latest(&mut self) -> Result<(Option<Checkpoint>, Vec<String>)> {
-        let last = self.0.last().map(|bytes| Checkpoint::decode(bytes));
-        Ok((last.transpose()?, Vec::new()))
-    }
-
-    fn save(&mut self, checkpoint: &Checkpoint) -> Result<String> {
-        self.0.push(checkpoint.encode()?);
-        Ok(String::new())
-    }
 }

@@ -5,10 +5,9 @@ use std::ops::ControlFlow;
 use forgeling::data::Split;
 use forgeling::meta::{EpisodeTrainer, FitConfig, FitRun, FitSummary, Learner, Method};
 use forgeling::train::weights::{NamedTensor, collect};
-use forgeling::train::{
-    Checkpoint, Checkpoints, EarlyStoppingConfig, EmaConfig, OptimizerConfig, TrainEvent,
-};
-use forgeling::{Device, DeviceChoice, Result};
+use forgeling::train::{EarlyStoppingConfig, EmaConfig, OptimizerConfig, TrainEvent};
+use forgeling::{Device, DeviceChoice};
+use forgeling_tests::checkpoints::Memory;
 use forgeling_tests::methods::{config, fit, glyphs};
 use pollster::block_on;
 
@@ -40,22 +39,6 @@ fn a_run_takes_the_steps_that_one_would_take() {
         assert_eq!(values(&whole), values(&by_hand), "{method}");
         assert_eq!(whole.history().episodes, by_hand.history().episodes);
         assert_eq!(whole.history().loss, by_hand.history().loss);
-    }
-}
-
-/// Checkpoints as bytes.
-#[derive(Default)]
-struct Memory(Vec<Vec<u8>>);
-
-impl Checkpoints for Memory {
-    fn latest(&mut self) -> Result<(Option<Checkpoint>, Vec<String>)> {
-        let last = self.0.last().map(|bytes| Checkpoint::decode(bytes));
-        Ok((last.transpose()?, Vec::new()))
-    }
-
-    fn save(&mut self, checkpoint: &Checkpoint) -> Result<String> {
-        self.0.push(checkpoint.encode()?);
-        Ok(format!("number {}", self.0.len()))
     }
 }
 

@@ -10,10 +10,11 @@ use forgeling::nn::graph::Shape;
 use forgeling::nn::zoo::MlpConfig;
 use forgeling::train::weights::collect;
 use forgeling::train::{
-    Checkpoint, Checkpoints, Classify, CrossEntropy, Epochs, HardwareConfig, HardwareManager, Run,
-    TrainEvent, TrainSummary, Trainer, TrainerConfig,
+    Classify, CrossEntropy, Epochs, HardwareConfig, HardwareManager, Run, TrainEvent, TrainSummary,
+    Trainer, TrainerConfig,
 };
-use forgeling::{Device, DeviceChoice, Result};
+use forgeling::{Device, DeviceChoice};
+pub use forgeling_tests::checkpoints::Memory;
 
 pub const CLASSES: usize = 5;
 pub const SIZE: usize = 12;
@@ -96,20 +97,4 @@ pub fn furthest(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs());
     apart.fold(0.0, f32::max)
-}
-
-/// Checkpoints in memory, as bytes.
-#[derive(Default)]
-pub struct Memory(pub Vec<Vec<u8>>);
-
-impl Checkpoints for Memory {
-    fn latest(&mut self) -> Result<(Option<Checkpoint>, Vec<String>)> {
-        let last = self.0.last().map(|bytes| Checkpoint::decode(bytes));
-        Ok((last.transpose()?, Vec::new()))
-    }
-
-    fn save(&mut self, checkpoint: &Checkpoint) -> Result<String> {
-        self.0.push(checkpoint.encode()?);
-        Ok(format!("number {}", self.0.len()))
-    }
 }

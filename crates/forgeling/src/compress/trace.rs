@@ -130,9 +130,7 @@ impl Tracer<'_> {
                 if linear.bias {
                     self.along(place, ("bias", 0), Role::Other, &made);
                 }
-                if linear.int8 {
-                    self.along(place, ("weight_scale", 0), Role::Other, &made);
-                }
+                self.scaled(place, "weight_scale", &made);
                 made
             }
             Layer::Relu
@@ -179,9 +177,7 @@ impl Tracer<'_> {
                 if patches.class_token {
                     self.along(place, ("class_token", 1), Role::Other, &made);
                 }
-                if patches.int8 {
-                    self.along(place, ("weight_scale", 0), Role::Other, &made);
-                }
+                self.scaled(place, "weight_scale", &made);
                 made
             }
             Layer::Attention(attention) => self.attention(place, attention, first),
@@ -209,9 +205,7 @@ impl Tracer<'_> {
         if conv.bias {
             self.along(place, ("bias", 0), Role::Other, &made);
         }
-        if conv.int8 {
-            self.along(place, ("weight_scale", 0), Role::Other, &made);
-        }
+        self.scaled(place, "weight_scale", &made);
         made
     }
 
@@ -226,47 +220,31 @@ impl Tracer<'_> {
                 .flat_map(|head| std::iter::repeat_n(head, head_width))
                 .collect(),
         };
-        let int8 = attention.int8;
-        let mut scaled = |field, channels: &[u32]| {
-            if int8 {
-                self.along(place, (field, 0), Role::Other, channels);
-            }
-        };
-        match attention.fused {
-            true => scaled("qkv.weight_scale", &inner.repeat(3)),
-            false => {
-                for field in [
-                    "query.weight_scale",
-                    "key.weight_scale",
-                    "value.weight_scale",
-                ] {
-                    scaled(field, &inner);
-                }
-            }
-        }
-        scaled("project.weight_scale", &input);
         match attention.fused {
             true => {
                 let all = inner.repeat(3);
                 self.along(place, ("qkv.weight", 0), Role::Inputs, &input);
                 self.along(place, ("qkv.weight", 1), Role::Filters, &all);
                 self.along(place, ("qkv.bias", 0), Role::Other, &all);
+                self.scaled(place, "qkv.weight_scale", &all);
             }
             false => {
-                for [weight, bias] in [
-                    ["query.weight", "query.bias"],
-                    ["key.weight", "key.bias"],
-                    ["value.weight", "value.bias"],
+                for [weight, bias, scale] in [
+                    ["query.weight", "query.bias", "query.weight_scale"],
+                    ["key.weight", "key.bias", "key.weight_scale"],
+                    ["value.weight", "value.bias", "value.weight_scale"],
                 ] {
                     self.along(place, (weight, 0), Role::Inputs, &input);
                     self.along(place, (weight, 1), Role::Filters, &inner);
                     self.along(place, (bias, 0), Role::Other, &inner);
+                    self.scaled(place, scale, &inner);
                 }
             }
         }
         self.along(place, ("project.weight", 0), Role::Inputs, &inner);
         self.along(place, ("project.weight", 1), Role::Filters, &input);
         self.along(place, ("project.bias", 0), Role::Other, &input);
+        self.scaled(place, "project.weight_scale", &input);
         input
     }
 
@@ -293,6 +271,13 @@ impl Tracer<'_> {
             role,
             channels: channels.to_vec(),
         });
+    }
+
+    /// The scales of a node's weights, if these are in 8 bits.
+    fn scaled(&mut self, node: usize, field: &'static str, channels: &[u32]) {
+        if self.graph.nodes()[node].layer.is_int8() {
+            self.along(node, (field, 0), Role::Other, channels);
+        }
     }
 
     /// The first of the channels that one is tied to.

@@ -52,6 +52,15 @@ impl Levels {
     }
 }
 
+/// Weights as the bytes that [`fake_quantize`] makes them multiples of, with a scale for each run of so many values, from the
+/// first again after the last.
+pub(crate) fn weight_bytes(weights: &[f32], scales: &[f32], run: usize) -> Vec<i8> {
+    let runs = weights.chunks(run).zip(scales.iter().cycle());
+    let byte = |weight: &f32, scale: f32| Levels::WEIGHTS.nearest(*weight, scale) as i8;
+    runs.flat_map(|(weights, scale)| weights.iter().map(move |weight| byte(weight, *scale)))
+        .collect()
+}
+
 /// Rounds values to the multiples of a scale that few bits can hold:
 ///
 /// `y = scale[c] q`, `q = round(x (1 / scale[c]))` within `low` and `high`

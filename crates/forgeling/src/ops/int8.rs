@@ -6,10 +6,10 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Shape, Tensor};
 
-use super::Levels;
 use super::conv2d::{Conv2dOptions, ConvShape, sizes};
 use super::cpu::int8::{self as cpu, Grid, MOST_TERMS, Packed, Scaled};
 use super::cpu_tensors::{tensor, with_values};
+use super::fake_quantize::weight_bytes;
 use super::implementation::{Implementation, implementation};
 use super::launch::is_cpu;
 
@@ -41,11 +41,7 @@ impl Int8Values<'_> {
             Some(_) => self.weight.len() / outputs,
             None => 1,
         };
-        let rounded = self.weight.iter().enumerate().map(|(place, weight)| {
-            let scale = self.weight_scale[place / inner % outputs];
-            Levels::WEIGHTS.nearest(*weight, scale) as i8
-        });
-        let rounded: Vec<i8> = rounded.collect();
+        let rounded = weight_bytes(self.weight, self.weight_scale, inner);
         let multiplier: Vec<f32> = self
             .weight_scale
             .iter()

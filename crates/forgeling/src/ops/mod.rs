@@ -46,6 +46,7 @@ pub use conv2d::{
 };
 pub(crate) use cpu::pairwise::squared_distance;
 pub use episode_logits::{EpisodeCounts, episode_logits};
+pub(crate) use fake_quantize::weight_bytes;
 pub use fake_quantize::{Levels, fake_quantize};
 pub use heuristics::{Heuristics, set_heuristics};
 pub use implementation::{Implementation, implementation, set_implementation};

@@ -76,7 +76,7 @@ pub use micro_batch::{FoundMicroBatch, MicroBatch, find_micro_batch};
 pub use mix_record::{MixCurve, MixRecord};
 pub use mlp::MlpTrainer;
 pub use model_card::{ModelCard, ModelDescription, Resampling};
-pub(crate) use moved::in_place_of;
+pub(crate) use moved::{Replace, in_place_of};
 pub(crate) use objective::ranges;
 pub use objective::{
     Batch, Classify, CrossEntropy, Encoder, Objective, Outcome, Predictions, Trainable, count_right,

@@ -73,7 +73,7 @@ impl ModuleVisitor for Found {
 }
 
 /// Puts new values in the places of old ones.
-pub(super) struct Replace(pub HashMap<ParamId, Tensor<1>>);
+pub(crate) struct Replace(pub HashMap<ParamId, Tensor<1>>);
 
 impl ModuleMapper for Replace {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {

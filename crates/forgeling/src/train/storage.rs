@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::model_file::{Packing, has_whole_groups};
 use super::weights::NamedTensor;
 use super::{SavedNetwork, weights};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::nn::graph::Graph;
 
 /// How a model file stores the values of its network. In memory they are f32 all the same: what is read can be run and
@@ -46,24 +46,6 @@ impl Storage {
 
     pub(super) fn is_f32(&self) -> bool {
         *self == Self::F32
-    }
-}
-
-impl std::str::FromStr for Storage {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Ok(match text {
-            "f32" => Self::F32,
-            "f16" => Self::F16,
-            "bf16" => Self::Bf16,
-            "int4" => Self::Int4,
-            _ => {
-                return Err(Error::invalid("parse_storage", "unknown storage")
-                    .expected("f32, f16, bf16 or int4")
-                    .got(format!("'{text}'")));
-            }
-        })
     }
 }
 

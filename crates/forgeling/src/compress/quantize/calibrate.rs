@@ -97,22 +97,11 @@ pub async fn quantize<O: Objective<Network>>(
     })
 }
 
-/// The parts of nodes that hold weights in 8 bits, before which a dot stands, with the axis of their outputs.
-pub(super) fn rounded_parts(graph: &Graph, place: usize) -> Vec<(String, usize)> {
-    let axis = match graph.nodes()[place].layer {
-        Layer::Conv2d(_) => 0,
-        _ => 1,
-    };
-    let fields = graph.parameters(place).into_iter();
-    let parts = fields.filter_map(|value| value.field.strip_suffix("weight_scale"));
-    parts.map(|part| (part.into(), axis)).collect()
-}
-
 /// Finds the scales of all weights.
 fn scale_weights(host: &mut HostNetwork, by: WeightScale) {
     let graph = host.graph.clone();
     for (place, node) in graph.nodes().iter().enumerate() {
-        for (part, axis) in rounded_parts(&graph, place) {
+        for (part, axis) in graph.int8_parts(place) {
             let Some(weight) = host.get(&node.name, &format!("{part}weight")) else {
                 continue;
             };
@@ -201,8 +190,8 @@ fn leave_room(host: &mut HostNetwork) {
     const MOST: f64 = (1 << 30) as f64;
     let graph = host.graph.clone();
     for (place, node) in graph.nodes().iter().enumerate() {
-        for (part, _) in rounded_parts(&graph, place) {
-            let site = match part.as_str() {
+        for (part, _) in graph.int8_parts(place) {
+            let site = match part {
                 "project." => Some(format!("{}.context_scale", node.name)),
                 _ => match graph.origin(node.inputs[0]) {
                     Wire::Node(before) => Some(format!("{}.scale", graph.nodes()[before].name)),

@@ -23,14 +23,7 @@ pub async fn fold_batch_norms(network: &Network) -> Result<Network> {
 /// The norm that can be folded into each node.
 fn norms(graph: &Graph) -> Vec<Option<usize>> {
     let nodes = graph.nodes();
-    let mut readers = vec![Vec::new(); nodes.len()];
-    for (place, node) in nodes.iter().enumerate() {
-        for wire in &node.inputs {
-            if let Wire::Node(before) = *wire {
-                readers[before].push(place);
-            }
-        }
-    }
+    let readers = graph.readers();
     let folded = nodes.iter().enumerate().map(|(place, node)| {
         let folds = matches!(node.layer, Layer::Conv2d(_) | Layer::Linear(_));
         let asked = place == graph.output() || place == graph.features();

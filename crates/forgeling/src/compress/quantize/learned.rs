@@ -1,7 +1,5 @@
 //! Scales that are trained.
 
-use std::collections::HashMap;
-
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -10,8 +8,9 @@ use super::OPERATION;
 use crate::device::TensorDevice;
 use crate::error::{Error, Result};
 use crate::nn::Network;
+use crate::nn::graph::is_scale;
 use crate::train::parts::{AfterStep, Method, Part, RunState, Sections, StepContext, Taken};
-use crate::train::{AnyOptimizer, in_place_of};
+use crate::train::{AnyOptimizer, Replace};
 
 const BETAS: [f64; 2] = [0.9, 0.999];
 const EPSILON: f64 = 1e-8;
@@ -66,11 +65,6 @@ impl LearnedScales {
     }
 }
 
-/// Whether a value of this name is a scale.
-fn is_scale(name: Option<&String>) -> bool {
-    name.is_some_and(|name| name == "scale" || name.ends_with("_scale"))
-}
-
 struct Track {
     path: Vec<String>,
     tracked: bool,
@@ -86,7 +80,7 @@ impl ModuleMapper for Track {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        match is_scale(self.path.last()) {
+        match self.path.last().is_some_and(|field| is_scale(field)) {
             true => param.set_require_grad(self.tracked),
             false => param,
         }
@@ -96,14 +90,14 @@ impl ModuleMapper for Track {
 /// The scales of a network, with their gradients.
 struct Scales<'a> {
     path: Vec<String>,
-    gradients: Option<&'a GradientsParams>,
+    gradients: &'a GradientsParams,
     ids: Vec<ParamId>,
     values: Vec<Tensor<1>>,
     found: Vec<Tensor<1>>,
 }
 
 impl<'a> Scales<'a> {
-    fn of(network: &Network, gradients: Option<&'a GradientsParams>) -> Self {
+    fn of(network: &Network, gradients: &'a GradientsParams) -> Self {
         let mut scales = Self {
             path: Vec::new(),
             gradients,
@@ -126,28 +120,17 @@ impl ModuleVisitor for Scales<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if !is_scale(self.path.last()) {
+        if !self.path.last().is_some_and(|field| is_scale(field)) {
             return;
         }
         let value = param.val().without_autodiff();
         let length = value.shape().num_elements();
-        let found = self.gradients.and_then(|all| all.get::<D>(param.id));
+        let found = self.gradients.get::<D>(param.id);
         let found = found.map(|found| found.without_autodiff().reshape([length]));
         let value = value.reshape([length]);
         self.found.push(found.unwrap_or_else(|| value.zeros_like()));
         self.values.push(value);
         self.ids.push(param.id);
-    }
-}
-
-struct Put(HashMap<ParamId, Tensor<1>>);
-
-impl ModuleMapper for Put {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        match self.0.remove(&param.id) {
-            Some(new) => param.map(|old| in_place_of(&old, new.reshape(old.dims()))),
-            None => param,
-        }
     }
 }
 
@@ -194,7 +177,7 @@ impl<B> AfterStep<Network, B> for LearnedScales {
     ) -> Result<()> {
         let Scales {
             ids, values, found, ..
-        } = Scales::of(taken.before, Some(taken.gradients));
+        } = Scales::of(taken.before, taken.gradients);
         if ids.is_empty() {
             return Ok(());
         }
@@ -225,7 +208,7 @@ impl<B> AfterStep<Network, B> for LearnedScales {
             (id, part)
         });
         let new = new.collect();
-        *model = model.clone().map(&mut Put(new));
+        *model = model.clone().map(&mut Replace(new));
         Ok(())
     }
 }

@@ -1,14 +1,15 @@
 //! Which layers work in 8 bits, and where values are rounded.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Serialize;
 
 use super::{OPERATION, QuantizationConfig};
 use crate::error::{Error, Result};
-use crate::nn::graph::{Attention, Builder, Conv2d, Graph, Layer, Linear, Node, Patches, Wire};
-use crate::nn::graph::{Parameter, Quantize};
+use crate::nn::graph::{
+    Attention, Builder, Conv2d, Graph, Layer, Linear, Node, Patches, Quantize, Wire,
+};
 
 /// A layer with values that stays in f32.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -157,20 +158,11 @@ impl QuantizationPlan {
 
     /// Bytes of all values, with weights in 8 bits and all else in 32, and of the same network in f32.
     pub fn bytes(&self) -> [u64; 2] {
-        let places = 0..self.graph.nodes().len();
-        let values = places.flat_map(|place| {
-            let node = &self.graph.nodes()[place];
-            let all = self.graph.parameters(place);
-            let parameters = all.clone();
-            all.into_iter().map(move |value| {
-                let narrow = is_narrow(&node.layer, &parameters, &value);
-                (value, narrow)
-            })
-        });
+        let int8 = self.graph.int8_weights();
         let mut bytes = [0; 2];
-        for (value, narrow) in values {
+        for (name, value) in self.graph.tensors() {
             let count = value.len() as u64;
-            bytes[0] += count * if narrow { 1 } else { 4 };
+            bytes[0] += count * if int8.contains_key(&name) { 1 } else { 4 };
             if !value.is_scale() {
                 bytes[1] += 4 * count;
             }
@@ -179,35 +171,19 @@ impl QuantizationPlan {
     }
 }
 
-/// Whether a value of a layer, which has these, is one in 8 bits: it has scales.
-fn is_narrow(layer: &Layer, all: &[Parameter], value: &Parameter) -> bool {
-    let scale = format!("{}_scale", value.field);
-    in_8_bits(*layer).is_some() && all.iter().any(|other| other.field == scale)
-}
-
 /// What is to be rounded.
 fn rounded(graph: &Graph, int8: impl Fn(&Node) -> bool) -> HashSet<Wire> {
     let nodes = graph.nodes();
-    let mut readers = vec![BTreeSet::new(); nodes.len()];
-    let mut rounded = HashSet::new();
-    for (place, node) in nodes.iter().enumerate() {
-        for wire in &node.inputs {
-            if let Wire::Node(before) = *wire {
-                readers[before].insert(place);
-            }
-        }
-        if int8(node) {
-            rounded.insert(graph.origin(node.inputs[0]));
-        }
-    }
+    let readers = graph.readers();
+    let taken = nodes.iter().filter(|node| int8(node));
+    let mut rounded: HashSet<Wire> = taken.map(|node| graph.origin(node.inputs[0])).collect();
     // After a convolution, too, so that nothing else is done to its sums than to round them.
     for (place, node) in nodes.iter().enumerate() {
         if !(int8(node) && matches!(node.layer, Layer::Conv2d(_))) {
             continue;
         }
         let mut last = place;
-        if let Some(&next) = readers[place].first()
-            && readers[place].len() == 1
+        if let [next] = readers[place][..]
             && matches!(nodes[next].layer, Layer::Relu | Layer::Relu6)
         {
             last = next;

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::calibrate::rounded_parts;
 use super::host::HostNetwork;
 use super::observer::Observed;
-use crate::nn::graph::{Graph, Layer, Wire};
+use crate::nn::graph::{Graph, Layer};
 
 /// Channels become so many times smaller or larger at most.
 const MOST: f64 = 1e4;
@@ -29,14 +28,14 @@ pub(super) fn smooth(
             continue;
         };
         let mut weights = vec![0.0f32; largest.len()];
-        let parts: Vec<(usize, String)> = takers
+        let parts: Vec<(usize, &str)> = takers
             .iter()
             .flat_map(|&taker| {
-                let parts = rounded_parts(&graph, taker).into_iter();
+                let parts = graph.int8_parts(taker).into_iter();
                 parts.map(move |(part, _)| (taker, part))
             })
             // It takes what the heads have seen.
-            .filter(|(_, part)| part != "project.")
+            .filter(|(_, part)| *part != "project.")
             .collect();
         for (taker, part) in &parts {
             let name = &graph.nodes()[*taker].name;
@@ -87,22 +86,16 @@ pub(super) fn smooth(
 /// Layer norms whose outputs are only rounded and then taken by layers in 8 bits: the norm, what rounds, who takes.
 fn places(graph: &Graph) -> Vec<(usize, usize, Vec<usize>)> {
     let nodes = graph.nodes();
-    let takers = |place: usize| -> Vec<usize> {
-        let takes = |node: &crate::nn::graph::Node| node.inputs.contains(&Wire::Node(place));
-        let all = nodes.iter().enumerate();
-        all.filter(|(_, node)| takes(node))
-            .map(|(taker, _)| taker)
-            .collect()
-    };
+    let readers = graph.readers();
     let asked = |place: usize| place == graph.output() || place == graph.features();
     let norms = (0..nodes.len()).filter(|&place| matches!(nodes[place].layer, Layer::LayerNorm(_)));
     norms
         .filter_map(|norm| {
-            let [rounding] = takers(norm)[..] else {
+            let [rounding] = readers[norm][..] else {
                 return None;
             };
             let rounds = matches!(nodes[rounding].layer, Layer::Quantize(_));
-            let all = takers(rounding);
+            let all = readers[rounding].clone();
             let in_8_bits = |taker: &usize| match nodes[*taker].layer {
                 Layer::Linear(linear) => linear.int8,
                 Layer::Attention(attention) => attention.int8,

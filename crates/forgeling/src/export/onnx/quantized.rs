@@ -4,7 +4,7 @@ use super::layers::integer_axis;
 use super::schema::Data;
 use super::writer::At;
 use crate::error::Result;
-use crate::ops::Levels;
+use crate::ops::weight_bytes;
 use crate::train::weights::NamedTensor;
 
 /// Beyond it a bias in 32 bits would be cut off.
@@ -46,12 +46,8 @@ impl At<'_> {
         let scales = self.take(&named("weight_scale"))?.values;
         let tensor = change(self.take(&weight)?);
         let inner: usize = tensor.shape[axis + 1..].iter().product();
-        let values = tensor.values.iter().enumerate();
-        let rounded = values.map(|(place, value)| {
-            let scale = scales[place / inner % scales.len()];
-            Levels::WEIGHTS.nearest(*value, scale) as i8
-        });
-        let q = self.tensor(&weight, &tensor.shape, Data::I8(rounded.collect()));
+        let rounded = weight_bytes(&tensor.values, &scales, inner);
+        let q = self.tensor(&weight, &tensor.shape, Data::I8(rounded));
         let count = [scales.len()];
         let step = self.constant(&named("weight.step"), &count, scales.clone());
         let zeros = Data::I8(vec![0; scales.len()]);

@@ -28,6 +28,7 @@ pub use pathway::{Channels, Luminance, LuminanceStandard, Mix};
 pub use quantize::Quantize;
 pub(crate) use schedule::{Item, Operation, Region, Schedule, Step};
 use serde::{Deserialize, Serialize};
+pub(crate) use shape::is_scale;
 pub use shape::{Parameter, Shape};
 pub use summary::{LayerSummary, NetworkSummary};
 
@@ -359,6 +360,19 @@ impl Graph {
         builder.add(head)?;
         let output = builder.len() - 1;
         builder.ending_at(output, self.features)
+    }
+
+    /// Who takes each node's output; twice where it is taken twice.
+    pub(crate) fn readers(&self) -> Vec<Vec<usize>> {
+        let mut readers = vec![Vec::new(); self.nodes.len()];
+        for (place, node) in self.nodes.iter().enumerate() {
+            for wire in &node.inputs {
+                if let Wire::Node(before) = *wire {
+                    readers[before].push(place);
+                }
+            }
+        }
+        readers
     }
 
     /// Where the values of a wire come from, through layers that pass some of them on as they are.

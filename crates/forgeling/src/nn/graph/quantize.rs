@@ -39,21 +39,28 @@ impl Layer {
 impl Graph {
     /// The names of all weights in 8 bits, each with the name of its scales and the axis along which they lie.
     pub fn int8_weights(&self) -> BTreeMap<String, (String, usize)> {
-        let mut all = BTreeMap::new();
-        for (place, node) in self.nodes().iter().enumerate() {
-            let axis = match node.layer {
-                Layer::Conv2d(_) => 0,
-                _ => 1,
-            };
-            for value in self.parameters(place) {
-                if value.field.ends_with("weight_scale") {
-                    let scale = format!("{}.{}", node.name, value.field);
-                    let weight = scale.trim_end_matches("_scale").to_string();
-                    all.insert(weight, (scale, axis));
-                }
-            }
-        }
-        all
+        let nodes = self.nodes().iter().enumerate();
+        let all = nodes.flat_map(|(place, node)| {
+            let parts = self.int8_parts(place).into_iter();
+            parts.map(move |(part, axis)| {
+                let weight = format!("{}.{part}weight", node.name);
+                let scale = format!("{weight}_scale");
+                (weight, (scale, axis))
+            })
+        });
+        all.collect()
+    }
+
+    /// What stands before `weight` in the names of a node's weights in 8 bits, such as `query.` or nothing, with the axis of
+    /// their outputs.
+    pub(crate) fn int8_parts(&self, place: usize) -> Vec<(&'static str, usize)> {
+        let axis = match self.nodes()[place].layer {
+            Layer::Conv2d(_) => 0,
+            _ => 1,
+        };
+        let fields = self.parameters(place).into_iter();
+        let parts = fields.filter_map(|value| value.field.strip_suffix("weight_scale"));
+        parts.map(|part| (part, axis)).collect()
     }
 }
 

@@ -97,7 +97,7 @@ impl Operation {
 impl Schedule {
     /// How a graph is run.
     pub fn new(graph: &Graph) -> Self {
-        let readers = readers(graph);
+        let readers = graph.readers();
         let mut steps = Joining::new(graph, &readers).steps();
         note_last(&mut steps, graph.output());
         let mut items = Vec::new();
@@ -176,19 +176,6 @@ fn note_last(steps: &mut [Step], output: usize) {
             read.last = seen.insert(read.wire);
         }
     }
-}
-
-/// Who takes each node's output.
-fn readers(graph: &Graph) -> Vec<Vec<usize>> {
-    let mut readers = vec![Vec::new(); graph.nodes().len()];
-    for (place, node) in graph.nodes().iter().enumerate() {
-        for wire in &node.inputs {
-            if let Wire::Node(before) = *wire {
-                readers[before].push(place);
-            }
-        }
-    }
-    readers
 }
 
 /// Looks for neighbours that run as one.

@@ -132,10 +132,15 @@ pub struct Parameter {
     pub trained: bool,
 }
 
+/// Whether a value of this name is what 8 bits are multiplied with.
+pub(crate) fn is_scale(field: &str) -> bool {
+    field == "scale" || field.ends_with("_scale")
+}
+
 impl Parameter {
     /// Whether it is what 8 bits are multiplied with.
     pub fn is_scale(&self) -> bool {
-        self.field == "scale" || self.field.ends_with("_scale")
+        is_scale(self.field)
     }
 
     /// How many numbers.

@@ -10,7 +10,7 @@ use safetensors::{Dtype, SafeTensors, View};
 use super::int4::{self, Rows};
 use super::{F32View, LOAD, SAVE, bad, f32s, not_whole};
 use crate::error::{Error, Result};
-use crate::ops::Levels;
+use crate::ops::weight_bytes;
 use crate::train::weights::NamedTensor;
 
 /// What the name of a tensor's scales has behind the tensor's.
@@ -98,11 +98,8 @@ impl Packing {
             }
             Self::Int8 { scales, axis } => {
                 let run = run(shape, *axis, scales).ok_or_else(|| misfit(SAVE, tensor, scales))?;
-                let mut bytes = Vec::with_capacity(values.len());
-                for (values, scale) in values.chunks(run).zip(scales.iter().cycle()) {
-                    let whole = |value: &f32| Levels::WEIGHTS.nearest(*value, *scale) as i8 as u8;
-                    bytes.extend(values.iter().map(whole));
-                }
+                let whole = weight_bytes(values, scales, run).into_iter();
+                let bytes: Vec<u8> = whole.map(i8::cast_unsigned).collect();
                 let values = scaled(&bytes, run, scales);
                 Stored::new(Dtype::I8, shape.clone(), bytes, values, None)
             }
